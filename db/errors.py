@@ -1,0 +1,5 @@
+"""What can go wrong with rows and files in a way that a user can fix."""
+
+
+class StoreError(Exception):
+    """The database or the file store cannot do what was asked; the message says what to do next."""
