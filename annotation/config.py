@@ -1,0 +1,50 @@
+"""Settings of simulated raters. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedRaterConfig:
+    """One simulated rater's habits; same config, image and occasion: same verdict.
+
+    The unit of `severity` and `noise` is the width of one middle grade, so that one rater fits
+    every truth network: with thresholds 0.2 and 0.6, noise 0.5 is a standard deviation of 0.2.
+    """
+
+    name: str
+    severity: float = 0.0  # above 0: stricter than the thresholds; in grades
+    noise: float = 0.35  # standard deviation of one look, in grades
+    lapse: float = 0.02  # share of answers that are random, 0 .. 1
+    expert_level: int = 3  # 1 = trainee .. 3 = specialist
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse habits that no rater can have."""
+        if self.noise < 0 or not 0 <= self.lapse <= 1 or self.expert_level not in (1, 2, 3):
+            raise ValueError(f"noise >= 0, lapse in 0..1, expert_level in 1..3, not {self}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a row."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SimulatedRaterConfig":
+        """Read what `to_json` wrote."""
+        return cls(**values)
+
+
+def default_raters(count: int = 3, *, seed: int = 0) -> list[SimulatedRaterConfig]:
+    """Return raters of different strictness and experience, the most experienced first."""
+    return [
+        SimulatedRaterConfig(
+            name=f"simulated-{number + 1}",
+            severity=(0.0, 0.3, -0.3)[number % 3],
+            noise=0.25 + 0.1 * (number % 3),
+            lapse=0.02 + 0.01 * (number % 3),
+            expert_level=3 - number % 3,
+            seed=seed + number,
+        )
+        for number in range(count)
+    ]
