@@ -1,0 +1,1 @@
+"""What is measured of images: judged quality, likeness to real images, variety, memorisation."""

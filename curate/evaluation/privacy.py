@@ -1,0 +1,38 @@
+"""Whether images copy training images. In shapes: N images, M training images, D features."""
+
+import torch
+from torch import Tensor
+
+from curate.evaluation.intervals import Estimate, wilson_interval
+
+BLOCK = 1024  # rows of the distance matrix at a time, to bound the memory
+RADIUS_PERCENTILE = 0.01
+
+
+def nearest(features_ND: Tensor, train_MD: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each image's Euclidean distance to its nearest training image, [N], and which, [N]."""
+    blocks = [
+        torch.cdist(block, train_MD, compute_mode="donot_use_mm_for_euclid_dist").min(1)
+        for block in features_ND.split(BLOCK)
+    ]
+    if not blocks:
+        return features_ND.new_empty(0), torch.empty(0, dtype=torch.long)
+    return torch.cat([b.values for b in blocks]), torch.cat([b.indices for b in blocks])
+
+
+def copy_radius(val_distances_V: Tensor) -> float:
+    """Return the distance under which an image counts as a copy of a training image.
+
+    The 1st percentile of the distances from real held-out images to their nearest training
+    image: a patient the training never saw comes that near once in a hundred.
+    """
+    return float(val_distances_V.double().quantile(RADIUS_PERCENTILE))
+
+
+def memorised_share(features_ND: Tensor, train_MD: Tensor, *, radius: float) -> Estimate:
+    """Return the share of images within `radius` of a training image, with Wilson's interval.
+
+    1 % is what unseen real images would show; well above it, the generator copies.
+    """
+    distances, _ = nearest(features_ND, train_MD)
+    return wilson_interval(int((distances < radius).sum()), len(features_ND))
