@@ -1,4 +1,4 @@
-"""What can go wrong with a generator in a way that a user can fix."""
+"""What a user of generators can put right."""
 
 
 class GeneratorError(Exception):

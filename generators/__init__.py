@@ -1,0 +1,1 @@
+"""Generators: conditions in, pixels out. The only home of diffusers."""

@@ -1,0 +1,33 @@
+"""The families of generators by name: curate's own, then those that other packages bring."""
+
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from generators.base import Generator
+from generators.errors import GeneratorError
+
+GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
+OWN_FAMILIES = (EntryPoint("text-to-image", "generators.text_to_image:load", GROUP),)
+
+
+def families() -> list[str]:
+    """Return the names of all families that can be opened here."""
+    return sorted(_loaders())
+
+
+def load(family: str, folder: Path) -> Generator:
+    """Open a generator that `Generator.save` wrote."""
+    loaders = _loaders()
+    if family not in loaders:
+        raise GeneratorError(
+            f"No generator family {family!r}. Known: {', '.join(sorted(loaders))}. "
+            f"A package can bring more, by an entry point in the group {GROUP!r}."
+        )
+    generator: Generator = loaders[family].load()(folder)
+    return generator
+
+
+def _loaders() -> dict[str, EntryPoint]:
+    """Return the entry points by name; a package cannot replace a family of ours."""
+    brought = {point.name: point for point in entry_points(group=GROUP)}
+    return brought | {point.name: point for point in OWN_FAMILIES}
