@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from generators.errors import GeneratorError
 
 STOCK_PARTS = {"vae", "text_encoder", "tokenizer", "unet", "scheduler"}
-NOT_WEIGHTS = ("_name_or_path", "_diffusers_version", "transformers_version")  # where and with what
+NOTES = (  # what libraries write beside a configuration: where it came from, and who read it
+    "_name_or_path",
+    "name_or_path",
+    "is_local",
+    "local_files_only",
+    "_diffusers_version",
+    "transformers_version",
+)
 
 
 @dataclass(frozen=True)
@@ -257,7 +264,7 @@ class Generator:
 
 
 def _rewrite_plainly(path: Path) -> None:
-    """Sort the keys, and drop what libraries note beside a configuration: it is not the model."""
+    """Sort the keys and drop the notes, so that equal models are equal files."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    plain = {key: values[key] for key in values if key not in NOT_WEIGHTS}
+    plain = {key: values[key] for key in values if key not in NOTES}
     path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")

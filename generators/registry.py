@@ -15,15 +15,19 @@ def families() -> list[str]:
     return sorted(_loaders())
 
 
-def load(family: str, folder: Path) -> Generator:
-    """Open a generator that `Generator.save` wrote."""
+def load(family: str, folder: str | Path, *, unet: str | Path | None = None) -> Generator:
+    """Open a generator: a folder that `Generator.save` wrote, or whatever else the family opens.
+
+    `unet` is a separate U-Net to use instead of the folder's, for families that take one.
+    """
     loaders = _loaders()
     if family not in loaders:
         raise GeneratorError(
             f"No generator family {family!r}. Known: {', '.join(sorted(loaders))}. "
             f"A package can bring more, by an entry point in the group {GROUP!r}."
         )
-    generator: Generator = loaders[family].load()(folder)
+    options = {} if unet is None else {"unet": unet}
+    generator: Generator = loaders[family].load()(folder, **options)
     return generator
 
 

@@ -157,12 +157,14 @@ def _fetched(folder_or_name: str | Path) -> Path:
 
 def _opened(open_part: Callable[..., Any], folder: Path, **options: Any) -> Any:
     """Return what is in `folder`, or say what is wrong with it."""
+    needed = "Needed is this part of a Stable Diffusion 1.x style diffusers folder, in safetensors."
+    if not folder.is_dir():
+        raise GeneratorError(f"There is no folder {folder}. {needed}")
     try:
-        return open_part(folder, local_files_only=True, **options)
+        return open_part(folder, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise GeneratorError(
-            f"{folder} cannot be opened: {str(error).splitlines()[0]} Needed is this part of a "
-            "Stable Diffusion 1.x style diffusers folder, with weights in safetensors."
+            f"{folder} cannot be opened: {str(error).splitlines()[0]} {needed}"
         ) from error
 
 
@@ -175,7 +177,6 @@ def _with_weights(model_class: Any, folder: Path) -> Any:
         model_class.from_pretrained,
         folder,
         use_safetensors=True,
-        torch_dtype=torch.float32,
         output_loading_info=True,
     )
     missing = set(found["missing_keys"])
@@ -186,7 +187,7 @@ def _with_weights(model_class: Any, folder: Path) -> Any:
             f"{folder} lacks {len(missing)} of its weights, {min(missing)} among them. "
             "Fetch or save the checkpoint again."
         )
-    return model
+    return model.float()
 
 
 def text_to_image(

@@ -1,0 +1,124 @@
+"""Low-rank adapters on a generator's U-Net (Hu et al. 2021): train, keep, merge into the weights.
+
+An adapter's folder holds diffusers' own LoRA file, so a stock pipeline reads it too, with
+`load_lora_weights(folder)`.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from generators.base import Generator
+from generators.errors import GeneratorError
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut")  # of the residual blocks; small pixel U-Nets
+WEIGHTS = "pytorch_lora_weights.safetensors"  # the name and the header that diffusers looks for
+HEADER = "lora_adapter_metadata"
+
+
+def add_lora(
+    generator: Generator,
+    rank: int = 8,
+    targets: Sequence[str] = ATTENTION,
+    *,
+    alpha: float | None = None,
+) -> None:
+    """Put trainable adapters, which change nothing yet, beside the frozen weights.
+
+    `targets` are the ends of module names; `alpha` (the rank where not given) / rank scales what
+    the adapters add. Their random half comes from torch's global generator.
+    """
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank if alpha is None else alpha,  # type: ignore[arg-type]  # floats do
+        target_modules=list(targets),
+    )
+    _unet(generator).add_adapter(config)
+
+
+def lora_state(generator: Generator) -> dict[str, Tensor]:
+    """Return the adapters' weights by name: the live tensors, not copies."""
+    state: dict[str, Tensor] = get_peft_model_state_dict(_unet(generator), adapter_name="default")
+    return state
+
+
+def save_lora(generator: Generator, folder: Path) -> None:
+    """Write the adapters' weights with rank, alpha and targets: equal weights give equal bytes."""
+    config = _unet(generator).peft_config["default"]
+    values = {
+        "unet.r": config.r,
+        "unet.lora_alpha": config.lora_alpha,
+        "unet.target_modules": sorted(config.target_modules),
+    }
+    tensors = {
+        f"unet.{name}": tensor.detach().cpu().contiguous()
+        for name, tensor in lora_state(generator).items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    # one entry in the header: safetensors writes several in random order
+    save_file(tensors, folder / WEIGHTS, metadata={HEADER: json.dumps(values, sort_keys=True)})
+
+
+def load_lora(generator: Generator, folder: Path) -> None:
+    """Attach the adapters that `save_lora` wrote, trainable."""
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = json.loads(file.metadata()[HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        add_lora(
+            generator,
+            values["unet.r"],
+            values["unet.target_modules"],
+            alpha=values["unet.lora_alpha"],
+        )
+        _fill(lora_state(generator), tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise GeneratorError(
+            f"{path} does not fit this generator, or is no adapter that curate saved ({error}). "
+            "Load it on the version that it was trained on."
+        ) from error
+
+
+def _fill(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    found, needed = set(tensors), {f"unet.{name}" for name in state}
+    if found != needed:
+        raise ValueError(f"{len(found ^ needed)} names differ, {min(found ^ needed)} among them")
+    for name, tensor in state.items():
+        if tensor.shape != tensors[f"unet.{name}"].shape:
+            raise ValueError(f"{name} has another shape")
+        tensor.detach().copy_(tensors[f"unet.{name}"])
+
+
+def merge_lora(generator: Generator, folder: Path) -> None:
+    """Add the adapters in `folder` to the U-Net's weights for good."""
+    load_lora(generator, folder)
+    unet = _unet(generator)
+    unet.fuse_lora()
+    unet.unload_lora()
+    unet.requires_grad_(False)
+
+
+@contextmanager
+def disable_lora(generator: Generator) -> Iterator[None]:
+    """Inside, the generator predicts as if it had no adapters: the reference of a KL term."""
+    unet = _unet(generator)
+    unet.disable_adapters()
+    try:
+        yield
+    finally:
+        unet.enable_adapters()
+
+
+def _unet(generator: Generator) -> Any:
+    """Return the U-Net: diffusers' mixin of LoRA methods has no types."""
+    return generator.denoiser.unet
