@@ -1,0 +1,1 @@
+"""Releases: a vetted set as a folder that proves itself and can be made again."""

@@ -1,0 +1,373 @@
+"""What selection, export, evaluation and the report ask of the database."""
+
+import datetime as dt
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from db.errors import StoreError
+from db.models import (
+    Assignment,
+    Criterion,
+    Environment,
+    Image,
+    Prompt,
+    Rater,
+    Rating,
+    Release,
+    ReleaseDecision,
+    RewardModel,
+    RewardModelRating,
+    Round,
+    Score,
+)
+
+IDS_A_QUERY = 500  # below the 999 variables that an old SQLite takes
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """A synthetic image with its prompt and, where there is one, its score."""
+
+    image_id: UUID
+    file_sha256: str
+    pixels_sha256: str
+    shape: tuple[int, ...]  # [channels, *spatial]
+    item_key: str
+    prompt_id: str
+    modality: str
+    text: str
+    label: str | None
+    version_id: str
+    seed: int
+    settings_hash: str
+    score: float | None  # expected probability of the top rating, 0 .. 1
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class RatingOfRewardModel:
+    """A rating as a reward model met it, without the rater's name."""
+
+    rating_id: UUID
+    reward_model_id: str
+    use: str  # "fitted" or "held-out"
+    campaign_id: UUID
+    rater_id: UUID
+    expert_level: int
+    simulated: bool
+    criterion: str
+    value: int | None
+    min_value: int
+    max_value: int
+    purpose: str
+    rated_at: dt.datetime
+    item_key: str | None  # None: a real image
+    file_sha256: str
+    origin: str
+    version_id: str | None
+
+
+@dataclass(frozen=True)
+class TopShare:
+    """How many ratings of one version's images (None: of real ones) are the criterion's best."""
+
+    version_id: str | None
+    simulated: bool
+    num_top: int
+    num_ratings: int
+
+
+def find_reward_model(
+    session: Session, prefix: str = "latest", *, role: str = "reward"
+) -> RewardModel:
+    """Return the reward model whose id starts with `prefix`, or the latest of its role.
+
+    Raises StoreError naming the known ones when none or several fit.
+    """
+    rows = reward_models(session, role=role)
+    if prefix == "latest" and rows:
+        return rows[-1]
+    fitting = [row for row in rows if prefix != "latest" and row.id.startswith(prefix)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not rows:
+        raise StoreError(
+            f"No {role} model here. Rate images (`curate rate push` or `curate rate simulate`), "
+            "then run `curate train-reward`."
+        )
+    known = ", ".join(row.id[:12] for row in rows)
+    raise StoreError(f"{len(fitting)} {role} models start with {prefix!r}. Known: {known}.")
+
+
+def reward_models(session: Session, *, role: str | None = None) -> Sequence[RewardModel]:
+    """Return the reward models, oldest first; of one role ("reward" or "judge") when given."""
+    query = select(RewardModel).order_by(col(RewardModel.created_at), col(RewardModel.id))
+    if role is not None:
+        query = query.where(RewardModel.role == role)
+    return session.exec(query).all()
+
+
+def synthetic_images(
+    session: Session,
+    *,
+    reward_model_id: str | None,
+    version_id: str | None = None,
+    limit: int | None = None,
+) -> list[ScoredImage]:
+    """Return synthetic images with their scores by one reward model, ordered by item key.
+
+    Item keys are hashes: their order is fixed and has nothing to do with seed, prompt or quality,
+    so that the first `limit` are a fair sample.
+    """
+    by_model = sa.and_(
+        col(Score.image_id) == Image.id, col(Score.reward_model_id) == reward_model_id
+    )
+    query = (
+        select(Image, Prompt, Score)
+        .join(Prompt, col(Prompt.id) == Image.prompt_id)
+        .outerjoin(Score, by_model)
+        .where(Image.origin == "synthetic")
+        .order_by(col(Image.item_key))
+        .limit(limit)
+    )
+    if version_id is not None:
+        query = query.where(Image.version_id == version_id)
+    return [_scored_image(*row) for row in session.exec(query)]
+
+
+def _scored_image(image: Image, prompt: Prompt, score: Score | None) -> ScoredImage:
+    assert image.item_key and image.version_id and image.settings_hash  # CHECKs of the table
+    assert image.seed is not None
+    return ScoredImage(
+        image_id=image.id,
+        file_sha256=image.file_sha256,
+        pixels_sha256=image.pixels_sha256,
+        shape=tuple(image.shape),
+        item_key=image.item_key,
+        prompt_id=image.prompt_id,
+        modality=prompt.modality,
+        text=prompt.text,
+        label=prompt.label,
+        version_id=image.version_id,
+        seed=image.seed,
+        settings_hash=image.settings_hash,
+        score=score.mean if score else None,
+        spread=score.spread if score else None,
+    )
+
+
+def same_noise_pairs(
+    session: Session, *, before_id: str, after_id: str, reward_model_id: str | None
+) -> list[tuple[ScoredImage, ScoredImage]]:
+    """Return the images that two versions made of the same prompt, seed and settings, as pairs."""
+    after = {
+        (image.prompt_id, image.seed, image.settings_hash): image
+        for image in synthetic_images(session, reward_model_id=reward_model_id, version_id=after_id)
+    }
+    pairs = [
+        (image, after[key])
+        for image in synthetic_images(
+            session, reward_model_id=reward_model_id, version_id=before_id
+        )
+        if (key := (image.prompt_id, image.seed, image.settings_hash)) in after
+    ]
+    return sorted(pairs, key=lambda pair: (pair[0].modality, pair[0].text, pair[0].seed))
+
+
+def real_images(
+    session: Session, *, splits: Collection[str | None], limit: int | None = None
+) -> list[tuple[Image, Prompt]]:
+    """Return real images of some splits (None: no split was given), ordered by pixel hash."""
+    named = col(Image.split).in_([split for split in splits if split is not None])
+    wanted = named | col(Image.split).is_(None) if None in splits else named
+    query = (
+        select(Image, Prompt)
+        .join(Prompt, col(Prompt.id) == Image.prompt_id)
+        .where(Image.origin == "real", wanted)
+        .order_by(col(Image.pixels_sha256), col(Image.id))
+        .limit(limit)
+    )
+    return list(session.exec(query))
+
+
+def real_pixels_among(session: Session, pixels: Sequence[str]) -> set[str]:
+    """Return which of these pixel hashes belong to a real image."""
+    found: set[str] = set()
+    for part in _parts(pixels):
+        query = select(Image.pixels_sha256).where(
+            Image.origin == "real", col(Image.pixels_sha256).in_(part)
+        )
+        found.update(session.exec(query))
+    return found
+
+
+def images_by_id(session: Session, image_ids: Sequence[UUID]) -> dict[UUID, tuple[Image, Prompt]]:
+    """Return images with their prompts by id."""
+    found: dict[UUID, tuple[Image, Prompt]] = {}
+    for part in _parts(image_ids):
+        query = (
+            select(Image, Prompt)
+            .join(Prompt, col(Prompt.id) == Image.prompt_id)
+            .where(col(Image.id).in_(part))
+        )
+        found.update({image.id: (image, prompt) for image, prompt in session.exec(query)})
+    return found
+
+
+def environments(session: Session, ids: Collection[str]) -> dict[str, Environment]:
+    """Return environments by id."""
+    rows = session.exec(select(Environment).where(col(Environment.id).in_(sorted(ids))))
+    return {row.id: row for row in rows}
+
+
+def rejected_versions(session: Session) -> dict[str, Round]:
+    """Return the versions that a gate rejected and none promoted, with the rejecting round."""
+    judged = session.exec(
+        select(Round)
+        .where(
+            col(Round.state).in_(["promoted", "rejected"]), col(Round.new_version_id).is_not(None)
+        )
+        .order_by(col(Round.created_at))
+    ).all()
+    promoted = {row.new_version_id for row in judged if row.state == "promoted"}
+    return {
+        row.new_version_id: row
+        for row in judged
+        if row.state == "rejected" and row.new_version_id and row.new_version_id not in promoted
+    }
+
+
+def rounds(session: Session) -> Sequence[Round]:
+    """Return all rounds, loop by loop in order."""
+    return session.exec(select(Round).order_by(col(Round.loop_name), col(Round.number))).all()
+
+
+def rounds_that_made(session: Session, version_ids: Collection[str]) -> dict[str, Round]:
+    """Return, by version, the round that made it; the first when several gave the same weights."""
+    rows = session.exec(
+        select(Round)
+        .where(col(Round.new_version_id).in_(sorted(version_ids)))
+        .order_by(col(Round.created_at).desc())
+    )
+    return {row.new_version_id: row for row in rows if row.new_version_id}
+
+
+def ratings_of_reward_models(
+    session: Session, reward_model_ids: Collection[str]
+) -> list[RatingOfRewardModel]:
+    """Return the ratings that reward models were fitted to or tested on, oldest first."""
+    query = (
+        sa.select(RewardModelRating, Rating, Assignment, Rater, Criterion, Image)
+        .join(Rating, col(Rating.id) == RewardModelRating.rating_id)
+        .join(Assignment, col(Assignment.id) == Rating.assignment_id)
+        .join(Rater, col(Rater.id) == Assignment.rater_id)
+        .join(Criterion, col(Criterion.id) == Rating.criterion_id)
+        .join(Image, col(Image.id) == Assignment.image_id)
+        .where(col(RewardModelRating.reward_model_id).in_(sorted(reward_model_ids)))
+        .order_by(col(RewardModelRating.reward_model_id), col(Rating.rated_at), col(Rating.id))
+    )
+    return [_rating_of_reward_model(*row) for row in session.execute(query)]
+
+
+def _rating_of_reward_model(
+    link: RewardModelRating,
+    rating: Rating,
+    assignment: Assignment,
+    rater: Rater,
+    criterion: Criterion,
+    image: Image,
+) -> RatingOfRewardModel:
+    return RatingOfRewardModel(
+        rating_id=rating.id,
+        reward_model_id=link.reward_model_id,
+        use=link.use,
+        campaign_id=assignment.campaign_id,
+        rater_id=rater.id,
+        expert_level=rater.expert_level,
+        simulated=rater.simulated,
+        criterion=criterion.name,
+        value=rating.value,
+        min_value=criterion.min_value,
+        max_value=criterion.max_value,
+        purpose=assignment.purpose,
+        rated_at=rating.rated_at,
+        item_key=image.item_key,
+        file_sha256=image.file_sha256,
+        origin=image.origin,
+        version_id=image.version_id,
+    )
+
+
+def top_shares(session: Session) -> list[TopShare]:
+    """Count, by generator version and kind of rater, the ratings that stand and the best of them.
+
+    The latest revision of each answer counts, unless it withdrew the answer.
+    """
+    later = aliased(Rating)
+    superseded = (
+        select(later.id)
+        .where(
+            later.assignment_id == Rating.assignment_id,
+            later.criterion_id == Rating.criterion_id,
+            later.revision > Rating.revision,
+        )
+        .exists()
+    )
+    best = ((col(Criterion.polarity) == "higher") & (Rating.value == Criterion.max_value)) | (
+        (col(Criterion.polarity) == "lower") & (Rating.value == Criterion.min_value)
+    )
+    query = (
+        sa.select(
+            col(Image.version_id),
+            col(Rater.simulated),
+            sa.func.sum(sa.case((best, 1), else_=0)),
+            sa.func.count(),
+        )
+        .select_from(Rating)
+        .join(Criterion, col(Criterion.id) == Rating.criterion_id)
+        .join(Assignment, col(Assignment.id) == Rating.assignment_id)
+        .join(Rater, col(Rater.id) == Assignment.rater_id)
+        .join(Image, col(Image.id) == Assignment.image_id)
+        .where(col(Rating.value).is_not(None), ~superseded)
+        .group_by(col(Image.version_id), col(Rater.simulated))
+    )
+    return [TopShare(*row) for row in session.connection().execute(query)]
+
+
+def add_release(
+    session: Session, release: Release, decisions: Sequence[ReleaseDecision]
+) -> Release:
+    """Add a release with its decisions in one commit; a known release is left as it is."""
+    known = session.get(Release, release.id)
+    if known is not None:
+        return known
+    session.add(release)
+    session.flush()
+    session.add_all(decisions)
+    session.commit()
+    return release
+
+
+def releases(session: Session) -> Sequence[Release]:
+    """Return all releases, oldest first."""
+    return session.exec(select(Release).order_by(col(Release.created_at), col(Release.id))).all()
+
+
+def decisions_of(session: Session, release_id: str) -> Sequence[ReleaseDecision]:
+    """Return what a release decided, one row an image."""
+    return session.exec(
+        select(ReleaseDecision)
+        .where(ReleaseDecision.release_id == release_id)
+        .order_by(col(ReleaseDecision.image_id))
+    ).all()
+
+
+def _parts(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(ids), IDS_A_QUERY):
+        yield ids[start : start + IDS_A_QUERY]
