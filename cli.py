@@ -1,0 +1,99 @@
+"""The `curate` command: read options, call one function of `curate/`, show the result.
+
+What a command needs is imported inside it, so that `--help` is instant.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from curate import __version__
+
+INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
+
+
+class Commands(TyperGroup):
+    """All commands. What a user can mend becomes one line on stderr, Ctrl-C a calm exit."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command, its imports included."""
+        from curate.errors import USER_ERRORS
+
+        try:
+            return super().invoke(ctx)
+        except USER_ERRORS as error:
+            if ctx.params["debug"]:
+                raise
+            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            typer.echo("Stopped. The same command again goes on from here.", err=True)
+            raise typer.Exit(INTERRUPTED) from stop
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+rate = typer.Typer(
+    no_args_is_help=True, help="Campaigns: ask raters, fetch and judge their answers."
+)
+app.add_typer(rate, name="rate")
+
+Workspace = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="Folder made by `curate init`.",
+        show_default="the current folder",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def print_json(result: Any) -> None:
+    """Print a command's result for a program to read."""
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"curate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def curate(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (in any place).")
+    ] = False,
+) -> None:
+    """Grow a better image generator and a vetted, traceable dataset from radiologists' ratings.
+
+    Start here: curate quickstart
+    """
+
+
+def main() -> None:
+    """Run the command line; `--debug` may stand anywhere, since it is added after an error."""
+    arguments = sys.argv[1:]
+    debug = ["--debug"] if "--debug" in arguments else []
+    app(debug + [argument for argument in arguments if argument != "--debug"], prog_name="curate")
+
+
+if __name__ == "__main__":
+    main()

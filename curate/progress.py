@@ -1,0 +1,79 @@
+"""How far a long command has come: a bar on a terminal, plain lines elsewhere, both on stderr."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal, in a log
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Advance]:
+    """Show progress over `total` of `what` ("images"), with the rate and the time left.
+
+    Yields a function that is told how many more are done.
+    """
+    console = Console(stderr=True)
+    shown = _bar(console, total, what) if console.is_terminal else _lines(console, total, what)
+    with shown as advance:
+        yield advance
+
+
+class _RateColumn(ProgressColumn):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f} {self._what}/s")
+
+
+@contextmanager
+def _bar(console: Console, total: int, what: str) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(what),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda number: bar.advance(task, number)
+
+
+@contextmanager
+def _lines(console: Console, total: int, what: str) -> Iterator[Advance]:
+    started = last_line = time.monotonic()
+    done = 0
+
+    def advance(number: int) -> None:
+        nonlocal done, last_line
+        done += number
+        now = time.monotonic()
+        if done >= total or now - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = now
+            console.print(_line(done, total, what, now - started), soft_wrap=True, highlight=False)
+
+    yield advance
+
+
+def _line(done: int, total: int, what: str, seconds: float) -> str:
+    rate = done / max(seconds, 1e-9)
+    left = (total - done) / rate if rate else 0.0
+    return f"{done} of {total} {what}, {rate:.1f} {what}/s, {left:.0f} s left"

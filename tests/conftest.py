@@ -1,0 +1,74 @@
+"""What all tests share: an open workspace, a tiny generator, one thread, no outside network."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from curate.workspace import Workspace
+    from db.engine import Session
+    from generators.base import Generator
+
+
+def pytest_configure() -> None:
+    """Hold for child processes too; two threads on a busy machine are 50 times slower than one."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a model hub is refused by name, not by a time-out
+    os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def _is_on_this_machine(family: int, address: Any) -> bool:
+    if family == socket.AF_UNIX:
+        return True
+    host = address[0]
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def _refuse_outside(family: int, address: Any) -> None:
+    if not _is_on_this_machine(family, address):
+        pytest.fail(f"a test reached for {address}: tests stay on this machine", pytrace=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def checked_connect(self: socket.socket, address: Any) -> None:
+        _refuse_outside(self.family, address)
+        connect(self, address)
+
+    def checked_connect_ex(self: socket.socket, address: Any) -> int:
+        _refuse_outside(self.family, address)
+        return connect_ex(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", checked_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", checked_connect_ex)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> "Iterator[Workspace]":
+    """An initialised workspace in a temporary folder, open."""
+    from curate.workspace import init_workspace, open_workspace
+
+    init_workspace(tmp_path / "workspace")
+    with open_workspace(tmp_path / "workspace") as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(workspace: "Workspace") -> "Session":
+    """The session of `workspace`."""
+    return workspace.session
+
+
+@pytest.fixture
+def tiny_generator() -> "Generator":
+    """An untrained real generator: 16 x 16 px, milliseconds an image."""
+    from generators.tiny import tiny_generator
+
+    return tiny_generator(seed=0)
