@@ -1,0 +1,46 @@
+"""The loss that every diffusion family is trained with. B images; other axes as the latents have."""
+
+import torch
+from torch import Tensor
+
+from generators.base import Conditions, Generator, Schedule
+
+
+def diffusion_loss(
+    generator: Generator,
+    latents: Tensor,
+    conditions: Conditions,
+    timesteps: Tensor,
+    noise: Tensor,
+    *,
+    min_snr_gamma: float | None = None,
+) -> Tensor:
+    """Return the squared error of the denoiser's prediction at `timesteps` [B], a scalar.
+
+    The target is what the schedule says: epsilon or v. `min_snr_gamma` (5 in Hang et al. 2023)
+    weighs timesteps by the clamped signal-to-noise ratio; None weighs all alike.
+    """
+    schedule = generator.schedule
+    kept_B = schedule.alphas_cumprod(timesteps).to(latents.device, latents.dtype)
+    kept = kept_B.view(-1, *[1] * (latents.dim() - 1))
+    a, s = kept.sqrt(), (1 - kept).sqrt()
+    target = noise if schedule.prediction_type == "epsilon" else a * noise - s * latents
+    timesteps = timesteps.to(latents.device)
+    prediction = generator.denoiser(a * latents + s * noise, timesteps, conditions)
+    loss_B = (prediction - target).square().flatten(1).mean(dim=1)
+    if min_snr_gamma is not None:
+        loss_B = loss_B * min_snr_weights(schedule, timesteps, min_snr_gamma).to(loss_B)
+    return loss_B.mean()
+
+
+def min_snr_weights(schedule: Schedule, timesteps: Tensor, gamma: float) -> Tensor:
+    """Return float64 weights [B] on the CPU: Hang et al. 2023, section 3.4.
+
+    min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v: both are the weight
+    min(SNR, gamma) of the error in the image.
+    """
+    kept_B = schedule.alphas_cumprod(timesteps)
+    snr_B = kept_B / (1 - kept_B)
+    if schedule.prediction_type == "epsilon":
+        return torch.clamp(gamma / snr_B, max=1)
+    return snr_B.clamp(max=gamma) / (snr_B + 1)
