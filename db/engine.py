@@ -1,0 +1,108 @@
+"""Engine, migrations and sessions, for SQLite and PostgreSQL alike."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlmodel import Session
+
+from db.errors import StoreError
+
+__all__ = ["Engine", "Session", "make_engine", "migrate", "open_session"]
+
+BUSY_TIMEOUT_MS = 60_000  # a second process waits this long for the writer before it
+
+
+def make_engine(url: str) -> Engine:
+    """Return an engine on `url`; SQLite gets a write-ahead log and its foreign keys switched on."""
+    try:
+        engine = sa.create_engine(url)
+    except sa.exc.ArgumentError as error:
+        raise StoreError(
+            f"{url!r} is no database URL. Give one like postgresql://user@host/name."
+        ) from error
+    except ImportError as error:
+        raise StoreError(
+            f"The driver of {engine_name(url)} is not installed ({error}). "
+            "Install it with `pip install 'curate-images[postgres]'`."
+        ) from error
+    if engine.dialect.name not in ("sqlite", "postgresql"):
+        raise StoreError(
+            f"curate keeps its rows in SQLite or PostgreSQL, not in {engine.dialect.name}. "
+            "Give a URL like postgresql://user@host/name."
+        )
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "handle_error", _explain)
+    return engine
+
+
+def engine_name(url: str) -> str:
+    """Return the part of a URL before its colon: what may be shown without a password."""
+    return url.partition(":")[0]
+
+
+def open_session(engine: Engine) -> Session:
+    """Return a session whose rows stay readable after a commit."""
+    return Session(engine, expire_on_commit=False)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to this version's tables; one that is there already is not locked."""
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_heads()
+    scripts = ScriptDirectory.from_config(migration_config())
+    if found == tuple(scripts.get_heads()):
+        return
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                # else the driver makes tables outside a transaction; a second migrator waits here
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            alembic.command.upgrade(migration_config(connection), "head")
+            connection.commit()
+    except CommandError as error:
+        raise StoreError(
+            f"The database is at revision {', '.join(found)}, which this curate does not know. "
+            "It was made by a newer one: upgrade with `pip install -U curate-images`."
+        ) from error
+
+
+def migration_config(connection: sa.Connection | None = None) -> alembic.config.Config:
+    """Return Alembic's configuration for the migrations in this package."""
+    config = alembic.config.Config()
+    folder = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    # else INSERT OR REPLACE would slip past the triggers that keep ratings append-only
+    cursor.execute("PRAGMA recursive_triggers = ON")
+    cursor.close()
+
+
+def _explain(context: ExceptionContext) -> None:
+    """Turn what an operator can fix (locked, full, gone, not a database) into one line."""
+    error = context.original_exception
+    operational = isinstance(context.sqlalchemy_exception, sa.exc.OperationalError)
+    if operational or "not a database" in str(error):
+        first_line = str(error).strip().partition("\n")[0]
+        raise StoreError(
+            f"The database refuses: {first_line}. Is it running, is its disk full, does another "
+            "program hold it? See `curate doctor`; the same command can be run again."
+        ) from error

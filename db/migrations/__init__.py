@@ -1,0 +1,1 @@
+"""The tables' history, run by `db.engine.migrate`; see env.py and versions/."""
