@@ -1,0 +1,109 @@
+"""A run that can be killed: after every update one file holds all there is to go on from.
+
+Prompts, seeds and windows derive from (config.seed, update number), so that weights, their moving
+averages, the optimiser's moments, the KL weight and the finished updates are the whole state.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.rl.config import RLConfig
+from curate.rl.health import UpdateHealth
+from curate.rl.policy import Policy
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "updates.jsonl"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Which updates are done, and the KL weight of the next."""
+
+    history: tuple[UpdateHealth, ...]
+    kl_weight: float
+
+    def is_finished(self, config: RLConfig) -> bool:
+        """Return whether all updates are done, or the KL budget ended the run."""
+        stopped = bool(self.history) and self.history[-1].stopped
+        return stopped or len(self.history) >= config.num_updates
+
+
+def save_checkpoint(folder: Path, policy: Policy, progress: Progress) -> None:
+    """Write the run's state, whole or not at all, then the log that people read."""
+    metadata = {
+        "config": json.dumps(policy.config.to_json()),
+        "kl_weight": repr(progress.kl_weight),
+        "history": json.dumps([health.to_json() for health in progress.history]),
+    }
+    with _replaced(folder / CHECKPOINT) as path:
+        save_file(_tensors(policy), path, metadata=metadata)
+    with _replaced(folder / LOG) as path:
+        lines = [json.dumps(health.to_json()) + "\n" for health in progress.history]
+        path.write_text("".join(lines), encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, policy: Policy) -> Progress:
+    """Put the run's state back into `policy`; without a checkpoint, return a fresh start.
+
+    Raises CurateError when the checkpoint was made with other settings.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return Progress((), policy.config.kl_weight)
+    with safe_open(path, framework="pt") as opened:
+        metadata = opened.metadata()
+    config = RLConfig.from_json(json.loads(metadata["config"]))
+    if config != policy.config:
+        raise CurateError(
+            f"{path} was made with other settings: {config}. Go on with those, or name a new "
+            "folder to start over."
+        )
+    _restore(policy, load_file(path))
+    history = [UpdateHealth.from_json(one) for one in json.loads(metadata["history"])]
+    return Progress(tuple(history), float(metadata["kl_weight"]))
+
+
+def _tensors(policy: Policy) -> dict[str, Tensor]:
+    tensors = {f"average/{name}": value for name, value in policy.averages.items()}
+    for name, weight in policy.weights.items():
+        tensors[f"weight/{name}"] = weight.detach()
+        for key, value in policy.optimizer.state[weight].items():
+            tensors[f"optimizer.{key}/{name}"] = value
+    return {name: value.contiguous() for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def _restore(policy: Policy, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(policy.weights))}
+    for index, (name, weight) in enumerate(policy.weights.items()):
+        weight.copy_(tensors[f"weight/{name}"])
+        policy.averages[name].copy_(tensors[f"average/{name}"])
+        for key, value in tensors.items():
+            kind, _, of = key.partition("/")
+            if kind.startswith("optimizer.") and of == name:
+                moments[index][kind.removeprefix("optimizer.")] = value
+    groups = policy.optimizer.state_dict()["param_groups"]
+    policy.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # the rename must not be durable before the bytes are
+        temporary.replace(path)

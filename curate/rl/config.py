@@ -1,0 +1,129 @@
+"""What decides an RL step, beside the start version, the prompts and the reward."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate.errors import CurateError
+
+DTYPES = ("float32", "bfloat16")
+FEWEST_IMAGES = 64  # an update: below, the gradient is mostly noise (flow_grpo's experience)
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """Settings of one RL step. B = prompts_per_update x group_size images are made an update.
+
+    K = `window_size` of S = `num_steps` sampling steps are random and trained, the others are
+    deterministic and free of charge; K = S is plain DDPO (all steps but the noiseless last one).
+    """
+
+    # how much
+    num_updates: int = 20  # >= 1; each makes B new images, scores them and moves the weights
+    prompts_per_update: int = 8  # >= 1; in shuffled rounds over all prompts, so each comes up
+    group_size: int = 8  # >= 2 images of one prompt; they are compared with each other only
+
+    # rollouts
+    num_steps: int = 10  # S >= 2 sampling steps; use the number that images are made with
+    window_size: int = 2  # K in 1 .. S; cost grows with K, 2 to 4 learn as well as all S
+    window_start: int | None = None  # first random step, 0 = noisiest; None: anew each update,
+    # in the noisier half, where anatomy is decided (late steps are where hacked textures live)
+    guidance: float = 1.0  # classifier-free guidance; not 1 doubles every evaluation
+
+    # learning
+    lora_rank: int = 8  # of the adapters; 0 trains the full weights (more memory, collapses sooner)
+    learning_rate: float = 3e-4  # AdamW's; adapters 1e-4 .. 1e-3, full weights about 1e-5
+    inner_epochs: int = 1  # optimiser steps an update; from the second on the clip can act
+    clip_sum: float = 1.6  # nats of an image's summed log-ratio at which the clip acts. Log-probs
+    # here are means over the D latent elements, so the clip range is clip_sum / D (1e-4 at 16,384)
+    advantage_clip: float = 5.0  # standard deviations; one freak image cannot own the update
+    max_grad_norm: float = 1.0  # L2 norm over all trained weights, as DDPO has it
+    ema_decay: float = 0.0  # the result is a moving average of the weights; 0: the last weights
+
+    # safety against reward hacking
+    spread_penalty: float = 1.0  # reward = mean - this x ensemble spread; 0 trusts the mean
+    kl_weight: float = 0.1  # first weight of the squared distance from the start's predictions;
+    # steered afterwards to keep the KL at its target. 0: no anchor, only the stop below
+    kl_target: float = 1.0  # nats an image and sampling step: the divergence from the start that
+    # this RL step may spend. At 3 x this the run stops
+
+    # the machine
+    micro_batch: int = 32  # (image, step) pairs a backward pass: memory only, never the gradient
+    rollout_batch: int = 32  # images a compute batch, rollout and decoding: one fixed shape
+    rollout_dtype: str = "float32"  # inside the denoiser, no gradients; bfloat16 is faster
+    training_dtype: str = "float32"  # bfloat16 is faster on GPUs, slower backwards on CPUs.
+    # They may differ: the ratio's denominator comes from the training pass, never the rollout
+    seed: int = 0  # of rollouts, windows, the order of prompts and the adapters' first weights
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        for holds, needed in self._needs():
+            if not holds:
+                raise CurateError(f"These RL settings cannot be run: {needed}. Found: {self}.")
+
+    def _needs(self) -> list[tuple[bool, str]]:
+        counts = (self.num_updates, self.prompts_per_update, self.inner_epochs)
+        batches = (self.micro_batch, self.rollout_batch)
+        above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
+        return [
+            (min(counts) >= 1, "num_updates, prompts_per_update and inner_epochs are 1 or more"),
+            (self.group_size >= 2, "group_size is 2 or more: siblings are compared"),
+            (self.num_steps >= 2, "num_steps is 2 or more"),
+            (
+                1 <= self.window_size <= self.num_steps,
+                f"window_size lies in 1 .. num_steps ({self.num_steps}): "
+                "no more steps can be trained than are sampled",
+            ),
+            (
+                self.window_start is None or 0 <= self.window_start <= self.last_window_start,
+                f"window_start lies in 0 .. {self.last_window_start}: the last step has no noise",
+            ),
+            (self.lora_rank >= 0, "lora_rank is 0 (full weights) or more"),
+            (
+                min(*above_0, self.kl_target) > 0,
+                "learning_rate, clip_sum, advantage_clip, max_grad_norm and kl_target are above 0",
+            ),
+            (
+                min(self.spread_penalty, self.kl_weight) >= 0,
+                "spread_penalty and kl_weight are 0 or more",
+            ),
+            (0 <= self.ema_decay < 1, "ema_decay lies in 0 .. 1, 1 excluded"),
+            (min(batches) >= 1, "micro_batch and rollout_batch are 1 or more"),
+            (
+                {self.rollout_dtype, self.training_dtype} <= set(DTYPES),
+                f"dtypes are {' or '.join(DTYPES)}",
+            ),
+        ]
+
+    @property
+    def images_per_update(self) -> int:
+        """Return B."""
+        return self.prompts_per_update * self.group_size
+
+    @property
+    def num_trained_steps(self) -> int:
+        """Return how many steps are random and trained: K, but never the noiseless last step."""
+        return min(self.window_size, self.num_steps - 1)
+
+    @property
+    def last_window_start(self) -> int:
+        """Return the last step at which a window can begin."""
+        return self.num_steps - 1 - self.num_trained_steps
+
+    def concerns(self) -> list[str]:
+        """Return what can be run but will hardly teach anything."""
+        if self.images_per_update >= FEWEST_IMAGES:
+            return []
+        return [
+            f"{self.images_per_update} images an update; below {FEWEST_IMAGES} expect noise rather "
+            "than learning. Raise prompts_per_update or group_size unless this is a trial."
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as rows and checkpoints keep them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RLConfig":
+        """Return the settings that `to_json` wrote."""
+        return cls(**values)

@@ -1,0 +1,74 @@
+"""What an RL step will cost, before it is paid: U-Net evaluations, and seconds on this machine.
+
+An evaluation is one forward pass of one image; a backward pass counts as two. Guidance other than
+1 doubles all of them.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from curate.rl.config import RLConfig
+from curate.rl.rollouts import sampling_settings
+from curate.rl.update import training_settings
+from generators.base import Conditions, Generator
+from generators.sampling import initial_noise, predict
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a whole RL step. Decoding and reward are not in it."""
+
+    images: int
+    rollout_evaluations: int
+    training_evaluations: int  # forward and backward
+    kl_evaluations: int  # the frozen start's predictions
+    seconds: float
+
+    @property
+    def evaluations(self) -> int:
+        """Return all of them."""
+        return self.rollout_evaluations + self.training_evaluations + self.kl_evaluations
+
+
+def estimate(config: RLConfig, generator: Generator, conditions: Conditions) -> Estimate:
+    """Count the evaluations, and time one batch of each kind; `conditions` are of any image."""
+    images = config.num_updates * config.images_per_update
+    pairs = images * config.num_trained_steps
+    halves = 1 if config.guidance == 1 else 2
+    seconds_rollout = _seconds_of_one(config, generator, conditions, training=False)
+    seconds_training = _seconds_of_one(config, generator, conditions, training=True)
+    return Estimate(
+        images=images,
+        rollout_evaluations=images * config.num_steps * halves,
+        training_evaluations=3 * pairs * config.inner_epochs * halves,
+        kl_evaluations=pairs * halves,
+        seconds=images * config.num_steps * seconds_rollout
+        + pairs * (config.inner_epochs + 1 / 3) * seconds_training,
+    )
+
+
+def _seconds_of_one(
+    config: RLConfig, generator: Generator, conditions: Conditions, *, training: bool
+) -> float:
+    """Return the seconds an image of one batch: the better of two, the first warms up.
+
+    Training is timed with the gradient going to the latents: about the adapters' price.
+    """
+    size = config.micro_batch if training else config.rollout_batch
+    settings = training_settings(config) if training else sampling_settings(config)
+    x_t = initial_noise(range(size), generator.latent_shape).to(generator.device)
+    t_B = torch.full((size,), generator.schedule.num_train_steps // 2)
+    rows = conditions.select([0] * size).to(generator.device)
+    seconds = []
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.set_grad_enabled(training):
+            prediction = predict(generator, x_t.requires_grad_(training), t_B, rows, settings)
+        if training:
+            torch.autograd.grad(prediction.sum(), x_t)
+        if x_t.is_cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / size

@@ -1,0 +1,41 @@
+"""What an update showed of itself: a line in the log, a row in the version's metrics."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class UpdateHealth:
+    """One update in figures. Without the seconds, equal runs give equal figures."""
+
+    update: int  # from 0
+    window_start: int  # first random step, 0 = noisiest
+    reward_mean: float  # the reward model's mean, over the update's images
+    reward_sd: float  # of the reward with its penalty, over the update's images
+    spread_mean: float  # of the ensemble; rising: images drift to where the reward model guesses
+    zero_spread_groups: int  # groups whose rewards are all equal: they taught nothing
+    loss: float
+    clipped_fraction: float  # of pairs, last inner epoch; 0 with one inner epoch
+    ratio_deviation: float  # largest |ratio - 1|, training pass against rollout; float32: < 1e-4
+    kl: float  # nats an image and step, from the frozen start, before this update's step
+    squared_change: float  # of the predictions, from the frozen start
+    kl_weight: float  # in this update's loss
+    gradient_norm: float  # before the cut
+    stopped: bool  # the KL budget was overspent: this update moved nothing, the run ended
+    rollout_seconds: float  # with decoding and reward
+    training_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "UpdateHealth":
+        """Return the figures that `to_json` wrote."""
+        return cls(**values)
+
+    def without_seconds(self) -> dict[str, Any]:
+        """Return what equal runs have in common."""
+        seconds = ("rollout_seconds", "training_seconds")
+        return {name: value for name, value in asdict(self).items() if name not in seconds}

@@ -1,0 +1,98 @@
+"""The weights that are trained, their optimiser, and the frozen start that they must stay near."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from curate.errors import CurateError
+from curate.rl.config import RLConfig
+from generators import lora
+from generators.base import Denoiser, Generator
+
+
+class Policy:
+    """A generator in training: adapters on a frozen U-Net, or all of its weights (rank 0)."""
+
+    def __init__(self, generator: Generator, config: RLConfig) -> None:
+        """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
+        self.generator = generator
+        self.config = config
+        self._start_unet: nn.Module | None = None
+        if config.lora_rank == 0:
+            self._start_unet = copy.deepcopy(generator.denoiser.unet)
+            generator.denoiser.unet.requires_grad_(True)
+        else:
+            with torch.random.fork_rng():
+                torch.manual_seed(config.seed)
+                lora.add_lora(generator, config.lora_rank)
+        self.weights = {
+            name: weight
+            for name, weight in generator.denoiser.named_parameters()
+            if weight.requires_grad
+        }
+        self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=config.learning_rate)
+
+    @contextmanager
+    def at_start(self) -> Iterator[None]:
+        """Inside, the generator predicts exactly as it did before training."""
+        denoiser = self.generator.denoiser
+        if self._start_unet is None:
+            with lora.disable_lora(self.generator):
+                yield
+            return
+        trained, denoiser.unet = denoiser.unet, self._start_unet
+        try:
+            yield
+        finally:
+            denoiser.unet = trained
+
+    def step(self) -> float:
+        """Move the weights along the accumulated gradient; return its norm before the cut."""
+        norm = nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise CurateError(
+                f"The gradient's norm is {norm.item()}: the run diverged. Lower the learning rate, "
+                "or use float32 for training; the last checkpoint is whole."
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for name, weight in self.weights.items():
+            self.averages[name].lerp_(weight.detach(), 1 - self.config.ema_decay)
+        return norm.item()
+
+    def save_result(self, folder: Path) -> None:
+        """Write the averaged weights: an adapter, or the whole generator."""
+        with self._averaged():
+            if self._start_unet is None:
+                lora.save_lora(self.generator, folder)
+            else:
+                self.generator.save(folder)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        last = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self._assign(self.averages)
+        try:
+            yield
+        finally:
+            self._assign(last)
+
+    @torch.no_grad()
+    def _assign(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self.weights.items():
+            weight.copy_(values[name])
+
+
+def require_denoiser(generator: object) -> Generator:
+    """Return the generator; refuse one that has no denoising steps to train, such as a GAN."""
+    if isinstance(generator, Generator) and isinstance(generator.denoiser, Denoiser):
+        return generator
+    raise CurateError(
+        f"{type(generator).__name__} does not denoise step by step, and RL trains such steps. "
+        "Choose a diffusion generator: `curate generators list`."
+    )

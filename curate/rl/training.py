@@ -1,0 +1,101 @@
+"""The updates of one RL step, one after the other: images, rewards, advantages, gradient, step.
+
+Knows no workspace: any function (images, prompts) -> (mean, spread) is a reward.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from curate.errors import CurateError
+from curate.rl.advantages import group_advantages
+from curate.rl.checkpoint import Progress, load_checkpoint, save_checkpoint
+from curate.rl.config import RLConfig
+from curate.rl.health import UpdateHealth
+from curate.rl.kl_control import steered_weight
+from curate.rl.policy import Policy, require_denoiser
+from curate.rl.rollouts import Reward, rewarded_images
+from curate.rl.update import Gradient, learn, pairs_of
+from generators.base import Conditions, Generator, Prompt
+
+RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal precision
+Report = Callable[[UpdateHealth], None]
+
+
+def train(
+    generator: Generator,
+    prompts: Sequence[Prompt],
+    reward: Reward,
+    config: RLConfig,
+    *,
+    folder: Path,
+    report: Report,
+) -> Policy:
+    """Run the updates that `folder`'s checkpoint has not; return the policy as they left it.
+
+    `report` is told of each new update once its checkpoint is written. Raises CurateError for a
+    generator without denoising steps, and for rewards that teach nothing.
+    """
+    require_denoiser(generator)
+    if not prompts:
+        raise CurateError("No prompt to practise on. Give --prompts FILE or generate images first.")
+    conditions = generator.conditioner(prompts)
+    policy = Policy(generator, config)
+    progress = load_checkpoint(folder, policy)
+    while not progress.is_finished(config):
+        progress = _one_update(policy, prompts, conditions, reward, progress)
+        save_checkpoint(folder, policy, progress)
+        report(progress.history[-1])
+    return policy
+
+
+def _one_update(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    conditions: Conditions,
+    reward: Reward,
+    progress: Progress,
+) -> Progress:
+    config, update = policy.config, len(progress.history)
+    started = time.monotonic()
+    rewarded = rewarded_images(policy.generator, prompts, conditions, reward, config, update)
+    rewards_B = rewarded.penalised(config.spread_penalty)
+    advantages = group_advantages(rewards_B, config.group_size, clip=config.advantage_clip)
+    rolled_out = time.monotonic()
+    pairs = pairs_of(rewarded, advantages.values_B, policy.generator.schedule)
+    learned = learn(policy, pairs, kl_weight=progress.kl_weight)
+    if update == 0:
+        _refuse_disagreement(learned.gradient, config)
+    health = UpdateHealth(
+        update=update,
+        window_start=rewarded.window.start,
+        reward_mean=rewarded.mean_B.mean().item(),
+        reward_sd=rewards_B.std().item(),
+        spread_mean=rewarded.spread_B.mean().item(),
+        zero_spread_groups=advantages.num_zero_spread_groups,
+        loss=learned.gradient.loss,
+        clipped_fraction=learned.clipped_fraction,
+        ratio_deviation=learned.gradient.ratio_deviation,
+        kl=learned.gradient.kl,
+        squared_change=learned.gradient.squared_change,
+        kl_weight=progress.kl_weight,
+        gradient_norm=learned.gradient_norm,
+        stopped=learned.stopped,
+        rollout_seconds=rolled_out - started,
+        training_seconds=time.monotonic() - rolled_out,
+    )
+    next_weight = steered_weight(
+        progress.kl_weight, health.kl, target=config.kl_target, first=config.kl_weight
+    )
+    return Progress((*progress.history, health), next_weight)
+
+
+def _refuse_disagreement(gradient: Gradient, config: RLConfig) -> None:
+    """Raise when the first update's two passes over the same weights do not agree."""
+    same_precision = config.rollout_dtype == config.training_dtype == "float32"
+    if same_precision and gradient.ratio_deviation > RATIO_TOLERANCE:
+        raise CurateError(
+            f"Rollout and training disagree about the probability of the same steps by "
+            f"{gradient.ratio_deviation:.1e}; at most {RATIO_TOLERANCE:.0e} is arithmetic. On a "
+            "GPU switch TF32 off; otherwise please report this generator."
+        )

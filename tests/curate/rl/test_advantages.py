@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from curate.errors import CurateError
+from curate.rl.advantages import group_advantages
+
+
+def test_advantages_agree_with_hand_arithmetic() -> None:
+    rewards_B = torch.tensor([1.0, 3.0, 10.0, 16.0])  # groups (1, 3) and (10, 16)
+    advantages = group_advantages(rewards_B, 2, clip=5.0)
+    # centred -1, 1, -3, 3; their root mean square is sqrt((1 + 1 + 9 + 9) / 4) = sqrt(5)
+    expected = torch.tensor([-1.0, 1.0, -3.0, 3.0]) / 5**0.5
+    torch.testing.assert_close(advantages.values_B, expected)
+    assert advantages.num_zero_spread_groups == 0
+
+
+def test_siblings_sum_to_zero() -> None:
+    rewards_B = torch.rand(48, generator=torch.Generator().manual_seed(0)) + 100
+    advantages_B = group_advantages(rewards_B, 8, clip=5.0).values_B
+    assert advantages_B.view(6, 8).sum(dim=1).abs().max() < 1e-5
+
+
+def test_a_group_of_equals_teaches_nothing_and_does_not_dilute_the_others() -> None:
+    alone = group_advantages(torch.tensor([0.0, 1.0]), 2, clip=5.0)
+    with_equals = group_advantages(torch.tensor([0.7, 0.7, 0.0, 1.0]), 2, clip=5.0)
+    assert torch.equal(with_equals.values_B, torch.tensor([0.0, 0.0, -1.0, 1.0]))
+    assert torch.equal(with_equals.values_B[2:], alone.values_B)
+    assert with_equals.num_zero_spread_groups == 1
+
+
+def test_near_ties_are_not_blown_up() -> None:
+    rewards_B = torch.tensor([0.5, 0.501, 0.0, 1.0])
+    advantages_B = group_advantages(rewards_B, 2, clip=5.0).values_B
+    assert advantages_B[1] == pytest.approx(0.0005 / 0.25**0.5 * 2**0.5, rel=1e-2)
+
+
+def test_one_freak_image_is_clipped() -> None:
+    rewards_B = torch.cat([torch.zeros(63), torch.ones(1)])
+    assert group_advantages(rewards_B, 64, clip=2.5).values_B.max() == 2.5
+
+
+def test_rewards_that_no_group_tells_apart_are_refused() -> None:
+    rewards_B = torch.tensor([0.2, 0.2, 0.8, 0.8])  # the groups differ, the siblings do not
+    with pytest.raises(CurateError, match="all rewards are equal"):
+        group_advantages(rewards_B, 2, clip=5.0)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_refused(broken: float) -> None:
+    with pytest.raises(CurateError, match=r"1 of 4 rewards are not numbers \(first: image 2"):
+        group_advantages(torch.tensor([0.1, 0.2, broken, 0.4]), 2, clip=5.0)

@@ -1,0 +1,144 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from curate.rl.advantages import group_advantages
+from curate.rl.config import RLConfig
+from curate.rl.loss import step_weights
+from curate.rl.policy import Policy
+from curate.rl.rollouts import Reward, rewarded_images
+from curate.rl.update import Pairs, accumulate_gradient, learn, pairs_of, start_predictions
+from generators.base import Generator, Prompt
+
+Small = Callable[..., RLConfig]
+
+
+@pytest.fixture
+def first_update(
+    tiny_generator: Generator, prompts: list[Prompt], brightness: Reward
+) -> Callable[[RLConfig], tuple[Policy, Pairs]]:
+    """A policy before its first step, with the pairs to learn from."""
+
+    def made(config: RLConfig) -> tuple[Policy, Pairs]:
+        policy = Policy(tiny_generator, config)
+        conditions = tiny_generator.conditioner(prompts)
+        rewarded = rewarded_images(tiny_generator, prompts, conditions, brightness, config, 0)
+        advantages = group_advantages(rewarded.mean_B, config.group_size, clip=5.0)
+        return policy, pairs_of(rewarded, advantages.values_B, tiny_generator.schedule)
+
+    return made
+
+
+FirstUpdate = Callable[[RLConfig], tuple[Policy, Pairs]]
+
+
+def gradient_of(policy: Policy, pairs: Pairs, **options: object) -> Tensor:
+    start = start_predictions(policy, pairs)
+    accumulate_gradient(policy, pairs, start, **{"kl_weight": 0.1, **options})  # type: ignore[arg-type]
+    gradients = [weight.grad.flatten() for weight in policy.weights.values()]  # type: ignore[union-attr]
+    policy.optimizer.zero_grad()
+    return torch.cat(gradients)
+
+
+def test_at_the_first_step_the_ratio_is_one(small: Small, first_update: FirstUpdate) -> None:
+    policy, pairs = first_update(small(guidance=2.0))
+    gradient = accumulate_gradient(policy, pairs, start_predictions(policy, pairs), kl_weight=0.1)
+    assert gradient.ratio_deviation < 1e-4
+    assert gradient.clipped_fraction == 0.0
+    assert gradient.kl == gradient.squared_change == 0.0
+
+
+def test_log_probabilities_agree_with_diffusers_and_torch(
+    small: Small, first_update: FirstUpdate
+) -> None:
+    policy, pairs = first_update(small(window_size=5))
+    gradient = accumulate_gradient(policy, pairs, start_predictions(policy, pairs), kl_weight=0.0)
+    scheduler = DDIMScheduler.from_config(dict(policy.generator.schedule.config))
+    scheduler.set_timesteps(5)
+    expected = []
+    for row in range(len(pairs.t_N)):
+        t = int(pairs.t_N[row])
+        x_t, x_next = pairs.x_t[row : row + 1], pairs.x_next[row : row + 1]
+        tokens = pairs.conditions.select([row]).tokens_BLD
+        with torch.no_grad():
+            prediction = policy.generator.denoiser.unet(x_t, t, tokens).sample
+        noiseless = torch.zeros_like(x_t)
+        mean = scheduler.step(prediction, t, x_t, eta=1.0, variance_noise=noiseless).prev_sample
+        std = scheduler._get_variance(t, t - 200) ** 0.5
+        expected.append(torch.distributions.Normal(mean, std).log_prob(x_next).mean())
+    torch.testing.assert_close(gradient.log_probs_N, torch.stack(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_micro_batches_do_not_change_the_gradient(small: Small, first_update: FirstUpdate) -> None:
+    policy, pairs = first_update(small(micro_batch=100))
+    whole = gradient_of(policy, pairs)
+    policy.config = small(micro_batch=5)  # 16 pairs: 5, 5, 5 and 1
+    in_parts = gradient_of(policy, pairs)
+    assert whole.norm() > 1e-3
+    assert (whole - in_parts).norm() < 1e-6 * whole.norm()
+
+
+def test_on_policy_the_gradient_is_reinforces_over_all_steps(
+    small: Small, first_update: FirstUpdate
+) -> None:
+    """K = S: the sum over every noisy step, each written out, is what one update accumulates."""
+    policy, pairs = first_update(small(window_size=5))
+    ours = gradient_of(policy, pairs, kl_weight=0.0)
+    scheduler = DDIMScheduler.from_config(dict(policy.generator.schedule.config))
+    scheduler.set_timesteps(5)
+    t_4, t_next_4 = pairs.t_N[:4], pairs.t_next_N[:4]
+    weights_4 = step_weights(policy.generator.schedule, t_4, t_next_4, eta=1.0)
+    for step, t in enumerate(t_4.tolist()):
+        rows = slice(step, None, 4)
+        x_t, x_next = pairs.x_t[rows], pairs.x_next[rows]
+        tokens = pairs.conditions.select(torch.arange(8) * 4 + step).tokens_BLD
+        prediction = policy.generator.denoiser.unet(x_t, t, tokens).sample
+        noiseless = torch.zeros_like(x_t)
+        mean = scheduler.step(prediction, t, x_t, eta=1.0, variance_noise=noiseless).prev_sample
+        std = scheduler._get_variance(t, t - 200) ** 0.5
+        log_probs_B = torch.distributions.Normal(mean, std).log_prob(x_next).flatten(1).sum(dim=1)
+        loss = -(log_probs_B * pairs.advantages_N[rows]).sum() * weights_4[step] / 32
+        loss.backward()
+    theirs = torch.cat([weight.grad.flatten() for weight in policy.weights.values()])  # type: ignore[union-attr]
+    assert (ours - theirs).norm() < 1e-4 * theirs.norm()
+
+
+def test_a_half_precision_rollout_leaves_the_ratio_at_one(
+    small: Small, first_update: FirstUpdate
+) -> None:
+    policy, pairs = first_update(small(rollout_dtype="bfloat16"))
+    gradient = accumulate_gradient(policy, pairs, start_predictions(policy, pairs), kl_weight=0.0)
+    assert gradient.ratio_deviation > 1e-6  # the two passes differ, and that is reported
+    assert gradient.clipped_fraction == 0.0  # but the training pass is its own denominator
+
+
+def test_from_the_second_inner_epoch_on_the_clip_acts(
+    small: Small, first_update: FirstUpdate
+) -> None:
+    once, pairs = first_update(small(lora_rank=0, learning_rate=1e-3))
+    assert learn(once, pairs, kl_weight=0.0).clipped_fraction == 0.0
+    config = small(lora_rank=0, learning_rate=1e-3, inner_epochs=3, clip_sum=1e-3)
+    once.config = config
+    assert learn(once, pairs, kl_weight=0.0).clipped_fraction > 0.5
+
+
+def test_the_anchor_pulls_back_to_the_start(small: Small, first_update: FirstUpdate) -> None:
+    policy, pairs = first_update(small(kl_target=1e6))
+    for _ in range(3):
+        learn(policy, pairs, kl_weight=0.0)
+    adrift = learn(policy, pairs, kl_weight=0.0).gradient
+    for _ in range(10):
+        anchored = learn(policy, pairs, kl_weight=1e4).gradient
+    assert 0 < anchored.kl < 0.5 * adrift.kl
+    assert anchored.squared_change < 0.5 * adrift.squared_change
+
+
+def test_an_overspent_budget_moves_nothing(small: Small, first_update: FirstUpdate) -> None:
+    policy, pairs = first_update(small(kl_target=1e-9))
+    assert not learn(policy, pairs, kl_weight=0.0).stopped  # at the start the KL is 0
+    before = {name: weight.detach().clone() for name, weight in policy.weights.items()}
+    assert learn(policy, pairs, kl_weight=0.0).stopped
+    assert all(torch.equal(weight, before[name]) for name, weight in policy.weights.items())
