@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
+from diffusers.utils import recurse_remove_peft_layers
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -42,18 +44,19 @@ def add_lora(
         lora_alpha=rank if alpha is None else alpha,  # type: ignore[arg-type]  # floats do
         target_modules=list(targets),
     )
-    _unet(generator).add_adapter(config)
+    inject_adapter_in_model(config, generator.denoiser.unet)
 
 
 def lora_state(generator: Generator) -> dict[str, Tensor]:
-    """Return the adapters' weights by name: the live tensors, not copies."""
-    state: dict[str, Tensor] = get_peft_model_state_dict(_unet(generator), adapter_name="default")
+    """Return the adapters' weights by name: the parameters themselves, not copies."""
+    unet = generator.denoiser.unet
+    state: dict[str, Tensor] = get_peft_model_state_dict(unet, dict(unet.named_parameters()))
     return state
 
 
 def save_lora(generator: Generator, folder: Path) -> None:
     """Write the adapters' weights with rank, alpha and targets: equal weights give equal bytes."""
-    config = _unet(generator).peft_config["default"]
+    config: Any = generator.denoiser.unet.peft_config["default"]  # as peft names it
     values = {
         "unet.r": config.r,
         "unet.lora_alpha": config.lora_alpha,
@@ -102,23 +105,25 @@ def _fill(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
 def merge_lora(generator: Generator, folder: Path) -> None:
     """Add the adapters in `folder` to the U-Net's weights for good."""
     load_lora(generator, folder)
-    unet = _unet(generator)
-    unet.fuse_lora()
-    unet.unload_lora()
-    unet.requires_grad_(False)
+    for layer in _adapted_layers(generator):
+        layer.merge()
+    recurse_remove_peft_layers(generator.denoiser.unet)
+    del generator.denoiser.unet.peft_config
+    generator.denoiser.requires_grad_(False)
 
 
 @contextmanager
 def disable_lora(generator: Generator) -> Iterator[None]:
     """Inside, the generator predicts as if it had no adapters: the reference of a KL term."""
-    unet = _unet(generator)
-    unet.disable_adapters()
+    layers = _adapted_layers(generator)
+    for layer in layers:
+        layer.enable_adapters(False)
     try:
         yield
     finally:
-        unet.enable_adapters()
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
-def _unet(generator: Generator) -> Any:
-    """Return the U-Net: diffusers' mixin of LoRA methods has no types."""
-    return generator.denoiser.unet
+def _adapted_layers(generator: Generator) -> list[BaseTunerLayer]:
+    return [m for m in generator.denoiser.unet.modules() if isinstance(m, BaseTunerLayer)]

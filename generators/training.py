@@ -1,4 +1,4 @@
-"""The loss that every diffusion family is trained with. B images; other axes as the latents have."""
+"""The loss that every diffusion family is trained with. B images, then the latents' own axes."""
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def diffusion_loss(
     a, s = kept.sqrt(), (1 - kept).sqrt()
     target = noise if schedule.prediction_type == "epsilon" else a * noise - s * latents
     timesteps = timesteps.to(latents.device)
-    prediction = generator.denoiser(a * latents + s * noise, timesteps, conditions)
+    prediction: Tensor = generator.denoiser(a * latents + s * noise, timesteps, conditions)
     loss_B = (prediction - target).square().flatten(1).mean(dim=1)
     if min_snr_gamma is not None:
         loss_B = loss_B * min_snr_weights(schedule, timesteps, min_snr_gamma).to(loss_B)

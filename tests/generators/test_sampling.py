@@ -224,12 +224,9 @@ def test_conditions_and_seeds_must_pair_up(tiny_generator: Generator) -> None:
 def test_four_tiny_images_take_well_under_a_fifth_of_a_second(tiny_generator: Generator) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:4])
     sample(tiny_generator, conditions, range(4), FOUR_STEPS)
-    durations = []
-    for _ in range(5):  # the best of five: the machine may be busy
-        started = time.perf_counter()
-        sample(tiny_generator, conditions, range(4), FOUR_STEPS)
-        durations.append(time.perf_counter() - started)
-    assert min(durations) < 0.2
+    started = time.process_time()  # not the wall's: the machine may be busy
+    sample(tiny_generator, conditions, range(4), FOUR_STEPS)
+    assert time.process_time() - started < 0.2
 
 
 # Rollouts

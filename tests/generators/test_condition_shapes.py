@@ -1,0 +1,211 @@
+"""Other shapes of condition go through the same code: channels, modulation, no tokens at all."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DModel
+
+from generators.base import Conditions, Denoiser, Generator, Prompt
+from generators.codec import PixelCodec
+from generators.config import SamplingSettings
+from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
+from generators.sampling import decode, predict, rollout, sample, step_log_prob
+from generators.tiny import tiny_unet
+from generators.training import diffusion_loss
+
+SETTINGS = SamplingSettings(num_steps=4, batch_size=2, guidance=2.0)
+
+
+class WithoutWeights:
+    def to(self, device: torch.device | str) -> None:
+        pass
+
+    def save(self, folder: Path) -> dict[str, list[str]]:
+        return {}
+
+
+class MaskConditioner(WithoutWeights):
+    """A mask as one more input channel; the empty mask for guidance."""
+
+    def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
+        return Conditions(channels_BCHW=torch.stack([prompt.images["mask"] for prompt in prompts]))
+
+    def unconditional(self, count: int) -> Conditions:
+        return Conditions(channels_BCHW=torch.zeros(count, 1, 8, 8))
+
+
+class MaskAndTextConditioner(MaskConditioner):
+    """The mask beside the tokens of the generator's own text conditioner."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.text = generator.conditioner
+
+    def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
+        masks = super().__call__(prompts).channels_BCHW
+        return Conditions(tokens_BLD=self.text(prompts).tokens_BLD, channels_BCHW=masks)
+
+    def unconditional(self, count: int) -> Conditions:
+        masks = super().unconditional(count).channels_BCHW
+        return Conditions(tokens_BLD=self.text.unconditional(count).tokens_BLD, channels_BCHW=masks)
+
+
+class RecordConditioner(WithoutWeights):
+    """A clinical record as feature-wise scale and shift."""
+
+    def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
+        return Conditions(
+            modulation_BD=torch.tensor([[float(p.record["age"]) / 100, 1.0] for p in prompts])
+        )
+
+    def unconditional(self, count: int) -> Conditions:
+        return Conditions(modulation_BD=torch.zeros(count, 2))
+
+
+def mask_and_text(generator: Generator) -> Generator:
+    return dataclasses.replace(
+        generator,
+        conditioner=MaskAndTextConditioner(generator),
+        denoiser=Denoiser(tiny_unet(in_channels=4 + 1)),
+    )
+
+
+def mask_alone(generator: Generator) -> Generator:
+    unet = UNet2DModel(
+        sample_size=8,
+        in_channels=3 + 1,
+        out_channels=3,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=2,
+    )
+    return dataclasses.replace(
+        generator,
+        conditioner=MaskConditioner(),
+        denoiser=Denoiser(unet),
+        codec=PixelCodec(),
+        latent_shape=(3, 8, 8),
+    )
+
+
+def record_alone(generator: Generator) -> Generator:
+    unet = tiny_unet(
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        mid_block_type="UNetMidBlock2D",
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=2,
+        resnet_time_scale_shift="scale_shift",
+    )
+    return dataclasses.replace(generator, conditioner=RecordConditioner(), denoiser=Denoiser(unet))
+
+
+def prompts() -> list[Prompt]:
+    left, right = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
+    left[..., :4], right[..., 4:] = 1, 1
+    return [
+        Prompt("ChestCT", "nodule", record={"age": 40}, images={"mask": left}),
+        Prompt("ChestCT", "nodule", record={"age": 80}, images={"mask": right}),
+    ]
+
+
+@pytest.fixture(params=[mask_and_text, mask_alone, record_alone])
+def generator(request: pytest.FixtureRequest, tiny_generator: Generator) -> Generator:
+    make: Callable[[Generator], Generator] = request.param
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make(tiny_generator)
+
+
+def test_it_samples_images_that_follow_the_condition(generator: Generator) -> None:
+    conditions = generator.conditioner(prompts())
+    latents = sample(generator, conditions, [3, 3], SETTINGS)
+    images = decode(generator, latents, 2)
+    assert images.shape[:2] == (2, 3)
+    assert (latents[0] - latents[1]).abs().max() > 1e-3  # one seed, two conditions
+    swapped = sample(generator, conditions.select([1, 0]), [3, 3], SETTINGS)
+    assert torch.equal(swapped, latents.flip(0))
+
+
+def test_its_rollouts_are_on_policy_and_give_gradients(generator: Generator) -> None:
+    conditions = generator.conditioner(prompts())
+    result = rollout(generator, conditions, [0, 1], SETTINGS)
+    generator.denoiser.requires_grad_(True)
+    log_probs = step_log_prob(
+        generator,
+        conditions,
+        result.x_t[:, 1],
+        result.x_next[:, 1],
+        result.timesteps_K[1].expand(2),
+        result.next_timesteps_K[1].expand(2),
+        SETTINGS,
+    )
+    assert torch.allclose(log_probs, result.log_probs_BK[:, 1], atol=1e-6)
+    log_probs.sum().backward()
+    first = generator.denoiser.unet.conv_in.weight.grad
+    assert first is not None and first.abs().sum() > 0
+    if conditions.channels_BCHW is not None:  # the mask's own input weights learn too
+        assert first[:, -1].abs().sum() > 0
+
+
+def test_it_trains_by_the_same_loss(generator: Generator) -> None:
+    conditions = generator.conditioner(prompts())
+    noise = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
+    generator.denoiser.requires_grad_(True)
+    timesteps = torch.tensor([400, 600])
+    diffusion_loss(generator, torch.zeros_like(noise), conditions, timesteps, noise).backward()
+    assert all(weight.grad is not None for weight in generator.denoiser.parameters())
+
+
+def test_it_takes_adapters_that_can_be_switched_off_and_merged(
+    generator: Generator, tmp_path: Path
+) -> None:
+    conditions = generator.conditioner(prompts())
+    x_t = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def predicted() -> torch.Tensor:
+        return predict(generator, x_t, torch.tensor([400, 600]), conditions, SETTINGS)
+
+    before, weights = predicted(), copy.deepcopy(generator.denoiser.state_dict())
+    add_lora(generator, 2, CONVOLUTIONS)
+    torch.testing.assert_close(predicted(), before, rtol=0, atol=0)
+    draws = torch.Generator().manual_seed(0)
+    for weight in lora_state(generator).values():
+        weight.detach().normal_(0, 0.3, generator=draws)
+    adapted = predicted()
+    assert (adapted - before).abs().max() > 0.01
+    with disable_lora(generator):
+        torch.testing.assert_close(predicted(), before, rtol=0, atol=0)
+    save_lora(generator, tmp_path)
+
+    generator.denoiser.unet = type(generator.denoiser.unet).from_config(
+        generator.denoiser.unet.config
+    )
+    generator.denoiser.load_state_dict(weights)
+    merge_lora(generator, tmp_path)
+    torch.testing.assert_close(predicted(), adapted, rtol=1e-5, atol=1e-5)
+
+
+def test_without_stock_parts_it_is_saved_as_opening_through_curate_only(
+    generator: Generator, tmp_path: Path
+) -> None:
+    generator.save(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert "_class_name" not in index
+    assert index["unet"] == ["diffusers", type(generator.denoiser.unet).__name__]
+
+
+def test_the_pixel_codec_maps_the_two_ranges_on_each_other() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    codec = PixelCodec()
+    latents = codec.encode(images)
+    assert latents.min() < -0.9 and latents.max() > 0.9
+    torch.testing.assert_close(codec.decode(latents), images)
+    assert codec.decode(torch.full((1, 1, 1, 1), 3.0)).item() == 1.0  # clamped

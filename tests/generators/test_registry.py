@@ -1,0 +1,37 @@
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from generators import registry
+from generators.base import Generator
+from generators.errors import GeneratorError
+
+
+def test_a_family_opens_what_its_generator_saved(tiny_generator: Generator, tmp_path: Path) -> None:
+    tiny_generator.save(tmp_path)
+    assert registry.load(tiny_generator.family, tmp_path).latent_shape == (4, 8, 8)
+    assert registry.families() == ["text-to-image"]
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(GeneratorError, match="No generator family 'gan'. Known: text-to-image"):
+        registry.load("gan", Path("anywhere"))
+
+
+def test_a_package_brings_a_family_by_an_entry_point_and_replaces_none(tmp_path: Path) -> None:
+    (tmp_path / "brought.dist-info").mkdir()
+    (tmp_path / "brought.dist-info" / "METADATA").write_text("Name: brought\nVersion: 1\n")
+    (tmp_path / "brought.dist-info" / "entry_points.txt").write_text(
+        "[curate.generators]\nfrom-file = builtins:str\ntext-to-image = builtins:str\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        assert registry.families() == ["from-file", "text-to-image"]
+        assert registry.load("from-file", "opened") == "opened"  # type: ignore[comparison-overlap]
+        [own] = registry.OWN_FAMILIES
+        assert own == EntryPoint(
+            "text-to-image", "generators.text_to_image:load", "curate.generators"
+        )
+        with pytest.raises(GeneratorError, match="no folder"):
+            registry.load("text-to-image", "opened")
