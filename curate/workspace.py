@@ -3,6 +3,7 @@
 Layout: curate.json (the settings), curate.db, files/, cache/, releases/, reports/.
 """
 
+import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,10 +64,11 @@ def init_workspace(
 
 
 @contextmanager
-def open_workspace(folder: Path | str) -> Iterator[Workspace]:
+def open_workspace(folder: Path | str, *, alone: bool = False) -> Iterator[Workspace]:
     """Open a workspace, its tables brought up to date; what is pending is committed at a clean end.
 
-    An error or Ctrl-C inside takes back what was not committed.
+    An error or Ctrl-C inside takes back what was not committed. `alone` refuses while another
+    command of this machine has the workspace open, and makes later ones wait.
     """
     root = Path(folder).absolute()
     if not (root / SETTINGS).is_file():
@@ -74,7 +76,7 @@ def open_workspace(folder: Path | str) -> Iterator[Workspace]:
             f"No workspace in {root}: it has no {SETTINGS}. Make one with `curate init {folder}`, "
             "or name another with `--workspace`."
         )
-    with _opened(root, _read_settings(root)) as workspace:
+    with _locked(root, alone), _opened(root, _read_settings(root)) as workspace:
         yield workspace
         workspace.session.commit()
 
@@ -90,6 +92,19 @@ def _opened(root: Path, settings: WorkspaceSettings) -> Iterator[Workspace]:
             yield Workspace(root, session, store, cache, settings)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _locked(root: Path, alone: bool) -> Iterator[None]:
+    with (root / SETTINGS).open("rb") as file:  # closing it gives the lock back, a crash too
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        except BlockingIOError as error:
+            raise CurateError(
+                f"Another curate command is at work in {root}, this one needs it alone. "
+                "Wait until it is done or stop it, then run this one again."
+            ) from error
+        yield
 
 
 def _make_folders(root: Path) -> None:

@@ -353,7 +353,7 @@ def current_ratings(
     return [RatingView(**row._mapping) for row in rows]
 
 
-_RATING_VIEW: tuple[sa.ColumnElement[Any], ...] = (
+_RATING_VIEW: tuple[Any, ...] = (
     col(Rating.id).label("rating_id"),
     col(Image.id).label("image_id"),
     col(Prompt.id).label("prompt_id"),

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from db.errors import StoreError
@@ -15,6 +14,7 @@ from db.models import (
     Assignment,
     Criterion,
     Environment,
+    GeneratorVersion,
     Image,
     Prompt,
     Rater,
@@ -71,16 +71,6 @@ class RatingOfRewardModel:
     file_sha256: str
     origin: str
     version_id: str | None
-
-
-@dataclass(frozen=True)
-class TopShare:
-    """How many ratings of one version's images (None: of real ones) are the criterion's best."""
-
-    version_id: str | None
-    simulated: bool
-    num_top: int
-    num_ratings: int
 
 
 def find_reward_model(
@@ -226,6 +216,27 @@ def environments(session: Session, ids: Collection[str]) -> dict[str, Environmen
     return {row.id: row for row in rows}
 
 
+def versions_with_images(session: Session) -> Sequence[GeneratorVersion]:
+    """Return the generator versions that have made images, oldest first."""
+    made = select(Image.version_id).where(Image.origin == "synthetic").distinct()
+    query = select(GeneratorVersion).where(col(GeneratorVersion.id).in_(made))
+    order = (col(GeneratorVersion.created_at), col(GeneratorVersion.id))
+    return session.exec(query.order_by(*order)).all()
+
+
+def ancestry(session: Session, version_id: str) -> list[GeneratorVersion]:
+    """Return a version and its parents, the version first."""
+    line: list[GeneratorVersion] = []
+    next_id: str | None = version_id
+    while next_id is not None:
+        version = session.get(GeneratorVersion, next_id)
+        if version is None:
+            raise StoreError(f"No generator version {next_id[:12]}. Run `curate doctor`.")
+        line.append(version)
+        next_id = version.parent_id
+    return line
+
+
 def rejected_versions(session: Session) -> dict[str, Round]:
     """Return the versions that a gate rejected and none promoted, with the rejecting round."""
     judged = session.exec(
@@ -241,11 +252,6 @@ def rejected_versions(session: Session) -> dict[str, Round]:
         for row in judged
         if row.state == "rejected" and row.new_version_id and row.new_version_id not in promoted
     }
-
-
-def rounds(session: Session) -> Sequence[Round]:
-    """Return all rounds, loop by loop in order."""
-    return session.exec(select(Round).order_by(col(Round.loop_name), col(Round.number))).all()
 
 
 def rounds_that_made(session: Session, version_ids: Collection[str]) -> dict[str, Round]:
@@ -304,42 +310,6 @@ def _rating_of_reward_model(
     )
 
 
-def top_shares(session: Session) -> list[TopShare]:
-    """Count, by generator version and kind of rater, the ratings that stand and the best of them.
-
-    The latest revision of each answer counts, unless it withdrew the answer.
-    """
-    later = aliased(Rating)
-    superseded = (
-        select(later.id)
-        .where(
-            later.assignment_id == Rating.assignment_id,
-            later.criterion_id == Rating.criterion_id,
-            later.revision > Rating.revision,
-        )
-        .exists()
-    )
-    best = ((col(Criterion.polarity) == "higher") & (Rating.value == Criterion.max_value)) | (
-        (col(Criterion.polarity) == "lower") & (Rating.value == Criterion.min_value)
-    )
-    query = (
-        sa.select(
-            col(Image.version_id),
-            col(Rater.simulated),
-            sa.func.sum(sa.case((best, 1), else_=0)),
-            sa.func.count(),
-        )
-        .select_from(Rating)
-        .join(Criterion, col(Criterion.id) == Rating.criterion_id)
-        .join(Assignment, col(Assignment.id) == Rating.assignment_id)
-        .join(Rater, col(Rater.id) == Assignment.rater_id)
-        .join(Image, col(Image.id) == Assignment.image_id)
-        .where(col(Rating.value).is_not(None), ~superseded)
-        .group_by(col(Image.version_id), col(Rater.simulated))
-    )
-    return [TopShare(*row) for row in session.connection().execute(query)]
-
-
 def add_release(
     session: Session, release: Release, decisions: Sequence[ReleaseDecision]
 ) -> Release:
@@ -352,6 +322,11 @@ def add_release(
     session.add_all(decisions)
     session.commit()
     return release
+
+
+def has_release(session: Session, release_id: str) -> bool:
+    """Tell whether a release of this id was exported here."""
+    return session.get(Release, release_id) is not None
 
 
 def releases(session: Session) -> Sequence[Release]:

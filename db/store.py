@@ -66,7 +66,7 @@ class FileStore(Protocol):
         ...
 
     def move_out(self, key: str, folder: Path) -> Path:
-        """Move what lies under `key` to a local folder and return its new place."""
+        """Move what lies under `key` to a local folder, under the same key there."""
         ...
 
 
@@ -152,7 +152,7 @@ class LocalStore:
             return file.tell(), digest
 
     def move_out(self, key: str, folder: Path) -> Path:
-        """Move what lies under `key` to `folder`."""
+        """Move what lies under `key` to `folder`, which may be on another disk."""
         target = folder / key
         with _explained(self.folder):
             target.parent.mkdir(parents=True, exist_ok=True)
