@@ -1,0 +1,36 @@
+"""What the frozen networks are trained with. Standard library only."""
+
+from dataclasses import asdict, dataclass
+
+SIDE = 64  # pixels, the side every frozen network sees
+CANVAS = 80  # pixels of a stored image's short side: room for crops and turns
+
+MODALITIES = ("OCT", "Fundus", "CXR", "ChestCT", "BrainMRI")
+
+# Licences of these sources (column `source` of the table) let weights trained on them be shipped.
+# `generators/embedded/data.py` holds the same list: the two folders may not import each other.
+SHIPPED_SOURCES = (
+    "OCTDL",
+    "IDRiD",
+    "COVID-19 Image Repository (Hannover Medical School)",
+    "Kermany chest X-ray (resized copy)",
+    "IQ-OTH/NCCD",
+    "Vestibular-Schwannoma-SEG (TCIA)",
+    "Brain Tumor MRI Dataset (Nickparvar)",
+)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one network is trained. Time is counted in steps, so that a run can be repeated."""
+
+    num_steps: int
+    num_pairs: int = 20  # images a step, each seen clean and corrupted
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    average_decay: float = 0.998  # of the moving average of the weights, which is what ships
+    seed: int = 0
+
+    def to_json(self) -> dict[str, float]:
+        """Return the fields by name."""
+        return asdict(self)
