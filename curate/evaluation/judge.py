@@ -1,0 +1,177 @@
+"""What the judge says: a network that only measures. Shapes: B images, P prompts."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.evaluation.intervals import Estimate, paired_bootstrap, wilson_interval
+from curate.generate import plan_run, run_plan, settings_hash
+from curate.progress import progress
+from curate.reward_training import load_reward_model
+from curate.stored_images import batches
+from curate.workspace import Workspace
+from db import queries, queries_generate, queries_release
+from db.models import Prompt
+from generators.config import SamplingSettings
+from rewards import frozen
+
+BATCH = 64
+NO_JUDGE = "no independent judge"
+
+
+@dataclass(frozen=True)
+class ToJudge:
+    """A stored image and what its prompt asked for."""
+
+    file_sha256: str
+    prompt_id: str
+    modality: str
+    text: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Tells which images deserve the top rating, [B] of bool, and of which modalities it can."""
+
+    name: str
+    modalities: frozenset[str] | None  # None: any
+    gives_top: Callable[[Tensor, Sequence[ToJudge]], Tensor]
+
+    def knows(self, image: ToJudge) -> bool:
+        """Tell whether the judge can speak of this image."""
+        return self.modalities is None or image.modality in self.modalities
+
+
+@dataclass(frozen=True)
+class JudgedDifference:
+    """The judge's share of top ratings of two versions at the same prompts and seeds."""
+
+    judge: str
+    before: Estimate
+    after: Estimate
+    difference: Estimate  # paired over prompts: after - before
+
+
+def find_judge(ws: Workspace) -> Judge:
+    """Return the judge trained in this workspace, else the one that ships."""
+    trained = queries_release.reward_models(ws.session, role="judge")
+    return _trained_judge(ws, trained[-1].id) if trained else shipped_judge()
+
+
+def shipped_judge() -> Judge:
+    """Return the judge that ships (C); it knows the embedded generator's modalities only."""
+    network = frozen.load_judge()
+
+    def gives_top(images_BCHW: Tensor, asked: Sequence[ToJudge]) -> Tensor:
+        modalities, labels = [a.modality for a in asked], [a.label for a in asked]
+        return network.score(images_BCHW, modalities, labels).eq(3)
+
+    return Judge("curate's judge C", frozenset(network.modalities), gives_top)
+
+
+def _trained_judge(ws: Workspace, judge_id: str) -> Judge:
+    model = load_reward_model(ws, judge_id)
+
+    def gives_top(images_BCHW: Tensor, asked: Sequence[ToJudge]) -> Tensor:
+        mean_B: Tensor
+        mean_B, _ = model.predict(images_BCHW, [a.modality for a in asked], [a.text for a in asked])
+        return mean_B >= 0.5  # the top rating is likelier than not
+
+    return Judge(f"judge {judge_id[:12]}", None, gives_top)
+
+
+@torch.inference_mode()
+def tops(ws: Workspace, judge: Judge, images: Sequence[ToJudge]) -> list[bool | None]:
+    """Return whether each image deserves the top rating; None where the judge cannot tell."""
+    known = [place for place, image in enumerate(images) if judge.knows(image)]
+    answers: list[bool | None] = [None] * len(images)
+    for positions, images_BCHW in batches(ws.store, [images[p].file_sha256 for p in known], BATCH):
+        asked = [images[known[position]] for position in positions]
+        for position, top in zip(positions, judge.gives_top(images_BCHW, asked), strict=True):
+            answers[known[position]] = bool(top)
+    return answers
+
+
+def share_of_top(answers: Sequence[bool | None]) -> Estimate | None:
+    """Return the share of top ratings among the images that were judged; None if none was."""
+    judged = [answer for answer in answers if answer is not None]
+    return wilson_interval(sum(judged), len(judged)) if judged else None
+
+
+def judged_difference(
+    ws: Workspace, judge: Judge, pairs: Sequence[tuple[ToJudge, ToJudge]]
+) -> JudgedDifference | None:
+    """Compare images that share prompt and seed; None where the judge can tell of none."""
+    before = tops(ws, judge, [pair[0] for pair in pairs])
+    after = tops(ws, judge, [pair[1] for pair in pairs])
+    share_before, share_after = share_of_top(before), share_of_top(after)
+    if share_before is None or share_after is None:
+        return None
+    by_prompt: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for (image, _), top_before, top_after in zip(pairs, before, after, strict=True):
+        if top_before is not None and top_after is not None:
+            by_prompt[image.prompt_id].append((float(top_before), float(top_after)))
+    means_P = [
+        (fmean(b for b, _ in values), fmean(a for _, a in values)) for values in by_prompt.values()
+    ]
+    difference = paired_bootstrap([b for b, _ in means_P], [a for _, a in means_P])
+    return JudgedDifference(judge.name, share_before, share_after, difference)
+
+
+def judge_versions(
+    ws: Workspace,
+    before_id: str,
+    after_id: str,
+    prompts: Sequence[Prompt],
+    *,
+    count: int,
+    first_seed: int,
+    settings: SamplingSettings,
+) -> JudgedDifference:
+    """Make `count` images a prompt with both versions at the same seeds, and judge them.
+
+    Raises CurateError when there is no judge for these prompts.
+    """
+    judge = find_judge(ws)
+    before, after = (
+        _images_to_judge(ws, version_id, prompts, count, first_seed, settings)
+        for version_id in (before_id, after_id)
+    )
+    difference = judged_difference(ws, judge, list(zip(before, after, strict=True)))
+    if difference is None:
+        modalities = ", ".join(sorted({prompt.modality for prompt in prompts}))
+        raise CurateError(
+            f"There is {NO_JUDGE} of {modalities}. Train one on other raters' ratings with "
+            "`curate train-reward --as-judge`."
+        )
+    return difference
+
+
+def _images_to_judge(
+    ws: Workspace,
+    version_id: str,
+    prompts: Sequence[Prompt],
+    count: int,
+    first_seed: int,
+    settings: SamplingSettings,
+) -> list[ToJudge]:
+    version = queries.find_version(ws.session, version_id)
+    run = plan_run(ws, version, prompts, count=count, first_seed=first_seed, settings=settings)
+    with progress(run.num_items, "images") as advance:
+        run_plan(ws, run, advance)
+    asked = {prompt.id: prompt for prompt in prompts}
+    return [
+        to_judge(image.file_sha256, asked[image.prompt_id])
+        for image in queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+    ]
+
+
+def to_judge(file_sha256: str, prompt: Prompt) -> ToJudge:
+    """Return a stored image with its prompt, as the judge takes it."""
+    return ToJudge(file_sha256, prompt.id, prompt.modality, prompt.text, prompt.label)

@@ -1,0 +1,171 @@
+"""One line of figures a generator version, and one of real images beside them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curate.evaluation.config import EvaluationConfig
+from curate.evaluation.diversity import ms_ssim
+from curate.evaluation.features import (
+    FEATURE_NETWORK,
+    Reference,
+    features_of,
+    reference_of,
+    unit,
+)
+from curate.evaluation.fidelity import kid
+from curate.evaluation.intervals import Estimate, bootstrap_mean
+from curate.evaluation.judge import NO_JUDGE, Judge, ToJudge, find_judge, share_of_top, tops
+from curate.evaluation.privacy import memorised_share
+from curate.progress import Advance
+from curate.stored_images import batches
+from curate.workspace import Workspace
+from db import queries_release
+from db.models import GeneratorVersion
+from rewards import frozen
+from rewards.frozen.data import to_side
+
+FEWEST_FOR_KID = 4
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one set of images; None where it cannot be."""
+
+    num_images: int
+    top_share: Estimate | None  # the judge's share of score 3
+    kid: Estimate | None  # to the training images, lower is nearer
+    ms_ssim: Estimate | None  # among images of a prompt, over prompts; lower is more varied
+    memorised: Estimate | None  # share nearer to a training image than the radius
+
+
+@dataclass(frozen=True)
+class VersionFigures:
+    """The figures of one generator version."""
+
+    version_id: str
+    how_made: str
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of a workspace."""
+
+    judge: str  # or "no independent judge"
+    feature_network: str
+    num_train_images: int
+    radius: float  # distance under which an image counts as a copy
+    versions: tuple[VersionFigures, ...]  # oldest first, those with images
+    real: Figures | None  # held-out real images, where the workspace has some
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Instruments:
+    judge: Judge
+    network: nn.Module
+    reference: Reference
+
+
+def evaluate(ws: Workspace, config: EvaluationConfig, advance: Advance) -> Evaluation:
+    """Measure every generator version that has images, and held-out real images beside them.
+
+    `advance(1)` is told of each version that is done.
+    """
+    network = frozen.load_features()
+    instruments = _Instruments(find_judge(ws), network, reference_of(ws, network))
+    versions = []
+    for version in queries_release.versions_with_images(ws.session):
+        versions.append(_of_version(ws, version, config, instruments))
+        advance(1)
+    real = _of_real_images(ws, config, instruments)
+    judged = [figures.figures.top_share is not None for figures in versions]
+    return Evaluation(
+        judge=instruments.judge.name if any(judged) else NO_JUDGE,
+        feature_network=FEATURE_NETWORK,
+        num_train_images=len(instruments.reference.train_MD),
+        radius=instruments.reference.radius,
+        versions=tuple(versions),
+        real=real,
+    )
+
+
+def _of_version(
+    ws: Workspace, version: GeneratorVersion, config: EvaluationConfig, instruments: _Instruments
+) -> VersionFigures:
+    images = queries_release.synthetic_images(
+        ws.session,
+        reward_model_id=None,
+        version_id=version.id,
+        limit=config.images_per_version,
+    )
+    asked = [ToJudge(i.file_sha256, i.prompt_id, i.modality, i.text, i.label) for i in images]
+    return VersionFigures(version.id, version.how_made, _measure(ws, asked, config, instruments))
+
+
+def _of_real_images(
+    ws: Workspace, config: EvaluationConfig, instruments: _Instruments
+) -> Figures | None:
+    """Held-out real images: what a generator could at best reach."""
+    rows = queries_release.real_images(
+        ws.session, splits=("val", "test"), limit=config.images_per_version
+    )
+    asked = [
+        ToJudge(image.file_sha256, prompt.id, prompt.modality, prompt.text, prompt.label)
+        for image, prompt in rows
+    ]
+    return _measure(ws, asked, config, instruments) if asked else None
+
+
+def _measure(
+    ws: Workspace, images: Sequence[ToJudge], config: EvaluationConfig, instruments: _Instruments
+) -> Figures:
+    features_ND = features_of(ws, instruments.network, [image.file_sha256 for image in images])
+    train_MD = instruments.reference.train_MD
+    enough = min(len(images), len(train_MD)) >= FEWEST_FOR_KID
+    return Figures(
+        num_images=len(images),
+        top_share=share_of_top(tops(ws, instruments.judge, images)),
+        kid=kid(features_ND, train_MD) if enough else None,
+        ms_ssim=similarity_within_prompts(ws, images, config.images_per_prompt),
+        memorised=memorised_share(
+            unit(features_ND), unit(train_MD), radius=instruments.reference.radius
+        ),
+    )
+
+
+def similarity_within_prompts(
+    ws: Workspace, images: Sequence[ToJudge], images_per_prompt: int
+) -> Estimate | None:
+    """Return the mean MS-SSIM of pairs of one prompt, over prompts, at 64 pixels and 3 scales.
+
+    The first `images_per_prompt` of each prompt are compared pairwise; None without any pair.
+    """
+    by_prompt: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        by_prompt[image.prompt_id].append(image.file_sha256)
+    means_P = [
+        _mean_similarity(_small(ws, hashes[:images_per_prompt]))
+        for _, hashes in sorted(by_prompt.items())
+        if len(hashes) > 1
+    ]
+    return bootstrap_mean(means_P) if means_P else None
+
+
+def _mean_similarity(images_BCHW: Tensor) -> float:
+    pairs = list(combinations(range(len(images_BCHW)), 2))
+    first = images_BCHW[[a for a, _ in pairs]]
+    return float(ms_ssim(first, images_BCHW[[b for _, b in pairs]]).mean())
+
+
+def _small(ws: Workspace, sha256s: Sequence[str]) -> Tensor:
+    return torch.cat([to_side(images) for _, images in batches(ws.store, sha256s, len(sha256s))])

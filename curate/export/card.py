@@ -1,0 +1,118 @@
+"""The dataset card of a release: what it is, how it was made, what it must not be used for."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from curate.evaluation.features import FEATURE_NETWORK
+from curate.export.choice import Chosen
+from curate.export.config import ExportConfig
+from curate.export.lineage import Lineage
+from curate.selection import kind_of
+from db.models import Campaign, GeneratorVersion
+
+TEMPLATE = Path(__file__).parent / "card.md"
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def card_bytes(chosen: Chosen) -> bytes:
+    """Return README.md with the YAML header that the Hugging Face hub reads."""
+    template = jinja2.Template(
+        TEMPLATE.read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    text: str = template.render(_facts(chosen))
+    return text.encode()
+
+
+def licence_of(config: ExportConfig, lineage: Lineage) -> dict[str, str]:
+    """Return the licence's identifier and what to say of it."""
+    if config.licence is not None:
+        return {"id": config.licence, "text": f"{config.licence}, as the exporter stated."}
+    roots = [version for version in lineage.versions.values() if version.parent_id is None]
+    if roots and all(version.how_made == "embedded" for version in roots):
+        return {
+            "id": "cc-by-4.0",
+            "text": "CC BY 4.0, as the generator's weights. `ATTRIBUTION.md` names the sources of "
+            "the images that the generator was trained on; keep it with the set.",
+        }
+    return {
+        "id": "other",
+        "text": "Not stated. It follows from the generator's weights and the images that they were "
+        "trained on: ask their owner before passing this set on.",
+    }
+
+
+def _facts(chosen: Chosen) -> dict[str, Any]:
+    kept = [decision.image for decision in chosen.kept.values()]
+    rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
+    groups = Counter((image.modality, image.label or "") for image in kept)
+    modalities = sorted({image.modality for image in kept})
+    model = chosen.reward_model
+    return {
+        "title": f"Synthetic {', '.join(modalities)} images",
+        "licence": licence_of(chosen.config, chosen.lineage),
+        "size_category": next((name for top, name in SIZES if len(kept) < top), "n>1M"),
+        "num_kept": len(kept),
+        "num_decisions": len(chosen.decisions),
+        "simulated": chosen.lineage.simulated or model.simulated,
+        "groups": [
+            {"modality": modality, "label": label or "(none)", "count": count}
+            for (modality, label), count in sorted(groups.items())
+        ],
+        "threshold": chosen.decisions[0].threshold,
+        "rule_notes": _rule_notes(chosen.config),
+        "reasons": sorted(rejected.items()),
+        "num_train": len(chosen.reference.train_MD),
+        "feature_network": FEATURE_NETWORK,
+        "radius": chosen.reference.radius,
+        "generators": [_generator_line(v, chosen) for v in chosen.lineage.versions.values()],
+        "reward_model": model,
+        "rating_word": "simulated ratings" if model.simulated else "ratings",
+        "figures": _figures(model.metrics),
+        "campaigns": [_campaign_line(c, chosen) for c in chosen.lineage.campaigns.values()]
+        or ["No rating is known behind the reward model."],
+    }
+
+
+def _rule_notes(config: ExportConfig) -> str:
+    notes = []
+    if config.top_share is not None:
+        notes.append(f", which keeps the best {100 * config.top_share:g} % of the scored images")
+    if config.per_label is not None:
+        notes.append(f"; at most {config.per_label} of one modality and label")
+    return "".join(notes)
+
+
+def _generator_line(version: GeneratorVersion, chosen: Chosen) -> str:
+    images = sum(d.image.version_id == version.id for d in chosen.kept.values())
+    made = f"`{version.id[:12]}` ({version.generator_name}, {version.how_made}"
+    if version.parent_id is not None:
+        made += f" from `{version.parent_id[:12]}`"
+    in_round = chosen.lineage.rounds.get(version.id)
+    if in_round is not None:
+        made += f" in round {in_round.number} of {in_round.loop_name}, {in_round.state}"
+    return f"{made}): {images} images." if images else f"{made})."
+
+
+def _campaign_line(campaign: Campaign, chosen: Chosen) -> str:
+    own = [r for r in chosen.lineage.ratings if r.campaign_id == campaign.id]
+    num_ratings = len({rating.rating_id for rating in own})
+    num_raters = len({rating.rater_id for rating in own})
+    who = "simulated raters" if campaign.simulated else "raters"
+    if not own:
+        return f"Campaign {campaign.name} judged a generator version only."
+    return f"Campaign {campaign.name}: {num_ratings} ratings by {num_raters} {who}."
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures that are single numbers, as the reward model's row keeps them."""
+    return [
+        (name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value))
+        for name, value in sorted(metrics.items())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]

@@ -1,0 +1,237 @@
+"""A release folder: images, tables, card, ratings and the manifest that proves and rebuilds them.
+
+Written beside its final place and renamed when whole: a killed export leaves no such folder.
+The same rows give the same bytes: nothing in a release says when or where it was exported.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.export.card import card_bytes, licence_of
+from curate.export.choice import Chosen, Progress, choose, rule_json
+from curate.export.config import ExportConfig
+from curate.export.lineage import lineage_json, ratings_csv
+from curate.export.manifest import MANIFEST, manifest_bytes
+from curate.export.tables import IMAGES, imagefolder_csv, minim_csv, rejected_csv
+from curate.selection import Decision, kind_of
+from curate.workspace import Workspace
+from db import queries, queries_generate, queries_release
+from db.models import Image, Prompt, Release, ReleaseDecision
+from generators import embedded
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did."""
+
+    release_id: str
+    folder: Path
+    num_kept: int
+    num_rejected: int
+    reasons: Mapping[str, int]  # why images were rejected, without what differs between images
+    threshold: float
+    new: bool  # False: the same release lay there already
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def export_release(
+    ws: Workspace, folder: Path | None, config: ExportConfig, progress: Progress
+) -> Exported:
+    """Choose images, write them with their evidence as `folder`, and remember every decision.
+
+    Without a folder it is `releases/ID` of the workspace. The same release again changes nothing.
+    Raises CurateError when nothing passes or when the folder holds anything else.
+    """
+    if folder is not None:
+        _refuse_occupied(folder)
+    chosen = choose(ws, config, progress)
+    parent = folder.parent if folder else ws.folder / "releases"
+    with _temporary_folder(parent, folder.name if folder else "release") as temporary:
+        manifest = _write(ws, chosen, temporary, progress)
+        release_id = hashlib.sha256(manifest).hexdigest()
+        place = folder or parent / release_id[:12]
+        new = _move(temporary, place, manifest)
+    _remember(ws, chosen, release_id, place.name, manifest)
+    rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
+    return Exported(
+        release_id=release_id,
+        folder=place,
+        num_kept=len(chosen.kept),
+        num_rejected=rejected.total(),
+        reasons=dict(rejected.most_common()),
+        threshold=chosen.decisions[0].threshold,
+        new=new,
+    )
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if (
+        folder.exists()
+        and not (folder / MANIFEST).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise CurateError(f"{folder} exists and is no release. Name a new folder.")
+
+
+@contextmanager
+def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give a folder beside the final place; what a killed export left there before is removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f".{name}.*.partial"):
+        shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent))
+    temporary.chmod(0o755)  # mkdtemp's is for its owner only; a release is for others
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already when it was renamed
+
+
+def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: Progress) -> bytes:
+    """Write every file of the release and return the manifest's bytes."""
+    written = _Written(folder)
+    kept = chosen.kept
+    with progress(len(kept), "images written") as advance:
+        for path, decision in kept.items():
+            written.add(path, ws.store.get(decision.image.file_sha256))
+            advance(1)
+    simulated = chosen.reward_model.simulated
+    written.add("data.csv", minim_csv(kept))
+    written.add(f"{IMAGES}/metadata.csv", imagefolder_csv(kept, simulated_ratings=simulated))
+    written.add("rejected.csv", rejected_csv(chosen.decisions))
+    written.add("ratings.csv", ratings_csv(chosen.lineage))
+    if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
+        written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
+    written.add("README.md", card_bytes(chosen))
+    manifest = manifest_bytes(_manifest(ws, chosen, written))
+    (folder / MANIFEST).write_bytes(manifest)
+    os.sync()  # on the disk before the folder gets its name
+    return manifest
+
+
+class _Written:
+    """The files written so far, as the manifest lists them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def add(self, path: str, content: bytes) -> None:
+        if path in self.files:
+            raise ValueError(f"two files named {path}")
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.files[path] = {"path": path, "sha256": sha256, "num_bytes": len(content)}
+
+
+def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any]:
+    kept = chosen.kept
+    rows = queries_release.images_by_id(ws.session, [d.image.image_id for d in kept.values()])
+    images = [
+        _image_json(path, decision, rows[decision.image.image_id][0], written)
+        for path, decision in kept.items()
+    ]
+    prompts = {prompt.id: prompt for _, prompt in rows.values()}
+    environments = {image.environment_id for image, _ in rows.values() if image.environment_id}
+    return {
+        "files": [written.files[path] for path in sorted(written.files)],
+        "images": [{**image, "reward_model_id": chosen.reward_model.id} for image in images],
+        "prompts": {id_: _prompt_json(ws, prompt) for id_, prompt in prompts.items()},
+        "settings": {image.settings_hash: image.settings for image, _ in rows.values()},
+        "environments": {
+            id_: row.details
+            for id_, row in queries_release.environments(ws.session, environments).items()
+        },
+        "rule": rule_json(chosen),
+        "licence": licence_of(chosen.config, chosen.lineage),
+        **lineage_json(ws, chosen.lineage),
+    }
+
+
+def _image_json(path: str, decision: Decision, row: Image, written: _Written) -> dict[str, Any]:
+    image = decision.image
+    if written.files[path]["sha256"] != image.file_sha256:
+        raise CurateError(
+            f"The stored file {image.file_sha256[:12]} is damaged. Run `curate doctor`."
+        )
+    return {
+        "path": path,
+        "sha256": image.file_sha256,
+        "pixels_sha256": image.pixels_sha256,
+        "item_key": image.item_key,
+        "prompt_id": image.prompt_id,
+        "version_id": image.version_id,
+        "seed": image.seed,
+        "settings_hash": image.settings_hash,
+        "score": image.score,
+        "spread": image.spread,
+        "environment_id": row.environment_id,
+    }
+
+
+def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
+    return {
+        "modality": prompt.modality,
+        "text": prompt.text,
+        "label": prompt.label,
+        "record": prompt.record,
+        "conditions": queries_generate.conditions_of(ws.session, prompt.id),
+    }
+
+
+def _move(temporary: Path, place: Path, manifest: bytes) -> bool:
+    """Give the whole folder its name; False when the same release lies there already."""
+    known = place / MANIFEST
+    if known.is_file() and known.read_bytes() == manifest:
+        return False
+    try:
+        temporary.rename(place)  # an empty folder gives way, any other refuses
+    except OSError as error:
+        raise CurateError(
+            f"{place} holds another release or other files. Name a new folder."
+        ) from error
+    return True
+
+
+def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifest: bytes) -> None:
+    """Manifest into the store, release and decisions into the database; known ones stay."""
+    [sha256] = queries.add_files(ws.session, ws.store, [(manifest, "application/json")])
+    release = Release(
+        id=release_id,
+        name=name,
+        manifest_sha256=sha256,
+        reward_model_id=chosen.reward_model.id,
+        rule=rule_json(chosen),
+        evidence={
+            "num_kept": len(chosen.kept),
+            "num_rejected": len(chosen.decisions) - len(chosen.kept),
+            "simulated_ratings": chosen.reward_model.simulated,
+        },
+    )
+    decisions = [
+        ReleaseDecision(
+            release_id=release_id,
+            image_id=decision.image.image_id,
+            decision="kept" if decision.kept else "rejected",
+            reason=decision.reason,
+            score=decision.image.score,
+            threshold=decision.threshold,
+        )
+        for decision in chosen.decisions
+    ]
+    queries_release.add_release(ws.session, release, decisions)
+    queries.record_event(ws.session, "export", {"release": release_id, "folder": name})

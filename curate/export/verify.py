@@ -1,0 +1,170 @@
+"""Proof of a release: every byte against its manifest, and its images made again."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.export.manifest import MANIFEST, Manifest, ManifestFile, ManifestImage, read_manifest
+from curate.pixels import array_of, pixels_hash
+from db import queries_release
+from db.engine import Session
+
+BIT_IDENTICAL = "bit-identical"
+WITHIN_ONE_LEVEL = "within 1/255"
+DIFFERENT = "different"
+SHARE_WITHIN = 0.999  # of the pixels, for "within 1/255"
+
+MakeAgain = Callable[[Sequence[ManifestImage]], Iterable[NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file of the folder that is not what the manifest says."""
+
+    path: str
+    kind: str  # "missing", "altered", "extra", "pixels"
+    found: str
+
+
+@dataclass(frozen=True)
+class MadeAgain:
+    """What images made again were, against those of the release."""
+
+    num_images: int
+    num_identical: int
+    num_within: int
+    different: tuple[str, ...]  # their paths
+
+    @property
+    def proved(self) -> str:
+        """What holds of all of them: "bit-identical", "within 1/255" or "different"."""
+        if self.different:
+            return DIFFERENT
+        return BIT_IDENTICAL if self.num_identical == self.num_images else WITHIN_ONE_LEVEL
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was proved of a release."""
+
+    release_id: str
+    num_files: int
+    num_bytes: int
+    num_images: int
+    problems: tuple[Problem, ...]
+    remembered: bool | None  # by the workspace, under this very id; None: no workspace was asked
+    made_again: MadeAgain | None  # None: not tried
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether everything that was tried holds."""
+        again_ok = self.made_again is None or not self.made_again.different
+        return not self.problems and self.remembered is not False and again_ok
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        proved = None if self.made_again is None else self.made_again.proved
+        return {**asdict(self), "ok": self.ok, "proved": proved}
+
+
+def verify_release(
+    folder: Path, *, session: Session | None = None, make_again: MakeAgain | None = None
+) -> Verification:
+    """Prove every file of a release folder against its manifest.
+
+    A manifest that was altered together with its files proves itself: with `session` the release's
+    id is looked up in the workspace, else compare it with the one that the export printed. With
+    `make_again`, which yields pixels in the order asked, the images are made from their seeds.
+    Raises CurateError when there is no readable manifest.
+    """
+    manifest = read_manifest(folder)
+    known = None if session is None else queries_release.has_release(session, manifest.release_id)
+    problems = list(_files_that_differ(folder, manifest))
+    problems += _pixels_that_differ(folder, manifest, {problem.path for problem in problems})
+    return Verification(
+        release_id=manifest.release_id,
+        num_files=len(manifest.files),
+        num_bytes=sum(file.num_bytes for file in manifest.files),
+        num_images=len(manifest.images),
+        problems=tuple(problems),
+        remembered=known,
+        made_again=None if make_again is None else compare_all(folder, manifest, make_again),
+    )
+
+
+def compare_all(folder: Path, manifest: Manifest, make_again: MakeAgain) -> MadeAgain:
+    """Make every image of the manifest again and compare it with the one in the folder."""
+    likenesses = {
+        image.path: likeness(array_of((folder / image.path).read_bytes()), again)
+        for image, again in zip(manifest.images, make_again(manifest.images), strict=True)
+    }
+    counts = Counter(likenesses.values())
+    return MadeAgain(
+        num_images=len(likenesses),
+        num_identical=counts[BIT_IDENTICAL],
+        num_within=counts[WITHIN_ONE_LEVEL],
+        different=tuple(path for path, like in likenesses.items() if like == DIFFERENT),
+    )
+
+
+def likeness(original: NDArray[Any], again: NDArray[Any]) -> str:
+    """Say how near pixels made again come: "bit-identical", "within 1/255" or "different".
+
+    Within 1/255 means at most that much of the full range on at least 99.9 % of the pixels: what
+    another batch shape or device may change.
+    """
+    if original.shape != again.shape or original.dtype != again.dtype:
+        return DIFFERENT
+    if np.array_equal(original, again):
+        return BIT_IDENTICAL
+    one_level = np.iinfo(original.dtype).max / 255
+    distance = np.abs(original.astype(np.int64) - again.astype(np.int64))
+    return WITHIN_ONE_LEVEL if (distance <= one_level).mean() >= SHARE_WITHIN else DIFFERENT
+
+
+def _files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    for file in manifest.files:
+        problem = _problem_of(folder, file)
+        if problem is not None:
+            yield problem
+    listed = {file.path for file in manifest.files} | {MANIFEST}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in listed and (path.is_symlink() or not path.is_dir()):
+            yield Problem(name, "extra", "not in the manifest")
+
+
+def _problem_of(folder: Path, file: ManifestFile) -> Problem | None:
+    path = folder / file.path
+    if path.is_symlink() or not path.is_file():
+        return Problem(file.path, "missing", "no such file")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found == file.sha256:
+        return None
+    return Problem(
+        file.path,
+        "altered",
+        f"{len(content)} bytes with SHA-256 {found[:12]}, the manifest says {file.num_bytes} bytes "
+        f"with {file.sha256[:12]}",
+    )
+
+
+def _pixels_that_differ(
+    folder: Path, manifest: Manifest, damaged: Collection[str]
+) -> Iterator[Problem]:
+    """Whole files that the manifest's own entries of images describe otherwise."""
+    listed = {file.path: file.sha256 for file in manifest.files}
+    for image in manifest.images:
+        if listed.get(image.path) != image.sha256:
+            yield Problem(image.path, "altered", "the manifest lists it twice, differently")
+        elif image.path not in damaged:
+            found = pixels_hash(array_of((folder / image.path).read_bytes()))
+            if found != image.pixels_sha256:
+                yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")

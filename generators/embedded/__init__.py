@@ -1,0 +1,6 @@
+"""The small text-to-image model that ships with curate, and the scripts that made it."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"  # a diffusers folder
+ATTRIBUTION = Path(__file__).parent / "ATTRIBUTION.md"  # whose images it learned from
