@@ -1,0 +1,163 @@
+"""Frozen vision networks under a reward model: images to features, with gradients to the pixels.
+
+Shapes: B images, D features.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rewards.errors import RewardError
+
+TORCHVISION = "torchvision/"
+IMAGENET_SIDE = 224
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """A network that never learns: images [B, 3, H, W] in [0, 1], any H and W, to features [B, D].
+
+    `fingerprint` is the SHA-256 of its weights: features of equal fingerprints are comparable.
+    """
+
+    def __init__(self, name: str, network: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.name, self.dim = name, dim
+        self.network = network.eval().requires_grad_(False)
+        self.fingerprint = _fingerprint(network)
+
+    def features(self, images_B3HW: Tensor) -> Tensor:
+        """Return features [B, D]."""
+        features_BD: Tensor = self.network(images_B3HW)
+        return features_BD
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Stay as it is: batch statistics of few images would change the features."""
+        return self
+
+
+def load_backbone(name: str) -> Backbone:
+    """Return the backbone of this name; RewardError when there is none.
+
+    "embedded" and "features" ship with curate (the second is for a judge that must not share the
+    first). "torchvision/resnet50" takes torchvision's own weights, fetched once. Anything else is a
+    folder that transformers saved a vision model into.
+    """
+    if name in ("embedded", "features"):
+        return _shipped(name)
+    if name.startswith(TORCHVISION):
+        return _from_torchvision(name)
+    if (Path(name) / "config.json").is_file():
+        return _from_transformers(name)
+    raise RewardError(
+        f"No backbone {name!r}. Known: embedded, features, {TORCHVISION}NAME, or a folder with a "
+        "transformers vision model (config.json and model.safetensors)."
+    )
+
+
+def _shipped(name: str) -> Backbone:
+    from rewards import frozen
+
+    network = frozen.load_encoder() if name == "embedded" else frozen.load_features()
+    with torch.no_grad():
+        dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
+    return Backbone(name, network, dim)
+
+
+def _from_torchvision(name: str) -> Backbone:
+    architecture = name.removeprefix(TORCHVISION)
+    try:
+        network = torchvision.models.get_model(architecture, weights="DEFAULT")
+    except ValueError as error:
+        raise RewardError(
+            f"torchvision has no model {architecture!r}. Known: "
+            f"{', '.join(torchvision.models.list_models(module=torchvision.models))}."
+        ) from error
+    except OSError as error:
+        raise RewardError(
+            f"The weights of {name} could not be fetched ({error}). Connect once, or use "
+            "--backbone embedded."
+        ) from error
+    return torchvision_backbone(name, network)
+
+
+def torchvision_backbone(name: str, classifier: nn.Module) -> Backbone:
+    """Return an image classifier as a backbone: what its last layer would see."""
+    path, last = [
+        (path, module)
+        for path, module in classifier.named_modules()
+        if isinstance(module, nn.Linear)
+    ][-1]
+    parent, _, attribute = path.rpartition(".")
+    setattr(classifier.get_submodule(parent), attribute, nn.Identity())
+    network = nn.Sequential(_Resized(IMAGENET_SIDE, IMAGENET_MEAN, IMAGENET_STD), classifier)
+    return Backbone(name, network, last.in_features)
+
+
+def _from_transformers(folder: str) -> Backbone:
+    from transformers import AutoModel
+
+    try:
+        model = AutoModel.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise RewardError(
+            f"transformers cannot open {folder} ({error}). Save a vision model there with "
+            "save_pretrained."
+        ) from error
+    pooled = _Pooled(model)
+    network = nn.Sequential(_Resized(*_preprocessing(Path(folder), model.config)), pooled)
+    with torch.no_grad():
+        dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
+    return Backbone(folder, network, dim)
+
+
+def _preprocessing(folder: Path, config: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    path = folder / "preprocessor_config.json"
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    mean = tuple(saved.get("image_mean", IMAGENET_MEAN))
+    return int(config.image_size), mean, tuple(saved.get("image_std", IMAGENET_STD))
+
+
+class _Resized(nn.Module):
+    """Bring images to a square of `side` pixels and to the mean and spread a network knows."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    def __init__(self, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.side = side
+        self.register_buffer("mean_C11", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std_C11", torch.tensor(std)[:, None, None])
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        square = functional.interpolate(
+            images_B3HW, (self.side, self.side), mode="bilinear", antialias=True
+        )
+        return (square - self.mean_C11) / self.std_C11
+
+
+class _Pooled(nn.Module):
+    """A transformers vision model's tokens, averaged."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        tokens_BLD: Tensor = self.model(pixel_values=images_B3HW).last_hidden_state
+        return tokens_BLD.flatten(2).mean(2) if tokens_BLD.ndim == 4 else tokens_BLD.mean(1)
+
+
+def _fingerprint(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
