@@ -5,6 +5,7 @@ Knows no workspace: any function (images, prompts) -> (mean, spread) is a reward
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import CurateError
@@ -22,6 +23,14 @@ RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal preci
 Report = Callable[[UpdateHealth], None]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A finished run: the weights, and every update's health."""
+
+    policy: Policy
+    history: tuple[UpdateHealth, ...]
+
+
 def train(
     generator: Generator,
     prompts: Sequence[Prompt],
@@ -30,8 +39,8 @@ def train(
     *,
     folder: Path,
     report: Report,
-) -> Policy:
-    """Run the updates that `folder`'s checkpoint has not; return the policy as they left it.
+) -> Trained:
+    """Run the updates that `folder`'s checkpoint has not; return what all of them made.
 
     `report` is told of each new update once its checkpoint is written. Raises CurateError for a
     generator without denoising steps, and for rewards that teach nothing.
@@ -46,7 +55,7 @@ def train(
         progress = _one_update(policy, prompts, conditions, reward, progress)
         save_checkpoint(folder, policy, progress)
         report(progress.history[-1])
-    return policy
+    return Trained(policy, progress.history)
 
 
 def _one_update(

@@ -1,6 +1,7 @@
 """A planted reward and small settings, so that RL is watched learning in seconds."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -37,8 +38,8 @@ def brightness() -> Reward:
 def small() -> Callable[..., RLConfig]:
     """Settings for two quick updates of eight images, and what a test changes of them."""
 
-    def settings(**changes: object) -> RLConfig:
-        few = {
+    def settings(**changes: Any) -> RLConfig:
+        few: dict[str, Any] = {
             "num_updates": 2,
             "prompts_per_update": 2,
             "group_size": 4,

@@ -20,7 +20,8 @@ def predict(generator: Generator) -> Tensor:
     conditions = generator.conditioner([Prompt("OCT", "drusen"), Prompt("CXR", "normal")])
     x_t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return generator.denoiser(x_t, torch.tensor([600, 200]), conditions)
+        prediction: Tensor = generator.denoiser(x_t, torch.tensor([600, 200]), conditions)
+    return prediction
 
 
 def take_steps(policy: Policy, count: int = 2) -> None:

@@ -72,7 +72,8 @@ def test_siblings_are_rewarded_for_their_own_prompt(
     rewarded = _first_update(tiny_generator, prompts, reward, small())  # type: ignore[arg-type]
     first, second = prompts_of_update(4, small(), 0)
     assert seen == [prompts[first]] * 4 + [prompts[second]] * 4
-    assert torch.equal(rewarded.conditions.tokens_BLD, tiny_generator.conditioner(seen).tokens_BLD)
+    tokens, expected = rewarded.conditions.tokens_BLD, tiny_generator.conditioner(seen).tokens_BLD
+    assert tokens is not None and expected is not None and torch.equal(tokens, expected)
     images = decode(tiny_generator, rewarded.rollout.latents, 8)
     expected_B = images.mean(dim=(1, 2, 3)) - 2 * images.std(dim=(1, 2, 3))
     torch.testing.assert_close(rewarded.penalised(2.0), expected_B)

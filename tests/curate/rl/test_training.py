@@ -108,7 +108,9 @@ def test_a_finished_run_is_not_run_again(
         raise AssertionError("asked for another reward")
 
     again = train(make_tiny_generator(), prompts, never, small(), folder=tmp_path, report=ignore)
-    assert all(torch.equal(first.averages[name], again.averages[name]) for name in first.averages)
+    assert first.history == again.history
+    averages, same = first.policy.averages, again.policy.averages
+    assert all(torch.equal(averages[name], same[name]) for name in averages)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(
