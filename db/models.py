@@ -175,11 +175,11 @@ class Image(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint(_one_of("origin", ORIGINS), name="origin_is_known"),
         CheckConstraint(
-            "origin = 'real' OR (version_id IS NOT NULL AND run_id IS NOT NULL"
+            "origin <> 'synthetic' OR (version_id IS NOT NULL AND run_id IS NOT NULL"
             " AND run_index IS NOT NULL AND seed IS NOT NULL AND item_key IS NOT NULL)",
             name="synthetic_can_be_made_again",
         ),
-        CheckConstraint("origin = 'synthetic' OR version_id IS NULL", name="real_has_no_version"),
+        CheckConstraint("origin <> 'real' OR version_id IS NULL", name="real_has_no_version"),
         CheckConstraint(
             "split IS NULL OR split IN ('train', 'val', 'test')", name="split_is_known"
         ),

@@ -376,12 +376,12 @@ def upgrade() -> None:
         sa.Column("licence", sa.String(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint(
-            "origin = 'real' OR (version_id IS NOT NULL AND run_id IS NOT NULL"
-            " AND run_index IS NOT NULL AND seed IS NOT NULL AND item_key IS NOT NULL)",
-            name=op.f("ck_image_synthetic_can_be_made_again"),
+            "origin <> 'real' OR version_id IS NULL", name=op.f("ck_image_real_has_no_version")
         ),
         sa.CheckConstraint(
-            "origin = 'synthetic' OR version_id IS NULL", name=op.f("ck_image_real_has_no_version")
+            "origin <> 'synthetic' OR (version_id IS NOT NULL AND run_id IS NOT NULL"
+            " AND run_index IS NOT NULL AND seed IS NOT NULL AND item_key IS NOT NULL)",
+            name=op.f("ck_image_synthetic_can_be_made_again"),
         ),
         sa.CheckConstraint(
             "origin IN ('real', 'synthetic')", name=op.f("ck_image_origin_is_known")

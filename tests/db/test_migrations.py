@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import alembic.command
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlmodel import SQLModel
+
+from db.engine import Engine, make_engine, migrate, migration_config
+from db.errors import StoreError
+
+
+def test_migrating_an_empty_database_gives_the_tables_of_the_models(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    with empty_engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_migrating_gives_the_checks_of_the_models_too(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    inspector = sa.inspect(empty_engine)  # Alembic compares no CHECKs
+    for name, table in SQLModel.metadata.tables.items():
+        declared = {
+            str(check.name) for check in table.constraints if isinstance(check, sa.CheckConstraint)
+        }
+        assert {check["name"] for check in inspector.get_check_constraints(name)} == declared
+
+
+def test_what_was_migrated_can_be_undone(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    with empty_engine.connect() as connection:
+        alembic.command.downgrade(migration_config(connection), "base")
+        connection.commit()
+    assert sa.inspect(empty_engine).get_table_names() == ["alembic_version"]
+    migrate(empty_engine)
+
+
+def test_migrating_twice_changes_nothing(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    migrate(empty_engine)
+
+
+def test_a_database_of_a_newer_curate_is_refused_with_advice(empty_engine: Engine) -> None:
+    migrate(empty_engine)
+    with empty_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="revision 9999.*newer.*pip install -U"):
+        migrate(empty_engine)
+
+
+def test_a_migration_that_fails_leaves_no_table_behind(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/broken.db")
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE score (id INTEGER)"))  # in the migration's way
+    with pytest.raises(StoreError, match="score already exists"):
+        migrate(engine)
+    assert sa.inspect(engine).get_table_names() == ["score"]
+    engine.dispose()
