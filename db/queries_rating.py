@@ -6,8 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
 from db.errors import StoreError
 from db.models import (
@@ -21,6 +20,7 @@ from db.models import (
     Rater,
     Rating,
 )
+from db.queries import insert_new
 
 VARIABLES = 500  # values in one IN (...): every SQLite takes at least 999
 
@@ -104,10 +104,7 @@ def add_campaign(
 
 def add_assignments(session: Session, assignments: Sequence[Assignment]) -> None:
     """Add assignments in one commit."""
-    if assignments:
-        table = Assignment.__table__  # type: ignore[attr-defined]
-        rows = [assignment.model_dump() for assignment in assignments]
-        session.connection().execute(sa.insert(table), rows)
+    insert_new(session, Assignment, [assignment.model_dump() for assignment in assignments])
     session.commit()
 
 
@@ -182,9 +179,15 @@ def add_answers(
     session: Session, ratings: Sequence[Rating], quarantined: Sequence[QuarantinedAnswer] = ()
 ) -> None:
     """Add ratings and quarantined answers in one commit; a row that is there already stays."""
-    _insert_or_ignore(session, ratings)
-    _insert_or_ignore(session, quarantined)
+    insert_new(session, Rating, [rating.model_dump() for rating in ratings])
+    insert_new(session, QuarantinedAnswer, [answer.model_dump() for answer in quarantined])
     session.commit()
+
+
+def quarantined(session: Session, campaign_id: UUID) -> Sequence[QuarantinedAnswer]:
+    """Return a campaign's answers that could not be taken, oldest first."""
+    query = select(QuarantinedAnswer).where(QuarantinedAnswer.campaign_id == campaign_id)
+    return session.exec(query.order_by(col(QuarantinedAnswer.created_at))).all()
 
 
 def criteria(session: Session, rubric_id: UUID) -> Sequence[Criterion]:
@@ -260,16 +263,6 @@ def media_types(session: Session, sha256s: Sequence[str]) -> dict[str, str]:
 def _images_with_prompts() -> Any:
     query = select(Image, Prompt).join(Prompt, col(Prompt.id) == Image.prompt_id)
     return query.order_by(col(Image.created_at), col(Image.id))
-
-
-def _insert_or_ignore(session: Session, rows: Sequence[SQLModel]) -> None:
-    if not rows:
-        return
-    connection = session.connection()
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    table = type(rows[0]).__table__  # type: ignore[attr-defined]
-    statement = insert(table).on_conflict_do_nothing()
-    connection.execute(statement, [row.model_dump() for row in rows])
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -1,0 +1,150 @@
+"""How far campaigns are, what raters are like, how far they agree; simulated ones are marked."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from annotation.agreement import (
+    PairAgreement,
+    RaterSummary,
+    Verdict,
+    between_raters,
+    summaries,
+    within_raters,
+)
+from curate.rating_files import unknown_campaign
+from curate.workspace import Workspace
+from db import queries, queries_rating
+from db.queries import RatingView
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the raters of one criterion agree."""
+
+    criterion: str
+    simulated: bool
+    num_ratings: int
+    mean_kappa: float | None  # quadratic weights, mean over pairs weighted by shared images
+    exact: float | None  # share of equal values, weighted likewise
+    between: list[PairAgreement]
+    within: list[PairAgreement]  # first and second looks: repeats
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RaterRow:
+    """One rater in the table of raters."""
+
+    simulated: bool
+    expert_level: int
+    criterion: str
+    summary: RaterSummary
+    own_exact: float | None  # share of repeats with the same value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        values = asdict(self)
+        return {**values.pop("summary"), **values}
+
+
+def campaign_rows(ws: Workspace) -> list[dict[str, Any]]:
+    """Return how far each campaign is, oldest first."""
+    return [
+        {
+            "campaign": row.campaign.name,
+            "simulated": row.campaign.simulated,
+            "backend": row.campaign.backend,
+            "overlap": row.campaign.overlap,
+            "raters": row.num_raters,
+            "images": row.num_images,
+            "assigned": row.num_assignments,
+            "answered": row.num_answered,
+        }
+        for row in queries_rating.progress_of_campaigns(ws.session)
+    ]
+
+
+def agreement(ws: Workspace, campaign: str | None = None) -> list[Agreement]:
+    """Return the raters' agreement, criterion by criterion; people and simulated raters apart."""
+    return [
+        _agreement(simulated, criterion, views)
+        for (simulated, criterion), views in _groups(ws, campaign)
+    ]
+
+
+def rater_rows(ws: Workspace, campaign: str | None = None) -> list[RaterRow]:
+    """Return each rater's habits; severity is against the others on the same images."""
+    return [
+        row
+        for (simulated, criterion), views in _groups(ws, campaign)
+        for row in _rater_rows(simulated, criterion, views)
+    ]
+
+
+def _agreement(simulated: bool, criterion: str, views: list[RatingView]) -> Agreement:
+    scale = (views[0].min_value, views[0].max_value)
+    verdicts = [_verdict(view) for view in views]
+    between = between_raters(verdicts, scale)
+    return Agreement(
+        criterion=criterion,
+        simulated=simulated,
+        num_ratings=len(views),
+        mean_kappa=_weighted_mean(
+            [(pair.kappa, pair.num_images) for pair in between if pair.kappa is not None]
+        ),
+        exact=_weighted_mean([(pair.exact, pair.num_images) for pair in between]),
+        between=between,
+        within=within_raters(verdicts, scale),
+    )
+
+
+def _rater_rows(simulated: bool, criterion: str, views: list[RatingView]) -> Iterator[RaterRow]:
+    scale = (views[0].min_value, views[0].max_value)
+    verdicts = [_verdict(view) for view in views]
+    levels = {view.rater: view.expert_level for view in views}
+    own = {pair.rater: pair.exact for pair in within_raters(verdicts, scale)}
+    for summary in summaries(verdicts, scale):
+        yield RaterRow(simulated, levels[summary.rater], criterion, summary, own.get(summary.rater))
+
+
+def _groups(ws: Workspace, campaign: str | None) -> list[tuple[tuple[bool, str], list[RatingView]]]:
+    campaign_id = None
+    if campaign is not None:
+        row = queries_rating.find_campaign(ws.session, campaign)
+        if row is None:
+            known = [row.name for row in queries_rating.campaigns(ws.session)]
+            raise unknown_campaign(campaign, known)
+        campaign_id = row.id
+    groups: dict[tuple[bool, str], list[RatingView]] = defaultdict(list)
+    for view in queries.current_ratings(ws.session, campaign_id=campaign_id):
+        groups[view.simulated, view.criterion].append(view)
+    return sorted(groups.items())
+
+
+def _verdict(view: RatingView) -> Verdict:
+    """An image is one occasion of one campaign: a rater may see it again in the next."""
+    return Verdict(
+        rater=view.rater,
+        image=f"{view.campaign_id}/{view.image_id}",
+        value=goodness(view),
+        is_repeat=view.purpose == "repeat",
+    )
+
+
+def goodness(view: RatingView) -> int:
+    """Return the value with the better end up, on the same scale."""
+    if view.polarity == "higher":
+        return view.value
+    return view.min_value + view.max_value - view.value
+
+
+def _weighted_mean(pairs: list[tuple[float, int]]) -> float | None:
+    if not pairs:
+        return None
+    return fmean([value for value, _ in pairs], weights=[number for _, number in pairs])
