@@ -5,6 +5,7 @@ CT may show any part of the body. Nothing is guessed.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 # canonical name -> other spellings. Case, spaces, dashes, dots and underscores do not count.
@@ -44,6 +45,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "Endoscopy": ("endoscopic image", "colonoscopy", "gastroscopy"),
 }
 
+# "No pathology" is a finding: as a modality this word counts in a column of its own only.
+_ALSO_A_FINDING = ("Pathology",)
+
 
 def canonical_modality(name: str) -> str | None:
     """Return our name for a modality, or None for a name that the table does not have."""
@@ -82,6 +86,7 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
         (_pattern(spelling), canonical)
         for canonical, spellings in ALIASES.items()
         for spelling in (canonical, *spellings)
+        if spelling not in _ALSO_A_FINDING
     ]
 
 
@@ -89,3 +94,41 @@ def _pattern(spelling: str) -> re.Pattern[str]:
     words = r"[\s\-_]*".join(re.escape(word) for word in re.split(r"[\s\-]+", spelling))
     flags = re.NOFLAG if spelling.isupper() and spelling.isalpha() else re.IGNORECASE
     return re.compile(rf"(?<!\w){words}(?!\w)", flags)
+
+
+class NoModality(ValueError):
+    """A row's modality is not known; the message is the reason."""
+
+
+def is_modality(name: str, new: Sequence[str] = ()) -> bool:
+    """Say whether a name stands in the table or is one of the `new` ones, taken as they are."""
+    return canonical_modality(name) is not None or name.strip() in new
+
+
+def resolve_modality(
+    name: str, text: str, *, default: str | None = None, new: Sequence[str] = ()
+) -> str:
+    """Return the modality of a row: by its column, else `default`, else the one its text names.
+
+    Raises NoModality for a name that is not known and for a text that names none or several.
+    """
+    given = name.strip() or (default or "").strip()
+    if not given:
+        return _named_in(text)
+    if given in new:
+        return given
+    canonical = canonical_modality(given)
+    if canonical is None:
+        raise NoModality(
+            f"modality {given!r} is not known; known are {known_modalities()}. To take it as it "
+            f"is: --new-modality {given!r}"
+        )
+    return canonical
+
+
+def _named_in(text: str) -> str:
+    named = sorted(modalities_named_in(text))
+    if len(named) == 1:
+        return named[0]
+    found = f"Text names {' and '.join(named)}" if named else "Text names none"
+    raise NoModality(f"no modality: {found}. Add a modality column or give --modality")

@@ -452,7 +452,7 @@ def counts(session: Session) -> dict[str, int]:
     Images are counted on the index of their origin. Ratings that count, not revisions.
     """
     by_origin = sa.select(col(Image.origin), sa.func.count()).group_by(col(Image.origin))
-    origins = dict(session.connection().execute(by_origin).tuples().all())
+    origins = {origin: number for origin, number in session.connection().execute(by_origin)}
     ratings = sa.select(sa.func.count()).select_from(Rating).where(_counts_now())
     tables: dict[str, type[SQLModel]] = {
         "prompts": Prompt,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +51,28 @@ def _no_outside_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", checked_connect_ex)
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> "Iterator[Workspace]":
-    """An initialised workspace in a temporary folder, open."""
-    from curate.workspace import init_workspace, open_workspace
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test cuts the power, and a busy disk takes up to a second for each fsync."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
-    init_workspace(tmp_path / "workspace")
+
+@pytest.fixture(scope="session")
+def _empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once and copied for each test: the migrations take longer than most tests."""
+    from curate.workspace import init_workspace
+
+    folder = tmp_path_factory.mktemp("empty") / "workspace"
+    init_workspace(folder)
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, _empty_workspace: Path) -> "Iterator[Workspace]":
+    """An initialised workspace in a temporary folder, open."""
+    from curate.workspace import open_workspace
+
+    shutil.copytree(_empty_workspace, tmp_path / "workspace")
     with open_workspace(tmp_path / "workspace") as opened:
         yield opened
 

@@ -51,3 +51,8 @@ def test_a_month_is_no_modality() -> None:
 
 def test_a_description_may_name_two_modalities() -> None:
     assert modalities_named_in("Chest CT after the chest X-ray") == {"ChestCT", "CXR"}
+
+
+def test_no_pathology_is_a_finding_and_no_modality() -> None:
+    assert modalities_named_in("OCT, no pathology") == {"OCT"}
+    assert canonical_modality("Pathology") == "Pathology"

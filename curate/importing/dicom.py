@@ -1,0 +1,169 @@
+"""DICOM files: pixels in a window, spacing and place; nothing that names a patient.
+
+All else in the file is left behind. A patient's ID becomes a salted hash, so that images of one
+patient stay together and nobody can tell who it is.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.processing import convert_color_space
+
+from curate.importing.config import ImportConfig
+from curate.importing.errors import Refused
+from curate.importing.picture import (
+    Array,
+    Picture,
+    Say,
+    check_size,
+    chosen_slices,
+    to_grey,
+    window_limits,
+)
+from curate.pixels import png_bytes
+
+Pseudonym = Callable[[str], str]
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and back, we do not
+
+
+def is_dicom(path: Path) -> bool:
+    """Say whether the file is DICOM: by its preamble or its name."""
+    with path.open("rb") as file:
+        file.seek(128)
+        return file.read(4) == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+
+
+def dicom_pictures(
+    path: Path, config: ImportConfig, pseudonym: Pseudonym, say: Say
+) -> Iterator[Picture]:
+    """Yield the chosen frames; Refused when the file is not whole or its pixels hold text."""
+    try:
+        dataset = dcmread(path)
+        frames = _frames(dataset, config)
+    except InvalidDicomError as error:
+        raise Refused("not a DICOM file") from error
+    except (AttributeError, EOFError, NotImplementedError, OSError, RuntimeError) as error:
+        raise Refused(f"no pixels can be read from this DICOM file ({error})") from error
+    patient_id = str(dataset.get("PatientID") or "")
+    patient = pseudonym(patient_id) if patient_id else None
+    for index in chosen_slices(config.slice, len(frames)):
+        grey, how = _shown(dataset, frames, index, config, say)
+        yield Picture(
+            encoded=png_bytes(grey),
+            array=grey,
+            index=index if len(frames) > 1 else None,
+            spacing_mm=_spacing(dataset, index),
+            affine=_affine(dataset, index),
+            how=how,
+            patient=patient,
+        )
+
+
+def _frames(dataset: Dataset, config: ImportConfig) -> Array:
+    """Return stored values [frames, H, W] or, in colour, [frames, H, W, 3]."""
+    if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
+        raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
+    num_frames = int(dataset.get("NumberOfFrames") or 1)
+    check_size(int(dataset.Rows) * int(dataset.Columns), config)
+    array = dataset.pixel_array
+    return array if num_frames > 1 else array[None]
+
+
+def _shown(
+    dataset: Dataset, frames: Array, index: int, config: ImportConfig, say: Say
+) -> tuple[Array, dict[str, Any]]:
+    kind = str(dataset.PhotometricInterpretation)
+    if frames.ndim == 4:
+        return _in_colour(dataset, frames[index], kind), {"slice": index}
+    if kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise Refused(f"pixels of kind {kind}: export it as grey or RGB")
+    if "ModalityLUTSequence" in dataset:
+        raise Refused("its values go through a table (ModalityLUTSequence): export it as PNG")
+    slope = float(_value(dataset, index, "PixelValueTransformationSequence", "RescaleSlope", 1))
+    start = float(_value(dataset, index, "PixelValueTransformationSequence", "RescaleIntercept", 0))
+    limits = _limits(dataset, frames * slope + start, index, config, say)
+    if limits is None:
+        grey = frames[index].astype(np.uint8)
+    else:
+        grey = to_grey(frames[index] * slope + start, *limits)
+    how = {"slice": index, "black": limits and limits[0], "white": limits and limits[1]}
+    return (255 - grey if kind == "MONOCHROME1" else grey), how
+
+
+def _in_colour(dataset: Dataset, frame: Array, kind: str) -> Array:
+    if frame.dtype != np.uint8:
+        raise Refused(f"colour of {dataset.BitsAllocated} bits: only 8 bits can be kept")
+    return frame if kind == "RGB" else convert_color_space(frame, kind, "RGB")
+
+
+def _limits(
+    dataset: Dataset, values: Array, index: int, config: ImportConfig, say: Say
+) -> tuple[float, float] | None:
+    """Return the values shown black and white, or None for 8-bit values shown as they are."""
+    if config.window == "full":
+        return float(values.min()), float(values.max())
+    if config.window != "header":
+        return window_limits(*config.window)
+    center = _numbers(_value(dataset, index, "FrameVOILUTSequence", "WindowCenter", None))
+    width = _numbers(_value(dataset, index, "FrameVOILUTSequence", "WindowWidth", None))
+    if not center or not width:
+        if values.min() >= 0 and int(dataset.BitsStored) == 8 and values.max() <= 255:
+            return None
+        raise Refused("no window in its header: give --window center,width or --window full")
+    if len(center) > 1:
+        say(f"the first of {len(center)} windows in the header is used: {center[0]},{width[0]}")
+    return _by_function(dataset, index, center[0], width[0])
+
+
+def _by_function(dataset: Dataset, index: int, center: float, width: float) -> tuple[float, float]:
+    name = str(_value(dataset, index, "FrameVOILUTSequence", "VOILUTFunction", "LINEAR"))
+    if name == "LINEAR":
+        return window_limits(center, width)
+    if name == "LINEAR_EXACT":
+        return center - width / 2, center + width / 2
+    raise Refused(f"its window is of kind {name}: give --window center,width")
+
+
+def _value(dataset: Dataset, index: int, group: str, keyword: str, default: Any) -> Any:
+    """Look a value up for one frame: in its own group, in the shared one, then in the header."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    for functional in [*per_frame[index : index + 1], *shared[:1]]:
+        inner = functional.get(group) or []
+        if inner and keyword in inner[0]:
+            return inner[0][keyword].value
+    return dataset.get(keyword, default)
+
+
+def _numbers(value: Any) -> list[float]:
+    if value is None or value == "":
+        return []
+    return [float(number) for number in np.atleast_1d(value)]
+
+
+def _spacing(dataset: Dataset, index: int) -> list[float] | None:
+    found = _value(dataset, index, "PixelMeasuresSequence", "PixelSpacing", None)
+    spacing = _numbers(found) or _numbers(dataset.get("ImagerPixelSpacing"))
+    return spacing if len(spacing) == 2 else None
+
+
+def _affine(dataset: Dataset, index: int) -> list[list[float]] | None:
+    """Return (row, column, slice, 1) -> mm by DICOM PS3.3 C.7.6.2.1.1, with this slice at 0."""
+    turned = _value(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient", None)
+    placed = _value(dataset, index, "PlanePositionSequence", "ImagePositionPatient", None)
+    spacing, directions, origin = _spacing(dataset, index), _numbers(turned), _numbers(placed)
+    if spacing is None or len(directions) != 6 or len(origin) != 3:
+        return None
+    along_columns, along_rows = np.array(directions[:3]), np.array(directions[3:])
+    thickness = _value(dataset, index, "PixelMeasuresSequence", "SliceThickness", None)
+    affine = np.eye(4)
+    affine[:3, 0] = along_rows * spacing[0]
+    affine[:3, 1] = along_columns * spacing[1]
+    affine[:3, 2] = np.cross(along_columns, along_rows) * float(thickness or 1.0)
+    affine[:3, 3] = origin
+    result: list[list[float]] = (LPS_TO_RAS @ affine).tolist()
+    return result

@@ -1,0 +1,163 @@
+"""`curate import`: a table of real images to files and rows.
+
+Two passes: the first reads every image and writes nothing, the second keeps the good ones, files
+before rows, in batches. Killed and repeated, it ends with the same rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from curate.errors import CurateError
+from curate.importing.check import (
+    Candidate,
+    Sorted,
+    candidates_of,
+    pictures_of,
+    remark_on,
+    sort_out,
+    without_doubles,
+)
+from curate.importing.config import ImportConfig
+from curate.importing.dicom import Pseudonym
+from curate.importing.errors import Refused
+from curate.importing.patients import pseudonym
+from curate.importing.picture import Picture
+from curate.importing.rows import ImageRows, read_rows
+from curate.importing.table import Remark
+from curate.pixels import pixels_hash
+from curate.progress import Advance, progress
+from curate.workspace import Workspace
+from db import queries, queries_import
+from db.models import Image, Prompt
+
+IMAGES_A_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What an import did, and every line it did not take."""
+
+    imported: int  # images; a volume may give several
+    already_there: int
+    filled_in: int  # of those already there, how many got a patient, split, source or licence
+    refused: list[Remark]  # in the order of lines
+    notes: list[Remark]
+    stopped: bool  # --strict, and something was refused: nothing was written
+
+
+def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
+    """Import the images that a CSV names; CurateError when the table itself cannot be read."""
+    read = read_rows(table, config)
+    names = partial(pseudonym, ws.folder)
+    sorted_out = _checked(ws, table, read, config, names)
+    stopped = config.strict and bool(read.refused)
+    if not stopped:
+        _write(ws, sorted_out, config, names)
+        details = {"table": table.name, "imported": len(sorted_out.new)}
+        queries.record_event(ws.session, "import", details)
+    return Imported(
+        imported=0 if stopped else len(sorted_out.new),
+        already_there=len(sorted_out.known),
+        filled_in=0 if stopped else len(sorted_out.filled_in),
+        refused=sorted(read.refused, key=lambda remark: remark.line),
+        notes=sorted(read.notes, key=lambda remark: remark.line),
+        stopped=stopped,
+    )
+
+
+def _checked(
+    ws: Workspace, table: Path, read: ImageRows, config: ImportConfig, names: Pseudonym
+) -> Sorted:
+    """Read every image; adds to the refused lines and the notes of `read`."""
+    refuse, note = remark_on(table.name, read.refused), remark_on(table.name, read.notes)
+    candidates: list[Candidate] = []
+    with progress(len(read.rows), "rows checked") as advance:
+        for row in read.rows:
+            try:
+                candidates += candidates_of(row, config, names, partial(note, row.line))
+            except Refused as reason:
+                refuse(row.line, str(reason))
+            advance(1)
+    singles = without_doubles(candidates, refuse)
+    stored = queries_import.real_images_with_pixels(
+        ws.session, [candidate.pixels_sha256 for candidate in singles]
+    )
+    return sort_out(singles, stored, refuse)
+
+
+def _write(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseudonym) -> None:
+    queries_import.fill_in(ws.session, sorted_out.filled_in)
+    batch: list[tuple[Candidate, Picture]] = []
+    with progress(len(sorted_out.new), "images kept") as advance:
+        for pair in _read_again(sorted_out.new, config, names):
+            batch.append(pair)
+            if len(batch) == IMAGES_A_BATCH:
+                _keep(ws, batch, advance)
+                batch = []
+        _keep(ws, batch, advance)
+
+
+def _read_again(
+    candidates: list[Candidate], config: ImportConfig, names: Pseudonym
+) -> Iterator[tuple[Candidate, Picture]]:
+    """Yield each candidate with its picture, one reading a file."""
+    by_line: dict[int, dict[int | None, Candidate]] = {}
+    for candidate in candidates:
+        by_line.setdefault(candidate.row.line, {})[candidate.index] = candidate
+    for of_one_row in by_line.values():
+        row = next(iter(of_one_row.values())).row
+        try:
+            for picture in pictures_of(row, config, names, lambda _: None):
+                found = of_one_row.get(picture.index)
+                if found is None:
+                    continue
+                if pixels_hash(picture.array) != found.pixels_sha256:
+                    raise Refused("other pixels")
+                yield found, picture
+        except Refused as reason:
+            raise CurateError(
+                f"{row.file} changed while it was being imported ({reason}). "
+                "Wait until nothing writes to it, then run the same command again."
+            ) from reason
+
+
+def _keep(ws: Workspace, batch: list[tuple[Candidate, Picture]], advance: Advance) -> None:
+    """Make a batch durable: the files, then the rows."""
+    files = [(picture.encoded, "image/png") for _, picture in batch]
+    hashes = queries.add_files(ws.session, ws.store, files)
+    prompts = [_prompt(candidate) for candidate, _ in batch]
+    images = [
+        _image(candidate, picture, sha, prompt.id)
+        for (candidate, picture), sha, prompt in zip(batch, hashes, prompts, strict=True)
+    ]
+    queries_import.add_real_images(ws.session, prompts, images)
+    advance(len(batch))
+
+
+def _prompt(candidate: Candidate) -> Prompt:
+    row = candidate.row
+    prompt_id = queries.prompt_hash(modality=row.modality, text=row.text, label=row.label)
+    return Prompt(id=prompt_id, modality=row.modality, text=row.text, label=row.label)
+
+
+def _image(candidate: Candidate, picture: Picture, sha256: str, prompt_id: str) -> Image:
+    row, array = candidate.row, picture.array
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    return Image(
+        file_sha256=sha256,
+        pixels_sha256=candidate.pixels_sha256,
+        origin="real",
+        prompt_id=prompt_id,
+        shape=[channels, *array.shape[:2]],
+        spacing_mm=picture.spacing_mm,
+        affine=picture.affine,
+        settings=picture.how,
+        item_key=queries.json_hash(["real", candidate.pixels_sha256]),  # one row an image, ever
+        source_path=candidate.name,
+        patient=candidate.patient,
+        split=row.split,
+        source=row.source,
+        licence=row.licence,
+    )

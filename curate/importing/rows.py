@@ -1,0 +1,120 @@
+"""Rows of MINIM's table (path,Text,modality) and its kin: what can be told without the pixels."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from curate.importing.config import ImportConfig
+from curate.importing.errors import Refused
+from curate.importing.table import Columns, Remark, Row, read_table
+from curate.modalities import NoModality, is_modality, resolve_modality
+
+COLUMNS = Columns(
+    spellings={
+        "path": ("path", "image", "image_path", "file", "file_name", "filename"),
+        "Text": ("text", "caption", "prompt", "description"),
+        "modality": ("modality", "modal"),
+        "label": ("label",),
+        "patient": ("patient", "patient_id"),
+        "split": ("split",),
+        "source": ("source",),
+        "licence": ("licence", "license"),
+    },
+    needed=("path", "Text"),
+    free_text="Text",
+)
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """What a table says of one file."""
+
+    line: int
+    path: str  # as the table wrote it
+    file: Path
+    modality: str  # canonical
+    text: str
+    label: str | None
+    patient: str | None
+    split: str | None
+    source: str | None
+    licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRows:
+    """The good rows of a table, the refused lines, and notes."""
+
+    rows: list[ImageRow]
+    refused: list[Remark]
+    notes: list[Remark]
+
+
+def read_rows(path: Path, config: ImportConfig) -> ImageRows:
+    """Read the table; CurateError when there is none or its header lacks path or Text."""
+    table = read_table(path, COLUMNS, partial(is_modality, new=config.new_modalities))
+    folder = (config.folder or path.parent).resolve()
+    rows: list[ImageRow] = []
+    refused = list(table.refused)
+    for row in table.rows:
+        try:
+            rows.append(_image_row(row, folder, config))
+        except (Refused, NoModality) as reason:
+            refused.append(Remark(path.name, row.line, str(reason)))
+    return ImageRows(rows=rows, refused=refused, notes=list(table.notes))
+
+
+def _image_row(row: Row, folder: Path, config: ImportConfig) -> ImageRow:
+    cells = row.cells
+    text = cells["Text"]
+    if not text:
+        raise Refused("Text is empty: say what the image shows")
+    return ImageRow(
+        line=row.line,
+        path=cells["path"],
+        file=_file_in(folder, cells["path"]),
+        modality=resolve_modality(
+            cells.get("modality", ""), text, default=config.modality, new=config.new_modalities
+        ),
+        text=text,
+        label=cells.get("label") or None,
+        patient=cells.get("patient") or None,
+        split=_split(cells.get("split", "")),
+        source=cells.get("source") or None,
+        licence=cells.get("licence") or None,
+    )
+
+
+def _file_in(folder: Path, written: str) -> Path:
+    """Return the file that a table means, links followed; Refused when it is not in the folder."""
+    if not written:
+        raise Refused("path is empty")
+    try:
+        file = (folder / written).resolve()
+        if not file.is_relative_to(folder):
+            raise Refused(f"{written} lies outside the data folder (--folder names another)")
+        if not file.is_file():
+            raise Refused(f"{written}: no such file in the data folder")
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
+        if isinstance(error, Refused):
+            raise
+        raise Refused(f"{written!r} is no path of a file ({error})") from error
+    return file
+
+
+def _split(written: str) -> str | None:
+    if not written:
+        return None
+    split = SPLITS.get(written.casefold())
+    if split is None:
+        raise Refused(f"split {written!r}: known are train, val and test")
+    return split

@@ -1,0 +1,231 @@
+"""A CSV table as people write them: the good rows, and every bad one with its line and reason.
+
+Each physical line is read on its own terms, so that one stray quote costs one row and not the rest
+of the file.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.errors import CurateError
+
+LONGEST_RECORD = 50  # lines that one quoted text may span
+IsModality = Callable[[str], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row: its cells by column, and the line where it begins (the header is line 1)."""
+
+    line: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something to say about a line of a file: why it was refused, or what was done to it."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table's rows, the refused lines, and notes on what was repaired or left aside."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    refused: tuple[Remark, ...]
+    notes: tuple[Remark, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns a kind of table has: our name -> the spellings it goes by, lower case."""
+
+    spellings: Mapping[str, tuple[str, ...]]
+    needed: tuple[str, ...]
+    free_text: str  # the column that may hold commas without quotes
+
+
+class _NotATable(ValueError):
+    """One record cannot be read; the message is the reason."""
+
+
+def read_table(path: Path, columns: Columns, is_modality: IsModality) -> Table:
+    """Read a comma-separated table.
+
+    A row with more commas than columns is repaired where only one reading is possible: the extra
+    commas belong to the free text, since it is the last column or a known modality follows it.
+    Raises CurateError when the file cannot be read or its header lacks a needed column.
+    """
+    records = _records(_lines(path))
+    line, header = next(records, (1, []))
+    if isinstance(header, _NotATable):
+        raise CurateError(f"{path.name}, line {line}: {header}. Mend the header.")
+    places = _places(path, line, header, columns)
+    reader = _Reader(path.name, len(header), places, columns.free_text, is_modality)
+    rows: list[Row] = []
+    refused: list[Remark] = []
+    for line, record in records:
+        try:
+            rows.append(reader.row(line, record))
+        except _NotATable as reason:
+            refused.append(Remark(path.name, line, str(reason)))
+    aside = [
+        name for index, name in enumerate(header) if name.strip() and index not in places.values()
+    ]
+    notes = [Remark(path.name, 1, f"column {name!r} is left aside") for name in aside]
+    return Table(
+        columns=tuple(places),
+        rows=tuple(rows),
+        refused=tuple(refused),
+        notes=(*notes, *reader.repairs),
+    )
+
+
+class _Reader:
+    """Cells of one record by column name; remembers what it repaired."""
+
+    def __init__(
+        self,
+        file: str,
+        width: int,
+        places: Mapping[str, int],
+        free_text: str,
+        is_modality: IsModality,
+    ) -> None:
+        self.file, self.width, self.places = file, width, places
+        self.free_text, self.is_modality = free_text, is_modality
+        self.repairs: list[Remark] = []
+
+    def row(self, line: int, record: "list[str] | _NotATable") -> Row:
+        if isinstance(record, _NotATable):
+            raise record
+        if len(record) < self.width:
+            raise _NotATable(f"{len(record)} columns where the header has {self.width}")
+        if len(record) > self.width:
+            record = self._with_commas_in_the_text(record)
+            text = record[self.places[self.free_text]]
+            self.repairs.append(
+                Remark(self.file, line, f"unquoted comma: {self.free_text} is read as {text!r}")
+            )
+        cells = {name: record[place].strip() for name, place in self.places.items()}
+        return Row(line=line, cells=cells)
+
+    def _with_commas_in_the_text(self, record: list[str]) -> list[str]:
+        place, extra = self.places[self.free_text], len(record) - self.width
+        if not self._only_the_text_can_be_longer(record, place, extra):
+            raise _NotATable(
+                f"{len(record)} columns where the header has {self.width}: put quotes around a "
+                f"{self.free_text} that has commas"
+            )
+        text = ", ".join(cell.strip() for cell in record[place : place + extra + 1])
+        return [*record[:place], text, *record[place + extra + 1 :]]
+
+    def _only_the_text_can_be_longer(self, record: list[str], place: int, extra: int) -> bool:
+        modality = self.places.get("modality")
+        checked = {self.places.get("path"), modality}  # a comma in one of these is found out later
+        if not checked.issuperset(range(place)):
+            return False
+        if place == self.width - 1:
+            return True
+        if modality != place + 1:
+            return False
+        fits = [shift for shift in range(extra + 1) if self.is_modality(record[modality + shift])]
+        return fits == [extra]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str | _NotATable]]:
+    """Yield (line number from 1, its text without the line end); a reason where it is no UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CurateError(
+            f"{path} cannot be read: {error.strerror}. Give the path of a CSV table."
+        ) from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise CurateError(f"{path.name} is UTF-16. Save it as CSV in UTF-8.")
+    content = content.removeprefix(b"\xef\xbb\xbf")  # a byte-order mark, as spreadsheets write it
+    for number, line in enumerate(re.split(rb"\r\n|\n|\r", content), 1):
+        try:
+            yield number, line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            yield number, _NotATable(f"byte 0x{byte:02x} is not UTF-8: save the table as UTF-8")
+
+
+def _records(
+    numbered: Iterator[tuple[int, str | _NotATable]],
+) -> Iterator[tuple[int, list[str] | _NotATable]]:
+    """Yield (first line, cells or the reason why there are none); blank lines are skipped."""
+    lines = list(numbered)
+    index = 0
+    while index < len(lines):
+        number, line = lines[index]
+        if isinstance(line, str) and not line.strip():
+            index += 1
+            continue
+        record, num_lines = _record_at(lines, index)
+        yield number, record
+        index += num_lines
+
+
+def _record_at(
+    lines: Sequence[tuple[int, str | _NotATable]], index: int
+) -> tuple[list[str] | _NotATable, int]:
+    """Return the record that begins at `index` and how many lines it takes."""
+    text = ""
+    for num_lines, (_, line) in enumerate(lines[index : index + LONGEST_RECORD], 1):
+        if isinstance(line, _NotATable):
+            return (line, 1) if num_lines == 1 else (_unclosed_quote(), 1)
+        text += line + "\n"
+        try:
+            return next(csv.reader([text], strict=True, skipinitialspace=True)), num_lines
+        except csv.Error as error:
+            if "unexpected end of data" not in str(error):
+                return _NotATable(
+                    f"not readable as CSV, is a quote in the wrong place? ({error})"
+                ), 1
+    return _unclosed_quote(), 1
+
+
+def _unclosed_quote() -> _NotATable:
+    return _NotATable("a quote is opened and not closed")
+
+
+def _places(path: Path, line: int, header: Sequence[str], columns: Columns) -> dict[str, int]:
+    """Return our column name -> its place in the header."""
+    names = [name.strip().casefold() for name in header]
+    places: dict[str, int] = {}
+    for ours, spellings in columns.spellings.items():
+        found = [index for index, name in enumerate(names) if name in spellings]
+        if len(found) > 1:
+            both = ", ".join(repr(header[index]) for index in found)
+            raise CurateError(
+                f"{path.name}, line {line}: columns {both} all mean {ours}. Keep one of them."
+            )
+        if found:
+            places[ours] = found[0]
+    missing = [name for name in columns.needed if name not in places]
+    if missing:
+        raise CurateError(
+            f"{path.name}, line {line}: the header is {', '.join(header) or 'empty'!r}, but "
+            f"{' and '.join(missing)} must be among its columns. Begin the file with a line like "
+            f"{','.join(columns.spellings)!r}{_other_separator(header)}."
+        )
+    return places
+
+
+def _other_separator(header: Sequence[str]) -> str:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(mark in cell for cell in header):
+            return f", with commas, not {name}, between the columns"
+    return ""

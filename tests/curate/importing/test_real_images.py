@@ -1,0 +1,257 @@
+"""Tables of real images: good rows go in, bad ones are named, and twice adds nothing."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from curate.importing import real_images
+from curate.importing.config import ImportConfig
+from curate.importing.real_images import Imported, import_table
+from curate.workspace import Workspace
+from db import queries, queries_import
+from db.models import AuditEvent, Image, Prompt
+
+ImportText = Callable[..., Imported]
+HEAD = "path,Text,modality\n"
+
+
+def said(imported: Imported) -> list[str]:
+    return [str(remark) for remark in imported.refused]
+
+
+def stored(workspace: Workspace) -> list[tuple[Image, Prompt]]:
+    return queries.images(workspace.session)
+
+
+def test_a_row_becomes_an_image_with_its_prompt_and_its_facts(
+    import_text: ImportText, workspace: Workspace, folder: Path
+) -> None:
+    imported = import_text(
+        "path,Text,modality,label,patient,split,source,licence\n"
+        'a.png,"Drusen, large.",Chest X-Ray,amd,p1,training,OCTDL,CC BY 4.0\n'
+    )
+    assert (imported.imported, imported.already_there, imported.refused) == (1, 0, [])
+    image, prompt = stored(workspace)[0]
+    assert (prompt.modality, prompt.text, prompt.label) == ("CXR", "Drusen, large.", "amd")
+    assert (image.origin, image.patient, image.split) == ("real", "p1", "train")
+    assert (image.source, image.licence, image.source_path) == ("OCTDL", "CC BY 4.0", "a.png")
+    assert image.shape == [1, 12, 10]
+    assert workspace.store.get(image.file_sha256) == (folder / "a.png").read_bytes()
+
+
+def test_importing_twice_adds_nothing(import_text: ImportText, workspace: Workspace) -> None:
+    table = HEAD + "a.png,drusen,OCT\nb.png,normal,OCT\n"
+    import_text(table)
+    before = queries.counts(workspace.session)
+    again = import_text(table)
+    assert (again.imported, again.already_there, again.refused) == (0, 2, [])
+    assert queries.counts(workspace.session) == before
+    assert len(list(workspace.store.list())) == 2
+
+
+def test_rows_added_to_a_table_are_all_that_the_next_import_adds(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    import_text(HEAD + "a.png,drusen,OCT\n")
+    more = import_text(HEAD + "a.png,drusen,OCT\nb.png,normal,OCT\n")
+    assert (more.imported, more.already_there) == (1, 1)
+
+
+def test_good_rows_go_in_and_bad_ones_are_listed_in_the_order_of_lines(
+    import_text: ImportText, folder: Path
+) -> None:
+    (folder / "empty.png").touch()
+    imported = import_text(
+        HEAD
+        + "none.png,x,OCT\na.png,drusen,OCT\nempty.png,x,OCT\n"
+        + "b.png,x,tomogram\n,x,OCT\nc.png,,OCT\n"
+    )
+    assert imported.imported == 1
+    assert [remark.line for remark in imported.refused] == [2, 4, 5, 6, 7]
+    assert said(imported)[0] == "data.csv:2: none.png: no such file in the data folder"
+    assert said(imported)[1] == "data.csv:4: the file is empty (0 bytes)"
+    assert "modality 'tomogram' is not known; known are OCT, Fundus, CXR" in said(imported)[2]
+    assert said(imported)[3] == "data.csv:6: path is empty"
+    assert said(imported)[4] == "data.csv:7: Text is empty: say what the image shows"
+
+
+def test_strict_refuses_all_when_one_row_is_bad_and_writes_nothing(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    imported = import_text(HEAD + "a.png,drusen,OCT\nnone.png,x,OCT\n", strict=True)
+    assert imported.stopped
+    assert imported.imported == 0
+    assert stored(workspace) == []
+    assert list(workspace.store.list()) == []
+
+
+def test_strict_lets_a_clean_table_in(import_text: ImportText) -> None:
+    assert import_text(HEAD + "a.png,drusen,OCT\n", strict=True).imported == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.png", "/etc/hostname", "link.png", "inner/../../secret.png"]
+)
+def test_a_path_outside_the_data_folder_is_refused(
+    import_text: ImportText, folder: Path, path: str
+) -> None:
+    shutil.copy(folder / "d.png", folder.parent / "secret.png")
+    (folder / "link.png").symlink_to(folder.parent / "secret.png")
+    (folder / "inner").mkdir()
+    imported = import_text(HEAD + f"{path},x,OCT\n")
+    assert imported.imported == 0
+    assert "lies outside the data folder" in said(imported)[0]
+
+
+def test_an_absolute_path_and_a_link_within_the_data_folder_are_fine(
+    import_text: ImportText, folder: Path
+) -> None:
+    (folder / "link.png").symlink_to(folder / "b.png")
+    assert import_text(HEAD + f"{folder / 'a.png'},x,OCT\nlink.png,x,OCT\n").imported == 2
+
+
+def test_the_data_folder_may_be_another_than_the_table_s(
+    workspace: Workspace, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "table.csv").write_text(HEAD + "a.png,drusen,OCT\n")
+    imported = import_table(workspace, tmp_path / "table.csv", ImportConfig(folder=folder))
+    assert imported.imported == 1
+
+
+def test_a_path_that_no_file_can_have_is_refused(import_text: ImportText) -> None:
+    imported = import_text(HEAD + f"{'x' * 5000}.png,x,OCT\na\0b.png,x,OCT\n")
+    assert [remark.line for remark in imported.refused] == [2, 3]
+
+
+def test_an_unknown_modality_is_taken_as_it_is_only_when_named_on_purpose(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    assert import_text(HEAD + "a.png,hot knee,Thermography\n").imported == 0
+    table = HEAD + "a.png,hot knee, left,Thermography\n"
+    assert import_text(table, new_modalities=("Thermography",)).imported == 1
+    assert stored(workspace)[0][1].modality == "Thermography"
+
+
+def test_in_the_two_column_form_the_text_names_the_modality(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    imported = import_text("path,Text\na.png,Macular OCT B-scan, drusen\nb.png,chest x-ray\n")
+    assert imported.imported == 2
+    assert {prompt.modality for _, prompt in stored(workspace)} == {"OCT", "CXR"}
+
+
+def test_in_the_two_column_form_no_modality_is_guessed(import_text: ImportText) -> None:
+    imported = import_text("path,Text\na.png,drusen\nb.png,chest CT and chest X-ray\n")
+    assert imported.imported == 0
+    assert "no modality: Text names none" in said(imported)[0]
+    assert "no modality: Text names CXR and ChestCT" in said(imported)[1]
+
+
+def test_the_option_names_the_modality_of_rows_that_have_none(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    imported = import_text(HEAD + "a.png,drusen,\nb.png,normal,CXR\n", modality="oct")
+    assert imported.imported == 2
+    assert sorted(prompt.modality for _, prompt in stored(workspace)) == ["CXR", "OCT"]
+
+
+def test_an_unknown_split_is_refused(import_text: ImportText) -> None:
+    imported = import_text("path,Text,modality,split\na.png,x,OCT,holdout\n")
+    assert said(imported) == ["data.csv:2: split 'holdout': known are train, val and test"]
+
+
+def test_the_same_path_twice_is_imported_once_and_reported(import_text: ImportText) -> None:
+    imported = import_text(HEAD + "a.png,drusen,OCT\nb.png,x,OCT\na.png,drusen,OCT\n")
+    assert imported.imported == 2
+    assert said(imported) == ["data.csv:4: duplicate: a.png is the file of line 2"]
+
+
+def test_the_same_bytes_under_another_path_are_imported_once_and_reported(
+    import_text: ImportText, folder: Path
+) -> None:
+    shutil.copy(folder / "a.png", folder / "copy.png")
+    imported = import_text(HEAD + "a.png,drusen,OCT\ncopy.png,drusen,OCT\n")
+    assert imported.imported == 1
+    assert said(imported) == ["data.csv:3: duplicate: copy.png is the pixels of a.png of line 2"]
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other"),
+    [("label", "amd", "normal"), ("patient", "p1", "p2"), ("split", "train", "val")],
+)
+def test_a_file_with_two_truths_is_flagged_on_both_lines_and_not_imported(
+    import_text: ImportText, column: str, one: str, other: str
+) -> None:
+    imported = import_text(
+        f"path,Text,modality,{column}\na.png,x,OCT,{one}\nb.png,x,OCT,{one}\na.png,x,OCT,{other}\n"
+    )
+    assert imported.imported == 1
+    assert [remark.line for remark in imported.refused] == [2, 4]
+    assert (
+        f"line 2 (a.png) says {column} '{one}', line 4 (a.png) says '{other}'" in said(imported)[0]
+    )
+
+
+def test_an_image_that_the_workspace_knows_otherwise_is_flagged(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    import_text("path,Text,modality,label\na.png,x,OCT,amd\n")
+    imported = import_text("path,Text,modality,label\na.png,x,OCT,normal\n")
+    assert (imported.imported, imported.already_there) == (0, 0)
+    assert "imported from a.png with label 'amd'; this row says 'normal'" in said(imported)[0]
+    assert len(stored(workspace)) == 1
+
+
+def test_a_column_that_was_missing_before_is_filled_in(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    import_text(HEAD + "a.png,x,OCT\n")
+    again = import_text("path,Text,modality,split\na.png,x,OCT,val\n")
+    assert (again.already_there, again.filled_in, again.refused) == (1, 1, [])
+    workspace.session.expire_all()
+    assert stored(workspace)[0][0].split == "val"
+    assert import_text(HEAD + "a.png,x,OCT\n").refused == []  # says less, contradicts nothing
+
+
+def test_an_import_killed_between_batches_and_repeated_ends_with_the_same_rows(
+    import_text: ImportText, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(real_images, "IMAGES_A_BATCH", 1)
+    table = HEAD + "a.png,1,OCT\nb.png,2,OCT\nc.png,3,OCT\nd.png,4,OCT\n"
+    add_real_images = queries_import.add_real_images
+    batches: list[object] = []
+
+    def killed_at_the_third(*args: Any) -> None:
+        batches.append(args)
+        if len(batches) == 3:  # its files are in the store, its rows are not
+            raise KeyboardInterrupt
+        add_real_images(*args)
+
+    monkeypatch.setattr(queries_import, "add_real_images", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        import_text(table)
+    workspace.session.rollback()
+    assert len(stored(workspace)) == 2
+    monkeypatch.setattr(queries_import, "add_real_images", add_real_images)
+    again = import_text(table)
+    assert (again.imported, again.already_there) == (2, 2)
+    assert sorted(str(image.source_path) for image, _ in stored(workspace)) == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "d.png",
+    ]
+    assert sorted(workspace.store.list()) == sorted(
+        image.file_sha256 for image, _ in stored(workspace)
+    )
+
+
+def test_the_import_is_in_the_audit_trail(import_text: ImportText, workspace: Workspace) -> None:
+    import_text(HEAD + "a.png,x,OCT\n")
+    event = workspace.session.exec(select(AuditEvent)).one()
+    assert event.command == "import"
+    assert event.details == {"table": "data.csv", "imported": 1}
