@@ -70,6 +70,8 @@ def get_or_add_rater(
         rater = Rater(name=name, expert_level=expert_level, simulated=simulated, config=config)
         session.add(rater)
         session.flush()
+    if not rater.config and simulated == rater.simulated:
+        rater.config = config  # a file brought this rater without its habits
     known = (rater.expert_level, rater.simulated, rater.config)
     if known != (expert_level, simulated, config):
         raise StoreError(
