@@ -46,7 +46,9 @@ def dicom_pictures(
         frames = _frames(dataset, config)
     except InvalidDicomError as error:
         raise Refused("not a DICOM file") from error
-    except (AttributeError, EOFError, NotImplementedError, OSError, RuntimeError) as error:
+    except Refused:
+        raise
+    except (AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
         raise Refused(f"no pixels can be read from this DICOM file ({error})") from error
     patient_id = str(dataset.get("PatientID") or "")
     patient = pseudonym(patient_id) if patient_id else None
@@ -64,13 +66,24 @@ def dicom_pictures(
 
 
 def _frames(dataset: Dataset, config: ImportConfig) -> Array:
-    """Return stored values [frames, H, W] or, in colour, [frames, H, W, 3]."""
+    """Return values in the scan's unit, [frames, H, W], or colours [frames, H, W, 3]."""
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
         raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
     num_frames = int(dataset.get("NumberOfFrames") or 1)
     check_size(int(dataset.Rows) * int(dataset.Columns), config)
-    array = dataset.pixel_array
-    return array if num_frames > 1 else array[None]
+    stored = dataset.pixel_array if num_frames > 1 else dataset.pixel_array[None]
+    return stored if stored.ndim == 4 else _rescaled(dataset, stored)
+
+
+def _rescaled(dataset: Dataset, stored: Array) -> Array:
+    if "ModalityLUTSequence" in dataset:
+        raise Refused("its values go through a table (ModalityLUTSequence): export it as PNG")
+    values = stored.astype(np.float32)  # 16-bit values stay exact
+    for index in range(len(values)):
+        group = "PixelValueTransformationSequence"
+        values[index] *= float(_value(dataset, index, group, "RescaleSlope", 1))
+        values[index] += float(_value(dataset, index, group, "RescaleIntercept", 0))
+    return values
 
 
 def _shown(
@@ -81,15 +94,8 @@ def _shown(
         return _in_colour(dataset, frames[index], kind), {"slice": index}
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise Refused(f"pixels of kind {kind}: export it as grey or RGB")
-    if "ModalityLUTSequence" in dataset:
-        raise Refused("its values go through a table (ModalityLUTSequence): export it as PNG")
-    slope = float(_value(dataset, index, "PixelValueTransformationSequence", "RescaleSlope", 1))
-    start = float(_value(dataset, index, "PixelValueTransformationSequence", "RescaleIntercept", 0))
-    limits = _limits(dataset, frames * slope + start, index, config, say)
-    if limits is None:
-        grey = frames[index].astype(np.uint8)
-    else:
-        grey = to_grey(frames[index] * slope + start, *limits)
+    limits = _limits(dataset, frames, index, config, say)
+    grey = frames[index].astype(np.uint8) if limits is None else to_grey(frames[index], *limits)
     how = {"slice": index, "black": limits and limits[0], "white": limits and limits[1]}
     return (255 - grey if kind == "MONOCHROME1" else grey), how
 

@@ -1,0 +1,212 @@
+"""DICOM files, made here: windows, spacing and place are kept, whoever was imaged is not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from curate.importing.config import ImportConfig
+from curate.importing.dicom import dicom_pictures
+from curate.importing.errors import Refused
+from curate.importing.picture import Picture
+from curate.importing.real_images import Imported
+from curate.pixels import array_of
+from curate.workspace import Workspace
+from db import queries
+
+STORED = np.array([[0, 1024, 1064], [1264, 2000, 4095]], dtype=np.uint16)  # HU + 1024
+
+
+def dataset(frames: np.ndarray = STORED, **changes: Any) -> Dataset:
+    """Return a CT slice of one Jane Doe; `changes` set attributes, None takes one away."""
+    made = Dataset()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, generate_uid()
+    made.PatientName, made.PatientID = "DOE^JANE", "MRN-0012345"
+    made.PatientBirthDate, made.InstitutionName = "19700101", "Saint Elsewhere"
+    made.Modality, made.PhotometricInterpretation = "CT", "MONOCHROME2"
+    made.SamplesPerPixel, made.PixelRepresentation = 1, 0
+    made.BitsAllocated, made.BitsStored, made.HighBit = 16, 12, 11
+    made.RescaleSlope, made.RescaleIntercept = 1, -1024
+    made.WindowCenter, made.WindowWidth = 40, 400
+    made.PixelSpacing, made.SliceThickness = [0.5, 0.75], 2.0
+    made.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    made.ImagePositionPatient = [-100, -50, 30]
+    made.Rows, made.Columns = frames.shape[-2:]
+    made.PixelData = frames.tobytes()
+    for name, value in changes.items():
+        if value is None:
+            delattr(made, name)
+        else:
+            setattr(made, name, value)
+    return made
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., list[Picture]]:
+    """Save a dataset and read it back through the import; notes land in `read.notes`."""
+
+    def save_and_read(made: Dataset, **config: Any) -> list[Picture]:
+        made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        return list(
+            dicom_pictures(
+                tmp_path / "a.dcm",
+                ImportConfig(**config),
+                lambda patient_id: f"hash of {len(patient_id)}",
+                lambda _: None,
+            )
+        )
+
+    return save_and_read
+
+
+Read = Callable[..., list[Picture]]
+
+
+def test_the_header_s_window_maps_hu_to_grey(read: Read) -> None:
+    grey = read(dataset())[0].array
+    # DICOM PS3.3 C.11.2.1.2 by hand: black at 40 - 0.5 - 199.5 = -160 HU, white at 239 HU
+    hu = STORED.astype(float) - 1024
+    assert np.array_equal(grey, np.rint(np.clip((hu + 160) / 399, 0, 1) * 255))
+    assert grey.dtype == np.uint8
+    assert grey[0, 0] == 0  # air
+    assert grey[0, 2] == 128  # 40 HU, the centre
+
+
+def test_a_given_window_is_used_instead_of_the_header_s(read: Read) -> None:
+    lung = read(dataset(), window=(-600.0, 1500.0))[0]
+    assert lung.array[0, 1] == round((0 + 1350) / 1499 * 255)
+    assert lung.how == {"slice": 0, "black": -1350.0, "white": 149.0}
+
+
+def test_the_full_window_shows_the_least_black_and_the_most_white(read: Read) -> None:
+    grey = read(dataset(), window="full")[0].array
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_without_any_window_a_deep_image_is_refused_with_what_to_do(read: Read) -> None:
+    with pytest.raises(Refused, match="no window in its header: give --window"):
+        read(dataset(WindowCenter=None))
+
+
+def test_an_8_bit_image_without_a_window_is_kept_as_it_is(read: Read) -> None:
+    values = np.array([[0, 7], [200, 255]], dtype=np.uint8)
+    made = dataset(
+        values, BitsAllocated=8, BitsStored=8, HighBit=7, WindowCenter=None, RescaleIntercept=0
+    )
+    assert np.array_equal(read(made)[0].array, values)
+
+
+def test_an_inverted_image_is_turned_so_that_bone_is_white(read: Read) -> None:
+    plain = read(dataset())[0].array
+    inverted = read(dataset(PhotometricInterpretation="MONOCHROME1"))[0].array
+    assert np.array_equal(inverted, 255 - plain)
+
+
+def test_of_several_windows_in_the_header_the_first_is_used(read: Read) -> None:
+    several = read(dataset(WindowCenter=[40, -600], WindowWidth=[400, 1500]))[0]
+    assert np.array_equal(several.array, read(dataset())[0].array)
+
+
+def test_spacing_and_place_are_kept_in_mm_towards_right_anterior_superior(read: Read) -> None:
+    picture = read(dataset())[0]
+    assert picture.spacing_mm == [0.5, 0.75]
+    affine = np.array(picture.affine)
+    # row 1, column 2: 2 x 0.75 mm to the patient's left, 0.5 mm to the back of (-100, -50, 30) LPS
+    assert np.allclose(affine @ [1, 2, 0, 1], [100 - 1.5, 50 - 0.5, 30, 1])
+
+
+def test_frames_of_a_volume_are_taken_only_by_choice(read: Read) -> None:
+    frames = np.stack([STORED, STORED[::-1], STORED[:, ::-1]])
+    made = dataset(frames, NumberOfFrames=3)
+    with pytest.raises(Refused, match="a volume of 3 slices: say which with --slice middle"):
+        read(made)
+    assert [picture.index for picture in read(made, slice="all")] == [0, 1, 2]
+    assert [picture.index for picture in read(made, slice="middle")] == [1]
+    assert np.array_equal(read(made, slice=1)[0].array, read(dataset(STORED[::-1].copy()))[0].array)
+    with pytest.raises(Refused, match="--slice 3 of a volume of 3 slices, counted from 0"):
+        read(made, slice=3)
+
+
+def test_values_of_an_enhanced_file_are_looked_up_frame_by_frame(read: Read) -> None:
+    def group(intercept: int) -> Dataset:
+        outer, inner = Dataset(), Dataset()
+        inner.RescaleSlope, inner.RescaleIntercept = 1, intercept
+        outer.PixelValueTransformationSequence = Sequence([inner])
+        return outer
+
+    made = dataset(np.stack([STORED // 2, STORED // 2 + 100]), NumberOfFrames=2)
+    made.PerFrameFunctionalGroupsSequence = Sequence([group(-1024), group(-1124)])
+    first, second = read(made, slice="all", window="full")
+    assert np.array_equal(first.array, second.array)
+
+
+def test_text_burned_into_the_pixels_is_refused(read: Read) -> None:
+    with pytest.raises(Refused, match="burned into the pixels"):
+        read(dataset(BurnedInAnnotation="YES"))
+
+
+def test_a_colour_image_keeps_its_colours(read: Read) -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    made = dataset(
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        Rows=4,
+        Columns=5,
+        PixelData=colour.tobytes(),
+    )
+    assert np.array_equal(read(made)[0].array, colour)
+
+
+def test_a_file_cut_short_is_refused(read: Read, tmp_path: Path) -> None:
+    read(dataset())
+    content = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(content[:-6])
+    (tmp_path / "text.dcm").write_text("not DICOM at all" * 20)
+    for name in ("cut.dcm", "text.dcm"):
+        with pytest.raises(Refused, match="DICOM file"):
+            list(dicom_pictures(tmp_path / name, ImportConfig(), str, lambda _: None))
+
+
+def test_nothing_of_the_patient_is_in_the_database_or_the_store(
+    import_text: Callable[..., Imported], workspace: Workspace, folder: Path
+) -> None:
+    dataset().save_as(folder / "scan.dcm", enforce_file_format=True)
+    imported = import_text("path,Text,modality\nscan.dcm,normal,chest CT\n")
+    assert imported.imported == 1
+    workspace.session.commit()
+    kept = b"".join(path.read_bytes() for path in workspace.folder.rglob("*") if path.is_file())
+    assert len(kept) > 10_000
+    for secret in (b"DOE", b"JANE", b"MRN-0012345", b"0012345", b"19700101", b"Elsewhere"):
+        assert secret not in kept
+    image, _ = queries.images(workspace.session)[0]
+    assert image.patient is not None and image.patient.startswith("p-")
+    assert array_of(workspace.store.get(image.file_sha256)).shape == (2, 3)
+    assert image.spacing_mm == [0.5, 0.75]
+    assert image.settings == {"slice": 0, "black": -160.0, "white": 239.0}
+
+
+def test_a_patient_has_one_pseudonym_in_a_workspace_and_the_table_s_name_comes_first(
+    import_text: Callable[..., Imported], workspace: Workspace, folder: Path
+) -> None:
+    for index in range(3):
+        dataset(STORED + index).save_as(folder / f"{index}.dcm", enforce_file_format=True)
+    import_text("path,Text,modality\n0.dcm,normal,chest CT\n1.dcm,normal,chest CT\n")
+    import_text("path,Text,modality,patient\n2.dcm,normal,chest CT,p7\n")
+    patients = {
+        str(image.source_path): image.patient for image, _ in queries.images(workspace.session)
+    }
+    assert patients["0.dcm"] == patients["1.dcm"]
+    assert patients["2.dcm"] == "p7"
