@@ -16,7 +16,7 @@ from curate.progress import progress
 from curate.workspace import Workspace
 from db import queries_doctor
 from db.errors import StoreError
-from db.store import TEMPORARY, file_key
+from db.store import UNFINISHED, file_key
 
 BATCH_FILES = 1000
 NUM_READERS = 8  # a remote store answers slowly, but many at once
@@ -129,7 +129,7 @@ def _with_uses(ws: Workspace, finding: Finding) -> Finding:
 def _stray_findings(before: Sequence[str], after: set[str]) -> Iterator[Finding]:
     for key in before:
         if key in after:  # else another command has finished it meanwhile
-            if Path(key).name.startswith(TEMPORARY):
+            if Path(key).parts[0] == UNFINISHED:
                 yield Finding("temporary", key, "left by a command that was killed")
             else:
                 yield Finding("foreign", key, "not put there by curate")

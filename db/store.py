@@ -1,17 +1,18 @@
 """Files by their SHA-256, in a local folder or on anything that fsspec opens (S3, GCS, memory ...).
 
-A file has one key, `ab/cd/abcd...`, and is whole when it is there: a local file is written beside
-its place, made durable and renamed; a remote one arrives in one PUT. Nothing is ever overwritten
+A file has one key, `ab/cd/abcd...`, and is whole when it is there: a local file is written aside,
+made durable and renamed; a remote one arrives in one PUT. Nothing is ever overwritten
 with other bytes. Reading does not verify; `curate doctor` does, with `measure`.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
@@ -21,7 +22,7 @@ import fsspec
 from db.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
-TEMPORARY = ".tmp-"  # how the name of an unfinished local file begins
+UNFINISHED = "unfinished"  # the folder of local files that are being written
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})")
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -50,7 +51,7 @@ class FileStore(Protocol):
         ...
 
     def delete(self, sha256: str) -> None:
-        """Remove the file."""
+        """Remove the file, if it is there."""
         ...
 
     def list(self) -> Iterator[str]:
@@ -95,6 +96,7 @@ class LocalStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
+        self._remove_abandoned()
 
     def put_many(self, items: Sequence[bytes]) -> list[str]:
         """Keep every item; folders are synced once for all of them."""
@@ -133,9 +135,9 @@ class LocalStore:
         return self._path(sha256)
 
     def delete(self, sha256: str) -> None:
-        """Remove the file."""
-        with _explained(self.folder, sha256):
-            self._path(sha256).unlink()
+        """Remove the file, if it is there."""
+        with _explained(self.folder):
+            self._path(sha256).unlink(missing_ok=True)
 
     def list(self) -> Iterator[str]:
         """Yield the SHA-256 of every file."""
@@ -174,21 +176,38 @@ class LocalStore:
     def _write(self, sha256: str, chunks: Iterable[bytes]) -> None:
         path = self._path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(TEMPORARY + uuid4().hex)
         digest = hashlib.sha256()
-        try:
-            with temporary.open("xb") as file:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+        with self._unfinished() as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
             if digest.hexdigest() != sha256:
                 raise StoreError(f"{sha256[:12]} changed while it was read. Run the command again.")
-            temporary.rename(path)
-        except BaseException:  # Ctrl-C too: no temporary file is left
-            temporary.unlink(missing_ok=True)
-            raise
+            Path(file.name).rename(path)
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[IO[bytes]]:
+        """Give a new locked file; what was not renamed is removed, after Ctrl-C too."""
+        folder = self.folder / UNFINISHED
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / uuid4().hex
+        with path.open("xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back when this process dies
+            if os.fstat(file.fileno()).st_nlink == 0:  # swept between the two calls above
+                raise StoreError(f"{path} was removed while it was made. Run the command again.")
+            try:
+                yield file
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _remove_abandoned(self) -> None:
+        """Remove unfinished files of commands that were killed: nobody holds their locks."""
+        for path in (self.folder / UNFINISHED).glob("*"):
+            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
     def _sync_folders(self, hashes: Sequence[str]) -> None:
         leaves = {self._path(sha256).parent for sha256 in hashes}
@@ -263,8 +282,8 @@ class FsspecStore:
             return self.cache.keep_chunks(sha256, _chunks(file))
 
     def delete(self, sha256: str) -> None:
-        """Remove the file."""
-        with _explained(self.url, sha256, kind=Exception):
+        """Remove the file, if it is there."""
+        with _explained(self.url, kind=Exception), suppress(FileNotFoundError):
             self.files.rm_file(self._path(sha256))
 
     def list(self) -> Iterator[str]:
@@ -328,7 +347,7 @@ def _explained(
     """
     try:
         yield
-    except StoreError:
+    except (StoreError, ValueError):  # said already; a programmer's mistake
         raise
     except kind as error:
         if isinstance(error, FileNotFoundError) and sha256:

@@ -1,0 +1,57 @@
+"""Images as bytes, arrays and tensors: one way to encode, decode and hash pixels.
+
+Shapes: C channels, H x W pixels. Arrays are uint8 or uint16 [H, W] or [H, W, 3].
+"""
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from curate.errors import CurateError
+
+
+def png_bytes(array: NDArray[Any]) -> bytes:
+    """Return a PNG of the array, without metadata; equal pixels give equal bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def array_of(encoded: bytes) -> NDArray[Any]:
+    """Decode an image file; raises CurateError when the bytes are no whole image."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            image.load()
+            return np.asarray(image)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise CurateError(
+            f"{len(encoded)} bytes that are not a whole image ({error}). "
+            "`curate doctor` names the files that are damaged."
+        ) from error
+
+
+def pixels_hash(array: NDArray[Any]) -> str:
+    """Return the SHA-256 of shape, dtype and values: equal pixels, however they are encoded."""
+    header = f"{array.shape} {array.dtype.str} ".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def to_uint8(images_BCHW: Tensor) -> list[NDArray[Any]]:
+    """Turn float images in [0, 1] into uint8 arrays: [H, W] for one channel, else [H, W, C]."""
+    levels_BHWC = (images_BCHW * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [levels[..., 0] if levels.shape[-1] == 1 else levels for levels in levels_BHWC]
+
+
+def to_rgb_tensor(array: NDArray[Any]) -> Tensor:
+    """Return float32 [3, H, W] in [0, 1]; grey is repeated, transparency dropped."""
+    top = np.iinfo(array.dtype).max
+    values = torch.from_numpy(np.ascontiguousarray(array).astype(np.float32) / top)
+    if values.ndim == 2:
+        return values.expand(3, *values.shape).contiguous()
+    return values[..., :3].permute(2, 0, 1).contiguous()
