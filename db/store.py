@@ -192,20 +192,17 @@ class LocalStore:
         """Give a new locked file; what was not renamed is removed, after Ctrl-C too."""
         folder = self.folder / UNFINISHED
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / uuid4().hex
-        with path.open("xb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back when this process dies
-            if os.fstat(file.fileno()).st_nlink == 0:  # swept between the two calls above
-                raise StoreError(f"{path} was removed while it was made. Run the command again.")
-            try:
+        file = _new_locked_file(folder)
+        try:
+            with file:
                 yield file
-            finally:
-                path.unlink(missing_ok=True)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
 
     def _remove_abandoned(self) -> None:
         """Remove unfinished files of commands that were killed: nobody holds their locks."""
         for path in (self.folder / UNFINISHED).glob("*"):
-            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+            with suppress(OSError), path.open("rb") as file:  # locked, gone, or not ours
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
 
@@ -322,6 +319,15 @@ class FsspecStore:
         with _explained(self.url, kind=Exception):
             paths = self.files.find(self.root)
         return (path.removeprefix(self.root).lstrip("/") for path in paths)
+
+
+def _new_locked_file(folder: Path) -> IO[bytes]:
+    while True:
+        file = (folder / uuid4().hex).open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back when this process dies
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # another process removed it as abandoned before it was locked
 
 
 def _chunks(file: IO[Any]) -> Iterator[bytes]:
