@@ -21,6 +21,7 @@ from curate.importing.picture import (
     Say,
     check_size,
     chosen_slices,
+    shown_how,
     to_grey,
     window_limits,
 )
@@ -96,8 +97,15 @@ def _shown(
         raise Refused(f"pixels of kind {kind}: export it as grey or RGB")
     limits = _limits(dataset, frames, index, config, say)
     grey = frames[index].astype(np.uint8) if limits is None else to_grey(frames[index], *limits)
-    how = {"slice": index, "black": limits and limits[0], "white": limits and limits[1]}
+    how = shown_how(index, limits, _unit(dataset, index))
     return (255 - grey if kind == "MONOCHROME1" else grey), how
+
+
+def _unit(dataset: Dataset, index: int) -> str | None:
+    named = _value(dataset, index, "PixelValueTransformationSequence", "RescaleType", None)
+    if named:
+        return str(named)
+    return "HU" if dataset.get("Modality") == "CT" else None
 
 
 def _in_colour(dataset: Dataset, frame: Array, kind: str) -> Array:

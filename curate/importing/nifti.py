@@ -22,6 +22,7 @@ from curate.importing.picture import (
     Say,
     check_size,
     chosen_slices,
+    shown_how,
     to_grey,
     window_limits,
 )
@@ -95,7 +96,7 @@ def _picture(
         index=index if volume.shape[2] > 1 else None,
         spacing_mm=[float(step) for step in np.linalg.norm(affine[:3, :2], axis=0)],
         affine=affine.tolist(),
-        how={"slice": index, "black": limits and limits[0], "white": limits and limits[1]},
+        how=shown_how(index, limits, None),
     )
 
 

@@ -69,3 +69,9 @@ def to_grey(values: Array, low: float, high: float) -> NDArray[np.uint8]:
     shown = np.clip((values - low) / span, 0.0, 1.0) * 255
     grey: NDArray[np.uint8] = np.rint(shown).astype(np.uint8)
     return grey
+
+
+def shown_how(index: int, limits: tuple[float, float] | None, unit: str | None) -> dict[str, Any]:
+    """Return what an image's row keeps of a scan: its slice, the values shown black and white."""
+    black, white = limits or (None, None)
+    return {"slice": index, "black": black, "white": white, "unit": unit}

@@ -62,7 +62,7 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
         already_there=len(sorted_out.known),
         filled_in=0 if stopped else len(sorted_out.filled_in),
         refused=sorted(read.refused, key=lambda remark: remark.line),
-        notes=sorted(read.notes, key=lambda remark: remark.line),
+        notes=sorted(dict.fromkeys(read.notes), key=lambda remark: remark.line),
         stopped=stopped,
     )
 

@@ -84,7 +84,7 @@ def test_the_header_s_window_maps_hu_to_grey(read: Read) -> None:
 def test_a_given_window_is_used_instead_of_the_header_s(read: Read) -> None:
     lung = read(dataset(), window=(-600.0, 1500.0))[0]
     assert lung.array[0, 1] == round((0 + 1350) / 1499 * 255)
-    assert lung.how == {"slice": 0, "black": -1350.0, "white": 149.0}
+    assert lung.how == {"slice": 0, "black": -1350.0, "white": 149.0, "unit": "HU"}
 
 
 def test_the_full_window_shows_the_least_black_and_the_most_white(read: Read) -> None:
@@ -195,7 +195,7 @@ def test_nothing_of_the_patient_is_in_the_database_or_the_store(
     assert image.patient is not None and image.patient.startswith("p-")
     assert array_of(workspace.store.get(image.file_sha256)).shape == (2, 3)
     assert image.spacing_mm == [0.5, 0.75]
-    assert image.settings == {"slice": 0, "black": -160.0, "white": 239.0}
+    assert image.settings == {"slice": 0, "black": -160.0, "white": 239.0, "unit": "HU"}
 
 
 def test_a_patient_has_one_pseudonym_in_a_workspace_and_the_table_s_name_comes_first(
