@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
+from curate.rl.config import RLConfig
 
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
 
@@ -221,6 +222,95 @@ def doctor(
     else:
         typer.echo("\n".join(report.lines()))
     raise typer.Exit(0 if report.is_whole else 1)
+
+
+@app.command("rl-step")
+def rl_step(
+    workspace: Workspace = Path("."),
+    version: Annotated[
+        str, typer.Option(help="Generator version to start from: an id's start.")
+    ] = "latest",
+    reward_model: Annotated[
+        str, typer.Option(help="Reward model to follow: an id's start.")
+    ] = "latest",
+    updates: Annotated[
+        int, typer.Option(help="Updates; each makes, scores and learns from new images.")
+    ] = RLConfig.num_updates,
+    prompts_per_update: Annotated[
+        int, typer.Option(help="Prompts an update.")
+    ] = RLConfig.prompts_per_update,
+    group_size: Annotated[
+        int, typer.Option(help="Images a prompt, compared with each other.")
+    ] = RLConfig.group_size,
+    steps: Annotated[int, typer.Option(help="Sampling steps S.")] = RLConfig.num_steps,
+    window: Annotated[
+        int, typer.Option(help="Steps K that are random and trained; K = S is plain DDPO.")
+    ] = RLConfig.window_size,
+    guidance: Annotated[
+        float, typer.Option(help="Classifier-free guidance; not 1 doubles the cost.")
+    ] = RLConfig.guidance,
+    lora_rank: Annotated[
+        int, typer.Option(help="Rank of the adapters; 0 trains the full weights.")
+    ] = RLConfig.lora_rank,
+    learning_rate: Annotated[
+        float, typer.Option(help="AdamW's; full weights need about a tenth.")
+    ] = RLConfig.learning_rate,
+    spread_penalty: Annotated[
+        float, typer.Option(help="Reward = mean - this x the ensemble's spread.")
+    ] = RLConfig.spread_penalty,
+    kl_weight: Annotated[
+        float, typer.Option(help="First weight of the anchor to the start.")
+    ] = RLConfig.kl_weight,
+    kl_target: Annotated[
+        float, typer.Option(help="Nats an image and step to spend; at 3 x this it stops.")
+    ] = RLConfig.kl_target,
+    rollout_dtype: Annotated[
+        str, typer.Option(help="float32 or bfloat16, in rollouts.")
+    ] = RLConfig.rollout_dtype,
+    training_dtype: Annotated[
+        str, typer.Option(help="float32 or bfloat16, in training.")
+    ] = RLConfig.training_dtype,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = RLConfig.seed,
+    as_json: Json = False,
+) -> None:
+    """Improve a generator's U-Net by a reward model: a new version, its parent the start.
+
+    Stopped at any moment, the same command goes on after the last whole update.
+
+    Example: curate rl-step --updates 20 --window 2
+    """
+    from curate.rl.command import in_lines, run_rl_step, summary
+    from curate.workspace import open_workspace
+
+    config = RLConfig(
+        num_updates=updates,
+        prompts_per_update=prompts_per_update,
+        group_size=group_size,
+        num_steps=steps,
+        window_size=window,
+        guidance=guidance,
+        lora_rank=lora_rank,
+        learning_rate=learning_rate,
+        spread_penalty=spread_penalty,
+        kl_weight=kl_weight,
+        kl_target=kl_target,
+        rollout_dtype=rollout_dtype,
+        training_dtype=training_dtype,
+        seed=seed,
+    )
+    with open_workspace(workspace) as ws:
+        made = run_rl_step(
+            ws,
+            config,
+            version=version,
+            reward_model=reward_model,
+            prompts=None,
+            say=lambda line: typer.echo(line, err=True),
+        )
+        if as_json:
+            print_json(summary(made))
+        else:
+            typer.echo("\n".join(in_lines(made)))
 
 
 def main() -> None:

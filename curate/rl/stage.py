@@ -8,15 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from curate.errors import CurateError
 from curate.generate import prompt_value
 from curate.generators_store import load_version, save_version
 from curate.rl.config import RLConfig
+from curate.rl.estimate import Estimate, estimate
+from curate.rl.policy import require_denoiser
 from curate.rl.rollouts import Reward
 from curate.rl.training import Report, Trained, train
 from curate.workspace import Workspace
 from db import queries, queries_rl
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
+from db.models import RewardModel as RewardModelRow
 from generators.base import Prompt
 from rewards.model import RewardModel
 
@@ -53,6 +57,50 @@ def rl_step(
     version = _save_result(ws, trained, start, made_with, reward_model_id)
     shutil.rmtree(folder)  # done: the version's row has the log
     return version
+
+
+def rl_step_on_model(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    prompts: Sequence[PromptRow],
+    reward_model: RewardModelRow,
+    report: Report = lambda health: None,
+) -> GeneratorVersion:
+    """Like `rl_step`, the reward being what this reward model says."""
+    return rl_step(
+        ws,
+        config,
+        start=start,
+        prompts=prompts,
+        reward=reward_of(RewardModel.load(ws.store.local_path(reward_model.file_sha256))),
+        reward_model_id=reward_model.id,
+        report=report,
+    )
+
+
+def cost_of(
+    ws: Workspace, config: RLConfig, *, start: GeneratorVersion, prompts: Sequence[PromptRow]
+) -> Estimate:
+    """Return what the step will cost, timed on the start version itself."""
+    generator = require_denoiser(load_version(ws, start.id))
+    conditions = generator.conditioner([prompt_value(ws, prompt.id) for prompt in prompts[:1]])
+    return estimate(config, generator, conditions)
+
+
+def prompts_to_practise(ws: Workspace, reward_model: RewardModelRow) -> list[PromptRow]:
+    """Return the prompts whose images the reward model was fitted to: what it knows best.
+
+    Raises CurateError when all of its images are real: their texts are no prompts.
+    """
+    prompts = queries_rl.prompts_of_reward_model(ws.session, reward_model.id)
+    if not prompts:
+        raise CurateError(
+            f"Reward model {reward_model.id[:12]} was fitted to no generated image, so there is no "
+            "prompt to practise on. Give --prompts FILE."
+        )
+    return prompts
 
 
 def run_folder(

@@ -1,0 +1,88 @@
+"""What `curate rl-step` does around the step: find its inputs, say its price, show its progress."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from curate.progress import progress
+from curate.rl.config import RLConfig
+from curate.rl.estimate import Estimate
+from curate.rl.health import UpdateHealth
+from curate.rl.stage import cost_of, prompts_to_practise, rl_step_on_model
+from curate.workspace import Workspace
+from db import queries, queries_release
+from db.models import GeneratorVersion
+from db.models import Prompt as PromptRow
+
+Say = Callable[[str], None]
+
+
+def run_rl_step(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    version: str,
+    reward_model: str,
+    prompts: Sequence[PromptRow] | None,
+    say: Say,
+) -> GeneratorVersion:
+    """Take an RL step from a version by a reward model, each named by "latest" or an id's start.
+
+    Without prompts it practises on those whose images the reward model was fitted to.
+    """
+    start = queries.find_version(ws.session, version)
+    model = queries_release.find_reward_model(ws.session, reward_model)
+    chosen = list(prompts) if prompts is not None else prompts_to_practise(ws, model)
+    for concern in config.concerns():
+        say(f"Note: {concern}")
+    say(in_words(cost_of(ws, config, start=start, prompts=chosen)))
+    with progress(config.num_updates, "updates") as advance:
+        num_shown = 0
+
+        def report(health: UpdateHealth) -> None:
+            nonlocal num_shown  # what an earlier, stopped run did counts at once
+            advance(health.update + 1 - num_shown)
+            num_shown = health.update + 1
+
+        return rl_step_on_model(
+            ws, config, start=start, prompts=chosen, reward_model=model, report=report
+        )
+
+
+def in_words(cost: Estimate) -> str:
+    """Return the price in one line."""
+    return (
+        f"{cost.images} images, {cost.evaluations} U-Net evaluations (rollouts "
+        f"{cost.rollout_evaluations}, training {cost.training_evaluations}, anchor "
+        f"{cost.kl_evaluations}), about {cost.seconds / 60:.1f} minutes beside the rewards"
+    )
+
+
+def summary(version: GeneratorVersion) -> dict[str, Any]:
+    """Return the step's outcome in plain values: first and last update side by side."""
+    updates = version.metrics["updates"]
+    shown = ("reward_mean", "reward_sd", "spread_mean", "kl")
+    return {
+        "version": version.id,
+        "parent": version.parent_id,
+        "reward_model": version.reward_model_id,
+        "weights": version.weights,
+        "num_updates": len(updates),
+        "stopped": version.metrics["stopped"],
+        "first": {name: updates[0][name] for name in shown},
+        "last": {name: updates[-1][name] for name in shown},
+    }
+
+
+def in_lines(version: GeneratorVersion) -> list[str]:
+    """Return the step's outcome for people."""
+    told = summary(version)
+    first, last = told["first"], told["last"]
+    lines = [
+        f"Generator version {version.id[:12]} from {(version.parent_id or '')[:12]}",
+        f"reward {first['reward_mean']:.3f} -> {last['reward_mean']:.3f} "
+        f"(sd among images {last['reward_sd']:.3f}, ensemble spread {last['spread_mean']:.3f})",
+        f"KL from the start {last['kl']:.3g} nats an image and step, {told['num_updates']} updates",
+    ]
+    if told["stopped"]:
+        lines.append("Stopped early: the KL budget was overspent. Lower --learning-rate.")
+    return lines
