@@ -203,6 +203,7 @@ class Image(SQLModel, table=True):
     run_id: str | None = Field(default=None, foreign_key="run.id")
     run_index: int | None = Field(default=None, sa_type=sa.BigInteger)
     seed: int | None = Field(default=None, sa_type=sa.BigInteger)
+    # of a synthetic image how it was sampled, of a real one from a scan its slice and window
     settings: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     settings_hash: str | None = None
     item_key: str | None = Field(default=None, unique=True)  # version, prompt, seed, settings
