@@ -20,7 +20,10 @@ from curate.pixels import png_bytes
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 # What a PNG may keep: pixels and colour. Text, EXIF, times and private chunks may name a patient.
-PNG_CHUNKS = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP sBIT pHYs bKGD".split())
+PNG_CHUNKS = (
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA"),
+    *(b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"pHYs", b"bKGD"),
+)
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KEPT_MODES = ("L", "RGB", "I;16")
 

