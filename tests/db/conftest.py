@@ -59,11 +59,12 @@ def migrated_engine(server_url: str) -> Iterator[Engine]:
 def session(migrated_engine: Engine) -> Iterator[Session]:
     """A session whose commits are taken back after the test."""
     with migrated_engine.connect() as connection:
+        transaction = connection.begin()
         if migrated_engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN")  # the driver begins none before a savepoint
         with Session(connection, join_transaction_mode="create_savepoint") as session:
             yield session
-        connection.rollback()
+        transaction.rollback()
 
 
 @pytest.fixture
