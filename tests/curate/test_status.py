@@ -1,0 +1,89 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from curate.status import RunProgress, read_status
+from curate.workspace import Workspace
+from db import queries
+from db.models import File, Image, Run
+from db.queries import json_hash
+
+SETTINGS = {"num_steps": 20}
+ROOT = Path(__file__).parents[2]
+
+
+def add_run(ws: Workspace, count: int, first_seed: int) -> Run:
+    """Add a version, two prompts and a plan of `count` images each."""
+    ws.session.merge(File(sha256="a" * 64, num_bytes=1, media_type="image/png"))
+    ws.session.flush()
+    version = queries.add_generator_version(
+        ws.session, generator_name="g", family="f", files={"unet": "a" * 64}, how_made="x"
+    )
+    prompts = [
+        queries.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in ("a", "b")
+    ]
+    run = Run(
+        id=json_hash([count, first_seed]),
+        version_id=version.id,
+        prompt_ids=[prompt.id for prompt in prompts],
+        count=count,
+        first_seed=first_seed,
+        num_items=2 * count,
+        settings=SETTINGS,
+    )
+    ws.session.add(run)
+    ws.session.commit()
+    return run
+
+
+def add_image(ws: Workspace, run: Run, prompt: int, seed: int) -> None:
+    ws.session.add(
+        Image(
+            file_sha256="a" * 64,
+            pixels_sha256="b" * 64,
+            origin="synthetic",
+            prompt_id=run.prompt_ids[prompt],
+            shape=[1, 8, 8],
+            version_id=run.version_id,
+            run_id=run.id,
+            run_index=0,
+            seed=seed,
+            settings_hash=json_hash(SETTINGS),
+            item_key=f"{prompt} {seed}",
+        )
+    )
+    ws.session.commit()
+
+
+def test_an_empty_workspace_has_zeros_and_no_run(workspace: Workspace) -> None:
+    status = read_status(workspace)
+    assert set(status.counts.values()) == {0}
+    assert status.last_run is None
+
+
+def test_the_last_run_counts_what_an_earlier_one_made(workspace: Workspace) -> None:
+    first = add_run(workspace, 2, 0)
+    for seed in (0, 1):
+        add_image(workspace, first, 0, seed)
+    second = add_run(workspace, 3, 1)
+    add_image(workspace, second, 1, 3)
+    status = read_status(workspace)
+    assert status.last_run == RunProgress(second.id, second.version_id, done=2, planned=6)
+    assert status.counts["synthetic_images"] == 3
+    assert status.lines()[-1] == f"last run {second.id[:12]}: 2 of 6 images"
+
+
+def test_the_command_prints_integers_for_a_program(workspace: Workspace) -> None:
+    command = [sys.executable, "cli.py", "status", "--json", "--workspace", str(workspace.folder)]
+    found = json.loads(subprocess.check_output(command, cwd=ROOT))
+    names = ("real_images", "synthetic_images", "ratings", "scores", "generator_versions")
+    for name in (*names, "reward_models", "rounds", "releases"):
+        assert found[name] == 0
+        assert isinstance(found[name], int)
+
+
+def test_status_loads_no_heavy_library() -> None:
+    script = "import sys, curate.status; print({'torch', 'numpy'} & set(sys.modules))"
+    found = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
+    assert found.strip() == "set()"
