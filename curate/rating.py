@@ -31,6 +31,7 @@ from db.models import (
     Rating,
     utc_now,
 )
+from db.queries import RatingView
 from db.queries_rating import AssignmentView
 
 IMAGES_A_COMMIT = 64  # a killed simulation loses at most this many images' answers
@@ -392,6 +393,21 @@ def _quarantine(campaign: Campaign, bad: Unreadable) -> QuarantinedAnswer:
         reason=bad.reason,
         content=content,
     )
+
+
+def unknown_campaign(name: str, known: Sequence[str]) -> CurateError:
+    """Return the error for a campaign that is not there."""
+    return CurateError(
+        f"No campaign {name!r}. Known: {', '.join(sorted(known)) or 'none'}. "
+        "Make one with `curate rate simulate`, or fetch one with `curate rate import`."
+    )
+
+
+def goodness(view: RatingView) -> int:
+    """Return the value with the better end up, on the same scale."""
+    if view.polarity == "higher":
+        return view.value
+    return view.min_value + view.max_value - view.value
 
 
 def _hash_of(value: object) -> str:

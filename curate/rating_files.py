@@ -14,9 +14,8 @@ from uuid import UUID
 
 from annotation.base import Answer
 from annotation.csv_file import BadLine, RatingLine, read_ratings, write_ratings
-from curate.errors import CurateError
 from curate.modalities import canonical_modality
-from curate.rating import Taken, take_answers
+from curate.rating import Taken, take_answers, unknown_campaign
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import PURPOSES, Assignment, Campaign, Criterion, Image, Prompt
@@ -76,14 +75,6 @@ def export_ratings(ws: Workspace, path: Path, *, campaign: str | None = None) ->
     paths = _write_images(ws, path, sorted({view.file_sha256 for view in views}))
     return write_ratings(
         path, (_line(view, paths[view.file_sha256], campaigns[view.campaign_id]) for view in views)
-    )
-
-
-def unknown_campaign(name: str, known: Sequence[str]) -> CurateError:
-    """Return the error for a campaign that is not there."""
-    return CurateError(
-        f"No campaign {name!r}. Known: {', '.join(sorted(known)) or 'none'}. "
-        "Make one with `curate rate simulate`, or fetch one with `curate rate import`."
     )
 
 

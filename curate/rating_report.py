@@ -14,7 +14,7 @@ from annotation.agreement import (
     summaries,
     within_raters,
 )
-from curate.rating_files import unknown_campaign
+from curate.rating import goodness, unknown_campaign
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.queries import RatingView
@@ -135,13 +135,6 @@ def _verdict(view: RatingView) -> Verdict:
         value=goodness(view),
         is_repeat=view.purpose == "repeat",
     )
-
-
-def goodness(view: RatingView) -> int:
-    """Return the value with the better end up, on the same scale."""
-    if view.polarity == "higher":
-        return view.value
-    return view.min_value + view.max_value - view.value
 
 
 def _weighted_mean(pairs: list[tuple[float, int]]) -> float | None:

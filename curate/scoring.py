@@ -1,0 +1,107 @@
+"""Images x a reward model -> score rows; what has a row is not scored again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import torch
+
+from curate.stored_images import batches
+from curate.workspace import Workspace
+from db import queries, queries_reward
+from db.models import Image, Prompt
+from db.models import RewardModel as RewardModelRow
+from rewards.model import RewardModel
+
+IMAGES_A_BATCH = 64
+BATCHES_A_COMMIT = 8  # a killed command loses at most so much
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one call of `score_images` did."""
+
+    reward_model_id: str
+    simulated: bool  # the reward model was fitted to simulated ratings
+    new: int
+    already: int
+    unknown: int  # images of a modality of which none was rated: left without a score
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which images to score; None means every one."""
+
+    version_id: str | None = None
+    run_id: str | None = None
+    origin: str | None = None  # "real" or "synthetic"
+
+
+def score_images(
+    ws: Workspace,
+    row: RewardModelRow,
+    *,
+    advance: Callable[[int], None],
+    which: Which | None = None,
+    model: RewardModel | None = None,
+) -> Scored:
+    """Score all images, or those of `which`, that this reward model has not scored yet.
+
+    Rows are kept in batches, so that a stopped command goes on where it stood. `advance(n)` is told
+    of every n images done.
+    """
+    which = which or Which()
+    model = model or RewardModel.load(ws.store.local_path(row.file_sha256))
+    _, already = count_scored(ws, row, which)
+    num_new = num_unknown = 0
+    for page in _pages(ws, row.id, which):
+        known = [pair for pair in page if pair[1].modality in model.modalities_]
+        queries_reward.add_scores(ws.session, row.id, _scores(ws, model, known))
+        num_new += len(known)
+        num_unknown += len(page) - len(known)
+        advance(len(page))
+    queries.record_event(ws.session, "score", {"reward_model": row.id, "new": num_new})
+    return Scored(row.id, row.simulated, num_new, already, num_unknown)
+
+
+def count_scored(ws: Workspace, row: RewardModelRow, which: Which | None = None) -> tuple[int, int]:
+    """Return how many images there are, and how many of them have a score of this model."""
+    return queries_reward.num_images_and_scores(ws.session, row.id, **vars(which or Which()))
+
+
+def _pages(
+    ws: Workspace, reward_model_id: str, which: Which
+) -> Iterator[list[tuple[Image, Prompt]]]:
+    after: UUID | None = None
+    while page := queries_reward.unscored_images(
+        ws.session,
+        reward_model_id,
+        after=after,
+        limit=IMAGES_A_BATCH * BATCHES_A_COMMIT,
+        **vars(which),
+    ):
+        yield page
+        after = page[-1][0].id
+
+
+@torch.inference_mode()
+def _scores(
+    ws: Workspace, model: RewardModel, images: Sequence[tuple[Image, Prompt]]
+) -> list[tuple[UUID, float, float]]:
+    scores: list[tuple[UUID, float, float]] = []
+    files = [image.file_sha256 for image, _ in images]
+    for positions, images_B3HW in batches(ws.store, files, IMAGES_A_BATCH):
+        shown = [images[position] for position in positions]
+        mean_B, spread_B = model.predict(
+            images_B3HW,
+            [prompt.modality for _, prompt in shown],
+            [prompt.text for _, prompt in shown],
+        )
+        ids = [image.id for image, _ in shown]
+        scores += zip(ids, mean_B.tolist(), spread_B.tolist(), strict=True)
+    return scores
