@@ -1,0 +1,65 @@
+# With Python 3.11 to 3.13 and nothing else: `make demo`, `make test`. Another Python: make PYTHON=python3.12 ...
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# torch alone is some gigabytes: what is installed already is not asked for again
+INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt
+ALL_EXTRAS := dev,postgres,s3,test,train-embedded,trl
+
+.PHONY: demo test check lint wheel-check constraints clean
+
+demo: .venv/installed  ## the whole loop on the small model that ships
+	$(BIN)/curate quickstart
+
+test: .venv/installed-test  ## the tests
+	$(BIN)/python -m pytest
+
+check: lint test  ## all that must hold before a commit
+
+lint: .venv/installed-all  ## format, style, types, and that the installed packages fit together
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PIP) check
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	    f"Python {v[0]}.{v[1]} found, 3.11 to 3.13 needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/installed-test: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[test]'
+	@touch $@ .venv/installed
+
+.venv/installed-all: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[$(ALL_EXTRAS)]'
+	@touch $@ .venv/installed .venv/installed-test
+
+# The wheel with its own dependencies only, run where no source lies.
+wheel-check: .venv/installed-all
+	rm -rf .wheel-check
+	$(BIN)/python -m build --outdir .wheel-check/dist .
+	$(PYTHON) -m venv .wheel-check/venv
+	.wheel-check/venv/bin/python -m pip --disable-pip-version-check install --progress-bar off \
+	    --constraint constraints.txt .wheel-check/dist/*.whl
+	.wheel-check/venv/bin/python -m pip --disable-pip-version-check check
+	curate="$$PWD/.wheel-check/venv/bin/curate"; cd / && "$$curate" --help && \
+	    cd "$$(mktemp -d)" && "$$curate" init . && "$$curate" status && rm -rf "$$PWD"
+	rm -rf .wheel-check
+
+# New pins: everything at its newest with all extras together, in an environment of its own.
+constraints:
+	rm -rf .wheel-check
+	$(PYTHON) -m venv .wheel-check
+	.wheel-check/bin/python -m pip install --progress-bar off '.[$(ALL_EXTRAS)]'
+	{ echo '# Made by `make constraints`: all extras together, on Linux. Other systems take what applies.'; \
+	    .wheel-check/bin/python -m pip freeze --exclude curate-images; } > constraints.txt
+	rm -rf .wheel-check
+
+clean:
+	rm -rf .venv .wheel-check build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

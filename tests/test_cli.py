@@ -1,0 +1,139 @@
+"""The command line as a whole: instant help, errors in one line, a calm Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import cli
+from curate import __version__
+from curate.errors import USER_ERRORS, CurateError
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("torch", "diffusers", "transformers", "sklearn", "sqlmodel", "numpy", "PIL", "fsspec")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "100"},
+    )
+
+
+@pytest.fixture
+def failing() -> "type[Failing]":
+    """The real command group with one command that raises what it is told to."""
+    return Failing
+
+
+class Failing:
+    @staticmethod
+    def run(error: BaseException, *arguments: str) -> Any:
+        app = typer.Typer(cls=cli.Commands, pretty_exceptions_enable=False)
+        app.callback()(cli.curate)
+
+        @app.command()
+        def fail() -> None:
+            raise error
+
+        return CliRunner().invoke(app, [*arguments, "fail"])
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Each of these takes longer to import than all of `curate --help` may."""
+    code = f"import cli, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_shows_the_commands_and_where_to_start() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "curate quickstart" in done.stdout
+    assert "import" in done.stdout
+
+
+def test_the_version_is_shown() -> None:
+    assert run("--version").stdout.strip() == f"curate {__version__}"
+
+
+@pytest.mark.parametrize("kind", USER_ERRORS)
+def test_what_a_user_can_mend_is_one_line_on_stderr_and_status_1(
+    kind: type[Exception], failing: type[Failing]
+) -> None:
+    result = failing.run(kind("3 ratings, but 20 are needed.\n  Run `curate rate pull`."))
+    assert result.exit_code == 1
+    assert result.stderr == "Error: 3 ratings, but 20 are needed. Run `curate rate pull`.\n"
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback(failing: type[Failing]) -> None:
+    result = failing.run(CurateError("no"), "--debug")
+    assert isinstance(result.exception, CurateError)
+
+
+def test_a_programmer_s_mistake_keeps_its_traceback(failing: type[Failing]) -> None:
+    assert isinstance(failing.run(ValueError("a bug")).exception, ValueError)
+
+
+def test_debug_may_stand_behind_the_command(tmp_path: Path) -> None:
+    plain = run("import", "none.csv", "--workspace", str(tmp_path))
+    assert (plain.returncode, plain.stderr.count("\n")) == (1, 1)
+    assert plain.stderr.startswith("Error: No workspace in")
+    debug = run("import", "none.csv", "--workspace", str(tmp_path), "--debug")
+    assert "Traceback" in debug.stderr
+
+
+def test_a_wrong_option_is_status_2() -> None:
+    assert run("import", "--no-such-option").returncode == 2
+
+
+def test_ctrl_c_is_one_line_and_status_130(failing: type[Failing]) -> None:
+    result = failing.run(KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped. The same command again goes on from here.\n"
+
+
+def test_ctrl_c_while_a_command_still_imports_is_calm_too() -> None:
+    code = (
+        "import os, signal, sys, threading; sys.argv = ['curate', 'import', 'x.csv']\n"
+        "sys.addaudithook(lambda event, args: event == 'import' and args[0] == 'numpy'"
+        " and signal.raise_signal(signal.SIGINT))\n"
+        "import cli; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in done.stderr
+
+
+def test_an_import_prints_its_numbers_and_every_bad_line(workspace: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("L", (8, 8), 7).save(tmp_path / "a.png")
+    table = tmp_path / "data.csv"
+    table.write_text("path,Text,modality\na.png,drusen, large,OCT\nnone.png,normal,OCT\n")
+    options = [str(table), "--workspace", str(workspace.folder)]
+    result = CliRunner().invoke(cli.app, ["import", *options])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "note: data.csv:2: unquoted comma: Text is read as 'drusen, large'",
+        "refused: data.csv:3: none.png: no such file in the data folder",
+        "images imported  1",
+        "already there    0",
+        "lines refused    1",
+    ]
+    strict = CliRunner().invoke(cli.app, ["import", *options, "--strict", "--json"])
+    assert strict.exit_code == 1
+    assert '"stopped": true' in strict.stdout
