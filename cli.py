@@ -47,6 +47,8 @@ rate = typer.Typer(
     no_args_is_help=True, help="Campaigns: ask raters, fetch and judge their answers."
 )
 app.add_typer(rate, name="rate")
+generators = typer.Typer(no_args_is_help=True, help="Generator versions: list, show, save.")
+app.add_typer(generators, name="generators")
 
 Workspace = Annotated[
     Path,
@@ -87,6 +89,219 @@ def curate(
 
     Start here: curate quickstart
     """
+
+
+@app.command()
+def generate(
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="CSV: modality,text and optionally label,count.", show_default=False),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help='A text, or "OCT: drusen".', show_default=False)
+    ] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="For --prompt; several: each.", show_default=False)
+    ] = None,
+    count: Annotated[int, typer.Option(help="Images a prompt.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of each prompt's first image.")] = 0,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="Generator version: an id or its beginning.",
+            show_default="latest, or the embedded model",
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="A Stable Diffusion 1.x folder or hub name.", show_default=False),
+    ] = None,
+    unet: Annotated[
+        str | None, typer.Option(help="A separate U-Net folder for --base.", show_default=False)
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1: none.")] = 1.0,
+    sampler: Annotated[str, typer.Option(help="ddim, dpm++ or unipc.")] = "ddim",
+    batch_size: Annotated[int, typer.Option(help="Images a compute batch.")] = 16,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    from_manifest: Annotated[
+        Path | None,
+        typer.Option(help="A release: make its images again, into --out.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for --from-manifest.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Mass-produce images: prompts x count. What is there already is not made again.
+
+    Example: curate generate --prompts prompts.csv --count 200
+    """
+    from curate.commands.generate import GenerateOptions, generate_images, make_release_again
+    from curate.workspace import open_workspace
+    from generators.config import SamplingSettings
+
+    with open_workspace(workspace) as ws:
+        if from_manifest is not None:
+            typer.echo(make_release_again(ws, from_manifest, out))
+            return
+        options = GenerateOptions(
+            sheet=prompts,
+            texts=tuple(prompt or ()),
+            modalities=tuple(modality or ()),
+            count=count,
+            first_seed=seed,
+            version=version,
+            base=base,
+            unet=unet,
+            dry_run=dry_run,
+            settings=SamplingSettings(
+                num_steps=steps,
+                guidance=guidance,
+                sampler=sampler,
+                batch_size=batch_size,
+                dtype=dtype,
+            ),
+        )
+        made = generate_images(ws, options)
+    if as_json:
+        print_json(made.to_json())
+    else:
+        typer.echo("\n".join(made.lines()))
+
+
+@generators.command("list")
+def list_generators(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """List families and versions: what each was made from, and how.
+
+    Example: curate generators list
+    """
+    from curate.commands.generators import describe_versions, version_lines
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        versions = describe_versions(ws)
+    if as_json:
+        print_json(versions)
+    else:
+        typer.echo("\n".join(version_lines(versions)))
+
+
+@generators.command()
+def show(
+    version: Annotated[str, typer.Argument(help="An id or its beginning, or latest.")],
+    workspace: Workspace = Path("."),
+) -> None:
+    """Show one version: files, settings, figures, ancestors. Always JSON.
+
+    Example: curate generators show latest
+    """
+    from curate.commands.generators import describe_version
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        print_json(describe_version(ws, version))
+
+
+@generators.command()
+def save(
+    version: Annotated[str, typer.Argument(help="An id or its beginning, or latest.")],
+    folder: Annotated[Path, typer.Argument(help="New folder, in the diffusers format.")],
+    workspace: Workspace = Path("."),
+) -> None:
+    """Write a version's merged weights as a folder that diffusers opens.
+
+    Example: curate generators save latest chest-model
+    """
+    from curate.generators_store import save_merged
+    from curate.workspace import open_workspace
+    from db import queries
+
+    with open_workspace(workspace) as ws:
+        save_merged(ws, queries.find_version(ws.session, version).id, folder)
+    typer.echo(f"Saved to {folder}")
+
+
+@app.command()
+def loop(
+    rounds: Annotated[int, typer.Option(help="Rounds in all; earlier ones are kept.")] = 1,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV: modality,text and optionally label.", show_default="the embedded model's"
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="Generator version to begin with.",
+            show_default="latest, or the embedded model",
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the loop; another name is another loop.")] = "loop",
+    images_per_prompt: Annotated[int, typer.Option(help="Rated a round.")] = 16,
+    updates: Annotated[int, typer.Option(help="RL updates a round.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the whole loop.")] = 0,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Run the whole circle with simulated raters: generate, rate, learn, RL step, gate.
+
+    Stopped anywhere, the same command goes on from there.
+
+    Example: curate loop --rounds 3
+    """
+    from curate.commands.loop import LoopOptions, loop_rounds, round_lines
+    from curate.workspace import open_workspace
+
+    options = LoopOptions(
+        rounds=rounds,
+        sheet=prompts,
+        version=version,
+        name=name,
+        images_per_prompt=images_per_prompt,
+        updates=updates,
+        seed=seed,
+    )
+    with open_workspace(workspace) as ws:
+        done = loop_rounds(ws, options, say=_say)
+        if as_json:
+            print_json([row.model_dump(mode="json") for row in done])
+        else:
+            typer.echo("\n".join(round_lines(done)))
+
+
+@app.command()
+def quickstart(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[PATH]", help="Folder of the workspace that it makes.")
+    ] = Path("quickstart"),
+    rounds: Annotated[int, typer.Option(help="Rounds of the loop.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run all of it on the embedded model with simulated raters, in minutes.
+
+    Example: curate quickstart
+    """
+    from curate.config import QuickstartConfig
+    from curate.quickstart import run_quickstart
+    from curate.workspace import init_workspace, open_workspace
+
+    if not (folder / "curate.json").exists():
+        init_workspace(folder)
+    with open_workspace(folder) as ws:
+        result = run_quickstart(ws, QuickstartConfig(rounds=rounds, seed=seed), say=_say)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        typer.echo("\n".join(result.table()))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 @app.command("import")

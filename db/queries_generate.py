@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from db.models import Environment, Image, PromptCondition, Run
+from db.models import Environment, GeneratorVersion, Image, PromptCondition, Run
 
 
 def get_or_add_run(session: Session, run: Run) -> Run:
@@ -65,3 +65,15 @@ def images_of_run(session: Session, run: Run, settings_hash: str) -> Sequence[Im
         )
     ).all()
     return sorted(rows, key=lambda image: (order[image.prompt_id], image.seed or 0))
+
+
+def versions(session: Session) -> Sequence[GeneratorVersion]:
+    """Return all generator versions, oldest first."""
+    order = (col(GeneratorVersion.created_at), col(GeneratorVersion.id))
+    return session.exec(select(GeneratorVersion).order_by(*order)).all()
+
+
+def num_images_of(session: Session, version_id: str) -> int:
+    """Return how many images a version has made."""
+    statement = select(sa.func.count()).where(Image.version_id == version_id)
+    return session.exec(statement.select_from(Image)).one()

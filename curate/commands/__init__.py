@@ -1,0 +1,1 @@
+"""What commands of several steps do, between `cli.py`'s options and the workflow."""

@@ -1,0 +1,63 @@
+"""`curate generators`: what versions there are, and one version in full."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from curate.generators_store import embedded_version
+from curate.workspace import Workspace
+from db import queries, queries_generate
+from db.models import GeneratorVersion
+
+
+def describe_versions(ws: Workspace) -> list[dict[str, Any]]:
+    """Return all versions, oldest first; the embedded model is added when there is none."""
+    if queries.latest_version(ws.session) is None:
+        embedded_version(ws)
+    return [_summary(ws, version) for version in queries_generate.versions(ws.session)]
+
+
+def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the versions as a table."""
+    header = f"{'version':<14}{'generator':<16}{'family':<16}{'how made':<16}{'parent':<14}images"
+    return [
+        header,
+        *(
+            f"{v['id'][:12]:<14}{v['generator']:<16}{v['family']:<16}{v['how_made']:<16}"
+            f"{(v['parent'] or '-')[:12]:<14}{v['num_images']}"
+            for v in versions
+        ),
+    ]
+
+
+def describe_version(ws: Workspace, name: str) -> dict[str, Any]:
+    """Return one version with its files, settings, figures and ancestors."""
+    version = queries.find_version(ws.session, name)
+    return {
+        **_summary(ws, version),
+        "files": queries.version_files(ws.session, version.id),
+        "config": version.config,
+        "metrics": version.metrics,
+        "reward_model": version.reward_model_id,
+        "ancestors": _ancestors(ws, version),
+    }
+
+
+def _summary(ws: Workspace, version: GeneratorVersion) -> dict[str, Any]:
+    return {
+        "id": version.id,
+        "generator": version.generator_name,
+        "family": queries.family_of(ws.session, version),
+        "how_made": version.how_made,
+        "weights": version.weights,
+        "parent": version.parent_id,
+        "created_at": version.created_at.isoformat(),
+        "num_images": queries_generate.num_images_of(ws.session, version.id),
+    }
+
+
+def _ancestors(ws: Workspace, version: GeneratorVersion) -> list[str]:
+    ancestors = []
+    while version.parent_id is not None:
+        version = queries.find_version(ws.session, version.parent_id)
+        ancestors.append(version.id)
+    return ancestors

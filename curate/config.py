@@ -1,0 +1,46 @@
+"""What a loop and a quickstart are told. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from curate.rl.config import RLConfig
+from generators.config import SamplingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """One loop: how much is generated and rated a round, and when a new version is kept."""
+
+    name: str = "loop"  # its rounds, and its campaigns' names, begin with it
+    images_per_prompt: int = 16  # generated and rated a round
+    num_raters: int = 3  # simulated raters
+    overlap: int = 2  # raters an image
+    gate_images_per_prompt: int = 8  # of each version, at seeds that no round before has used
+    gate_real_images: int = 40  # mixed in where the workspace has that many
+    gate_tolerance: float = 0.05  # a fall in the share of top ratings that must be excluded
+    gate_confidence: float = 0.8  # of the two-sided interval around the difference
+    seed: int = 0
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    rl: RLConfig = field(default_factory=RLConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a row."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "LoopConfig":
+        """Read what `to_json` wrote."""
+        known = dict(values)
+        sampling = SamplingSettings.from_json(known.pop("sampling"))
+        return cls(sampling=sampling, rl=RLConfig.from_json(known.pop("rl")), **known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """How much a quickstart does; the defaults take at most 5 minutes on 2 cores."""
+
+    rounds: int = 2
+    seed: int = 0
+    release_images_per_prompt: int = 10
+    judge_images_per_prompt: int = 10  # 20 prompts: 200 pairs of equal noise

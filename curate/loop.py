@@ -1,0 +1,227 @@
+"""The whole circle, round after round: a state machine kept in each round's row.
+
+Every step is idempotent and leaves its result in the row, so that a loop that was stopped anywhere
+goes on where it stood. A round begins where the last promoted one ended.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from curate.config import LoopConfig
+from curate.errors import CurateError
+from curate.gate import judge_round
+from curate.generate import plan_run, run_plan, settings_hash
+from curate.progress import progress
+from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.reward_training import train_reward
+from curate.rl.stage import rl_step_on_model
+from curate.workspace import Workspace
+from db import queries, queries_generate, queries_loop, queries_rating, queries_reward
+from db.models import Campaign, GeneratorVersion, Image, Prompt, Round
+from rewards.frozen import load_eyes
+
+SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
+GATE_SEEDS = 500_000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """All that one step of a round works on."""
+
+    ws: Workspace
+    config: LoopConfig
+    row: Round
+    prompts: Sequence[Prompt]
+    say: Say
+
+
+def run_loop(
+    ws: Workspace,
+    config: LoopConfig,
+    *,
+    rounds: int,
+    base: GeneratorVersion,
+    prompts: Sequence[Prompt],
+    say: Say,
+) -> list[Round]:
+    """Bring rounds 1 .. `rounds` of the loop to promoted or rejected; return them in order.
+
+    Raises CurateError when the loop's name was used with other settings or another base.
+    """
+    done = []
+    for number in range(1, rounds + 1):
+        row = _get_or_start_round(ws, config, number, base, done)
+        now = _Pass(ws, config, row, prompts, say)
+        while row.state in STEPS:
+            queries.advance_round(ws.session, row, **STEPS[row.state](now))
+        say(f"round {number} {row.state}: {'; '.join(row.reasons)}")
+        done.append(row)
+    return done
+
+
+def last_version_id(rounds: Sequence[Round]) -> str:
+    """Return the version that the loop ended with."""
+    promoted = [row.new_version_id for row in rounds if row.state == "promoted"]
+    return promoted[-1] or rounds[0].base_version_id if promoted else rounds[0].base_version_id
+
+
+def _get_or_start_round(
+    ws: Workspace, config: LoopConfig, number: int, base: GeneratorVersion, done: Sequence[Round]
+) -> Round:
+    row = queries_loop.find_round(ws.session, config.name, number)
+    if row is None:
+        start = last_version_id(done) if done else base.id
+        return queries_loop.add_round(
+            ws.session,
+            loop_name=config.name,
+            number=number,
+            base_version_id=base.id,
+            start_version_id=start,
+            config=config.to_json(),
+        )
+    if row.config != config.to_json() or row.base_version_id != base.id:
+        raise CurateError(
+            f"Loop {config.name!r} was begun with other settings or another base generator. "
+            "Go on with the same options, or give the new loop another --name."
+        )
+    return row
+
+
+def _make_images(now: "_Pass", version_id: str, count: int, first_seed: int) -> list[Image]:
+    """Generate what is missing of a plan; return all its images in plan order."""
+    version = queries.find_version(now.ws.session, version_id)
+    run = plan_run(
+        now.ws,
+        version,
+        now.prompts,
+        count=count,
+        first_seed=first_seed,
+        settings=now.config.sampling,
+    )
+    with progress(run.num_items, f"images of {version_id[:8]}") as advance:
+        run_plan(now.ws, run, advance)
+    return list(queries_generate.images_of_run(now.ws.session, run, settings_hash(run.settings)))
+
+
+def _first_seed(row: Round) -> int:
+    return row.number * SEEDS_A_ROUND
+
+
+def _create_campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) -> Campaign:
+    return create_campaign(
+        now.ws,
+        name=f"{now.config.name}-{kind}-{now.row.number}",
+        images=images,
+        raters=simulated_raters(now.config.num_raters),
+        overlap=now.config.overlap,
+        seed=now.config.seed * SEEDS_A_ROUND + now.row.number,
+        purpose=purpose,
+    )
+
+
+def _simulate(now: "_Pass", campaign_id: UUID | None) -> None:
+    campaign = now.ws.session.get(Campaign, campaign_id)
+    assert campaign is not None  # a foreign key of the round
+    num_assignments = len(queries_rating.assignments(now.ws.session, campaign.id))
+    with progress(num_assignments, "simulated ratings") as advance:
+        simulate_campaign(now.ws, campaign, eyes=load_eyes(), advance=advance)
+
+
+def _generate(now: "_Pass") -> dict[str, Any]:
+    images = _make_images(
+        now, now.row.start_version_id, now.config.images_per_prompt, _first_seed(now.row)
+    )
+    return {"state": "generated", "run_id": images[0].run_id}
+
+
+def _push(now: "_Pass") -> dict[str, Any]:
+    images = _make_images(
+        now, now.row.start_version_id, now.config.images_per_prompt, _first_seed(now.row)
+    )
+    return {"state": "pushed", "campaign_id": _create_campaign(now, "round", images, "train").id}
+
+
+def _rate(now: "_Pass") -> dict[str, Any]:
+    _simulate(now, now.row.campaign_id)
+    return {"state": "rated"}
+
+
+def _train(now: "_Pass") -> dict[str, Any]:
+    model = train_reward(now.ws)
+    now.say(f"round {now.row.number}: reward model {model.id[:12]}, {_quality(model.metrics)}")
+    return {"state": "trained", "reward_model_id": model.id}
+
+
+def _quality(metrics: Mapping[str, Any]) -> str:
+    found = {name: metrics["held_out"][name] for name in ("auc_top_or_rest", "spearman")}
+    shown = (f"{name} {value:.2f}" for name, value in found.items() if value is not None)
+    return f"held out: {', '.join(shown) or 'too few ratings to say'}"
+
+
+def _step(now: "_Pass") -> dict[str, Any]:
+    row, session = now.row, now.ws.session
+    config = replace(now.config.rl, seed=now.config.rl.seed + row.number)
+    with progress(config.num_updates, f"RL updates of round {row.number}") as advance:
+        version = rl_step_on_model(
+            now.ws,
+            config,
+            start=queries.find_version(session, row.start_version_id),
+            prompts=now.prompts,
+            reward_model=queries_reward.find_reward_model(session, row.reward_model_id or ""),
+            report=lambda health: advance(1),
+        )
+    return {"state": "stepped", "new_version_id": version.id}
+
+
+def _push_gate(now: "_Pass") -> dict[str, Any]:
+    row, images = now.row, list[Image]()
+    versions = (row.base_version_id, row.start_version_id, row.new_version_id or "")
+    for version_id in dict.fromkeys(versions):
+        images += _make_images(
+            now, version_id, now.config.gate_images_per_prompt, _first_seed(row) + GATE_SEEDS
+        )
+    images += queries_loop.draw_real_images(
+        now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
+    )
+    return {
+        "state": "gate_pushed",
+        "gate_campaign_id": _create_campaign(now, "gate", images, "gate").id,
+    }
+
+
+def _rate_gate(now: "_Pass") -> dict[str, Any]:
+    _simulate(now, now.row.gate_campaign_id)
+    return {"state": "gate_rated"}
+
+
+def _decide(now: "_Pass") -> dict[str, Any]:
+    row, config = now.row, now.config
+    verdict = judge_round(
+        queries.current_ratings(now.ws.session, campaign_id=row.gate_campaign_id),
+        base_version_id=row.base_version_id,
+        start_version_id=row.start_version_id,
+        new_version_id=row.new_version_id or "",
+        tolerance=config.gate_tolerance,
+        confidence=config.gate_confidence,
+    )
+    return {
+        "state": "promoted" if verdict.promoted else "rejected",
+        "metrics": verdict.metrics,
+        "reasons": list(verdict.reasons),
+    }
+
+
+STEPS: dict[str, Callable[["_Pass"], dict[str, Any]]] = {
+    "planned": _generate,
+    "generated": _push,
+    "pushed": _rate,
+    "rated": _train,
+    "trained": _step,
+    "stepped": _push_gate,
+    "gate_pushed": _rate_gate,
+    "gate_rated": _decide,
+}

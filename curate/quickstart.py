@@ -1,0 +1,159 @@
+"""The whole circle on the embedded generator with simulated raters, in minutes, on a laptop."""
+
+import csv
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.config import LoopConfig, QuickstartConfig
+from curate.evaluation.intervals import Estimate
+from curate.evaluation.judge import JudgedDifference, judge_versions
+from curate.export.config import ExportConfig
+from curate.export.release import Exported, export_release
+from curate.generate import plan_run, run_plan
+from curate.generators_store import embedded_version
+from curate.loop import last_version_id, run_loop
+from curate.progress import progress
+from curate.report import write_report
+from curate.rl.config import RLConfig
+from curate.scoring import Which, count_scored, score_images
+from curate.workspace import Workspace
+from db import queries, queries_reward
+from db.models import Prompt, Round
+from generators.config import SamplingSettings
+from generators.embedded import PROMPTS
+
+RELEASE_SEEDS = 900_000_000  # far from every round's
+JUDGE_SEEDS = 950_000_000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What a quickstart ended with."""
+
+    rounds: Sequence[Round]
+    base_id: str
+    last_id: str
+    judged: JudgedDifference
+    exported: Exported
+    report: Path
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "ratings": "simulated",
+            "rounds": [
+                {"number": row.number, "state": row.state, "reasons": row.reasons}
+                for row in self.rounds
+            ],
+            "base": self.base_id,
+            "last": self.last_id,
+            "judge": self.judged.judge,
+            "judged_share_of_top": {
+                "base": vars(self.judged.before),
+                "last": vars(self.judged.after),
+                "difference": vars(self.judged.difference),
+            },
+            "release": self.exported.to_json(),
+            "report": str(self.report),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def table(self) -> list[str]:
+        """Return the short table that a quickstart ends with."""
+        rounds = [f"round {row.number:<10}  {row.state}: {row.reasons[0]}" for row in self.rounds]
+        return [
+            "all ratings     simulated: networks trained on real images, not people",
+            *rounds,
+            f"judge, base       {_percent(self.judged.before)} of images fit for training",
+            f"judge, last       {_percent(self.judged.after)}",
+            f"difference        {_percent(self.judged.difference, sign=True)} at equal noise",
+            f"release           {self.exported.num_kept} images kept, {self.exported.num_rejected} "
+            f"rejected: {self.exported.folder}",
+            f"report            {self.report}",
+            f"time              {self.seconds / 60:.1f} minutes",
+        ]
+
+
+def _percent(estimate: Estimate, *, sign: bool = False) -> str:
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value:{'+' if sign else ''}.0f} % ({low:.0f} to {high:.0f})"
+
+
+def quickstart_loop(seed: int) -> LoopConfig:
+    """Return the loop that two cores can afford: 10 steps, 2 of them trained, no guidance."""
+    return LoopConfig(
+        name="quickstart",
+        images_per_prompt=12,
+        gate_images_per_prompt=6,
+        seed=seed,
+        sampling=SamplingSettings(num_steps=10, guidance=1.0, batch_size=32),
+        rl=RLConfig(num_updates=8, prompts_per_update=16, group_size=8, num_steps=10, seed=seed),
+    )
+
+
+def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickstart:
+    """Generate, rate, train, improve, judge and export; stopped anywhere, it goes on from there."""
+    started = time.monotonic()
+    base = embedded_version(ws)
+    prompts = quickstart_prompts(ws)
+    loop = quickstart_loop(config.seed)
+    rounds = run_loop(ws, loop, rounds=config.rounds, base=base, prompts=prompts, say=say)
+    last_id = last_version_id(rounds)
+    exported = _release(ws, config, loop, last_id, prompts)
+    say("the judge, on which nothing was trained, looks at base and last version at equal noise")
+    judged = judge_versions(
+        ws,
+        base.id,
+        last_id,
+        prompts,
+        count=config.judge_images_per_prompt,
+        first_seed=JUDGE_SEEDS + config.seed * config.judge_images_per_prompt,
+        settings=loop.sampling,
+    )
+    say("writing the report")
+    report = write_report(ws)
+    seconds = time.monotonic() - started
+    return Quickstart(rounds, base.id, last_id, judged, exported, report, seconds)
+
+
+def quickstart_prompts(ws: Workspace) -> list[Prompt]:
+    """Return the shipped prompts, five modalities with their findings, as rows."""
+    with PROMPTS.open(newline="", encoding="utf-8") as file:
+        return [
+            queries.get_or_add_prompt(
+                ws.session, modality=row["modality"], text=row["text"], label=row["label"]
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def _release(
+    ws: Workspace,
+    config: QuickstartConfig,
+    loop: LoopConfig,
+    version_id: str,
+    prompts: Sequence[Prompt],
+) -> Exported:
+    """Make fresh images with the last version, score them and export the ones that pass."""
+    run = plan_run(
+        ws,
+        queries.find_version(ws.session, version_id),
+        prompts,
+        count=config.release_images_per_prompt,
+        first_seed=RELEASE_SEEDS,
+        settings=loop.sampling,
+    )
+    with progress(run.num_items, "images for the release") as advance:
+        run_plan(ws, run, advance)
+    model = queries_reward.find_reward_model(ws.session)
+    to_score = Which(version_id=version_id)
+    num_images, num_scored = count_scored(ws, model, to_score)
+    with progress(num_images - num_scored, "images scored") as advance:
+        score_images(ws, model, advance=advance, which=to_score)
+    return export_release(ws, None, ExportConfig(version=version_id), progress)
