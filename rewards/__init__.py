@@ -1,0 +1,1 @@
+"""Pixels to a number with an uncertainty."""
