@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from curate import __version__
 from curate.rl.config import RLConfig
+from rewards.config import RewardConfig
 
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
 
@@ -437,6 +438,245 @@ def doctor(
     else:
         typer.echo("\n".join(report.lines()))
     raise typer.Exit(0 if report.is_whole else 1)
+
+
+@rate.command()
+def simulate(
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of the campaign.", show_default="what was begun, else the next number"),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="A random draw of so many.", show_default="all unrated")
+    ] = None,
+    origin: Annotated[str, typer.Option(help="synthetic, real or both.")] = "synthetic",
+    version: Annotated[
+        str | None, typer.Option(help="Only this generator version's.", show_default=False)
+    ] = None,
+    raters: Annotated[int, typer.Option(help="Simulated raters.")] = 3,
+    overlap: Annotated[int, typer.Option(help="Raters an image.")] = 2,
+    controls: Annotated[
+        float, typer.Option(help="Real images that all rate, as a share of the images.")
+    ] = 0.05,
+    repeats: Annotated[
+        float, typer.Option(help="Share of images a rater sees a second time.")
+    ] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of draw, shares and orders.")] = 0,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Let simulated raters rate images that nobody was asked about; marked everywhere.
+
+    Stopped anywhere, the same command goes on from there.
+
+    Example: curate rate simulate --images 400 --overlap 3
+    """
+    from curate.commands import rate as commands
+    from curate.workspace import open_workspace
+
+    options = commands.SimulateOptions(
+        name=name,
+        origin=origin,
+        version=version,
+        max_images=images,
+        num_raters=raters,
+        overlap=overlap,
+        control_fraction=controls,
+        repeat_fraction=repeats,
+        seed=seed,
+    )
+    with open_workspace(workspace) as ws:
+        done = commands.simulate(ws, options)
+    if as_json:
+        print_json([campaign.to_json() for campaign in done])
+    else:
+        typer.echo("\n".join(line for campaign in done for line in campaign.lines()))
+
+
+Campaign = Annotated[str | None, typer.Option(help="Only this one.", show_default="all campaigns")]
+
+
+@rate.command("import")
+def import_ratings(
+    table: Annotated[
+        Path, typer.Argument(help="CSV: image_path,rating,modality,expert_level,prompt.")
+    ],
+    rater: Annotated[
+        str | None,
+        typer.Option(help="Who rated, where the file does not say.", show_default=False),
+    ] = None,
+    campaign: Annotated[
+        str | None,
+        typer.Option(help="Where the file names none.", show_default="the file's name"),
+    ] = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Take ratings from MINIM's CSV; good lines go in, bad ones are listed. Twice adds nothing.
+
+    Example: curate rate import ratings.csv --rater "Dr. Lee"
+    """
+    from dataclasses import asdict
+
+    from curate.commands.rate import import_lines
+    from curate.rating_files import import_ratings as take_file
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        done = take_file(ws, table, rater=rater, campaign=campaign)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        typer.echo("\n".join(import_lines(done)))
+    if done.bad and not (done.taken.new or done.taken.revised or done.taken.unchanged):
+        raise typer.Exit(1)
+
+
+@rate.command("export")
+def export_ratings(
+    table: Annotated[Path, typer.Argument(help="New CSV; its images go into a folder beside it.")],
+    campaign: Campaign = None,
+    workspace: Workspace = Path("."),
+) -> None:
+    """Write ratings as MINIM's CSV, who rated and whether simulated in columns after its own.
+
+    Example: curate rate export ratings.csv
+    """
+    from curate.rating_files import export_ratings as write_file
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        num_ratings = write_file(ws, table, campaign=campaign)
+    typer.echo(f"{num_ratings} ratings in {table}")
+
+
+@rate.command("status")
+def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """Say how far each campaign is.
+
+    Example: curate rate status
+    """
+    from curate.commands.rate import campaign_lines
+    from curate.rating_report import campaign_rows
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        rows = campaign_rows(ws)
+    if as_json:
+        print_json(rows)
+    else:
+        typer.echo("\n".join(campaign_lines(rows)))
+
+
+@rate.command("raters")
+def show_raters(
+    campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Show each rater's mean, severity against the others, share of top ratings, repeats.
+
+    Example: curate rate raters
+    """
+    from curate.commands.rate import rater_lines
+    from curate.rating_report import rater_rows
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        rows = rater_rows(ws, campaign)
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    else:
+        typer.echo("\n".join(rater_lines(rows)))
+
+
+@rate.command("agreement")
+def show_agreement(
+    campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Show how far raters agree with each other and with themselves: weighted kappa.
+
+    Example: curate rate agreement --campaign loop-round-1
+    """
+    from curate.commands.rate import agreement_lines
+    from curate.rating_report import agreement
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        found = agreement(ws, campaign)
+    if as_json:
+        print_json([group.to_json() for group in found])
+    else:
+        typer.echo("\n".join(agreement_lines(found)))
+
+
+@app.command()
+def train_reward(
+    as_judge: Annotated[
+        bool,
+        typer.Option("--as-judge", help="A model that only measures: other raters and backbone."),
+    ] = False,
+    campaign: Annotated[
+        list[str] | None, typer.Option(help="Only these; again for more.", show_default=False)
+    ] = None,
+    rater: Annotated[
+        list[str] | None, typer.Option(help="Only theirs; again for more.", show_default=False)
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(help="embedded, features, torchvision/NAME or a transformers folder."),
+    ] = RewardConfig.backbone,
+    min_ratings: Annotated[int, typer.Option(help="Refuse fewer.")] = RewardConfig.min_ratings,
+    seed: Annotated[int, typer.Option(help="Of the fit.")] = RewardConfig.seed,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Fit a reward model to the ratings; print its quality on held-out prompts.
+
+    Example: curate train-reward
+    """
+    from curate.commands.rewards import describe_reward_model, reward_model_lines
+    from curate.reward_training import train_reward as fit
+    from curate.workspace import open_workspace
+
+    config = RewardConfig(backbone=backbone, min_ratings=min_ratings, seed=seed)
+    with open_workspace(workspace) as ws:
+        row = fit(
+            ws,
+            config,
+            role="judge" if as_judge else "reward",
+            campaigns=campaign or (),
+            raters=rater or (),
+        )
+    if as_json:
+        print_json(describe_reward_model(row))
+    else:
+        typer.echo("\n".join(reward_model_lines(row)))
+
+
+@app.command()
+def score(
+    reward_model: Annotated[str, typer.Option(help="An id's start, or latest.")] = "latest",
+    version: Annotated[
+        str | None, typer.Option(help="Only this generator version's.", show_default=False)
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Only real, or only synthetic.", show_default=False)
+    ] = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Score images with a reward model; what has a score of it is not scored again.
+
+    Example: curate score
+    """
+    from curate.commands import rewards as commands
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        done = commands.score(ws, reward_model, commands.which_images(ws, version, origin))
+    if as_json:
+        print_json(done.to_json())
+    else:
+        typer.echo("\n".join(commands.score_lines(done)))
 
 
 @app.command("rl-step")

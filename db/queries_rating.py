@@ -216,15 +216,18 @@ def progress_of_campaigns(session: Session) -> list[CampaignProgress]:
 
 
 def images_to_rate(
-    session: Session, *, origin: str, version_id: str | None = None, run_id: str | None = None
+    session: Session,
+    *,
+    origin: str,
+    modalities: Sequence[str],
+    version_id: str | None = None,
 ) -> Sequence[Image]:
-    """Return images that no campaign has assigned yet, oldest first."""
+    """Return images of these modalities that no campaign has assigned yet, oldest first."""
     assigned = sa.exists().where(col(Assignment.image_id) == col(Image.id))
-    query = select(Image).where(Image.origin == origin, ~assigned)
+    query = select(Image).join(Prompt, col(Prompt.id) == col(Image.prompt_id))
+    query = query.where(Image.origin == origin, ~assigned, col(Prompt.modality).in_(modalities))
     if version_id is not None:
         query = query.where(Image.version_id == version_id)
-    if run_id is not None:
-        query = query.where(Image.run_id == run_id)
     order = (col(Image.created_at), col(Image.run_index), col(Image.file_sha256), col(Image.id))
     return session.exec(query.order_by(*order)).all()
 
