@@ -21,7 +21,6 @@ from db.models import (
     Rating,
     Release,
     ReleaseDecision,
-    RewardModel,
     RewardModelRating,
     Round,
     Score,
@@ -73,36 +72,6 @@ class RatingOfRewardModel:
     version_id: str | None
 
 
-def find_reward_model(
-    session: Session, prefix: str = "latest", *, role: str = "reward"
-) -> RewardModel:
-    """Return the reward model whose id starts with `prefix`, or the latest of its role.
-
-    Raises StoreError naming the known ones when none or several fit.
-    """
-    rows = reward_models(session, role=role)
-    if prefix == "latest" and rows:
-        return rows[-1]
-    fitting = [row for row in rows if prefix != "latest" and row.id.startswith(prefix)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if not rows:
-        raise StoreError(
-            f"No {role} model here. Rate images (`curate rate push` or `curate rate simulate`), "
-            "then run `curate train-reward`."
-        )
-    known = ", ".join(row.id[:12] for row in rows)
-    raise StoreError(f"{len(fitting)} {role} models start with {prefix!r}. Known: {known}.")
-
-
-def reward_models(session: Session, *, role: str | None = None) -> Sequence[RewardModel]:
-    """Return the reward models, oldest first; of one role ("reward" or "judge") when given."""
-    query = select(RewardModel).order_by(col(RewardModel.created_at), col(RewardModel.id))
-    if role is not None:
-        query = query.where(RewardModel.role == role)
-    return session.exec(query).all()
-
-
 def synthetic_images(
     session: Session,
     *,
@@ -115,20 +84,33 @@ def synthetic_images(
     Item keys are hashes: their order is fixed and has nothing to do with seed, prompt or quality,
     so that the first `limit` are a fair sample.
     """
+    query = _with_scores(reward_model_id).order_by(col(Image.item_key)).limit(limit)
+    if version_id is not None:
+        query = query.where(col(Image.version_id) == version_id)
+    return [_scored_image(*row) for row in session.execute(query)]
+
+
+def synthetic_images_by_id(
+    session: Session, image_ids: Sequence[UUID], *, reward_model_id: str | None
+) -> dict[UUID, ScoredImage]:
+    """Return some synthetic images by id."""
+    found: dict[UUID, ScoredImage] = {}
+    for part in _parts(image_ids):
+        query = _with_scores(reward_model_id).where(col(Image.id).in_(part))
+        found.update({row[0].id: _scored_image(*row) for row in session.execute(query)})
+    return found
+
+
+def _with_scores(reward_model_id: str | None) -> "sa.Select[Image, Prompt, Score]":
     by_model = sa.and_(
         col(Score.image_id) == Image.id, col(Score.reward_model_id) == reward_model_id
     )
-    query = (
-        select(Image, Prompt, Score)
+    return (
+        sa.select(Image, Prompt, Score)
         .join(Prompt, col(Prompt.id) == Image.prompt_id)
         .outerjoin(Score, by_model)
-        .where(Image.origin == "synthetic")
-        .order_by(col(Image.item_key))
-        .limit(limit)
+        .where(col(Image.origin) == "synthetic")
     )
-    if version_id is not None:
-        query = query.where(Image.version_id == version_id)
-    return [_scored_image(*row) for row in session.exec(query)]
 
 
 def _scored_image(image: Image, prompt: Prompt, score: Score | None) -> ScoredImage:
@@ -197,6 +179,15 @@ def real_pixels_among(session: Session, pixels: Sequence[str]) -> set[str]:
     return found
 
 
+def rated_among(session: Session, image_ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these images a campaign has assigned to a rater."""
+    found: set[UUID] = set()
+    for part in _parts(image_ids):
+        query = select(Assignment.image_id).where(col(Assignment.image_id).in_(part))
+        found.update(session.exec(query))
+    return found
+
+
 def images_by_id(session: Session, image_ids: Sequence[UUID]) -> dict[UUID, tuple[Image, Prompt]]:
     """Return images with their prompts by id."""
     found: dict[UUID, tuple[Image, Prompt]] = {}
@@ -216,12 +207,16 @@ def environments(session: Session, ids: Collection[str]) -> dict[str, Environmen
     return {row.id: row for row in rows}
 
 
-def versions_with_images(session: Session) -> Sequence[GeneratorVersion]:
-    """Return the generator versions that have made images, oldest first."""
-    made = select(Image.version_id).where(Image.origin == "synthetic").distinct()
-    query = select(GeneratorVersion).where(col(GeneratorVersion.id).in_(made))
+def versions(session: Session) -> Sequence[GeneratorVersion]:
+    """Return all generator versions, oldest first."""
     order = (col(GeneratorVersion.created_at), col(GeneratorVersion.id))
-    return session.exec(query.order_by(*order)).all()
+    return session.exec(select(GeneratorVersion).order_by(*order)).all()
+
+
+def versions_with_images(session: Session) -> list[GeneratorVersion]:
+    """Return the generator versions that have made images, oldest first."""
+    made = set(session.exec(select(Image.version_id).where(Image.origin == "synthetic").distinct()))
+    return [version for version in versions(session) if version.id in made]
 
 
 def ancestry(session: Session, version_id: str) -> list[GeneratorVersion]:

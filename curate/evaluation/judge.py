@@ -15,7 +15,7 @@ from curate.progress import progress
 from curate.reward_training import load_reward_model
 from curate.stored_images import batches
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_release
+from db import queries, queries_generate, queries_reward
 from db.models import Prompt
 from generators.config import SamplingSettings
 from rewards import frozen
@@ -60,7 +60,7 @@ class JudgedDifference:
 
 def find_judge(ws: Workspace) -> Judge:
     """Return the judge trained in this workspace, else the one that ships."""
-    trained = queries_release.reward_models(ws.session, role="judge")
+    trained = queries_reward.reward_models(ws.session, "judge")
     return _trained_judge(ws, trained[-1].id) if trained else shipped_judge()
 
 

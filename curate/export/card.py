@@ -1,7 +1,6 @@
 """The dataset card of a release: what it is, how it was made, what it must not be used for."""
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import jinja2
 from curate.evaluation.features import FEATURE_NETWORK
 from curate.export.choice import Chosen
 from curate.export.config import ExportConfig
+from curate.export.figures import held_out_figures
 from curate.export.lineage import Lineage
 from curate.selection import kind_of
 from db.models import Campaign, GeneratorVersion
@@ -73,7 +73,7 @@ def _facts(chosen: Chosen) -> dict[str, Any]:
         "generators": [_generator_line(v, chosen) for v in chosen.lineage.versions.values()],
         "reward_model": model,
         "rating_word": "simulated ratings" if model.simulated else "ratings",
-        "figures": _figures(model.metrics),
+        "figures": list(held_out_figures(model.metrics).items()),
         "campaigns": [_campaign_line(c, chosen) for c in chosen.lineage.campaigns.values()]
         or ["No rating is known behind the reward model."],
     }
@@ -107,12 +107,3 @@ def _campaign_line(campaign: Campaign, chosen: Chosen) -> str:
     if not own:
         return f"Campaign {campaign.name} judged a generator version only."
     return f"Campaign {campaign.name}: {num_ratings} ratings by {num_raters} {who}."
-
-
-def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures that are single numbers, as the reward model's row keeps them."""
-    return [
-        (name.replace("_", " "), f"{value:.3f}" if isinstance(value, float) else str(value))
-        for name, value in sorted(metrics.items())
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]

@@ -15,7 +15,7 @@ from curate.export.tables import IMAGES
 from curate.progress import Advance
 from curate.selection import Decision, Known, select_images
 from curate.workspace import Workspace
-from db import queries, queries_release
+from db import queries, queries_release, queries_reward
 from db.models import RewardModel
 from db.queries_release import ScoredImage
 from rewards import frozen
@@ -45,7 +45,7 @@ class Chosen:
 
 def choose(ws: Workspace, config: ExportConfig, progress: Progress) -> Chosen:
     """Decide about every synthetic image, of one version or of all."""
-    model = queries_release.find_reward_model(ws.session, config.reward_model)
+    model = queries_reward.find_reward_model(ws.session, config.reward_model)
     version = queries.find_version(ws.session, config.version) if config.version else None
     images = queries_release.synthetic_images(
         ws.session, reward_model_id=model.id, version_id=version.id if version else None

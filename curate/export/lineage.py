@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.workspace import Workspace
-from db import queries, queries_rating, queries_release
+from db import queries, queries_rating, queries_release, queries_reward
 from db.models import Campaign, GeneratorVersion, RewardModel, Round
 from db.queries_release import RatingOfRewardModel
 
@@ -41,7 +41,7 @@ def lineage_of(ws: Workspace, *, version_ids: Collection[str], reward_model_id: 
     drove += [row.reward_model_id for row in rounds.values()]
     wanted = {reward_model_id, *(model_id for model_id in drove if model_id)}
     models = {
-        model.id: model for model in queries_release.reward_models(ws.session) if model.id in wanted
+        model.id: model for model in queries_reward.reward_models(ws.session) if model.id in wanted
     }
     ratings = queries_release.ratings_of_reward_models(ws.session, models)
     named = {rating.campaign_id for rating in ratings}

@@ -80,12 +80,16 @@ def read_manifest(path: Path) -> Manifest:
         raise CurateError(
             f"No manifest at {file}. Name a folder that `curate export` made."
         ) from error
+    return parse_manifest(encoded, name=str(file))
+
+
+def parse_manifest(encoded: bytes, *, name: str) -> Manifest:
+    """Return a manifest from its bytes; `name` is for the CurateError when they are none."""
     try:
-        raw = json.loads(encoded)
-        return _manifest_of(raw, hashlib.sha256(encoded).hexdigest())
+        return _manifest_of(json.loads(encoded), hashlib.sha256(encoded).hexdigest())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CurateError(
-            f"{file} is not a whole manifest ({type(error).__name__}: {error}). "
+            f"{name} is not a whole manifest ({type(error).__name__}: {error}). "
             "It was altered or cut off; export the release again."
         ) from error
 

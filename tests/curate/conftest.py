@@ -173,7 +173,16 @@ def _reward_model(told: Story) -> None:
         file_sha256=sha,
         simulated=True,
         num_ratings=12,
-        metrics={"auc": 0.91, "spearman": 0.7, "calibration": float("inf")},
+        metrics={
+            "held_out": {
+                "num_ratings": 3,
+                "auc_top_or_bottom": 0.91,
+                "spearman": None,
+                "ece": float("inf"),
+                "mean_by_value": {"1": 0.2, "3": 0.7},
+            },
+            "held_out_by": "prompt",
+        },
     )
     session.add(told.reward_model)
     session.flush()

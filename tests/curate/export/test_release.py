@@ -155,7 +155,7 @@ def test_the_manifest_walks_from_an_image_back_to_the_ratings(story: Any, tmp_pa
     assert version["round"]["number"] == 1 and version["files"]
     model = manifest.raw["reward_models"][version["round"]["reward_model_id"]]
     assert model["ratings_by_use"] == {"fitted": 9, "held-out": 3}
-    assert model["metrics"]["calibration"] is None  # infinite: JSON has no word for it
+    assert model["metrics"]["held_out"]["ece"] is None  # infinite: JSON has no word for it
     ratings = _rows(done.folder / "ratings.csv")
     assert len(ratings) == 12 and {r["simulated"] for r in ratings} == {"True"}
     campaign = manifest.raw["campaigns"][ratings[0]["campaign_id"]]
@@ -173,7 +173,10 @@ def test_the_card_calls_simulated_ratings_simulated(story: Any, tmp_path: Path) 
     assert header["license"] == "other" and header["size_categories"] == ["n<1K"]
     assert "**No radiologist has judged these images.**" in card
     assert "Not for clinical use" in card
-    assert f"`{story.versions[1].id[:12]}`" in card and "| auc | 0.910 |" in card
+    assert (
+        f"`{story.versions[1].id[:12]}`" in card
+        and "| AUC, best-rated against worst-rated | 0.910 |" in card
+    )
     assert f"kept | {done.num_kept} of 24 images" in card
 
 

@@ -1,0 +1,63 @@
+"""The page itself: one HTML file with everything inside, readable without a network."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jinja2
+
+from curate import __version__
+from curate.evaluation.intervals import Estimate
+from curate.evaluation.judge import NO_JUDGE
+from curate.report.config import ReportConfig
+from curate.report.story import Story, tell
+from curate.workspace import Workspace
+
+TEMPLATE = Path(__file__).parent / "page.html"
+
+
+def write_report(
+    ws: Workspace, path: Path | None = None, config: ReportConfig | None = None
+) -> Path:
+    """Write the page, by default `reports/report.html` of the workspace, and return its path."""
+    place = path or ws.folder / "reports" / "report.html"
+    html = render(tell(ws, config or ReportConfig()))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".report.", suffix=".partial")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(html)
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(place)  # a reader sees the old page or the new one
+    return place
+
+
+def render(story: Story) -> str:
+    """Return the page's HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["points"] = points
+    environment.filters["number"] = number
+    environment.globals.update(no_judge=NO_JUDGE, version=__version__)
+    return environment.get_template(TEMPLATE.name).render(story=story)
+
+
+def percent(estimate: Estimate) -> str:
+    """Return a share with its interval: "62 % (55–69)"."""
+    return f"{100 * estimate.value:.0f} % ({100 * estimate.low:.0f}–{100 * estimate.high:.0f})"
+
+
+def points(estimate: Estimate) -> str:
+    """Return a difference of shares with its interval: "+21 points (+14 to +28)"."""
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
+
+
+def number(estimate: Estimate) -> str:
+    """Return a figure with its interval: "0.213 (0.190–0.240)"."""
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"

@@ -1,0 +1,50 @@
+"""Stored images as small pictures inside a page."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from curate.pixels import array_of
+from curate.workspace import Workspace
+from db.queries_release import ScoredImage
+
+LONGEST_SIDE = 192  # pixels: what a page shows
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with what is said under it."""
+
+    uri: str
+    modality: str
+    text: str
+    label: str | None
+    seed: int
+    score: float | None
+
+
+def picture_of(ws: Workspace, image: ScoredImage) -> Picture:
+    """Return a stored image for a page."""
+    encoded = ws.store.get(image.file_sha256)
+    return Picture(
+        small_png_uri(encoded), image.modality, image.text, image.label, image.seed, image.score
+    )
+
+
+def small_png_uri(encoded: bytes) -> str:
+    """Return an image of any size and depth as the data URI of a small 8-bit PNG."""
+    array = array_of(encoded)
+    top = np.iinfo(array.dtype).max  # 255, or 65,535 for 16 bits
+    image = PillowImage.fromarray((array * (255 / top)).round().astype(np.uint8))
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), PillowImage.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return png_uri(buffer.getvalue())
+
+
+def png_uri(encoded: bytes) -> str:
+    """Return PNG bytes as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(encoded).decode()}"

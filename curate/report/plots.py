@@ -1,0 +1,157 @@
+"""Plots as PNG data URIs: one look for all, without matplotlib's global state."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from curate.evaluation.intervals import Estimate
+from curate.report.pictures import png_uri
+
+INK, MUTED, GRID = "#1f2933", "#66788a", "#e4e9ee"
+FIRST, LAST, OTHER = "#9aa9b8", "#0b6e75", "#7fb4b8"  # base, newest and the versions between
+RATERS = "#c77d2e"
+DPI = 180  # sharp on a dense screen at half the size
+BINS = 30
+COLUMNS = 3  # of small multiples
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One figure over the updates of all RL steps, with a band where low and high are given."""
+
+    title: str
+    values: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+
+
+def score_distributions(scores: Mapping[str, Sequence[float]], threshold: float | None) -> str:
+    """Draw one row of scores (0 .. 1) a version, oldest on top, and a release's threshold."""
+    figure = Figure(figsize=(7.2, 0.75 + 0.62 * len(scores)), layout="constrained")
+    axes = figure.subplots()
+    bottoms = [len(scores) - 1 - row for row in range(len(scores))]
+    for row, (bottom, values) in enumerate(zip(bottoms, scores.values(), strict=True)):
+        _histogram(axes, values, bottom, _colour(row, len(scores)))
+    if threshold is not None:
+        axes.axvline(threshold, color=RATERS, linewidth=1.2, linestyle=(0, (4, 3)))
+        _write(axes, " threshold", threshold, len(scores), RATERS)
+    axes.set_yticks([bottom + 0.3 for bottom in bottoms], list(scores))
+    axes.set_ylim(-0.02, len(scores) + 0.1)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("score: probability of the top rating, as the reward model sees it")
+    _plain(axes, grid="x")
+    return _uri(figure)
+
+
+def shares(
+    series: Mapping[str, Mapping[str, Estimate]],
+    colours: Mapping[str, str],
+    names: Sequence[str],
+    real: Estimate | None,
+) -> str:
+    """Draw shares of top ratings with intervals: series -> version -> share, in order of `names`.
+
+    Real images, which show what can be reached, are a band.
+    """
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    if real is not None:
+        axes.axhspan(100 * real.low, 100 * real.high, color=GRID, linewidth=0, zorder=0)
+        axes.axhline(100 * real.value, color=MUTED, linewidth=1, zorder=1)
+        _write(axes, "held-out\nreal images", len(names) - 0.48, 100 * real.value, MUTED)
+    for place, (label, points) in enumerate(series.items()):
+        shift = 0.09 * (place - (len(series) - 1) / 2)  # side by side, so that no bar hides another
+        x = [names.index(name) + shift for name in points]
+        _with_intervals(axes, x, list(points.values()), colours[label], label)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("share of top ratings, %")
+    _plain(axes, grid="y")
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
+    return _uri(figure)
+
+
+def curves(panels: Sequence[Curve], starts: Sequence[int]) -> str:
+    """Draw small multiples over all updates; `starts` says at which update each round begins."""
+    rows = -(-len(panels) // COLUMNS)
+    figure = Figure(figsize=(3.1 * COLUMNS, 1.95 * rows), layout="constrained")
+    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _curve(axes, panel, starts)
+    for axes in grid[-1]:
+        axes.set_xlabel("update", fontsize=8)
+    return _uri(figure)
+
+
+def _histogram(axes: Axes, values: Sequence[float], bottom: float, colour: str) -> None:
+    counts, edges = np.histogram(values, bins=BINS, range=(0, 1))
+    height: NDArray[np.float64] = 0.85 * counts / max(counts.max(), 1)
+    axes.stairs(bottom + height, edges, baseline=bottom, fill=True, color=colour, alpha=0.9)
+    mean = float(np.mean(values))
+    axes.plot([mean, mean], [bottom, bottom + 0.85], color=INK, linewidth=1.2)
+    _write(axes, f"mean {mean:.2f} of {len(values):,}", 1.01, bottom + 0.3, MUTED)
+
+
+def _with_intervals(
+    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str, label: str
+) -> None:
+    """Points in percent, joined, each with its interval."""
+    y = [100 * estimate.value for estimate in estimates]
+    below = [100 * (estimate.value - estimate.low) for estimate in estimates]
+    above = [100 * (estimate.high - estimate.value) for estimate in estimates]
+    axes.errorbar(
+        x, y, [below, above], fmt="o-", color=colour, label=label, markersize=6, elinewidth=1.6
+    )
+
+
+def _curve(axes: Axes, panel: Curve, starts: Sequence[int]) -> None:
+    x = np.arange(1, len(panel.values) + 1)
+    if panel.low is not None and panel.high is not None:
+        axes.fill_between(x, panel.low, panel.high, color=OTHER, alpha=0.35, linewidth=0)
+    axes.plot(x, panel.values, color=LAST, linewidth=1.5, marker="o", markersize=2.5)
+    for start in starts[1:]:
+        axes.axvline(start + 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    if not any(panel.values):
+        axes.set_ylim(-0.05, 1)  # all zero: a magnified axis would only show rounding
+    axes.set_title(panel.title, fontsize=8.5, loc="left", color=INK)
+    axes.locator_params(axis="x", integer=True, nbins=6)
+    _plain(axes, grid="y")
+
+
+def _colour(place: int, count: int) -> str:
+    if place == count - 1:
+        return LAST
+    return FIRST if place == 0 else OTHER
+
+
+def _write(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
+    axes.text(x, y, text, fontsize=7.5, color=colour, va="center", clip_on=False)
+
+
+def _plain(axes: Axes, *, grid: str) -> None:
+    """A grid along one axis and nothing else that is not a figure."""
+    for side in ("top", "right", "left" if grid == "y" else "bottom"):
+        axes.spines[side].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_color(GRID)
+    axes.grid(axis="x" if grid == "x" else "y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelcolor=INK, labelsize=8, length=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=MUTED, fontsize=8)
+
+
+def _uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
+    return png_uri(buffer.getvalue())

@@ -1,0 +1,236 @@
+"""What happened in a workspace, in plain values for the page."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate.evaluation.config import EvaluationConfig
+from curate.evaluation.judge import find_judge
+from curate.evaluation.table import Evaluation, evaluate
+from curate.export.figures import held_out_figures
+from curate.report import plots
+from curate.report.config import ReportConfig
+from curate.report.pictures import Picture, picture_of
+from curate.report.tree import Node, release_tree
+from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
+from curate.selection import kind_of
+from curate.workspace import Workspace
+from db import queries, queries_loop, queries_release, queries_reward
+from db.models import GeneratorVersion, Release, RewardModel, Round
+from db.queries import RatingView
+from db.queries_release import ScoredImage
+
+HEALTH = {  # of an RL update: what a person should watch
+    "reward_mean": "reward, mean ± sd",
+    "spread_mean": "disagreement of the ensemble",
+    "kl": "KL from the start, nats a step",
+    "clipped_fraction": "clipped fraction",
+    "gradient_norm": "gradient norm",
+    "zero_spread_groups": "groups without a difference",
+}
+SHOWN_MODELS = 5  # newest reward models side by side
+
+
+@dataclass(frozen=True)
+class ReleaseStory:
+    """One release: what it kept, why it left out the rest."""
+
+    name: str
+    id: str
+    made_at: dt.datetime
+    num_kept: int
+    num_decisions: int
+    threshold: float
+    reasons: tuple[tuple[str, int], ...]
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class RewardModels:
+    """The newest reward models side by side: a column each."""
+
+    models: tuple[RewardModel, ...]
+    figures: tuple[tuple[str, tuple[str, ...]], ...]  # name of the figure, a value a model
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that the page tells; None and empty where nothing happened yet."""
+
+    name: str
+    made_at: dt.datetime
+    counts: Mapping[str, int]
+    num_simulated: int  # ratings of simulated raters
+    num_ratings: int
+    names: Mapping[str, str]  # version id -> short name
+    before_after: BeforeAfter | None
+    samples: tuple[Picture, ...]  # where there is no before and after
+    evaluation: Evaluation | None
+    shares_plot: str | None
+    scores_plot: str | None
+    best: tuple[Picture, ...]
+    worst: tuple[Picture, ...]
+    scored_by: str | None
+    reward_models: RewardModels | None
+    health_plot: str | None
+    rounds: tuple[Round, ...]
+    releases: tuple[ReleaseStory, ...]
+    tree: Node | None
+
+
+def tell(ws: Workspace, config: ReportConfig) -> Story:
+    """Gather the story, newest state of everything; measures images, so it takes a while."""
+    session = ws.session
+    rounds = queries_loop.rounds(session)
+    versions = queries_release.versions(session)
+    names = version_names(versions, rounds)
+    ratings = queries.current_ratings(session)
+    models = queries_reward.reward_models(session, "reward")
+    model_id = models[-1].id if models else None
+    images = queries_release.synthetic_images(session, reward_model_id=model_id)
+    releases = queries_release.releases(session)
+    evaluation = _evaluate(ws, config) if images else None
+    before_after = before_and_after(ws, find_judge(ws), names, config, model_id) if images else None
+    best, worst = _best_and_worst(ws, images, versions, config)
+    return Story(
+        name=ws.folder.name,
+        made_at=dt.datetime.now(dt.UTC),
+        counts=queries.counts(session),
+        num_simulated=sum(rating.simulated for rating in ratings),
+        num_ratings=len(ratings),
+        names=names,
+        before_after=before_after,
+        samples=() if before_after else _samples(ws, images, config),
+        evaluation=evaluation,
+        shares_plot=_shares_plot(ratings, names, evaluation),
+        scores_plot=_scores_plot(images, names, releases),
+        best=best,
+        worst=worst,
+        scored_by=model_id,
+        reward_models=_reward_models(models),
+        health_plot=_health_plot(versions),
+        rounds=tuple(rounds),
+        releases=tuple(_release_story(ws, row, config) for row in reversed(releases)),
+        tree=release_tree(ws, releases[-1], names) if releases else None,
+    )
+
+
+def _evaluate(ws: Workspace, config: ReportConfig) -> Evaluation:
+    measured = EvaluationConfig(images_per_version=config.images_per_version)
+    return evaluate(ws, measured, lambda _: None)
+
+
+def _samples(
+    ws: Workspace, images: Sequence[ScoredImage], config: ReportConfig
+) -> tuple[Picture, ...]:
+    """Pictures in the order of item keys, which know nothing of quality."""
+    return tuple(picture_of(ws, image) for image in images[: 2 * config.num_pairs])
+
+
+def _best_and_worst(
+    ws: Workspace,
+    images: Sequence[ScoredImage],
+    versions: Sequence[GeneratorVersion],
+    config: ReportConfig,
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+    """Of the newest version that has scores, so that a round shows what it changed."""
+    scored = [image for image in images if image.score is not None]
+    newest = next(
+        (v.id for v in reversed(versions) if any(i.version_id == v.id for i in scored)), None
+    )
+    ranked = sorted(
+        (i for i in scored if i.version_id == newest), key=lambda i: (-(i.score or 0), i.item_key)
+    )
+    num = min(config.num_best, len(ranked) // 2)
+    pictures = [picture_of(ws, image) for image in ranked[:num] + ranked[len(ranked) - num :]]
+    return tuple(pictures[:num]), tuple(pictures[num:])
+
+
+def _shares_plot(
+    ratings: Sequence[RatingView], names: Mapping[str, str], evaluation: Evaluation | None
+) -> str | None:
+    series = rated_shares(ratings, names)
+    colours = dict.fromkeys(series, plots.RATERS)
+    judged = {
+        names[row.version_id]: row.figures.top_share
+        for row in (evaluation.versions if evaluation else ())
+        if row.figures.top_share is not None
+    }
+    if evaluation is not None and judged:
+        series = {f"judge ({evaluation.judge})": judged, **series}
+        colours[f"judge ({evaluation.judge})"] = plots.LAST
+    real = evaluation.real.top_share if evaluation and evaluation.real else None
+    order = [name for name in names.values() if any(name in points for points in series.values())]
+    return plots.shares(series, colours, order, real) if series else None
+
+
+def _scores_plot(
+    images: Sequence[ScoredImage], names: Mapping[str, str], releases: Sequence[Release]
+) -> str | None:
+    scores = {
+        name: [i.score for i in images if i.version_id == version_id and i.score is not None]
+        for version_id, name in names.items()
+    }
+    known = {name: values for name, values in scores.items() if values}
+    threshold = releases[-1].rule.get("threshold") if releases else None
+    return plots.score_distributions(known, threshold) if known else None
+
+
+def _health_plot(versions: Sequence[GeneratorVersion]) -> str | None:
+    """The updates of all RL steps after one another."""
+    updates: list[Mapping[str, Any]] = []
+    starts: list[int] = []
+    for version in versions:
+        own = version.metrics.get("updates", [])
+        if own:
+            starts.append(len(updates))
+            updates += own
+    panels = [
+        _panel(key, title, updates)
+        for key, title in HEALTH.items()
+        if updates and all(key in update for update in updates)
+    ]
+    return plots.curves(panels, starts) if panels else None
+
+
+def _panel(key: str, title: str, updates: Sequence[Mapping[str, Any]]) -> plots.Curve:
+    values = [float(update[key]) for update in updates]
+    if key != "reward_mean" or not all("reward_sd" in update for update in updates):
+        return plots.Curve(title, values)
+    spreads = [float(update["reward_sd"]) for update in updates]
+    pairs = list(zip(values, spreads, strict=True))
+    return plots.Curve(title, values, [v - s for v, s in pairs], [v + s for v, s in pairs])
+
+
+def _reward_models(models: Sequence[RewardModel]) -> RewardModels | None:
+    shown = models[-SHOWN_MODELS:]
+    if not shown:
+        return None
+    flat = [held_out_figures(model.metrics) for model in shown]
+    names = list(dict.fromkeys(name for figures in flat for name in figures))
+    rows = tuple((name, tuple(figures.get(name, "–") for figures in flat)) for name in names)
+    return RewardModels(tuple(shown), rows)
+
+
+def _release_story(ws: Workspace, release: Release, config: ReportConfig) -> ReleaseStory:
+    decisions = queries_release.decisions_of(ws.session, release.id)
+    kept = [row for row in decisions if row.decision == "kept"]
+    best = sorted(kept, key=lambda row: (-(row.score or 0), str(row.image_id)))
+    step = max(1, len(best) // config.num_of_release)  # evenly from best to worst
+    shown = [row.image_id for row in best[::step][: config.num_of_release]]
+    images = queries_release.synthetic_images_by_id(
+        ws.session, shown, reward_model_id=release.reward_model_id
+    )
+    reasons = Counter(kind_of(row.reason) for row in decisions if row.decision == "rejected")
+    return ReleaseStory(
+        name=release.name,
+        id=release.id,
+        made_at=release.created_at,
+        num_kept=len(kept),
+        num_decisions=len(decisions),
+        threshold=float(release.rule["threshold"]),
+        reasons=tuple(reasons.most_common()),
+        pictures=tuple(picture_of(ws, images[id_]) for id_ in shown),
+    )
