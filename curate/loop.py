@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from annotation.simulated import Eyes
 from curate.config import LoopConfig
 from curate.errors import CurateError
 from curate.gate import judge_round
@@ -20,7 +21,6 @@ from curate.rl.stage import rl_step_on_model
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_loop, queries_rating, queries_reward
 from db.models import Campaign, GeneratorVersion, Image, Prompt, Round
-from rewards.frozen import load_eyes
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
 GATE_SEEDS = 500_000
@@ -36,6 +36,7 @@ class _Pass:
     config: LoopConfig
     row: Round
     prompts: Sequence[Prompt]
+    eyes: Eyes
     say: Say
 
 
@@ -46,16 +47,19 @@ def run_loop(
     rounds: int,
     base: GeneratorVersion,
     prompts: Sequence[Prompt],
+    eyes: Eyes,
     say: Say,
 ) -> list[Round]:
     """Bring rounds 1 .. `rounds` of the loop to promoted or rejected; return them in order.
 
+    The simulated raters look through `eyes`.
+
     Raises CurateError when the loop's name was used with other settings or another base.
     """
-    done = []
+    done: list[Round] = []
     for number in range(1, rounds + 1):
         row = _get_or_start_round(ws, config, number, base, done)
-        now = _Pass(ws, config, row, prompts, say)
+        now = _Pass(ws, config, row, prompts, eyes, say)
         while row.state in STEPS:
             queries.advance_round(ws.session, row, **STEPS[row.state](now))
         say(f"round {number} {row.state}: {'; '.join(row.reasons)}")
@@ -128,7 +132,7 @@ def _simulate(now: "_Pass", campaign_id: UUID | None) -> None:
     assert campaign is not None  # a foreign key of the round
     num_assignments = len(queries_rating.assignments(now.ws.session, campaign.id))
     with progress(num_assignments, "simulated ratings") as advance:
-        simulate_campaign(now.ws, campaign, eyes=load_eyes(), advance=advance)
+        simulate_campaign(now.ws, campaign, eyes=now.eyes, advance=advance)
 
 
 def _generate(now: "_Pass") -> dict[str, Any]:

@@ -24,6 +24,7 @@ from db import queries, queries_reward
 from db.models import Prompt, Round
 from generators.config import SamplingSettings
 from generators.embedded import PROMPTS
+from rewards.frozen import load_eyes
 
 RELEASE_SEEDS = 900_000_000  # far from every round's
 JUDGE_SEEDS = 950_000_000
@@ -103,7 +104,9 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     base = embedded_version(ws)
     prompts = quickstart_prompts(ws)
     loop = quickstart_loop(config.seed)
-    rounds = run_loop(ws, loop, rounds=config.rounds, base=base, prompts=prompts, say=say)
+    rounds = run_loop(
+        ws, loop, rounds=config.rounds, base=base, prompts=prompts, eyes=load_eyes(), say=say
+    )
     last_id = last_version_id(rounds)
     exported = _release(ws, config, loop, last_id, prompts)
     say("the judge, on which nothing was trained, looks at base and last version at equal noise")

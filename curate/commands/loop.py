@@ -12,6 +12,7 @@ from curate.quickstart import quickstart_prompts
 from curate.workspace import Workspace
 from db import queries, queries_loop
 from db.models import GeneratorVersion, Round
+from rewards.frozen import load_eyes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,9 @@ def loop_rounds(ws: Workspace, options: LoopOptions, *, say: Callable[[str], Non
     )
     config = replace(config, rl=replace(config.rl, num_updates=options.updates))
     base = _base(ws, options)
-    return run_loop(ws, config, rounds=options.rounds, base=base, prompts=prompts, say=say)
+    return run_loop(
+        ws, config, rounds=options.rounds, base=base, prompts=prompts, eyes=load_eyes(), say=say
+    )
 
 
 def round_lines(rounds: Sequence[Round]) -> list[str]:

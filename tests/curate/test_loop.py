@@ -1,0 +1,122 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from curate.config import LoopConfig
+from curate.errors import CurateError
+from curate.generate import images_of
+from curate.generators_store import save_version
+from curate.loop import last_version_id, run_loop
+from curate.rl.config import RLConfig
+from curate.workspace import Workspace, init_workspace, open_workspace
+from db import queries, queries_loop
+from db.models import Round
+from generators.base import Generator
+from generators.base import Prompt as PromptValue
+from generators.config import SamplingSettings
+
+SAMPLING = SamplingSettings(num_steps=3, batch_size=16)
+CONFIG = LoopConfig(
+    images_per_prompt=24,
+    gate_images_per_prompt=8,
+    sampling=SAMPLING,
+    rl=RLConfig(num_updates=2, prompts_per_update=2, group_size=4, num_steps=3, learning_rate=1e-2),
+)
+
+
+class RednessEyes:
+    """Sees how red an image is; a third of the tiny generator's images get each grade."""
+
+    def __init__(self, generator: Generator, *, tired: bool = False) -> None:
+        self.tired = tired
+        conditions = generator.conditioner([PromptValue("OCT", "normal")] * 60)
+        images = images_of(generator, conditions, range(60), SAMPLING)
+        low, high = redness(images).quantile(torch.tensor([1 / 3, 2 / 3])).tolist()
+        self.thresholds = (low, high)
+
+    def truth(
+        self, images: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
+    ) -> Tensor:
+        if self.tired:
+            raise KeyboardInterrupt
+        return redness(images)
+
+
+def redness(images_BCHW: Tensor) -> Tensor:
+    return images_BCHW[:, 0].mean(dim=(1, 2)) - images_BCHW[:, 1:].mean(dim=(1, 2, 3))
+
+
+def loop(
+    ws: Workspace,
+    generator: Generator,
+    folder: Path,
+    *,
+    rounds: int = 1,
+    config: LoopConfig = CONFIG,
+    tired: bool = False,
+) -> list[Round]:
+    generator.save(folder)
+    base = save_version(
+        ws, folder, generator_name="tiny", family="text-to-image", how_made="imported"
+    )
+    prompts = [
+        queries.get_or_add_prompt(ws.session, modality=modality, text=text)
+        for modality in ("OCT", "CXR")
+        for text in ("normal", "drusen")
+    ]
+    return run_loop(
+        ws,
+        config,
+        rounds=rounds,
+        base=base,
+        prompts=prompts,
+        eyes=RednessEyes(generator, tired=tired),
+        say=lambda line: None,
+    )
+
+
+def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
+    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    first, second = loop(workspace, tiny_generator, tmp_path / "tiny", rounds=2)
+    assert {first.state, second.state} <= {"promoted", "rejected"}
+    assert first.reasons
+    assert "points" in first.reasons[0]
+    assert second.start_version_id == last_version_id([first])
+    made = queries.find_version(workspace.session, first.new_version_id or "")
+    assert made.parent_id == first.start_version_id
+    assert made.reward_model_id == first.reward_model_id
+    before = queries.counts(workspace.session)
+    rounds = loop(workspace, tiny_generator, tmp_path / "tiny", rounds=2)
+    assert [row.id for row in rounds] == [first.id, second.id]
+    assert queries.counts(workspace.session) == before
+
+
+def test_a_loop_that_was_stopped_ends_with_the_same_weights(
+    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        loop(workspace, tiny_generator, tmp_path / "tiny", tired=True)
+    stopped = queries_loop.find_round(workspace.session, "loop", 1)
+    assert stopped is not None
+    assert stopped.state == "pushed"
+    (gone_on,) = loop(workspace, tiny_generator, tmp_path / "tiny")
+    init_workspace(tmp_path / "other")
+    with open_workspace(tmp_path / "other") as other:
+        (whole,) = loop(other, tiny_generator, tmp_path / "tiny")
+        assert whole.new_version_id == gone_on.new_version_id
+        assert whole.metrics == gone_on.metrics
+
+
+def test_other_settings_under_the_same_name_are_refused(
+    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        loop(workspace, tiny_generator, tmp_path / "tiny", tired=True)
+    other = replace(CONFIG, images_per_prompt=6)
+    with pytest.raises(CurateError, match="other settings"):
+        loop(workspace, tiny_generator, tmp_path / "tiny", config=other)
