@@ -1,4 +1,4 @@
-"""What can go wrong in the workflow in a way that a user can fix, and the tuple of all such errors."""
+"""What a user can fix in the workflow, and the tuple of all such errors."""
 
 from annotation.errors import AnnotationError
 from db.errors import StoreError
