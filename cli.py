@@ -287,14 +287,14 @@ def quickstart(
 
     Example: curate quickstart
     """
-    from curate.config import QuickstartConfig
+    from curate.config import quickstart_config
     from curate.quickstart import run_quickstart
     from curate.workspace import init_workspace, open_workspace
 
     if not (folder / "curate.json").exists():
         init_workspace(folder)
     with open_workspace(folder) as ws:
-        result = run_quickstart(ws, QuickstartConfig(rounds=rounds, seed=seed), say=_say)
+        result = run_quickstart(ws, quickstart_config(rounds=rounds, seed=seed), say=_say)
     if as_json:
         print_json(result.to_json())
     else:
@@ -766,6 +766,124 @@ def rl_step(
             print_json(summary(made))
         else:
             typer.echo("\n".join(in_lines(made)))
+
+
+@app.command()
+def evaluate(
+    images: Annotated[int, typer.Option(help="At most so many of each version.")] = 500,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Measure every generator version: judged quality, likeness to real images, variety, copies.
+
+    Example: curate evaluate
+    """
+    from curate.evaluation.config import EvaluationConfig
+    from curate.evaluation.table import evaluate as measure
+    from curate.progress import progress
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        found = measure(ws, EvaluationConfig(images_per_version=images), progress)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        typer.echo("\n".join(found.lines()))
+
+
+@app.command()
+def export(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="New folder for the release.", show_default="releases/ID in the workspace"
+        ),
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option(help="Prove this release instead.", show_default=False)
+    ] = None,
+    again: Annotated[
+        int, typer.Option(help="With --verify: make so many images again from their seeds.")
+    ] = 16,
+    threshold: Annotated[
+        float | None, typer.Option(help="Least score, 0 to 1.", show_default="0.5")
+    ] = None,
+    top_share: Annotated[
+        float | None,
+        typer.Option(help="Keep this share of the best instead, 0 to 1.", show_default=False),
+    ] = None,
+    per_label: Annotated[
+        int | None, typer.Option(help="At most so many of a label.", show_default=False)
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Only this generator version's images.", show_default="all"),
+    ] = None,
+    reward_model: Annotated[
+        str, typer.Option(help="Whose scores decide: an id's start, or latest.")
+    ] = "latest",
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the images, like cc-by-4.0.", show_default="the embedded model's, else none"
+        ),
+    ] = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Export a release: vetted images, tables, card and a manifest; --verify proves one.
+
+    Example: curate export --top-share 0.5 --per-label 200
+    """
+    if verify is not None:
+        from curate.commands.export import verify as prove
+
+        proof = prove(verify, workspace, num_again=again)
+        print_json(proof.to_json()) if as_json else typer.echo("\n".join(proof.lines()))
+        raise typer.Exit(0 if proof.ok else 1)
+    from curate.export.config import ExportConfig
+    from curate.export.release import export_release
+    from curate.progress import progress
+    from curate.workspace import open_workspace
+
+    config = ExportConfig(
+        threshold=threshold,
+        top_share=top_share,
+        per_label=per_label,
+        version=version,
+        reward_model=reward_model,
+        licence=licence,
+    )
+    with open_workspace(workspace) as ws:
+        done = export_release(ws, folder, config, progress)
+    if as_json:
+        print_json(done.to_json())
+    else:
+        typer.echo("\n".join(done.lines()))
+
+
+@app.command()
+def report(
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write it.", show_default="reports/report.html"),
+    ] = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Write the story of the workspace as one page that opens anywhere, without a network.
+
+    Example: curate report
+    """
+    from curate.report import write_report
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        path = write_report(ws, out)
+    if as_json:
+        print_json({"report": str(path)})
+    else:
+        typer.echo(f"Report: {path}")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.config import LoopConfig, QuickstartConfig
+from curate.config import QuickstartConfig
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import JudgedDifference, judge_versions
 from curate.export.config import ExportConfig
@@ -17,12 +17,10 @@ from curate.generators_store import embedded_version
 from curate.loop import last_version_id, run_loop
 from curate.progress import progress
 from curate.report import write_report
-from curate.rl.config import RLConfig
 from curate.scoring import Which, count_scored, score_images
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import Prompt, Round
-from generators.config import SamplingSettings
 from generators.embedded import PROMPTS
 from rewards.frozen import load_eyes
 
@@ -86,29 +84,17 @@ def _percent(estimate: Estimate, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.0f} % ({low:.0f} to {high:.0f})"
 
 
-def quickstart_loop(seed: int) -> LoopConfig:
-    """Return the loop that two cores can afford: 10 steps, 2 of them trained, no guidance."""
-    return LoopConfig(
-        name="quickstart",
-        images_per_prompt=12,
-        gate_images_per_prompt=6,
-        seed=seed,
-        sampling=SamplingSettings(num_steps=10, guidance=1.0, batch_size=32),
-        rl=RLConfig(num_updates=8, prompts_per_update=16, group_size=8, num_steps=10, seed=seed),
-    )
-
-
 def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickstart:
     """Generate, rate, train, improve, judge and export; stopped anywhere, it goes on from there."""
     started = time.monotonic()
     base = embedded_version(ws)
     prompts = quickstart_prompts(ws)
-    loop = quickstart_loop(config.seed)
+    loop = config.loop
     rounds = run_loop(
         ws, loop, rounds=config.rounds, base=base, prompts=prompts, eyes=load_eyes(), say=say
     )
     last_id = last_version_id(rounds)
-    exported = _release(ws, config, loop, last_id, prompts)
+    exported = _release(ws, config, last_id, prompts)
     say("the judge, on which nothing was trained, looks at base and last version at equal noise")
     judged = judge_versions(
         ws,
@@ -116,7 +102,7 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
         last_id,
         prompts,
         count=config.judge_images_per_prompt,
-        first_seed=JUDGE_SEEDS + config.seed * config.judge_images_per_prompt,
+        first_seed=JUDGE_SEEDS + loop.seed * config.judge_images_per_prompt,
         settings=loop.sampling,
     )
     say("writing the report")
@@ -139,7 +125,6 @@ def quickstart_prompts(ws: Workspace) -> list[Prompt]:
 def _release(
     ws: Workspace,
     config: QuickstartConfig,
-    loop: LoopConfig,
     version_id: str,
     prompts: Sequence[Prompt],
 ) -> Exported:
@@ -150,7 +135,7 @@ def _release(
         prompts,
         count=config.release_images_per_prompt,
         first_seed=RELEASE_SEEDS,
-        settings=loop.sampling,
+        settings=config.loop.sampling,
     )
     with progress(run.num_items, "images for the release") as advance:
         run_plan(ws, run, advance)
