@@ -717,7 +717,7 @@ def rl_step(
         float, typer.Option(help="First weight of the anchor to the start.")
     ] = RLConfig.kl_weight,
     kl_target: Annotated[
-        float, typer.Option(help="Nats an image and step to spend; at 3 x this it stops.")
+        float, typer.Option(help="Mean squared change of predictions to spend; stops at 3 x.")
     ] = RLConfig.kl_target,
     rollout_dtype: Annotated[
         str, typer.Option(help="float32 or bfloat16, in rollouts.")

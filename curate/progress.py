@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,7 @@ from rich.text import Text
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal, in a log
 
 Advance = Callable[[int], None]
+ShowProgress = Callable[[int, str], AbstractContextManager[Advance]]  # `progress` is one
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def write_images(
     """Write the images, made again, below an empty folder under the manifest's names."""
     if folder.exists() and any(folder.iterdir()):
         raise CurateError(f"{folder} is not empty. Name a new folder for the images.")
-    for image, array in zip(images, images_made_again(ws, images), strict=True):
+    grouped = sorted(images, key=lambda image: repr(_how_made(image)))  # each version opened once
+    for image, array in zip(grouped, images_made_again(ws, grouped), strict=True):
         path = folder / image.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png_bytes(array))

@@ -324,6 +324,14 @@ def has_release(session: Session, release_id: str) -> bool:
     return session.get(Release, release_id) is not None
 
 
+def has_any_item(session: Session, item_keys: Sequence[str]) -> bool:
+    """Tell whether any of these items was made here."""
+    return any(
+        session.exec(select(Image.id).where(col(Image.item_key).in_(part)).limit(1)).first()
+        for part in _parts(item_keys)
+    )
+
+
 def releases(session: Session) -> Sequence[Release]:
     """Return all releases, oldest first."""
     return session.exec(select(Release).order_by(col(Release.created_at), col(Release.id))).all()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from curate.errors import CurateError
 from curate.evaluation.config import EvaluationConfig
 from curate.evaluation.diversity import ms_ssim
 from curate.evaluation.features import (
@@ -22,7 +23,7 @@ from curate.evaluation.fidelity import kid
 from curate.evaluation.intervals import Estimate, bootstrap_mean
 from curate.evaluation.judge import NO_JUDGE, Judge, ToJudge, find_judge, share_of_top, tops
 from curate.evaluation.privacy import memorised_share
-from curate.progress import Advance
+from curate.progress import ShowProgress
 from curate.stored_images import batches
 from curate.workspace import Workspace
 from db import queries_release
@@ -68,6 +69,35 @@ class Evaluation:
         """Return plain values."""
         return asdict(self)
 
+    def lines(self) -> list[str]:
+        """Return the table for a person to read."""
+        columns = ("images", "judge's top share %", "KID", "MS-SSIM", "memorised %")
+        rows = [(f"{v.version_id[:12]} {v.how_made}", v.figures) for v in self.versions]
+        if self.real is not None:
+            rows.append(("held-out real images", self.real))
+        return [
+            f"{'version':<28}" + "".join(f"{column:>24}" for column in columns),
+            *(f"{name:<28}" + "".join(f"{c:>24}" for c in _cells(f)) for name, f in rows),
+            f"judge: {self.judge}. KID on {self.feature_network}, to {self.num_train_images} "
+            f"training images; a copy lies within {self.radius:.4f}. 95 % intervals.",
+        ]
+
+
+def _cells(figures: Figures) -> list[str]:
+    def cell(estimate: Estimate | None, times: float, digits: int) -> str:
+        if estimate is None:
+            return "-"
+        low, high = (f"{times * end:.{digits}f}" for end in (estimate.low, estimate.high))
+        return f"{times * estimate.value:.{digits}f} ({low} to {high})"
+
+    return [
+        str(figures.num_images),
+        cell(figures.top_share, 100, 0),
+        cell(figures.kid, 1, 3),
+        cell(figures.ms_ssim, 1, 3),
+        cell(figures.memorised, 100, 1),
+    ]
+
 
 @dataclass(frozen=True)
 class _Instruments:
@@ -76,17 +106,21 @@ class _Instruments:
     reference: Reference
 
 
-def evaluate(ws: Workspace, config: EvaluationConfig, advance: Advance) -> Evaluation:
+def evaluate(ws: Workspace, config: EvaluationConfig, progress: ShowProgress) -> Evaluation:
     """Measure every generator version that has images, and held-out real images beside them.
 
-    `advance(1)` is told of each version that is done.
+    Raises CurateError when there are no images.
     """
+    made = queries_release.versions_with_images(ws.session)
+    if not made:
+        raise CurateError("No synthetic image to measure. Make some with `curate generate`.")
     network = frozen.load_features()
     instruments = _Instruments(find_judge(ws), network, reference_of(ws, network))
     versions = []
-    for version in queries_release.versions_with_images(ws.session):
-        versions.append(_of_version(ws, version, config, instruments))
-        advance(1)
+    with progress(len(made), "generator versions measured") as advance:
+        for version in made:
+            versions.append(_of_version(ws, version, config, instruments))
+            advance(1)
     real = _of_real_images(ws, config, instruments)
     judged = [figures.figures.top_share is not None for figures in versions]
     return Evaluation(

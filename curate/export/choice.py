@@ -1,8 +1,7 @@
 """Which images go out, and all that stands behind them."""
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +11,13 @@ from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, 
 from curate.export.config import ExportConfig
 from curate.export.lineage import Lineage, lineage_of
 from curate.export.tables import IMAGES
-from curate.progress import Advance
+from curate.progress import ShowProgress
 from curate.selection import Decision, Known, select_images
 from curate.workspace import Workspace
 from db import queries, queries_release, queries_reward
 from db.models import RewardModel
 from db.queries_release import ScoredImage
 from rewards import frozen
-
-Progress = Callable[[int, str], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Chosen:
         }
 
 
-def choose(ws: Workspace, config: ExportConfig, progress: Progress) -> Chosen:
+def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chosen:
     """Decide about every synthetic image, of one version or of all."""
     model = queries_reward.find_reward_model(ws.session, config.reward_model)
     version = queries.find_version(ws.session, config.version) if config.version else None

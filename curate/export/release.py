@@ -17,11 +17,12 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.export.card import card_bytes, licence_of
-from curate.export.choice import Chosen, Progress, choose, rule_json
+from curate.export.choice import Chosen, choose, rule_json
 from curate.export.config import ExportConfig
 from curate.export.lineage import lineage_json, ratings_csv
 from curate.export.manifest import MANIFEST, manifest_bytes
 from curate.export.tables import IMAGES, imagefolder_csv, minim_csv, rejected_csv
+from curate.progress import ShowProgress
 from curate.selection import Decision, kind_of
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_release
@@ -39,15 +40,27 @@ class Exported:
     num_rejected: int
     reasons: Mapping[str, int]  # why images were rejected, without what differs between images
     threshold: float
+    simulated_ratings: bool  # the reward model that chose was fitted to simulated ratings
     new: bool  # False: the same release lay there already
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "folder": str(self.folder)}
 
+    def lines(self) -> list[str]:
+        """Return what happened for a person to read."""
+        chosen_by = "simulated ratings" if self.simulated_ratings else "people's ratings"
+        return [
+            f"{self.num_kept} images kept, {self.num_rejected} rejected "
+            f"(threshold {self.threshold:.3f}; scores learned from {chosen_by})",
+            *(f"  {count:>6} {reason}" for reason, count in self.reasons.items()),
+            f"release {self.release_id}",
+            f"{'written to' if self.new else 'is there already:'} {self.folder}",
+        ]
+
 
 def export_release(
-    ws: Workspace, folder: Path | None, config: ExportConfig, progress: Progress
+    ws: Workspace, folder: Path | None, config: ExportConfig, progress: ShowProgress
 ) -> Exported:
     """Choose images, write them with their evidence as `folder`, and remember every decision.
 
@@ -72,6 +85,7 @@ def export_release(
         num_rejected=rejected.total(),
         reasons=dict(rejected.most_common()),
         threshold=chosen.decisions[0].threshold,
+        simulated_ratings=chosen.reward_model.simulated,
         new=new,
     )
 
@@ -99,7 +113,7 @@ def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)  # gone already when it was renamed
 
 
-def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: Progress) -> bytes:
+def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) -> bytes:
     """Write every file of the release and return the manifest's bytes."""
     written = _Written(folder)
     kept = chosen.kept

@@ -20,6 +20,12 @@ WITHIN_ONE_LEVEL = "within 1/255"
 DIFFERENT = "different"
 SHARE_WITHIN = 0.999  # of the pixels, for "within 1/255"
 
+_REMEMBERED = {
+    True: "this workspace exported it under this very id",
+    False: "ALTERED: this workspace made its images, but never exported this manifest",
+    None: "compare the id with the one that its maker gives: no workspace here made its images",
+}
+
 MakeAgain = Callable[[Sequence[ManifestImage]], Iterable[NDArray[Any]]]
 
 
@@ -48,6 +54,13 @@ class MadeAgain:
             return DIFFERENT
         return BIT_IDENTICAL if self.num_identical == self.num_images else WITHIN_ONE_LEVEL
 
+    def lines(self) -> list[str]:
+        """Return what was proved for a person to read."""
+        return [
+            f"{self.num_images} images made again from their seeds: {self.proved}",
+            *(f"  different: {path}" for path in self.different),
+        ]
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -58,7 +71,7 @@ class Verification:
     num_bytes: int
     num_images: int
     problems: tuple[Problem, ...]
-    remembered: bool | None  # by the workspace, under this very id; None: no workspace was asked
+    remembered: bool | None  # by the workspace that made its images; None: this one made none
     made_again: MadeAgain | None  # None: not tried
 
     @property
@@ -67,6 +80,17 @@ class Verification:
         again_ok = self.made_again is None or not self.made_again.different
         return not self.problems and self.remembered is not False and again_ok
 
+    def lines(self) -> list[str]:
+        """Return what was proved for a person to read."""
+        return [
+            f"release {self.release_id}",
+            f"{self.num_files} files, {self.num_bytes:,} bytes, {self.num_images} images: "
+            + (f"{len(self.problems)} problems" if self.problems else "every byte as listed"),
+            *(f"  {problem.kind}: {problem.path} ({problem.found})" for problem in self.problems),
+            _REMEMBERED[self.remembered],
+            *(self.made_again.lines() if self.made_again else ["no image was made again"]),
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         proved = None if self.made_again is None else self.made_again.proved
@@ -74,17 +98,21 @@ class Verification:
 
 
 def verify_release(
-    folder: Path, *, session: Session | None = None, make_again: MakeAgain | None = None
+    folder: Path,
+    *,
+    session: Session | None = None,
+    make_again: MakeAgain | None = None,
+    num_again: int = 16,
 ) -> Verification:
     """Prove every file of a release folder against its manifest.
 
     A manifest that was altered together with its files proves itself: with `session` the release's
     id is looked up in the workspace, else compare it with the one that the export printed. With
-    `make_again`, which yields pixels in the order asked, the images are made from their seeds.
-    Raises CurateError when there is no readable manifest.
+    `make_again`, which yields pixels in the order asked, `num_again` images spread over the
+    release are made from their seeds. Raises CurateError when there is no readable manifest.
     """
     manifest = read_manifest(folder)
-    known = None if session is None else queries_release.has_release(session, manifest.release_id)
+    known = None if session is None else _is_remembered(session, manifest)
     problems = list(_files_that_differ(folder, manifest))
     problems += _pixels_that_differ(folder, manifest, {problem.path for problem in problems})
     return Verification(
@@ -94,15 +122,28 @@ def verify_release(
         num_images=len(manifest.images),
         problems=tuple(problems),
         remembered=known,
-        made_again=None if make_again is None else compare_all(folder, manifest, make_again),
+        made_again=(
+            None
+            if make_again is None
+            else compare_again(folder, spread(manifest.images, num_again), make_again)
+        ),
     )
 
 
-def compare_all(folder: Path, manifest: Manifest, make_again: MakeAgain) -> MadeAgain:
-    """Make every image of the manifest again and compare it with the one in the folder."""
+def spread(images: Sequence[ManifestImage], count: int) -> list[ManifestImage]:
+    """Return at most `count` images, evenly from first to last, those made alike together."""
+    num = min(count, len(images))
+    chosen = [images[place * len(images) // num] for place in range(num)]
+    return sorted(chosen, key=lambda i: (i.version_id, repr(sorted(i.settings.items())), i.path))
+
+
+def compare_again(
+    folder: Path, images: Sequence[ManifestImage], make_again: MakeAgain
+) -> MadeAgain:
+    """Make images again and compare each with the one in the folder."""
     likenesses = {
         image.path: likeness(array_of((folder / image.path).read_bytes()), again)
-        for image, again in zip(manifest.images, make_again(manifest.images), strict=True)
+        for image, again in zip(images, make_again(images), strict=True)
     }
     counts = Counter(likenesses.values())
     return MadeAgain(
@@ -126,6 +167,14 @@ def likeness(original: NDArray[Any], again: NDArray[Any]) -> str:
     one_level = np.iinfo(original.dtype).max / 255
     distance = np.abs(original.astype(np.int64) - again.astype(np.int64))
     return WITHIN_ONE_LEVEL if (distance <= one_level).mean() >= SHARE_WITHIN else DIFFERENT
+
+
+def _is_remembered(session: Session, manifest: Manifest) -> bool | None:
+    """None where the images are from elsewhere: then this workspace cannot know the release."""
+    if queries_release.has_release(session, manifest.release_id):
+        return True
+    made_here = queries_release.has_any_item(session, [i.item_key for i in manifest.images])
+    return False if made_here else None
 
 
 def _files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:

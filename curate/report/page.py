@@ -9,6 +9,7 @@ import jinja2
 from curate import __version__
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import NO_JUDGE
+from curate.progress import ShowProgress, progress
 from curate.report.config import ReportConfig
 from curate.report.story import Story, tell
 from curate.workspace import Workspace
@@ -17,11 +18,15 @@ TEMPLATE = Path(__file__).parent / "page.html"
 
 
 def write_report(
-    ws: Workspace, path: Path | None = None, config: ReportConfig | None = None
+    ws: Workspace,
+    path: Path | None = None,
+    *,
+    config: ReportConfig | None = None,
+    show: ShowProgress = progress,
 ) -> Path:
     """Write the page, by default `reports/report.html` of the workspace, and return its path."""
     place = path or ws.folder / "reports" / "report.html"
-    html = render(tell(ws, config or ReportConfig()))
+    html = render(tell(ws, config or ReportConfig(), show))
     place.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".report.", suffix=".partial")
     with os.fdopen(handle, "w", encoding="utf-8") as file:

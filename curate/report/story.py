@@ -10,6 +10,7 @@ from curate.evaluation.config import EvaluationConfig
 from curate.evaluation.judge import find_judge
 from curate.evaluation.table import Evaluation, evaluate
 from curate.export.figures import held_out_figures
+from curate.progress import ShowProgress
 from curate.report import plots
 from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
@@ -80,7 +81,7 @@ class Story:
     tree: Node | None
 
 
-def tell(ws: Workspace, config: ReportConfig) -> Story:
+def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
     """Gather the story, newest state of everything; measures images, so it takes a while."""
     session = ws.session
     rounds = queries_loop.rounds(session)
@@ -91,7 +92,7 @@ def tell(ws: Workspace, config: ReportConfig) -> Story:
     model_id = models[-1].id if models else None
     images = queries_release.synthetic_images(session, reward_model_id=model_id)
     releases = queries_release.releases(session)
-    evaluation = _evaluate(ws, config) if images else None
+    evaluation = _evaluate(ws, config, progress) if images else None
     before_after = before_and_after(ws, find_judge(ws), names, config, model_id) if images else None
     best, worst = _best_and_worst(ws, images, versions, config)
     return Story(
@@ -117,9 +118,9 @@ def tell(ws: Workspace, config: ReportConfig) -> Story:
     )
 
 
-def _evaluate(ws: Workspace, config: ReportConfig) -> Evaluation:
+def _evaluate(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Evaluation:
     measured = EvaluationConfig(images_per_version=config.images_per_version)
-    return evaluate(ws, measured, lambda _: None)
+    return evaluate(ws, measured, progress)
 
 
 def _samples(

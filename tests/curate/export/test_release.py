@@ -154,10 +154,10 @@ def test_the_manifest_walks_from_an_image_back_to_the_ratings(story: Any, tmp_pa
     assert version["parent_id"] == story.versions[0].id in manifest.raw["versions"]
     assert version["round"]["number"] == 1 and version["files"]
     model = manifest.raw["reward_models"][version["round"]["reward_model_id"]]
-    assert model["ratings_by_use"] == {"fitted": 9, "held-out": 3}
+    assert model["ratings_by_use"] == {"fitted": 6, "held-out": 2}
     assert model["metrics"]["held_out"]["ece"] is None  # infinite: JSON has no word for it
     ratings = _rows(done.folder / "ratings.csv")
-    assert len(ratings) == 12 and {r["simulated"] for r in ratings} == {"True"}
+    assert len(ratings) == 8 and {r["simulated"] for r in ratings} == {"True"}
     campaign = manifest.raw["campaigns"][ratings[0]["campaign_id"]]
     assert campaign["name"] == "loop-round-1" and campaign["simulated_raters"]
     assert campaign["criteria"][0]["wording"]["3"]

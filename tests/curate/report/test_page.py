@@ -1,46 +1,181 @@
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from curate.evaluation.judge import NO_JUDGE, shipped_judge
+from curate.export.config import ExportConfig
+from curate.export.release import export_release
+from curate.progress import progress
 from curate.report import write_report
+from curate.report.config import ReportConfig
+from curate.report.versions import before_and_after, one_a_prompt, version_names
+from curate.workspace import Workspace
+from db import queries, queries_loop, queries_release
 
 
 class _References(HTMLParser):
-    """Everything a browser would fetch, and every tag that is left open."""
+    """Everything a browser would fetch, all that it would show, and every tag left open."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fetched: list[str] = []
         self.open: list[str] = []
+        self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "data")]
-        if tag not in ("meta", "img", "br", "link", "input"):
+        if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += f" {' '.join(data.split())}"
 
-def _read(path: Path) -> tuple[str, _References]:
+
+def _read(path: Path) -> _References:
     html = path.read_text(encoding="utf-8")
-    references = _References()
-    references.feed(html)
-    assert references.open == []
-    return html, references
+    page = _References()
+    page.feed(html)
+    assert page.open == []
+    assert "@import" not in html and "url(" not in html
+    return page
 
 
-def test_the_page_tells_the_story(story: Any, tmp_path: Path) -> None:
-    path = write_report(story.ws, tmp_path / "page.html")
-    html, references = _read(path)
-    for said in [
+def test_the_page_tells_the_story_with_everything_inside(story: Any, tmp_path: Path) -> None:
+    export_release(story.ws, tmp_path / "vetted", ExportConfig(threshold=0.35), progress)
+    page = _read(write_report(story.ws, tmp_path / "page.html"))
+    for said in (
         "Before and after",
-        "seed 0",
-        "All 12 ratings in this workspace come from simulated raters",
+        "the judge gives its top rating to",
+        "4 pairs of the same prompt and seed",
+        "All 8 ratings in this workspace come from simulated raters",
         "Health of the RL steps",
-        "round 1",
-        story.reward_model.id[:10],
-    ]:
-        assert said in html, said
-    images = [uri for uri in references.fetched if uri.startswith("data:image/png;base64,")]
-    assert len(images) == len(references.fetched) >= 3 + 2 * 2  # plots, and pairs of two prompts
+        "AUC, best-rated against worst-rated 0.910",
+        "round 1 of loop promoted; share of top ratings changed by +10.0 points",
+        "8 ratings by 1 simulated raters (6 fitted, 2 held-out): 3 × 1, 3 × 2, 2 × 3",
+        "+10 (+2 to +18)",
+        "of 24 images, each with a score of at least 0.350",
+    ):
+        assert said in page.text, said
+    pictures = [uri for uri in page.fetched if uri.startswith("data:image/png;base64,")]
+    assert pictures == page.fetched and len(pictures) > 3 + 2 * 2 + 12  # plots, pairs, the rest
+
+
+def test_an_empty_workspace_has_a_page_that_says_how_to_begin(workspace: Workspace) -> None:
+    path = write_report(workspace)
+    assert path == workspace.folder / "reports" / "report.html"
+    page = _read(path)
+    assert "Nothing has been generated yet" in page.text and "curate quickstart" in page.text
+    assert page.fetched == [] and "Simulated ratings" not in page.text
+
+
+def test_images_without_ratings_or_scores_have_a_page(story: Any, tmp_path: Path) -> None:
+    """A workspace right after its first `curate generate`."""
+    from sqlalchemy import text
+
+    session = story.ws.session
+    for table in ("score", "round", "reward_model_rating"):
+        session.connection().execute(text(f"DELETE FROM {table}"))
+    session.commit()
+    page = _read(write_report(story.ws, tmp_path / "page.html"))
+    assert "Samples" in page.text or "Before and after" in page.text
+    assert "Best by score" not in page.text
+
+
+def test_unknown_modalities_have_no_independent_judge(story: Any, tmp_path: Path) -> None:
+    for prompt in story.prompts:
+        prompt.modality = "Ultrasound"
+        story.ws.session.add(prompt)
+    story.ws.session.commit()
+    page = _read(write_report(story.ws, tmp_path / "page.html"))
+    assert NO_JUDGE in page.text and "the raters' verdict stands alone" in page.text
+    assert "the judge gives its top rating" not in page.text
+
+
+def test_what_a_prompt_says_is_text_and_never_markup(story: Any, tmp_path: Path) -> None:
+    story.prompts[0].text = "<script>alert('drusen')</script>"
+    story.ws.session.add(story.prompts[0])
+    story.ws.session.commit()
+    page = _read(write_report(story.ws, tmp_path / "page.html"))
+    assert "<script>alert('drusen')</script>" in page.text
+    assert "<script" not in (tmp_path / "page.html").read_text()
+
+
+def test_ratings_of_people_are_not_called_simulated(story: Any, tmp_path: Path) -> None:
+    from sqlmodel import select
+
+    from db.models import Rater
+
+    rater = story.ws.session.exec(select(Rater)).one()
+    rater.simulated = story.campaign.simulated = story.reward_model.simulated = False
+    story.ws.session.add_all([rater, story.campaign, story.reward_model])
+    story.ws.session.commit()
+    page = _read(write_report(story.ws, tmp_path / "page.html"))
+    assert not re.search("simulated", page.text)
+
+
+def test_only_images_that_no_rater_saw_are_compared(story: Any) -> None:
+    """The raters' verdict promoted the new version: their images would flatter it."""
+    names = {version.id: version.how_made for version in story.versions}
+    found = before_and_after(story.ws, shipped_judge(), names, ReportConfig(), None)
+    assert found is not None and found.num_pairs == 2 * len((4, 5))
+    assert [(a.seed, b.seed) for a, b in found.pairs] == [(4, 4), (4, 4)]
+
+
+def test_versions_are_named_by_the_round_that_made_them(story: Any) -> None:
+    rounds = queries_loop.rounds(story.ws.session)
+    versions = queries_release.versions(story.ws.session)
+    assert list(version_names(versions, rounds).values()) == ["base", "round 1"]
+    assert list(version_names(versions, []).values()) == ["imported", "rl-step"]
+    rounds[0].state = "rejected"
+    assert list(version_names(versions, rounds).values()) == ["base", "round 1 (rejected)"]
+    twins = version_names([versions[0], versions[0].model_copy(update={"id": "f" * 64})], [])
+    assert twins["f" * 64] == "imported ffffff"
+
+
+def test_pairs_are_one_a_prompt_with_modalities_in_turn(story: Any) -> None:
+    before, after = (version.id for version in story.versions)
+    pairs = queries_release.same_noise_pairs(
+        story.ws.session, before_id=before, after_id=after, reward_model_id=None
+    )
+    assert len(pairs) == 12
+    assert all(a.seed == b.seed and a.prompt_id == b.prompt_id for a, b in pairs)
+    chosen = one_a_prompt(pairs, 12)
+    assert [(a.modality, a.seed) for a, _ in chosen] == [("CXR", 0), ("OCT", 0)]
+    assert len(one_a_prompt(pairs, 1)) == 1
+
+
+def test_a_rejected_version_is_not_the_after(story: Any, tmp_path: Path) -> None:
+    row = queries_loop.rounds(story.ws.session)[0]
+    row.state = "rejected"
+    story.ws.session.add(row)
+    story.ws.session.commit()
+    latest = queries.latest_version(story.ws.session)
+    assert latest is not None and latest.id == story.versions[0].id
+    page = _read(write_report(story.ws, tmp_path / "page.html"))
+    assert "Before and after" not in page.text and "round 1 (rejected)" in page.text
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_large_and_deep_images_become_small_eight_bit_pictures(dtype: str) -> None:
+    import base64
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from curate.pixels import png_bytes
+    from curate.report.pictures import small_png_uri
+
+    top = np.iinfo(dtype).max
+    array = np.linspace(0, top, 600 * 300).reshape(600, 300).astype(dtype)
+    encoded = base64.b64decode(small_png_uri(png_bytes(array)).partition(",")[2])
+    with Image.open(io.BytesIO(encoded)) as picture:
+        assert picture.size == (96, 192) and picture.mode == "L"
+        assert abs(np.asarray(picture).astype(float).mean() - 127.5) < 2

@@ -1,0 +1,109 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curate.errors import CurateError
+from curate.evaluation.config import EvaluationConfig
+from curate.evaluation.features import features_of, reference_of, unit
+from curate.evaluation.judge import ToJudge
+from curate.evaluation.privacy import nearest
+from curate.evaluation.table import evaluate, similarity_within_prompts
+from curate.pixels import pixels_hash, png_bytes
+from curate.progress import Advance
+from curate.workspace import Workspace
+from rewards import frozen
+
+
+@contextmanager
+def _silent(total: int, what: str) -> Iterator[Advance]:
+    yield lambda number: None
+
+
+def _add_real(story: Any, array: np.ndarray, split: str | None) -> str:
+    from db import queries
+    from db.models import Image
+
+    [sha] = queries.add_files(story.ws.session, story.ws.store, [(png_bytes(array), "image/png")])
+    story.ws.session.add(
+        Image(
+            file_sha256=sha,
+            pixels_sha256=pixels_hash(array),
+            origin="real",
+            prompt_id=story.prompts[0].id,
+            shape=[1, *array.shape],
+            split=split,
+        )
+    )
+    story.ws.session.commit()
+    return str(sha)
+
+
+def _pixels(story: Any, sha: str) -> np.ndarray:
+    from curate.pixels import array_of
+
+    array: np.ndarray = array_of(story.ws.store.get(sha))
+    return array
+
+
+def test_every_version_with_images_is_measured_oldest_first(story: Any) -> None:
+    found = evaluate(story.ws, EvaluationConfig(), _silent)
+    assert [row.version_id for row in found.versions] == [v.id for v in story.versions]
+    for row in found.versions:
+        figures = row.figures
+        assert figures.num_images == 12
+        assert figures.top_share is not None and figures.top_share.num == 12
+        assert figures.ms_ssim is not None and figures.ms_ssim.num == 2  # prompts
+        assert figures.kid is not None and figures.kid.value > 0.5  # stripes are no patients
+        assert figures.memorised is not None and figures.memorised.value == 0
+    assert found.real is None
+    assert "feature network D" in found.feature_network and "judge C" in found.judge
+    assert any("judge C" in line for line in found.lines())
+
+
+def test_a_copied_training_image_is_seen_as_memorised(story: Any) -> None:
+    """Two of the twelve are imported as real training images: their copies must be found."""
+    shas = [story.images[story.versions[0].id, 0, seed].file_sha256 for seed in (0, 1)]
+    for sha in shas:
+        _add_real(story, _pixels(story, sha), "train")
+    base, new = evaluate(story.ws, EvaluationConfig(), _silent).versions
+    assert base.figures.memorised is not None and new.figures.memorised is not None
+    assert base.figures.memorised.value == pytest.approx(2 / 12)
+
+
+def test_held_out_real_images_stand_beside_and_move_the_radius(story: Any) -> None:
+    network = frozen.load_features()
+    shipped = reference_of(story.ws, network)
+    assert shipped.num_workspace_images == 0
+    _add_real(story, np.full((80, 64), 90, np.uint8), None)
+    sha = _add_real(story, np.full((80, 64), 99, np.uint8), "val")
+    own = reference_of(story.ws, network)
+    assert own.num_workspace_images == 1 and len(own.train_MD) == len(shipped.train_MD) + 1
+    assert len(own.val_distances_V) == len(shipped.val_distances_V) + 1
+    expected, _ = nearest(unit(features_of(story.ws, network, [sha])), unit(own.train_MD))
+    assert own.val_distances_V[-1].item() == pytest.approx(expected.item())
+    real = evaluate(story.ws, EvaluationConfig(), _silent).real
+    assert real is not None and real.num_images == 1
+    assert real.kid is None and real.ms_ssim is None  # one image is too few
+
+
+def test_images_all_alike_have_similarity_1(story: Any) -> None:
+    image = story.images[story.versions[0].id, 0, 0]
+    same = [ToJudge(image.file_sha256, "prompt", "OCT", "", None)] * 3
+    estimate = similarity_within_prompts(story.ws, same, 8)
+    assert estimate is not None and estimate.value == pytest.approx(1.0)
+    assert similarity_within_prompts(story.ws, same[:1], 8) is None
+
+
+def test_the_sample_of_a_version_is_limited_and_the_same_each_time(story: Any) -> None:
+    config = EvaluationConfig(images_per_version=5)
+    first, second = (evaluate(story.ws, config, _silent).to_json() for _ in range(2))
+    assert first == second
+    assert [row["figures"]["num_images"] for row in first["versions"]] == [5, 5]
+
+
+def test_nothing_to_measure_says_what_to_run(workspace: Workspace) -> None:
+    with pytest.raises(CurateError, match="curate generate"):
+        evaluate(workspace, EvaluationConfig(), _silent)
