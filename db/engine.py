@@ -2,19 +2,18 @@
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import alembic.command
-import alembic.config
 import sqlalchemy as sa
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlmodel import Session
 
 from db.errors import StoreError
+from db.migrations import HEAD
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = ["Engine", "Session", "make_engine", "migrate", "open_session"]
 
@@ -57,11 +56,12 @@ def open_session(engine: Engine) -> Session:
 
 def migrate(engine: Engine) -> None:
     """Bring the database to this version's tables; one that is there already is not locked."""
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_heads()
-    scripts = ScriptDirectory.from_config(migration_config())
-    if found == tuple(scripts.get_heads()):
+    found = _revision(engine)
+    if found == HEAD:
         return
+    import alembic.command  # here: nearly every command finds nothing to do
+    from alembic.util import CommandError
+
     try:
         with engine.connect() as connection:
             if engine.dialect.name == "sqlite":
@@ -71,14 +71,24 @@ def migrate(engine: Engine) -> None:
             connection.commit()
     except CommandError as error:
         raise StoreError(
-            f"The database is at revision {', '.join(found)}, which this curate does not know. "
+            f"The database is at revision {found}, which this curate does not know. "
             "It was made by a newer one: upgrade with `pip install -U curate-images`."
         ) from error
 
 
-def migration_config(connection: sa.Connection | None = None) -> alembic.config.Config:
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        return revision
+
+
+def migration_config(connection: sa.Connection | None = None) -> "Config":
     """Return Alembic's configuration for the migrations in this package."""
-    config = alembic.config.Config()
+    from alembic.config import Config
+
+    config = Config()
     folder = Path(__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

@@ -48,6 +48,7 @@ from db.models import (
 from db.store import FileStore
 
 HEX_DIGITS = frozenset("0123456789abcdef")
+MAX_IN = 10_000  # SQLite takes 32,766 values a statement, PostgreSQL 65,535
 NUM_SHOWN = 8  # versions that an error names
 DEFAULT_WORDING = {
     "1": "Unusable: wrong modality, or not a plausible image",
@@ -482,14 +483,17 @@ def last_run(session: Session) -> Run | None:
 
 def num_items_done(session: Session, run: Run) -> int:
     """Count the items of a plan that have an image, whichever run made it."""
-    settings_hash = json_hash(run.settings)
     statement = select(sa.func.count()).where(
         Image.version_id == run.version_id,
-        Image.settings_hash == settings_hash,
-        col(Image.prompt_id).in_(run.prompt_ids),
+        Image.settings_hash == json_hash(run.settings),
         col(Image.seed).between(run.first_seed, run.first_seed + run.count - 1),
     )
-    return session.exec(statement).one()
+    return sum(
+        session.exec(
+            statement.where(col(Image.prompt_id).in_(run.prompt_ids[i : i + MAX_IN]))
+        ).one()
+        for i in range(0, len(run.prompt_ids), MAX_IN)
+    )
 
 
 def record_event(session: Session, command: str, details: Mapping[str, Any]) -> None:

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 from uuid import uuid4
 
-import fsspec
-
 from db.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
@@ -229,6 +227,8 @@ class FsspecStore:
     def __init__(self, url: str, cache: Path | None) -> None:
         self.url = url.rstrip("/")
         self.cache = None if cache is None else LocalStore(cache)
+        import fsspec  # here: most stores are local, and it is slow to load
+
         try:
             # another process may add files: a remembered listing would hide them
             self.files, self.root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)

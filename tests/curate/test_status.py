@@ -74,6 +74,15 @@ def test_the_last_run_counts_what_an_earlier_one_made(workspace: Workspace) -> N
     assert status.lines()[-1] == f"last run {second.id[:12]}: 2 of 6 images"
 
 
+def test_a_run_of_more_prompts_than_a_statement_takes_is_counted(workspace: Workspace) -> None:
+    run = add_run(workspace, 1, 0)
+    add_image(workspace, run, 0, 0)
+    add_image(workspace, run, 1, 0)
+    unknown = [json_hash(number) for number in range(40_000)]
+    run.prompt_ids = [run.prompt_ids[0], *unknown, run.prompt_ids[1]]
+    assert queries.num_items_done(workspace.session, run) == 2
+
+
 def test_the_command_prints_integers_for_a_program(workspace: Workspace) -> None:
     command = [sys.executable, "cli.py", "status", "--json", "--workspace", str(workspace.folder)]
     found = json.loads(subprocess.check_output(command, cwd=ROOT))

@@ -5,10 +5,12 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from db.engine import Engine, make_engine, migrate, migration_config
 from db.errors import StoreError
+from db.migrations import HEAD
 
 
 def test_migrating_an_empty_database_gives_the_tables_of_the_models(empty_engine: Engine) -> None:
@@ -35,6 +37,10 @@ def test_what_was_migrated_can_be_undone(empty_engine: Engine) -> None:
         connection.commit()
     assert sa.inspect(empty_engine).get_table_names() == ["alembic_version"]
     migrate(empty_engine)
+
+
+def test_the_newest_revision_is_the_one_that_is_looked_for() -> None:
+    assert ScriptDirectory.from_config(migration_config()).get_heads() == [HEAD]
 
 
 def test_migrating_twice_changes_nothing(empty_engine: Engine) -> None:
