@@ -1,7 +1,9 @@
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from curate.status import RunProgress, read_status
 from curate.workspace import Workspace
@@ -79,6 +81,8 @@ def test_a_run_of_more_prompts_than_a_statement_takes_is_counted(workspace: Work
     add_image(workspace, run, 0, 0)
     add_image(workspace, run, 1, 0)
     unknown = [json_hash(number) for number in range(40_000)]
+    driver: Any = workspace.session.connection().connection.driver_connection
+    driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)  # SQLite's own; Debian has more
     run.prompt_ids = [run.prompt_ids[0], *unknown, run.prompt_ids[1]]
     assert queries.num_items_done(workspace.session, run) == 2
 
