@@ -9,7 +9,7 @@ from curate.rl.estimate import Estimate
 from curate.rl.health import UpdateHealth
 from curate.rl.stage import cost_of, prompts_to_practise, rl_step_on_model
 from curate.workspace import Workspace
-from db import queries, queries_release
+from db import queries, queries_reward
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 
@@ -30,7 +30,7 @@ def run_rl_step(
     Without prompts it practises on those whose images the reward model was fitted to.
     """
     start = queries.find_version(ws.session, version)
-    model = queries_release.find_reward_model(ws.session, reward_model)
+    model = queries_reward.find_reward_model(ws.session, reward_model)
     chosen = list(prompts) if prompts is not None else prompts_to_practise(ws, model)
     for concern in config.concerns():
         say(f"Note: {concern}")
@@ -60,7 +60,7 @@ def in_words(cost: Estimate) -> str:
 def summary(version: GeneratorVersion) -> dict[str, Any]:
     """Return the step's outcome in plain values: first and last update side by side."""
     updates = version.metrics["updates"]
-    shown = ("reward_mean", "reward_sd", "spread_mean", "kl")
+    shown = ("reward_mean", "reward_sd", "spread_mean", "squared_change", "kl")
     return {
         "version": version.id,
         "parent": version.parent_id,
@@ -81,7 +81,8 @@ def in_lines(version: GeneratorVersion) -> list[str]:
         f"Generator version {version.id[:12]} from {(version.parent_id or '')[:12]}",
         f"reward {first['reward_mean']:.3f} -> {last['reward_mean']:.3f} "
         f"(sd among images {last['reward_sd']:.3f}, ensemble spread {last['spread_mean']:.3f})",
-        f"KL from the start {last['kl']:.3g} nats an image and step, {told['num_updates']} updates",
+        f"{told['num_updates']} updates; predictions changed by {last['squared_change']:.3g} (mean "
+        f"square), KL {last['kl']:.3g} nats an image and step",
     ]
     if told["stopped"]:
         lines.append("Stopped early: the KL budget was overspent. Lower --learning-rate.")

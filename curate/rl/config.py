@@ -42,10 +42,10 @@ class RLConfig:
 
     # safety against reward hacking
     spread_penalty: float = 1.0  # reward = mean - this x ensemble spread; 0 trusts the mean
-    kl_weight: float = 0.1  # first weight of the squared distance from the start's predictions;
-    # steered afterwards to keep the KL at its target. 0: no anchor, only the stop below
-    kl_target: float = 1.0  # nats an image and sampling step: the divergence from the start that
-    # this RL step may spend. At 3 x this the run stops
+    kl_weight: float = 0.1  # first weight of the squared change of the predictions from the frozen
+    # start; steered afterwards to spend the budget. 0: no anchor, only the stop
+    kl_target: float = 0.01  # the budget: mean squared change of the predictions, which have about
+    # unit variance (0.01 = a tenth of their scale). At 3 x this the run stops
 
     # the machine
     micro_batch: int = 32  # (image, step) pairs a backward pass: memory only, never the gradient

@@ -18,8 +18,8 @@ class UpdateHealth:
     loss: float
     clipped_fraction: float  # of pairs, last inner epoch; 0 with one inner epoch
     ratio_deviation: float  # largest |ratio - 1|, training pass against rollout; float32: < 1e-4
-    kl: float  # nats an image and step, from the frozen start, before this update's step
-    squared_change: float  # of the predictions, from the frozen start
+    squared_change: float  # of the predictions from the start's: what the budget counts
+    kl: float  # the same as exact KL, nats an image and step; compare equal window starts only
     kl_weight: float  # in this update's loss
     gradient_norm: float  # before the cut
     stopped: bool  # the KL budget was overspent: this update moved nothing, the run ended

@@ -35,7 +35,9 @@ class Policy:
             if weight.requires_grad
         }
         self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=config.learning_rate)
+        self.optimizer = torch.optim.AdamW(  # no decay: to hold the weights is the anchor's job
+            self.weights.values(), lr=config.learning_rate, weight_decay=0.0
+        )
 
     @contextmanager
     def at_start(self) -> Iterator[None]:

@@ -94,7 +94,7 @@ def _one_update(
         training_seconds=time.monotonic() - rolled_out,
     )
     next_weight = steered_weight(
-        progress.kl_weight, health.kl, target=config.kl_target, first=config.kl_weight
+        progress.kl_weight, health.squared_change, target=config.kl_target, first=config.kl_weight
     )
     return Progress((*progress.history, health), next_weight)
 

@@ -55,8 +55,8 @@ class Gradient:
 
     loss: float
     clipped_fraction: float
-    kl: float  # nats an image and step, from the frozen start
-    squared_change: float  # of the predictions, from the frozen start
+    kl: float  # exact, in nats an image and step, from the frozen start
+    squared_change: float  # of the predictions from the start's: what the budget counts
     ratio_deviation: float  # largest |ratio - 1| between training pass and rollout
     log_probs_N: Tensor  # of the training pass: the ratio's denominator in later inner epochs
 
@@ -152,7 +152,7 @@ def learn(policy: Policy, pairs: Pairs, *, kl_weight: float) -> Learned:
     """Move the weights once an inner epoch, unless the KL budget is overspent already."""
     start = start_predictions(policy, pairs)
     first = last = accumulate_gradient(policy, pairs, start, kl_weight=kl_weight)
-    if is_overspent(first.kl, target=policy.config.kl_target):
+    if is_overspent(first.squared_change, target=policy.config.kl_target):
         policy.optimizer.zero_grad(set_to_none=True)
         return Learned(first, first.clipped_fraction, 0.0, stopped=True)
     norm = policy.step()

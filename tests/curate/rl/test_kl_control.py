@@ -4,10 +4,10 @@ from curate.rl.kl_control import is_overspent, steered_weight
 
 
 @pytest.mark.parametrize(
-    ("kl", "expected"), [(1.6, 0.3), (1.4, 0.2), (0.7, 0.2), (0.6, 0.2 / 1.5), (0.0, 0.2 / 1.5)]
+    ("change", "expected"), [(1.6, 0.3), (1.4, 0.2), (0.7, 0.2), (0.6, 0.2 / 1.5), (0.0, 0.2 / 1.5)]
 )
-def test_the_weight_follows_the_kl(kl: float, expected: float) -> None:
-    assert steered_weight(0.2, kl, target=1.0, first=0.2) == pytest.approx(expected)
+def test_the_weight_follows_the_change(change: float, expected: float) -> None:
+    assert steered_weight(0.2, change, target=1.0, first=0.2) == pytest.approx(expected)
 
 
 def test_the_weight_can_always_come_back() -> None:
