@@ -102,14 +102,14 @@ def verify_release(
     *,
     session: Session | None = None,
     make_again: MakeAgain | None = None,
-    num_again: int = 16,
+    num_again: int | None = None,
 ) -> Verification:
     """Prove every file of a release folder against its manifest.
 
     A manifest that was altered together with its files proves itself: with `session` the release's
     id is looked up in the workspace, else compare it with the one that the export printed. With
-    `make_again`, which yields pixels in the order asked, `num_again` images spread over the
-    release are made from their seeds. Raises CurateError when there is no readable manifest.
+    `make_again`, which yields pixels in the order asked, images are made from their seeds: all,
+    or `num_again` spread over the release. Raises CurateError when there is no readable manifest.
     """
     manifest = read_manifest(folder)
     known = None if session is None else _is_remembered(session, manifest)
@@ -130,9 +130,9 @@ def verify_release(
     )
 
 
-def spread(images: Sequence[ManifestImage], count: int) -> list[ManifestImage]:
-    """Return at most `count` images, evenly from first to last, those made alike together."""
-    num = min(count, len(images))
+def spread(images: Sequence[ManifestImage], count: int | None) -> list[ManifestImage]:
+    """Return all images or `count` evenly from first to last, those made alike together."""
+    num = len(images) if count is None else min(count, len(images))
     chosen = [images[place * len(images) // num] for place in range(num)]
     return sorted(chosen, key=lambda i: (i.version_id, repr(sorted(i.settings.items())), i.path))
 

@@ -26,7 +26,7 @@ from db.queries_release import ScoredImage
 HEALTH = {  # of an RL update: what a person should watch
     "reward_mean": "reward, mean ± sd",
     "spread_mean": "disagreement of the ensemble",
-    "kl": "KL from the start, nats a step",
+    "squared_change": "change of predictions from the start",
     "clipped_fraction": "clipped fraction",
     "gradient_norm": "gradient norm",
     "zero_spread_groups": "groups without a difference",

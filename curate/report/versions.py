@@ -25,6 +25,7 @@ class BeforeAfter:
     before: str  # the versions' names
     after: str
     pairs: tuple[tuple[Picture, Picture], ...]
+    in_use: bool  # the after version; else a gate rejected it, or none has judged it yet
     num_pairs: int  # that the judge saw
     judged: JudgedDifference | None
 
@@ -55,12 +56,15 @@ def _round_name(row: Round, *, with_loop: bool) -> str:
 
 
 def compared_versions(ws: Workspace) -> tuple[GeneratorVersion, GeneratorVersion] | None:
-    """Return the newest version that counts and the root that it descends from."""
-    newest = queries.latest_version(ws.session)
-    if newest is None:
-        return None
-    root = queries_release.ancestry(ws.session, newest.id)[-1]
-    return None if root.id == newest.id else (root, newest)
+    """Return a root version and the newest one that descends from it.
+
+    Newest is the one in use; while that is a root, the last one made, although no gate let it pass.
+    """
+    in_use = queries.latest_version(ws.session)
+    for newest in [in_use, *reversed(queries_release.versions(ws.session))]:
+        if newest is not None and newest.parent_id is not None:
+            return queries_release.ancestry(ws.session, newest.id)[-1], newest
+    return None
 
 
 def before_and_after(
@@ -81,12 +85,11 @@ def before_and_after(
     pairs = queries_release.same_noise_pairs(
         ws.session, before_id=before.id, after_id=after.id, reward_model_id=reward_model_id
     )
-    seen = queries_release.rated_among(ws.session, [i.image_id for pair in pairs for i in pair])
-    fresh = [pair for pair in pairs if not seen & {image.image_id for image in pair}]
-    chosen = fresh or pairs
-    if not chosen:
+    if not pairs:
         return None
+    chosen = _unseen(ws, pairs) or pairs
     judged = sorted(chosen, key=lambda pair: pair[0].item_key)[: config.images_per_version]
+    in_use = queries.latest_version(ws.session)
     return BeforeAfter(
         before=names[before.id],
         after=names[after.id],
@@ -94,9 +97,16 @@ def before_and_after(
             (picture_of(ws, one), picture_of(ws, other))
             for one, other in one_a_prompt(chosen, config.num_pairs)
         ),
+        in_use=in_use is not None and in_use.id == after.id,
         num_pairs=len(judged),
         judged=judged_difference(ws, judge, [(_asked(a), _asked(b)) for a, b in judged]),
     )
+
+
+def _unseen(ws: Workspace, pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of which no rater has been given either image."""
+    seen = queries_release.rated_among(ws.session, [i.image_id for pair in pairs for i in pair])
+    return [pair for pair in pairs if not seen & {image.image_id for image in pair}]
 
 
 def one_a_prompt(pairs: Sequence[Pair], limit: int) -> list[Pair]:

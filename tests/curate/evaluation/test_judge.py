@@ -13,6 +13,7 @@ from curate.evaluation.judge import (
     shipped_judge,
     tops,
 )
+from rewards import frozen
 
 
 def _asked(story: Any, version: int, modality: str | None = None) -> list[ToJudge]:
@@ -39,6 +40,15 @@ def test_the_shipped_judge_speaks_only_of_what_it_knows(story: Any) -> None:
     assert answers[0] is None and answers[-1] is None
     assert all(isinstance(answer, bool) for answer in answers[1:-1])
     assert tops(story.ws, shipped_judge(), known) == answers[1:-1]
+
+
+def test_the_shipped_judge_gives_its_top_rating_from_its_upper_threshold_on() -> None:
+    network = frozen.load_judge()
+    images = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    asked = [ToJudge("", "", modality, "", None) for modality in ("OCT", "CXR") * 3]
+    truth = network.truth(images, [a.modality for a in asked], [None] * 6)
+    expected = truth >= network.thresholds[1]
+    assert torch.equal(shipped_judge().gives_top(images, asked), expected)
 
 
 def test_a_share_counts_judged_images_only_and_none_is_no_share() -> None:

@@ -13,7 +13,7 @@ from curate.report import write_report
 from curate.report.config import ReportConfig
 from curate.report.versions import before_and_after, one_a_prompt, version_names
 from curate.workspace import Workspace
-from db import queries, queries_loop, queries_release
+from db import queries_loop, queries_release
 
 
 class _References(HTMLParser):
@@ -124,7 +124,7 @@ def test_only_images_that_no_rater_saw_are_compared(story: Any) -> None:
     """The raters' verdict promoted the new version: their images would flatter it."""
     names = {version.id: version.how_made for version in story.versions}
     found = before_and_after(story.ws, shipped_judge(), names, ReportConfig(), None)
-    assert found is not None and found.num_pairs == 2 * len((4, 5))
+    assert found is not None and found.in_use and found.num_pairs == 2 * len((4, 5))
     assert [(a.seed, b.seed) for a, b in found.pairs] == [(4, 4), (4, 4)]
 
 
@@ -151,15 +151,14 @@ def test_pairs_are_one_a_prompt_with_modalities_in_turn(story: Any) -> None:
     assert len(one_a_prompt(pairs, 1)) == 1
 
 
-def test_a_rejected_version_is_not_the_after(story: Any, tmp_path: Path) -> None:
+def test_a_rejected_version_is_shown_and_said_to_be_out_of_use(story: Any, tmp_path: Path) -> None:
     row = queries_loop.rounds(story.ws.session)[0]
     row.state = "rejected"
     story.ws.session.add(row)
     story.ws.session.commit()
-    latest = queries.latest_version(story.ws.session)
-    assert latest is not None and latest.id == story.versions[0].id
     page = _read(write_report(story.ws, tmp_path / "page.html"))
-    assert "Before and after" not in page.text and "round 1 (rejected)" in page.text
+    assert "No gate has let round 1 (rejected) pass: base stays in use." in page.text
+    assert "Left base, right round 1 (rejected)" in page.text
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
