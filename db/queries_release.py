@@ -25,6 +25,7 @@ from db.models import (
     Round,
     Score,
 )
+from db.queries import insert_new
 
 IDS_A_QUERY = 500  # below the 999 variables that an old SQLite takes
 
@@ -314,7 +315,7 @@ def add_release(
         return known
     session.add(release)
     session.flush()
-    session.add_all(decisions)
+    insert_new(session, ReleaseDecision, [row.model_dump() for row in decisions])
     session.commit()
     return release
 

@@ -19,6 +19,7 @@ from rewards import frozen
 
 FEATURE_NETWORK = "curate's feature network D"  # named wherever a figure rests on it
 BATCH = 64
+ENOUGH_OWN = 50  # real training images of the workspace, for KID to leave out those that ship
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,20 @@ class Reference:
 
     train_MD: Tensor
     val_distances_V: Tensor  # of held-out real images to their nearest training image
-    num_workspace_images: int  # of the M: the workspace's own, beside those that ship
+    num_own: int  # of the M, at the end: the workspace's own, after those that ship
 
     @property
     def radius(self) -> float:
         """Nearer than this to a training image, an image counts as its copy."""
         return copy_radius(self.val_distances_V)
+
+    @property
+    def to_resemble(self) -> Tensor:
+        """What generated images should resemble: the workspace's own images where it has enough.
+
+        Those that ship show five modalities; a user's own generator was asked for something else.
+        """
+        return self.train_MD[-self.num_own :] if self.num_own >= ENOUGH_OWN else self.train_MD
 
 
 @torch.inference_mode()

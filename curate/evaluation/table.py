@@ -60,7 +60,8 @@ class Evaluation:
 
     judge: str  # or "no independent judge"
     feature_network: str
-    num_train_images: int
+    num_kid_images: int  # real training images that KID compares with
+    num_train_images: int  # of which an image may be a copy
     radius: float  # distance under which an image counts as a copy
     versions: tuple[VersionFigures, ...]  # oldest first, those with images
     real: Figures | None  # held-out real images, where the workspace has some
@@ -78,8 +79,9 @@ class Evaluation:
         return [
             f"{'version':<28}" + "".join(f"{column:>24}" for column in columns),
             *(f"{name:<28}" + "".join(f"{c:>24}" for c in _cells(f)) for name, f in rows),
-            f"judge: {self.judge}. KID on {self.feature_network}, to {self.num_train_images} "
-            f"training images; a copy lies within {self.radius:.4f}. 95 % intervals.",
+            f"judge: {self.judge}. KID on {self.feature_network}, to {self.num_kid_images} real "
+            f"images; a copy lies within {self.radius:.4f} of one of {self.num_train_images} "
+            "training images. 95 % intervals.",
         ]
 
 
@@ -126,6 +128,7 @@ def evaluate(ws: Workspace, config: EvaluationConfig, progress: ShowProgress) ->
     return Evaluation(
         judge=instruments.judge.name if any(judged) else NO_JUDGE,
         feature_network=FEATURE_NETWORK,
+        num_kid_images=len(instruments.reference.to_resemble),
         num_train_images=len(instruments.reference.train_MD),
         radius=instruments.reference.radius,
         versions=tuple(versions),
@@ -164,15 +167,15 @@ def _measure(
     ws: Workspace, images: Sequence[ToJudge], config: EvaluationConfig, instruments: _Instruments
 ) -> Figures:
     features_ND = features_of(ws, instruments.network, [image.file_sha256 for image in images])
-    train_MD = instruments.reference.train_MD
-    enough = min(len(images), len(train_MD)) >= FEWEST_FOR_KID
+    reference = instruments.reference
+    enough = min(len(images), len(reference.to_resemble)) >= FEWEST_FOR_KID
     return Figures(
         num_images=len(images),
         top_share=share_of_top(tops(ws, instruments.judge, images)),
-        kid=kid(features_ND, train_MD) if enough else None,
+        kid=kid(features_ND, reference.to_resemble) if enough else None,
         ms_ssim=similarity_within_prompts(ws, images, config.images_per_prompt),
         memorised=memorised_share(
-            unit(features_ND), unit(train_MD), radius=instruments.reference.radius
+            unit(features_ND), unit(reference.train_MD), radius=reference.radius
         ),
     )
 

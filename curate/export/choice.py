@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -30,7 +31,7 @@ class Chosen:
     lineage: Lineage
     reference: Reference
 
-    @property
+    @cached_property
     def kept(self) -> dict[str, Decision]:
         """The images that go out, by their path in the folder."""
         return {

@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from curate.errors import CurateError
 from curate.evaluation.config import EvaluationConfig
 from curate.evaluation.features import features_of, reference_of, unit
+from curate.evaluation.fidelity import kid
 from curate.evaluation.judge import ToJudge
 from curate.evaluation.privacy import nearest
 from curate.evaluation.table import evaluate, similarity_within_prompts
@@ -39,6 +41,13 @@ def _add_real(story: Any, array: np.ndarray, split: str | None) -> str:
     )
     story.ws.session.commit()
     return str(sha)
+
+
+def _stripes(seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    wave = np.sin(np.arange(64) * random.uniform(0.1, 1.0))
+    levels: np.ndarray = (127 + 100 * np.tile(wave, (64, 1))).astype(np.uint8)
+    return levels
 
 
 def _pixels(story: Any, sha: str) -> np.ndarray:
@@ -76,17 +85,31 @@ def test_a_copied_training_image_is_seen_as_memorised(story: Any) -> None:
 def test_held_out_real_images_stand_beside_and_move_the_radius(story: Any) -> None:
     network = frozen.load_features()
     shipped = reference_of(story.ws, network)
-    assert shipped.num_workspace_images == 0
+    assert shipped.num_own == 0
     _add_real(story, np.full((80, 64), 90, np.uint8), None)
     sha = _add_real(story, np.full((80, 64), 99, np.uint8), "val")
     own = reference_of(story.ws, network)
-    assert own.num_workspace_images == 1 and len(own.train_MD) == len(shipped.train_MD) + 1
+    assert own.num_own == 1 and len(own.train_MD) == len(shipped.train_MD) + 1
     assert len(own.val_distances_V) == len(shipped.val_distances_V) + 1
     expected, _ = nearest(unit(features_of(story.ws, network, [sha])), unit(own.train_MD))
     assert own.val_distances_V[-1].item() == pytest.approx(expected.item())
     real = evaluate(story.ws, EvaluationConfig(), _silent).real
     assert real is not None and real.num_images == 1
     assert real.kid is None and real.ms_ssim is None  # one image is too few
+
+
+def test_kid_compares_with_the_workspaces_own_images_where_there_are_enough(story: Any) -> None:
+    few = reference_of(story.ws, frozen.load_features())
+    assert len(few.to_resemble) == len(few.train_MD) > 500
+    for seed in range(50):
+        _add_real(story, _stripes(seed), "train")
+    many = reference_of(story.ws, frozen.load_features())
+    assert len(many.to_resemble) == 50 and torch.equal(many.to_resemble, many.train_MD[-50:])
+    figures = evaluate(story.ws, EvaluationConfig(), _silent).versions[0].figures
+    made = [i.file_sha256 for i in story.images.values() if i.version_id == story.versions[0].id]
+    features = features_of(story.ws, frozen.load_features(), made)
+    assert figures.kid is not None
+    assert figures.kid.value == pytest.approx(kid(features, many.to_resemble).value, rel=1e-6)
 
 
 def test_images_all_alike_have_similarity_1(story: Any) -> None:

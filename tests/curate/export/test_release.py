@@ -182,7 +182,7 @@ def test_the_card_calls_simulated_ratings_simulated(story: Any, tmp_path: Path) 
 
 def test_a_stated_licence_is_in_card_and_manifest(story: Any, tmp_path: Path) -> None:
     done = _export(story, tmp_path / "r", ExportConfig(threshold=0.35, licence="cc0-1.0"))
-    assert "license: cc0-1.0" in (done.folder / "README.md").read_text()
+    assert 'license: "cc0-1.0"' in (done.folder / "README.md").read_text()
     assert read_manifest(done.folder).raw["licence"]["id"] == "cc0-1.0"
 
 
