@@ -688,6 +688,13 @@ def rl_step(
     reward_model: Annotated[
         str, typer.Option(help="Reward model to follow: an id's start.")
     ] = "latest",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV: modality,text and optionally label.",
+            show_default="those of the rated images",
+        ),
+    ] = None,
     updates: Annotated[
         int, typer.Option(help="Updates; each makes, scores and learns from new images.")
     ] = RLConfig.num_updates,
@@ -734,7 +741,7 @@ def rl_step(
 
     Example: curate rl-step --updates 20 --window 2
     """
-    from curate.rl.command import in_lines, run_rl_step, summary
+    from curate.commands.rl_step import in_lines, run_rl_step, summary
     from curate.workspace import open_workspace
 
     config = RLConfig(
@@ -759,8 +766,8 @@ def rl_step(
             config,
             version=version,
             reward_model=reward_model,
-            prompts=None,
-            say=lambda line: typer.echo(line, err=True),
+            sheet=prompts,
+            say=_say,
         )
         if as_json:
             print_json(summary(made))

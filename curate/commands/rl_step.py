@@ -1,9 +1,12 @@
-"""What `curate rl-step` does around the step: find its inputs, say its price, show its progress."""
+"""`curate rl-step`: find what the step needs, say its price, show its progress."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from curate.commands.generate import rows_of
 from curate.progress import progress
+from curate.prompts import read_prompt_sheet
 from curate.rl.config import RLConfig
 from curate.rl.estimate import Estimate
 from curate.rl.health import UpdateHealth
@@ -22,19 +25,19 @@ def run_rl_step(
     *,
     version: str,
     reward_model: str,
-    prompts: Sequence[PromptRow] | None,
+    sheet: Path | None,
     say: Say,
 ) -> GeneratorVersion:
     """Take an RL step from a version by a reward model, each named by "latest" or an id's start.
 
-    Without prompts it practises on those whose images the reward model was fitted to.
+    Without a prompt sheet it practises on the prompts whose images the reward model was fitted to.
     """
     start = queries.find_version(ws.session, version)
     model = queries_reward.find_reward_model(ws.session, reward_model)
-    chosen = list(prompts) if prompts is not None else prompts_to_practise(ws, model)
+    prompts = _sheet_prompts(ws, sheet, say) if sheet else prompts_to_practise(ws, model)
     for concern in config.concerns():
         say(f"Note: {concern}")
-    say(in_words(cost_of(ws, config, start=start, prompts=chosen)))
+    say(in_words(cost_of(ws, config, start=start, prompts=prompts)))
     with progress(config.num_updates, "updates") as advance:
         num_shown = 0
 
@@ -44,8 +47,17 @@ def run_rl_step(
             num_shown = health.update + 1
 
         return rl_step_on_model(
-            ws, config, start=start, prompts=chosen, reward_model=model, report=report
+            ws, config, start=start, prompts=prompts, reward_model=model, report=report
         )
+
+
+def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:
+    sheet = read_prompt_sheet(path)
+    for remark in sheet.notes:
+        say(str(remark))
+    for remark in sheet.refused:
+        say(f"refused: {remark}")
+    return rows_of(ws, sheet.prompts)
 
 
 def in_words(cost: Estimate) -> str:

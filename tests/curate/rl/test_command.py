@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+from typer.testing import CliRunner
+
+import cli
+from curate.generate import plan_run, run_plan, settings_hash
+from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.reward_training import train_reward
+from curate.workspace import init_workspace, open_workspace
+from db import queries_generate
+from db.models import GeneratorVersion
+from generators.tiny import tiny_generator as make_tiny_generator
+from rewards.config import RewardConfig
+from tests.curate.rl.test_stage import add_start
+from tests.curate.test_loop import SAMPLING, RednessEyes
+
+FEW = ["--updates", "2", "--prompts-per-update", "2", "--group-size", "4", "--steps", "3"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A closed workspace: the tiny generator, its images rated, a reward model fitted."""
+    init_workspace(tmp_path / "workspace")
+    with open_workspace(tmp_path / "workspace") as ws:
+        start, prompts = add_start(ws)
+        run = plan_run(ws, start, prompts, count=24, settings=SAMPLING)
+        run_plan(ws, run, lambda _: None)
+        images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+        campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
+        eyes = RednessEyes(make_tiny_generator())
+        simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
+        train_reward(ws, RewardConfig(num_steps=20))
+    return tmp_path / "workspace"
+
+
+def run_command(folder: Path, *options: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, ["rl-step", "--workspace", str(folder), *FEW, *options])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_command_makes_a_version_and_says_its_price(folder: Path, tmp_path: Path) -> None:
+    status, out, err = run_command(folder, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    # 2 updates of 8 images: 3 steps, of which 2 are trained (3 evaluations) and anchored (1)
+    assert "16 images, 176 U-Net evaluations (rollouts 48, training 96, anchor 32)" in err
+    assert "8 images an update; below 64" in err
+    with open_workspace(folder) as ws:
+        versions = {row.id: row for row in ws.session.exec(select(GeneratorVersion))}
+        made = versions[told["version"]]
+        assert made.parent_id == told["parent"] and made.reward_model_id == told["reward_model"]
+        assert len(made.config["prompt_ids"]) == 3  # those whose images were rated
+    # the same step again makes nothing; a sheet of other prompts is another step
+    same = json.loads(run_command(folder, "--version", told["parent"], "--json")[1])
+    assert same["version"] == told["version"]
+    sheet = tmp_path / "prompts.csv"
+    sheet.write_text("modality,text\nOCT,drusen\nMoonRock,grey\n")
+    status, out, err = run_command(
+        folder, "--version", told["parent"], "--prompts", str(sheet), "--json"
+    )
+    assert status == 0, err
+    assert "refused: prompts.csv:3" in err.replace(" line ", ":")
+    assert json.loads(out)["version"] != told["version"]
+
+
+def test_what_cannot_be_run_is_one_line(folder: Path) -> None:
+    status, out, err = run_command(folder, "--window", "9")
+    assert (status, out) == (1, "")
+    assert err.startswith("Error: These RL settings cannot be run: window_size lies in 1 .. num")
+    assert len(err.splitlines()) == 1
