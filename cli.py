@@ -216,12 +216,11 @@ def save(
 
     Example: curate generators save latest chest-model
     """
-    from curate.generators_store import save_merged
+    from curate.commands.generators import save_version
     from curate.workspace import open_workspace
-    from db import queries
 
     with open_workspace(workspace) as ws:
-        save_merged(ws, queries.find_version(ws.session, version).id, folder)
+        save_version(ws, version, folder)
     typer.echo(f"Saved to {folder}")
 
 

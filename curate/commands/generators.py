@@ -1,9 +1,10 @@
 """`curate generators`: what versions there are, and one version in full."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from curate.generators_store import embedded_version
+from curate.generators_store import embedded_version, save_merged
 from curate.workspace import Workspace
 from db import queries, queries_generate
 from db.models import GeneratorVersion
@@ -27,6 +28,11 @@ def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
             for v in versions
         ),
     ]
+
+
+def save_version(ws: Workspace, name: str, folder: Path) -> None:
+    """Write the merged weights of the version with this name to a new folder."""
+    save_merged(ws, queries.find_version(ws.session, name).id, folder)
 
 
 def describe_version(ws: Workspace, name: str) -> dict[str, Any]:

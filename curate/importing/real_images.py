@@ -96,7 +96,8 @@ def _write(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseud
             if len(batch) == IMAGES_A_BATCH:
                 _keep(ws, batch, advance)
                 batch = []
-        _keep(ws, batch, advance)
+        if batch:
+            _keep(ws, batch, advance)
 
 
 def _read_again(
