@@ -37,7 +37,6 @@ class ScoredImage:
     image_id: UUID
     file_sha256: str
     pixels_sha256: str
-    shape: tuple[int, ...]  # [channels, *spatial]
     item_key: str
     prompt_id: str
     modality: str
@@ -88,7 +87,7 @@ def synthetic_images(
     query = _with_scores(reward_model_id).order_by(col(Image.item_key)).limit(limit)
     if version_id is not None:
         query = query.where(col(Image.version_id) == version_id)
-    return [_scored_image(*row) for row in session.execute(query)]
+    return [ScoredImage(**row._mapping) for row in session.connection().execute(query)]
 
 
 def synthetic_images_by_id(
@@ -98,40 +97,39 @@ def synthetic_images_by_id(
     found: dict[UUID, ScoredImage] = {}
     for part in _parts(image_ids):
         query = _with_scores(reward_model_id).where(col(Image.id).in_(part))
-        found.update({row[0].id: _scored_image(*row) for row in session.execute(query)})
+        rows = session.connection().execute(query)
+        found.update({row.image_id: ScoredImage(**row._mapping) for row in rows})
     return found
 
 
-def _with_scores(reward_model_id: str | None) -> "sa.Select[Image, Prompt, Score]":
+_SCORED_IMAGE: tuple[Any, ...] = (
+    col(Image.id).label("image_id"),
+    col(Image.file_sha256),
+    col(Image.pixels_sha256),
+    col(Image.item_key),
+    col(Image.prompt_id),
+    col(Prompt.modality),
+    col(Prompt.text),
+    col(Prompt.label),
+    col(Image.version_id),
+    col(Image.seed),
+    col(Image.settings_hash),
+    col(Score.mean).label("score"),
+    col(Score.spread),
+)
+
+
+def _with_scores(reward_model_id: str | None) -> Any:
+    """Columns, not rows: a workspace may have a million images."""
     by_model = sa.and_(
-        col(Score.image_id) == Image.id, col(Score.reward_model_id) == reward_model_id
+        col(Score.image_id) == col(Image.id), col(Score.reward_model_id) == reward_model_id
     )
     return (
-        sa.select(Image, Prompt, Score)
-        .join(Prompt, col(Prompt.id) == Image.prompt_id)
+        sa.select(*_SCORED_IMAGE)
+        .select_from(Image)
+        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
         .outerjoin(Score, by_model)
         .where(col(Image.origin) == "synthetic")
-    )
-
-
-def _scored_image(image: Image, prompt: Prompt, score: Score | None) -> ScoredImage:
-    assert image.item_key and image.version_id and image.settings_hash  # CHECKs of the table
-    assert image.seed is not None
-    return ScoredImage(
-        image_id=image.id,
-        file_sha256=image.file_sha256,
-        pixels_sha256=image.pixels_sha256,
-        shape=tuple(image.shape),
-        item_key=image.item_key,
-        prompt_id=image.prompt_id,
-        modality=prompt.modality,
-        text=prompt.text,
-        label=prompt.label,
-        version_id=image.version_id,
-        seed=image.seed,
-        settings_hash=image.settings_hash,
-        score=score.mean if score else None,
-        spread=score.spread if score else None,
     )
 
 
@@ -265,45 +263,38 @@ def ratings_of_reward_models(
 ) -> list[RatingOfRewardModel]:
     """Return the ratings that reward models were fitted to or tested on, oldest first."""
     query = (
-        sa.select(RewardModelRating, Rating, Assignment, Rater, Criterion, Image)
-        .join(Rating, col(Rating.id) == RewardModelRating.rating_id)
-        .join(Assignment, col(Assignment.id) == Rating.assignment_id)
-        .join(Rater, col(Rater.id) == Assignment.rater_id)
-        .join(Criterion, col(Criterion.id) == Rating.criterion_id)
-        .join(Image, col(Image.id) == Assignment.image_id)
+        sa.select(*_RATING_OF_REWARD_MODEL)
+        .select_from(RewardModelRating)
+        .join(Rating, col(Rating.id) == col(RewardModelRating.rating_id))
+        .join(Assignment, col(Assignment.id) == col(Rating.assignment_id))
+        .join(Rater, col(Rater.id) == col(Assignment.rater_id))
+        .join(Criterion, col(Criterion.id) == col(Rating.criterion_id))
+        .join(Image, col(Image.id) == col(Assignment.image_id))
         .where(col(RewardModelRating.reward_model_id).in_(sorted(reward_model_ids)))
         .order_by(col(RewardModelRating.reward_model_id), col(Rating.rated_at), col(Rating.id))
     )
-    return [_rating_of_reward_model(*row) for row in session.execute(query)]
+    return [RatingOfRewardModel(**row._mapping) for row in session.connection().execute(query)]
 
 
-def _rating_of_reward_model(
-    link: RewardModelRating,
-    rating: Rating,
-    assignment: Assignment,
-    rater: Rater,
-    criterion: Criterion,
-    image: Image,
-) -> RatingOfRewardModel:
-    return RatingOfRewardModel(
-        rating_id=rating.id,
-        reward_model_id=link.reward_model_id,
-        use=link.use,
-        campaign_id=assignment.campaign_id,
-        rater_id=rater.id,
-        expert_level=rater.expert_level,
-        simulated=rater.simulated,
-        criterion=criterion.name,
-        value=rating.value,
-        min_value=criterion.min_value,
-        max_value=criterion.max_value,
-        purpose=assignment.purpose,
-        rated_at=rating.rated_at,
-        item_key=image.item_key,
-        file_sha256=image.file_sha256,
-        origin=image.origin,
-        version_id=image.version_id,
-    )
+_RATING_OF_REWARD_MODEL: tuple[Any, ...] = (
+    col(Rating.id).label("rating_id"),
+    col(RewardModelRating.reward_model_id),
+    col(RewardModelRating.use),
+    col(Assignment.campaign_id),
+    col(Assignment.rater_id),
+    col(Rater.expert_level),
+    col(Rater.simulated),
+    col(Criterion.name).label("criterion"),
+    col(Rating.value),
+    col(Criterion.min_value),
+    col(Criterion.max_value),
+    col(Assignment.purpose),
+    col(Rating.rated_at),
+    col(Image.item_key),
+    col(Image.file_sha256),
+    col(Image.origin),
+    col(Image.version_id),
+)
 
 
 def add_release(

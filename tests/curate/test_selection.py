@@ -19,7 +19,6 @@ def _image(number: int, score: float | None, **changed: object) -> ScoredImage:
         "image_id": uuid4(),
         "file_sha256": key,
         "pixels_sha256": key,
-        "shape": (1, 64, 64),
         "item_key": key,
         "prompt_id": key,
         "modality": "CXR",
