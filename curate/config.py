@@ -55,7 +55,7 @@ def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
             images_per_prompt=12,
             gate_images_per_prompt=6,
             seed=seed,
-            sampling=SamplingSettings(num_steps=10, batch_size=32),
+            sampling=SamplingSettings(num_steps=10, sampler="dpm++", batch_size=32),
             rl=RLConfig(
                 num_updates=8, prompts_per_update=16, group_size=8, num_steps=10, seed=seed
             ),

@@ -7,12 +7,13 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL
 from torch import nn
 from transformers import BertTokenizer
 
 from generators.embedded.text import NUM_TOKENS, new_text_encoder
 from generators.embedded.train_unet import new_scheduler, new_unet
+from generators.text_to_image import text_to_image
 
 
 def export(training: Path, weights: Path) -> None:
@@ -25,17 +26,16 @@ def export(training: Path, weights: Path) -> None:
     with torch.no_grad():
         for name, parameter in parts.named_parameters():
             parameter.copy_(state["ema"][name])
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(training / "vae").half(),
-        text_encoder=parts["text_encoder"].half(),
+    generator = text_to_image(
         tokenizer=tokenizer,
+        # small, and transformers opens weights in the precision they are stored in, where
+        # diffusers opens them in single: both must agree in the stock pipeline
+        text_encoder=parts["text_encoder"].float(),
         unet=parts["unet"].half(),
-        scheduler=new_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        vae=AutoencoderKL.from_pretrained(training / "vae").half(),
+        scheduler_config=dict(new_scheduler().config),
     )
-    pipeline.save_pretrained(weights, safe_serialization=True)
+    generator.save(weights)
     print(f"step {state['step']}, {state['spent'] / 60:.0f} min -> {weights}")
 
 

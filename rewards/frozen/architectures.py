@@ -9,9 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rewards.frozen.corruptions import cosine_basis
+
 
 def _conv(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+
+
+def _with_detail(images_BCHW: Tensor) -> Tensor:
+    """Return image and fine detail, [B, 6, H, W]: softness and noise show most in the latter."""
+    padded = functional.pad(images_BCHW, (1, 1, 1, 1), mode="replicate")
+    detail = images_BCHW - functional.avg_pool2d(padded, 3, stride=1)
+    return torch.cat([images_BCHW * 4 - 2, detail * 12], dim=1)
 
 
 class _ResidualBlock(nn.Module):
@@ -37,14 +46,14 @@ class ResidualNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _conv(3, 28, stride=2)
+        self.stem = _conv(6, 28, stride=2)
         widths = [(28, 28, 1), (28, 28, 1), (28, 56, 2), (56, 56, 1), (56, 112, 2), (112, 112, 1)]
         self.blocks = nn.Sequential(*(_ResidualBlock(*width) for width in widths))
         self.norm = nn.BatchNorm2d(112)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return features [B, dim]."""
-        x = functional.relu(self.norm(self.blocks(self.stem(images_BCHW * 4 - 2))))
+        x = functional.relu(self.norm(self.blocks(self.stem(_with_detail(images_BCHW)))))
         return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
 
 
@@ -66,24 +75,35 @@ class _DepthwiseBlock(nn.Module):
 
 
 class DepthwiseNetwork(nn.Module):
-    """Depthwise 5 x 5 filters between pointwise layers (ConvNeXt, Liu et al. 2022). For `judge`."""
+    """Cosine coefficients of overlapping 8 x 8 patches, then depthwise filters. For `judge`.
 
-    dim: ClassVar[int] = 128
+    The blocks are ConvNeXt's (Liu et al. 2022). Coefficients go through asinh, so that a change
+    from little fine detail to none is as visible as one from much to more.
+    """
+
+    dim: ClassVar[int] = 2 * 144  # mean and spread of each channel
+    patches: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, 32, 4, 2, 1)]
-        for channels in (32, 64, 128):
-            if channels > 32:
-                layers.append(nn.Conv2d(channels // 2, channels, 2, 2))
-            layers += [_DepthwiseBlock(channels), _DepthwiseBlock(channels)]
-        self.layers = nn.Sequential(*layers)
-        self.norm = nn.LayerNorm(128)
+        basis_KK = cosine_basis(8)
+        patches = torch.einsum("ik,jl->ijkl", basis_KK, basis_KK).reshape(64, 1, 8, 8)
+        self.register_buffer("patches", patches.repeat(3, 1, 1, 1), persistent=False)
+        self.layers = nn.Sequential(
+            nn.Conv2d(192, 72, 1),
+            *(_DepthwiseBlock(72) for _ in range(3)),
+            nn.Conv2d(72, 144, 2, 2),
+            *(_DepthwiseBlock(144) for _ in range(3)),
+        )
+        self.norm = nn.LayerNorm(144)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return features [B, dim]."""
-        features: Tensor = self.norm(self.layers(images_BCHW * 4 - 2).mean(dim=(2, 3)))
-        return features
+        padded = functional.pad(images_BCHW.float(), (2, 2, 2, 2), mode="replicate")
+        with torch.autocast(images_BCHW.device.type, enabled=False):  # detail is lost in bfloat16
+            coefficients = functional.conv2d(padded, self.patches, stride=4, groups=3)
+        x = self.norm(self.layers((coefficients * 30).asinh() / 2).permute(0, 2, 3, 1))
+        return torch.cat([x.mean(dim=(1, 2)), x.std(dim=(1, 2))], dim=1)
 
 
 class _GatedBlock(nn.Module):
@@ -106,13 +126,13 @@ class GatedNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = [(3, 24, 2), (24, 48, 1), (48, 64, 2), (64, 64, 1), (64, 112, 2), (112, 112, 1)]
+        widths = [(6, 24, 2), (24, 48, 1), (48, 64, 2), (64, 64, 1), (64, 112, 2), (112, 112, 1)]
         self.blocks = nn.Sequential(*(_GatedBlock(*width) for width in widths))
         self.project = nn.Linear(2 * 112, 192)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return features [B, dim]: means and spreads of the channels, mixed."""
-        x = self.blocks(images_BCHW * 4 - 2)
+        x = self.blocks(_with_detail(images_BCHW))
         spread = (x.var(dim=(2, 3), unbiased=False) + 1e-4).sqrt()
         features: Tensor = self.project(torch.cat([x.mean(dim=(2, 3)), spread], dim=1))
         return features

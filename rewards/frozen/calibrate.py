@@ -4,16 +4,19 @@ Shapes: B images, F findings.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from rewards.frozen.config import MODALITIES
 from rewards.frozen.corruptions import KINDS, corrupt_one_way
 from rewards.frozen.data import RealImage, central_squares
 from rewards.frozen.truth import Calibration, Finding, TruthNetwork
 
 MEASURABLE = 0.6  # balanced accuracy, this finding against the others of its source; chance is 0.5
-TOP_SHARE = 0.86  # of the real val images that get score 3
+TOP_SHARE = 0.97  # of the real val images that get score 3: raters seldom fault a real image,
+# and even so a blur of 1 px or noise of 0.06 never gets it (measure.py)
 SPOILED_STRENGTH = 0.5  # of the corruptions whose middle truth parts score 1 from score 2
 TEMPERATURES = tuple(2 ** (k / 4) for k in range(-4, 17))
 
@@ -32,15 +35,27 @@ def calibrate(
     measurable = tuple(accuracies[_name(f)] >= MEASURABLE for f in network.findings)
     temperature = _best_temperature(network.findings, logits_BF, unseen, measurable)
     network.calibration = Calibration((0.0, 0.0), temperature, measurable)
+    usual = usual_truths(network, unseen)
+    network.calibration = replace(network.calibration, usual=usual)
     high = float(truths(network, val).quantile(1 - TOP_SHARE))
     low = min(float(spoiled_truths(network, val).median()), high - 1.0)
-    return Calibration((low, high), temperature, measurable), accuracies
+    return replace(network.calibration, thresholds=(low, high)), accuracies
+
+
+def usual_truths(network: TruthNetwork, unseen: list[RealImage]) -> tuple[float, ...]:
+    """Return the median truth of real images of each modality, 0 where there are none."""
+    truth_B = truths(network, unseen)
+    medians = []
+    for modality in MODALITIES:
+        own = torch.tensor([image.modality == modality for image in unseen])
+        medians.append(float(truth_B[own].median()) if own.any() else 0.0)
+    return tuple(medians)
 
 
 @torch.no_grad()
 def finding_logits(network: TruthNetwork, images_BCHW: Tensor) -> Tensor:
     """Return the findings' logits [B, F] before the temperature."""
-    return torch.cat([network.heads(chunk)[1] for chunk in images_BCHW.split(64)])
+    return torch.cat([network.heads(chunk).finding for chunk in images_BCHW.split(64)])
 
 
 @torch.no_grad()

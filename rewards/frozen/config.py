@@ -25,7 +25,7 @@ class TrainingSettings:
     """How one network is trained. Time is counted in steps, so that a run can be repeated."""
 
     num_steps: int
-    num_pairs: int = 20  # images a step, each seen clean and corrupted
+    num_pairs: int = 16  # images a step, each seen clean and corrupted
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     average_decay: float = 0.998  # of the moving average of the weights, which is what ships

@@ -71,7 +71,7 @@ def coarse(images: Tensor, partners: Tensor, strength_B: Tensor, _: torch.Genera
 
 def blocky(images: Tensor, partners: Tensor, strength_B: Tensor, _: torch.Generator) -> Tensor:
     """8 x 8 cosine blocks, coefficients rounded as a JPEG does, fine detail first."""
-    basis_KK = _cosine_basis(8)
+    basis_KK = cosine_basis(8)
     count, channels, height, width = images.shape
     blocks = images.reshape(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
     coefficients = basis_KK @ blocks @ basis_KK.T
@@ -221,7 +221,8 @@ def _gray_or_colour(images: Tensor, side: int, generator: torch.Generator) -> Te
     return noise
 
 
-def _cosine_basis(size: int) -> Tensor:
+def cosine_basis(size: int) -> Tensor:
+    """Return the orthonormal cosine transform of `size` samples, [size, size], one basis a row."""
     rows = torch.arange(size, dtype=torch.float32)[:, None]
     columns = torch.arange(size, dtype=torch.float32)[None, :]
     basis: Tensor = torch.cos(torch.pi * rows * (columns + 0.5) / size) * (2 / size) ** 0.5

@@ -107,7 +107,7 @@ def _load_truth(name: str) -> TruthNetwork:
     frozen = about["calibration"]
     low, high = frozen["thresholds"]
     network.calibration = Calibration(
-        (low, high), frozen["temperature"], tuple(frozen["measurable"])
+        (low, high), frozen["temperature"], tuple(frozen["measurable"]), tuple(frozen["usual"])
     )
     return network
 

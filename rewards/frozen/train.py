@@ -38,10 +38,10 @@ from rewards.frozen.train_truth import findings_of, train_truth
 from rewards.frozen.truth import Finding, TruthNetwork
 
 SETTINGS = {
-    "eyes": TrainingSettings(num_steps=4000, seed=1),
-    "judge": TrainingSettings(num_steps=3000, seed=2),
-    "encoder": TrainingSettings(num_steps=3000, num_pairs=24, seed=3),
-    "features": TrainingSettings(num_steps=2200, num_pairs=32, seed=4),
+    "eyes": TrainingSettings(num_steps=2000, seed=1),
+    "judge": TrainingSettings(num_steps=2000, seed=2),
+    "encoder": TrainingSettings(num_steps=1000, num_pairs=24, seed=3),
+    "features": TrainingSettings(num_steps=900, num_pairs=32, seed=4),
 }
 
 

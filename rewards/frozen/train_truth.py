@@ -20,6 +20,7 @@ from rewards.frozen.truth import Finding, TruthNetwork
 from rewards.frozen.views import real_views
 
 OTHER_MODALITY = 0.15  # share of the partners (for blends and splices) from another modality
+WEIGHTS = {"modality": 1.0, "finding": 0.7, "severity": 1.5, "kind": 0.3}  # of the lessons
 Progress = Callable[[str], None]
 
 
@@ -43,6 +44,7 @@ def train_truth(
     weights_N = _sampling_weights(images)
     average = copy.deepcopy(network.state_dict())
     network.train()
+    recent: list[dict[str, float]] = []
     for step in range(settings.num_steps):
         optimiser.param_groups[0]["lr"] = settings.learning_rate * warm_cosine(step, settings)
         places = torch.multinomial(weights_N, settings.num_pairs, True, generator=generator)
@@ -52,8 +54,11 @@ def train_truth(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         average_of(average, network.state_dict(), min(settings.average_decay, step / (step + 10)))
-        if step % 200 == 0:
-            progress(f"step {step}: {parts}")
+        recent.append(parts)
+        if len(recent) == 100:
+            means = {name: sum(p[name] for p in recent) / len(recent) for name in parts}
+            progress(f"step {step + 1}: {', '.join(f'{k} {v:.3f}' for k, v in means.items())}")
+            recent.clear()
     trained = copy.deepcopy(network)
     trained.load_state_dict(average)
     return trained.eval()
@@ -73,21 +78,39 @@ def _sampling_weights(images: list[RealImage]) -> Tensor:
 
 def _loss(
     network: TruthNetwork, images: list[RealImage], places: list[int], generator: torch.Generator
-) -> tuple[Tensor, str]:
+) -> tuple[Tensor, dict[str, float]]:
     clean = real_views([images[p].pixels for p in places], generator)
     others = _partners(images, places, generator)
     partners = real_views([images[p].pixels for p in others], generator)
     corrupted = corrupt(clean, partners, generator)
     both = torch.cat([clean, corrupted.images]).to(memory_format=torch.channels_last)
     with torch.autocast(both.device.type, torch.bfloat16):
-        modality_logits, finding_logits, severity = network.heads(both)
+        heads = network.heads(both)
+    lessons = {
+        "modality": _modality_loss(heads.modality, images, places),
+        "finding": _finding_loss(network, heads.finding[: len(places)].float(), images, places),
+        "severity": _severity_loss(heads.severity, corrupted.severities),
+        "kind": _kind_loss(heads.kind, corrupted.kinds),
+    }
+    loss = torch.stack([WEIGHTS[name] * value for name, value in lessons.items()]).sum()
+    return loss, {name: value.item() for name, value in lessons.items()}
+
+
+def _modality_loss(logits: Tensor, images: list[RealImage], places: list[int]) -> Tensor:
+    """Corrupted images keep their modality; the smoothing keeps log-probabilities finite."""
     modality_2B = torch.tensor([MODALITIES.index(images[p].modality) for p in places]).repeat(2)
-    severity_2B = torch.cat([torch.zeros(len(places)), corrupted.severities])
-    modality = functional.cross_entropy(modality_logits.float(), modality_2B, label_smoothing=0.01)
-    finding = _finding_loss(network, finding_logits[: len(places)].float(), images, places)
-    wrong = functional.smooth_l1_loss(severity.float(), severity_2B, beta=0.5)
-    loss = modality + 0.7 * finding + 1.5 * wrong
-    return loss, f"modality {modality:.3f}, finding {finding:.3f}, severity {wrong:.3f}"
+    return functional.cross_entropy(logits.float(), modality_2B, label_smoothing=0.01)
+
+
+def _severity_loss(severity_2B: Tensor, severities_B: Tensor) -> Tensor:
+    wanted_2B = torch.cat([torch.zeros_like(severities_B), severities_B])
+    return functional.smooth_l1_loss(severity_2B.float(), wanted_2B, beta=0.5)
+
+
+def _kind_loss(logits: Tensor, kinds_B: Tensor) -> Tensor:
+    """Not used once trained: naming what is wrong is the shortest way to seeing how wrong it is."""
+    clean_B = torch.full_like(kinds_B, logits.shape[1] - 1)
+    return functional.cross_entropy(logits.float(), torch.cat([clean_B, kinds_B]))
 
 
 def _partners(images: list[RealImage], places: list[int], generator: torch.Generator) -> list[int]:

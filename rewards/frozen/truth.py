@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rewards.errors import RewardError
 from rewards.frozen.config import MODALITIES
+from rewards.frozen.corruptions import KINDS
 from rewards.frozen.data import to_side
 
 
@@ -31,10 +32,21 @@ class Calibration:
     thresholds: tuple[float, float] = (0.0, 0.0)
     temperature: float = 1.0  # of the findings' logits
     measurable: tuple[bool, ...] = ()  # for each finding: can this network tell it apart at all
+    usual: tuple[float, ...] = (0.0,) * len(MODALITIES)  # weighted parts of real images, median
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What the network says of images: logits, and the severity of what is wrong."""
+
+    modality: Tensor  # [B, M]
+    finding: Tensor  # [B, F], to be compared within a source
+    severity: Tensor  # [B], 0 = nothing is wrong, 3 = beyond use
+    kind: Tensor  # [B, kinds of corruption + 1]
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class TruthParts:
 
     plausibility: Tensor  # minus the severity of what is wrong: 0 = like real, -3 = beyond use
     modality: Tensor  # log-probability of the requested modality
-    finding: Tensor  # log-probability of the requested finding, 0 where it cannot be measured
+    finding: Tensor  # log-probability of the finding against its nearest rival; 0: not measurable
 
 
 class TruthNetwork(nn.Module):
@@ -65,6 +77,7 @@ class TruthNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.modality_head = nn.Linear(dim, len(MODALITIES))
         self.finding_head = nn.Linear(dim, len(self.findings))
+        self.kind_head = nn.Linear(dim, len(KINDS) + 1)  # of corruption, last: none; a lesson only
         self.severity_head = nn.Sequential(nn.Linear(dim, 64), nn.SiLU(), nn.Linear(64, 1))
         places = {f: place for place, f in enumerate(self.findings)}
         self._rivals = {  # places of the labels of the same source, the finding's own first
@@ -95,20 +108,24 @@ class TruthNetwork(nn.Module):
         """The truths from which on an image gets score 2 and score 3, frozen on real images."""
         return self.calibration.thresholds
 
-    def heads(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return modality logits [B, M], finding logits [B, F] and severity [B]."""
-        features = self.dropout(self.backbone(to_side(images_BCHW)))
-        severity_B = self.severity_head(features)[:, 0]
-        return self.modality_head(features), self.finding_head(features), severity_B
+    def heads(self, images_BCHW: Tensor) -> Heads:
+        """Return everything the network says of images, whatever was asked for."""
+        features = self.dropout(self.backbone(to_side(images_BCHW))).float()
+        return Heads(
+            modality=self.modality_head(features),
+            finding=self.finding_head(features),
+            severity=self.severity_head(features)[:, 0],
+            kind=self.kind_head(features),
+        )
 
     def parts(
         self, images_BCHW: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
     ) -> TruthParts:
         """Return plausibility, modality and finding of each image, as its prompt asked for them."""
-        modality_BM, finding_BF, severity_B = self.heads(images_BCHW)
+        heads = self.heads(images_BCHW)
         columns = torch.tensor([self._column(name) for name in modalities])
-        log_modality_BM = modality_BM.float().log_softmax(dim=1)
-        logits_BF = finding_BF.float() / self.calibration.temperature
+        log_modality_BM = heads.modality.log_softmax(dim=1)
+        logits_BF = heads.finding / self.calibration.temperature
         findings = [
             self._log_finding(logits_F, modality, label)
             for logits_F, modality, label in zip(logits_BF, modalities, labels, strict=True)
@@ -116,15 +133,16 @@ class TruthNetwork(nn.Module):
         log_modality_B = log_modality_BM.gather(1, columns.to(log_modality_BM.device)[:, None])[
             :, 0
         ]
-        return TruthParts(-severity_B.float(), log_modality_B, torch.stack(findings))
+        return TruthParts(-heads.severity, log_modality_B, torch.stack(findings))
 
     def truth(
         self, images_BCHW: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
     ) -> Tensor:
-        """Return the latent quality [B], higher is better, without an upper end."""
+        """Return the latent quality [B]: higher is better, 0 is a usual real image."""
         parts = self.parts(images_BCHW, modalities, labels)
         weighted = self.PLAUSIBILITY_WEIGHT * parts.plausibility + parts.modality
-        return weighted + self.FINDING_WEIGHT * parts.finding
+        usual_B = weighted.new_tensor([self.calibration.usual[self._column(m)] for m in modalities])
+        return weighted + self.FINDING_WEIGHT * parts.finding - usual_B
 
     def score(
         self, images_BCHW: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
@@ -146,4 +164,4 @@ class TruthNetwork(nn.Module):
         rivals = self._rivals.get((modality, label or ""))
         if rivals is None or not self.calibration.measurable[rivals[0]]:
             return logits_F.new_zeros(())
-        return logits_F[rivals].log_softmax(dim=0)[0]
+        return nn.functional.logsigmoid(logits_F[rivals[0]] - logits_F[rivals[1:]].max())

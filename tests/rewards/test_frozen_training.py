@@ -1,0 +1,157 @@
+"""How the frozen networks are taught: views, corruptions, losses and halves, on made-up images."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from rewards.errors import RewardError
+from rewards.frozen.architectures import ResidualNetwork
+from rewards.frozen.calibrate import balanced_accuracies, calibrate
+from rewards.frozen.config import CANVAS, SIDE, TrainingSettings
+from rewards.frozen.corruptions import KINDS, corrupt, corrupt_one_way, gaussian_blur
+from rewards.frozen.data import RealImage, central_squares, read_images, split_by_patient, to_side
+from rewards.frozen.measure import spearman
+from rewards.frozen.train_features import FeatureTask, simclr_loss, train_from_pixels, vicreg_loss
+from rewards.frozen.train_truth import findings_of, train_truth
+from rewards.frozen.truth import Finding, TruthNetwork
+from rewards.frozen.views import real_views
+
+
+def made_up_image(index: int, modality: str = "OCT", label: str = "amd") -> RealImage:
+    pixels = np.random.default_rng(index).integers(0, 256, (CANVAS, CANVAS + 9, 3), dtype=np.uint8)
+    return RealImage(pixels, modality, label, f"patient {index}", f"{modality} source")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def squares(generator: torch.Generator) -> Tensor:
+    return torch.rand(6, 3, SIDE, SIDE, generator=generator)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_corruption_grows_with_its_strength_and_stays_in_range(
+    kind: str, squares: Tensor
+) -> None:
+    smooth = gaussian_blur(squares, torch.full((6,), 1.5))  # fine detail, but not only noise
+    partners = smooth.roll(1, dims=0)
+    distances = []
+    for strength in (0.05, 0.4, 1.0):
+        same_draw = torch.Generator().manual_seed(1)
+        spoiled = corrupt_one_way(smooth, partners, kind, strength, same_draw)
+        assert spoiled.shape == smooth.shape and 0 <= spoiled.min() and spoiled.max() <= 1
+        distances.append((spoiled - smooth).abs().mean().item())
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
+def test_blur_agrees_with_torchvision(squares: Tensor) -> None:
+    ours = gaussian_blur(squares, torch.tensor([0.5, 0.8, 1.0, 1.3, 1.7, 2.0]))
+    for place, sigma in ((0, 0.5), (2, 1.0), (5, 2.0)):
+        theirs = transforms.gaussian_blur(squares[place], [15, 15], [sigma, sigma])
+        assert torch.allclose(ours[place], theirs, atol=1e-5)
+
+
+def test_corruption_is_repeated_by_the_same_generator_and_named(squares: Tensor) -> None:
+    first, again = (
+        corrupt(squares, squares.flip(0), torch.Generator().manual_seed(4)) for _ in range(2)
+    )
+    assert torch.equal(first.images, again.images)
+    assert first.kinds.max() < len(KINDS) and first.severities.min() > 0
+
+
+def test_a_real_view_is_a_square_in_range_and_differs_from_the_next(
+    generator: torch.Generator,
+) -> None:
+    canvases = [made_up_image(k).pixels for k in range(4)]
+    views, others = real_views(canvases, generator), real_views(canvases, generator)
+    assert views.shape == (4, 3, SIDE, SIDE) and 0 <= views.min() and views.max() <= 1
+    assert not torch.equal(views, others)
+
+
+def test_to_side_takes_the_central_square(squares: Tensor) -> None:
+    padded = torch.nn.functional.pad(squares, (10, 10, 0, 0))
+    assert torch.equal(to_side(padded), squares)
+    assert to_side(torch.rand(1, 3, 200, 150)).shape == (1, 3, SIDE, SIDE)
+
+
+def test_central_squares_are_the_middle_of_the_canvas() -> None:
+    pixels = np.zeros((CANVAS, 2 * CANVAS, 3), dtype=np.uint8)
+    pixels[:, CANVAS // 2 : CANVAS // 2 + CANVAS] = 255
+    image = RealImage(pixels, "OCT", "amd", "p", "s")
+    assert central_squares([image]).min() == 1
+
+
+def test_halves_share_no_patient_and_no_finding_is_missing_in_one() -> None:
+    images = [made_up_image(k // 2, label=("amd", "normal")[k % 4 // 2]) for k in range(24)]
+    halves = split_by_patient(images)
+    patients = [{images[place].patient for place in half} for half in halves]
+    labels = [{images[place].label for place in half} for half in halves]
+    assert not patients[0] & patients[1] and len(halves[0]) == len(halves[1]) == 12
+    assert labels[0] == labels[1] == {"amd", "normal"}
+    assert split_by_patient(images) == halves
+
+
+def test_only_findings_with_a_rival_in_their_source_are_told_apart() -> None:
+    images = [made_up_image(0), made_up_image(1, label="normal"), made_up_image(2, "CXR", "covid")]
+    assert [f.label for f in findings_of(images)] == ["amd", "normal"]
+
+
+def test_balanced_accuracy_weighs_rare_and_common_findings_alike() -> None:
+    findings = [Finding("OCT", "amd", "OCT source"), Finding("OCT", "normal", "OCT source")]
+    images = [made_up_image(k, label="amd" if k == 0 else "normal") for k in range(5)]
+    always_normal = torch.tensor([[0.0, 1.0]]).repeat(5, 1)
+    assert balanced_accuracies(findings, always_normal, images)["OCT: amd"] == 0.5
+
+
+def test_simclr_loss_of_perfect_pairs_is_what_arithmetic_says() -> None:
+    views = torch.eye(3).repeat(2, 1)  # three images, both views alike, others at right angles
+    expected = -5 + math.log(math.exp(5) + 4)  # temperature 0.2; each has 4 others
+    assert simclr_loss(views).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_vicreg_loss_charges_collapse_and_difference() -> None:
+    collapsed = torch.zeros(8, 4)
+    assert vicreg_loss(collapsed, collapsed).item() == pytest.approx(0.5 * 2 * (1 - 0.01), rel=1e-4)
+    assert vicreg_loss(collapsed, collapsed + 1) > vicreg_loss(collapsed, collapsed)
+
+
+def test_spearman_is_one_for_any_rising_function() -> None:
+    values = torch.tensor([0.3, -2.0, 5.0, 1.0])
+    assert spearman(values, values.exp()) == pytest.approx(1)
+    assert spearman(values, -values) == pytest.approx(-1)
+
+
+def test_a_step_of_training_moves_the_weights_and_freezes_ordered_thresholds() -> None:
+    images = [made_up_image(k, ("OCT", "CXR")[k % 2], ("a", "b")[k // 2 % 2]) for k in range(8)]
+    torch.manual_seed(0)
+    network = TruthNetwork(ResidualNetwork(), ResidualNetwork.dim, findings_of(images))
+    before = copy.deepcopy(network.state_dict())
+    trained = train_truth(network, images, TrainingSettings(2, num_pairs=4), lambda line: None)
+    changed = [not torch.equal(before[k], v) for k, v in trained.state_dict().items()]
+    assert sum(changed) > 0.9 * len(changed) and not trained.training
+    calibration, _ = calibrate(trained, images, images)
+    assert calibration.thresholds[0] < calibration.thresholds[1]
+
+
+def test_features_learn_from_pixels_to_know_an_image_again() -> None:
+    canvases = [made_up_image(k).pixels for k in range(6)]
+    torch.manual_seed(0)
+    task = FeatureTask(ResidualNetwork(), ResidualNetwork.dim)
+    losses: list[str] = []
+    settings = TrainingSettings(2, num_pairs=6)
+    backbone = train_from_pixels(task, canvases, settings, losses.append)
+    assert backbone(torch.rand(2, 3, SIDE, SIDE)).shape == (2, ResidualNetwork.dim)
+    assert losses and not backbone.training
+
+
+def test_a_folder_without_a_table_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(RewardError, match="No data.csv in"):
+        read_images(tmp_path_factory.mktemp("empty"), split="val")
