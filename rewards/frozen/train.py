@@ -33,7 +33,7 @@ from rewards.frozen.networks import (
     new_features,
     new_judge,
 )
-from rewards.frozen.train_features import EncoderTask, FeatureTask, train_from_pixels
+from rewards.frozen.train_self_supervised import EncoderTask, FeatureTask, train_from_pixels
 from rewards.frozen.train_truth import findings_of, train_truth
 from rewards.frozen.truth import Finding, TruthNetwork
 
