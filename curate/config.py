@@ -57,7 +57,14 @@ def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
             seed=seed,
             sampling=SamplingSettings(num_steps=10, sampler="dpm++", batch_size=32),
             rl=RLConfig(
-                num_updates=8, prompts_per_update=16, group_size=8, num_steps=10, seed=seed
+                num_updates=8,
+                prompts_per_update=16,
+                group_size=8,
+                num_steps=10,
+                learning_rate=6e-3,  # few updates of small adapters; the KL budget still holds
+                spread_penalty=0.5,
+                rollout_dtype="bfloat16",
+                seed=seed,
             ),
         ),
     )
