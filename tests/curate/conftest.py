@@ -205,7 +205,12 @@ def _new_version(told: Story) -> None:
     session, [base] = told.ws.session, told.versions
     [sha] = queries.add_files(session, told.ws.store, [(b"adapter", "application/json")])
     updates: list[dict[str, Any]] = [
-        {"update": i, "reward_mean": 0.4 + 0.05 * i, "squared_change": 0.1 * i, "gradient_norm": 1.0}
+        {
+            "update": i,
+            "reward_mean": 0.4 + 0.05 * i,
+            "squared_change": 0.1 * i,
+            "gradient_norm": 1.0,
+        }
         for i in range(4)
     ]
     new = queries.add_generator_version(
