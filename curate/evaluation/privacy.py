@@ -7,6 +7,7 @@ from curate.evaluation.intervals import Estimate, wilson_interval
 
 BLOCK = 1024  # rows of the distance matrix at a time, to bound the memory
 RADIUS_PERCENTILE = 0.01
+SAME_IMAGE = 0.05  # of the median distance: nearer, a held-out image is a training image again
 
 
 def nearest(features_ND: Tensor, train_MD: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,9 +25,13 @@ def copy_radius(val_distances_V: Tensor) -> float:
     """Return the distance under which an image counts as a copy of a training image.
 
     The 1st percentile of the distances from real held-out images to their nearest training
-    image: a patient the training never saw comes that near once in a hundred.
+    image: a patient the training never saw comes that near once in a hundred. Held-out images
+    that are a training image again, as public collections have some, are no such patient; three
+    among a hundred would make the radius so small that nothing counted as a copy.
     """
-    return float(val_distances_V.double().quantile(RADIUS_PERCENTILE))
+    distances_V = val_distances_V.double()
+    unseen_V = distances_V[distances_V >= SAME_IMAGE * distances_V.median()]
+    return float(unseen_V.quantile(RADIUS_PERCENTILE))
 
 
 def memorised_share(features_ND: Tensor, train_MD: Tensor, *, radius: float) -> Estimate:

@@ -148,6 +148,7 @@ def _plain(axes: Axes, *, grid: str) -> None:
     axes.tick_params(labelcolor=INK, labelsize=8, length=0)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(color=MUTED, fontsize=8)
+        axis.get_offset_text().set(color=MUTED, fontsize=7)
 
 
 def _uri(figure: Figure) -> str:

@@ -91,5 +91,6 @@ def release_tree(ws: Workspace, release: Release, names: Mapping[str, str]) -> N
     versions = [tree.version(id_, f"{n} images; ") for id_, n in images.most_common()]
     chose = lineage.reward_models.get(model_id)
     came_from = versions if chose is None else [*versions, tree.reward_model(chose, "chose; ")]
-    title = f"{release.name} · {release.id[:12]}"
+    short = release.id[:12]
+    title = short if release.name == short else f"{release.name} · {short}"
     return Node("release", title, f"{images.total()} images", came_from=tuple(came_from))

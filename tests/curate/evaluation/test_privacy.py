@@ -19,7 +19,13 @@ def test_no_images_have_no_distances() -> None:
 
 
 def test_the_radius_is_the_first_percentile_of_unseen_real_images() -> None:
-    assert copy_radius(torch.arange(101).float()) == pytest.approx(1.0)
+    assert copy_radius(10 + torch.arange(101).float()) == pytest.approx(11.0)
+
+
+def test_held_out_images_that_are_training_images_again_do_not_shrink_the_radius() -> None:
+    unseen = 10 + torch.arange(101).float()
+    copies = torch.tensor([0.0, 0.1, 1.0])
+    assert copy_radius(torch.cat([copies, unseen])) == copy_radius(unseen)
 
 
 def test_copies_are_counted_and_new_images_are_not() -> None:
