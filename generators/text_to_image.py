@@ -98,7 +98,7 @@ class TextConditioner:
         """Write tokenizer and text encoder; return their `model_index.json` entries."""
         self.tokenizer("")  # forgets padding that its maker may have set: see `_embed`
         self.tokenizer.save_pretrained(folder / "tokenizer")
-        with _without_bars():
+        with _quietly():
             self.text_encoder.save_pretrained(folder / "text_encoder")
         return {
             "tokenizer": ["transformers", type(self.tokenizer).__name__],
@@ -107,13 +107,15 @@ class TextConditioner:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep transformers' own progress bars out of the commands' output."""
-    shown = logging.is_progress_bar_enabled()
+def _quietly() -> Iterator[None]:
+    """Keep transformers' bars and reports out of the commands' output; we check what was read."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
@@ -127,7 +129,7 @@ def load(folder_or_name: str | Path, unet: str | Path | None = None) -> Generato
     unet_folder = folder if unet is None else _fetched(unet)
     if (unet_folder / "unet").is_dir():
         unet_folder = unet_folder / "unet"
-    with _without_bars():
+    with _quietly():
         return text_to_image(
             tokenizer=_opened(AutoTokenizer.from_pretrained, folder / "tokenizer"),
             text_encoder=_with_weights(AutoModel, folder / "text_encoder"),
