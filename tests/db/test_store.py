@@ -5,6 +5,7 @@ import resource
 import signal
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -154,22 +155,26 @@ def test_a_torn_file_is_written_anew(folder: Path) -> None:
     assert store.get(SHA_OF_ABC) == b"abc"
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[int]:
-    """The kernel refuses to write past a number of bytes into any file, as a full disk would."""
+    """The kernel refuses to write past a number of bytes into any file, as a full disk would.
+
+    Only as long as needed: the limit holds for the file that pytest's own output may go to as well.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    yield 100_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield 100_000
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing_torn(
-    folder: Path, small_disk: int
-) -> None:
-    with pytest.raises(StoreError, match="No space left .* run the same command again"):
-        open_store(folder).put_many([b"abc", os.urandom(2 * small_disk)])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing_torn(folder: Path) -> None:
+    full = pytest.raises(StoreError, match="No space left .* run the same command again")
+    with full, small_disk() as num_bytes:
+        open_store(folder).put_many([b"abc", os.urandom(2 * num_bytes)])
     assert [path.name for path in files_under(folder)] == [SHA_OF_ABC]
 
 
