@@ -104,12 +104,22 @@ def _from_transformers(folder: str) -> Backbone:
     from transformers import AutoModel
 
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True)
+        model, found = AutoModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError) as error:
         raise RewardError(
             f"transformers cannot open {folder} ({error}). Save a vision model there with "
             "save_pretrained."
         ) from error
+    missing = sorted(found["missing_keys"])
+    if any(not key.startswith("pooler.") for key in missing):
+        raise RewardError(
+            f"{folder} lacks weights of its network ({missing[0]} and {len(missing) - 1} more). "
+            "Save the whole model there with save_pretrained."
+        )
+    if missing:
+        model.pooler = None  # not asked, and random: its weights are in few checkpoints
     pooled = _Pooled(model)
     network = nn.Sequential(_Resized(*_preprocessing(Path(folder), model.config)), pooled)
     with torch.no_grad():
