@@ -102,6 +102,7 @@ def test_from_an_exported_image_one_walks_back_to_the_ratings(
     made_by = version.reward_model_id or image["reward_model_id"]
     with (folder / "data.csv").open(newline="", encoding="utf-8") as file:
         assert {"path", "Text", "modality"} <= set(next(csv.DictReader(file)))
-    trained_on = [m for m in manifest["lineage"]["reward_models"] if m["id"] == made_by]
-    assert trained_on
-    assert trained_on[0]["num_ratings"] > 0
+    assert image["prompt_id"] in manifest["prompts"]
+    assert image["version_id"] in manifest["versions"]
+    assert manifest["reward_models"][made_by]["num_ratings"] > 0
+    assert all(campaign["simulated_raters"] for campaign in manifest["campaigns"].values())
