@@ -40,7 +40,7 @@ lint: .venv/installed-all  ## format, style, types, and that the installed packa
 	$(INSTALL) --editable '.[$(ALL_EXTRAS)]'
 	@touch $@ .venv/installed .venv/installed-test
 
-# The wheel with its own dependencies only, run where no source lies.
+# The wheel with its own dependencies only, run where no source lies: are the weights in it?
 wheel-check: .venv/installed-all
 	rm -rf .wheel-check
 	$(BIN)/python -m build --outdir .wheel-check/dist .
@@ -49,7 +49,7 @@ wheel-check: .venv/installed-all
 	    --constraint constraints.txt .wheel-check/dist/*.whl
 	.wheel-check/venv/bin/python -m pip --disable-pip-version-check check
 	curate="$$PWD/.wheel-check/venv/bin/curate"; cd / && "$$curate" --help && \
-	    cd "$$(mktemp -d)" && "$$curate" init . && "$$curate" status && rm -rf "$$PWD"
+	    cd "$$(mktemp -d)" && "$$curate" init . && "$$curate" generators list && rm -rf "$$PWD"
 	rm -rf .wheel-check
 
 # New pins: everything at its newest with all extras together, in an environment of its own.
