@@ -85,6 +85,20 @@ class File(SQLModel, table=True):
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
+class DerivedFile(SQLModel, table=True):
+    """A stored value computed from other things, by the hash of what it was computed from.
+
+    A cache that every machine of a project shares: latents, text embeddings, captions. Several keys
+    may share one file, in which each has its own entry.
+    """
+
+    __tablename__ = "derived_file"
+    __table_args__ = (CheckConstraint("length(key) = 64", name="key_is_a_hash"),)
+    key: str = Field(primary_key=True)
+    file_sha256: str = Field(foreign_key="file.sha256", index=True)
+    created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
 class Prompt(SQLModel, table=True):
     """What an image should show, or what a real one shows. Its id hashes all it says."""
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from db.models import (
+    DerivedFile,
     File,
     GeneratorVersionFile,
     Image,
@@ -47,12 +48,14 @@ def uses_of_file(session: Session, sha256: str) -> list[str]:
     conditions = select(PromptCondition).where(PromptCondition.file_sha256 == sha256)
     models = select(RewardModel.id).where(RewardModel.file_sha256 == sha256)
     releases = select(Release.name).where(Release.manifest_sha256 == sha256)
+    derived = select(DerivedFile.key).where(DerivedFile.file_sha256 == sha256)
     return [
         *(_image_in_words(image) for image in images),
         *(f"{part.path} of generator version {part.version_id[:12]}" for part in parts),
         *(f"{row.role} of prompt {row.prompt_id[:12]}" for row in session.exec(conditions)),
         *(f"reward model {model_id[:12]}" for model_id in session.exec(models)),
         *(f"manifest of release {name}" for name in session.exec(releases)),
+        *(f"computed value {key[:12]}" for key in session.exec(derived).all()[:1]),
     ]
 
 

@@ -49,6 +49,7 @@ def valid_rows() -> dict[str, dict[str, Any]]:
     )
     rows: list[SQLModel] = [
         models.File(sha256=sha("a"), num_bytes=1, media_type="image/png"),
+        models.DerivedFile(key=sha("8"), file_sha256=sha("a")),
         models.Prompt(id=sha("c"), modality="OCT", text="drusen"),
         models.PromptCondition(prompt_id=sha("c"), role="mask", file_sha256=sha("a")),
         models.RewardModel(

@@ -16,6 +16,7 @@ TABLES = list(valid_rows())
 BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("file", {"sha256": "abc"}, "sha256_is_a_hash"),
     ("file", {"num_bytes": -1}, "num_bytes_is_not_negative"),
+    ("derived_file", {"key": "abc"}, "key_is_a_hash"),
     ("prompt", {"id": "abc"}, "id_is_a_hash"),
     ("prompt_condition", {"role": "sketch"}, "role_is_known"),
     ("reward_model", {"id": "abc"}, "id_is_a_hash"),
