@@ -140,11 +140,29 @@ class RewardModel(nn.Module):
         self, features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
         """Like `predict`, from the backbone's features."""
-        prompts_BP = self._prompts(modalities, texts).to(features_BD.device)
-        margin_MB = self._top_margins(features_BD, prompts_BP)
-        slope, offset = self.calibration
-        top_MB = torch.sigmoid(slope * margin_MB + offset)
+        top_MB = self._above(features_BD, modalities, texts)[:, :, -1]
         return top_MB.mean(0), top_MB.std(0, unbiased=False)
+
+    def predict_probabilities(
+        self, images_B3HW: Tensor, modalities: Sequence[str], texts: Sequence[str]
+    ) -> Tensor:
+        """Return the calibrated probability of each rating value [B, K + 1], worst value first.
+
+        Rows sum to 1; the last column is the mean of `predict`. The columns are `values_`.
+        """
+        features_BD = self.backbone.features(images_B3HW)
+        above_BK = self._above(features_BD, modalities, texts).mean(0)
+        certain_B1 = torch.ones_like(above_BK[:, :1])
+        at_least = torch.cat([certain_B1, above_BK, torch.zeros_like(certain_B1)], dim=1)
+        return at_least[:, :-1] - at_least[:, 1:]
+
+    def _above(
+        self, features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str]
+    ) -> Tensor:
+        """Return every member's calibrated chance of a rating above each threshold [M, B, K]."""
+        prompts_BP = self._prompts(modalities, texts).to(features_BD.device)
+        slope, offset = self.calibration
+        return torch.sigmoid(slope * self._margins(features_BD, prompts_BP) + offset)
 
     def train(self, mode: bool = True) -> "RewardModel":
         """Stay as fitted: dropout belongs to `fit`."""
@@ -221,7 +239,7 @@ class RewardModel(nn.Module):
         own = [rated.of_images(chosen_N & (part_N != member)) for member in members]
         left_out = [rated.of_images(part_N == member) for member in members]
         self.heads_ = self._fitted_heads(rated, prompts_NP, own)
-        margin_MN = self._top_margins(rated.features_ND, prompts_NP)
+        margin_MN = self._margins(rated.features_ND, prompts_NP)[:, :, -1]
         self.calibration = _calibration(
             torch.cat([margin_MN[m, rated.image_R[left_out[m]]] for m in members]),
             rated.grade_R[torch.cat(left_out)] == len(self.values_) - 1,
@@ -266,8 +284,8 @@ class RewardModel(nn.Module):
     def _standardised(self, features_BD: Tensor) -> Tensor:
         return (features_BD - self.feature_mean_D) / self.feature_std_D
 
-    def _top_margins(self, features_BD: Tensor, prompts_BP: Tensor) -> Tensor:
-        """Return every member's margin above the last threshold [M, B]."""
+    def _margins(self, features_BD: Tensor, prompts_BP: Tensor) -> Tensor:
+        """Return every member's margin above each threshold [M, B, K]."""
         if self.heads_ is None:
             raise ValueError("a reward model predicts after fit() or load()")
         copies = (self.config.num_members, -1, -1)
@@ -275,7 +293,7 @@ class RewardModel(nn.Module):
         margin_MBK: Tensor = self.heads_(
             standardised_BD.expand(*copies), prompts_BP.expand(*copies)
         )
-        return margin_MBK[:, :, -1]
+        return margin_MBK
 
     def _prompts(self, modalities: Sequence[str], texts: Sequence[str]) -> Tensor:
         unknown = set(modalities) - set(self.modalities_)

@@ -101,6 +101,19 @@ def test_it_finds_the_planted_quality_in_images_it_never_saw() -> None:
     assert (spread_N > 0).all()
 
 
+def test_every_rating_value_has_a_probability_and_the_best_one_is_the_score() -> None:
+    images, strength_N, texts = stripes(60, seed=11)
+    asked = (images, ["Stripes"] * 60, texts)
+    probability_NV = fitted().predict_probabilities(*asked)
+    mean_N, _ = fitted().predict(*asked)
+    assert probability_NV.shape == (60, 3)
+    assert (probability_NV >= 0).all()
+    assert torch.allclose(probability_NV.sum(1), torch.ones(60))
+    assert torch.allclose(probability_NV[:, 2], mean_N)
+    low = strength_N < 0.35
+    assert probability_NV[low, 0].mean() > probability_NV[~low, 0].mean()
+
+
 def test_keeping_the_better_half_raises_the_share_of_good_images() -> None:
     images, strength_N, texts = stripes(300, seed=2)
     mean_N, _ = fitted().predict(images, ["Stripes"] * 300, texts)
