@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
-from curate.rl.config import RLConfig
+from curate.rl.config import ALGORITHMS as RL_ALGORITHMS
+from curate.rl.config import LORA_TARGETS, RLConfig
 from rewards.config import RewardConfig
 
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
@@ -694,6 +695,9 @@ def rl_step(
             show_default="those of the rated images",
         ),
     ] = None,
+    algorithm: Annotated[
+        str, typer.Option(help=f"How to learn: {', '.join(RL_ALGORITHMS)}.")
+    ] = RLConfig.algorithm,
     updates: Annotated[
         int, typer.Option(help="Updates; each makes, scores and learns from new images.")
     ] = RLConfig.num_updates,
@@ -705,14 +709,20 @@ def rl_step(
     ] = RLConfig.group_size,
     steps: Annotated[int, typer.Option(help="Sampling steps S.")] = RLConfig.num_steps,
     window: Annotated[
-        int, typer.Option(help="Steps K that are random and trained; K = S is plain DDPO.")
+        int, typer.Option(help="window: steps K that are random and trained.")
     ] = RLConfig.window_size,
+    sampler: Annotated[
+        str, typer.Option(help="nft: makes the images; name the one that you generate with.")
+    ] = RLConfig.sampler,
     guidance: Annotated[
         float, typer.Option(help="Classifier-free guidance; not 1 doubles the cost.")
     ] = RLConfig.guidance,
     lora_rank: Annotated[
         int, typer.Option(help="Rank of the adapters; 0 trains the full weights.")
     ] = RLConfig.lora_rank,
+    lora_targets: Annotated[
+        str, typer.Option(help=f"Where adapters sit: {' or '.join(LORA_TARGETS)}.")
+    ] = RLConfig.lora_targets,
     learning_rate: Annotated[
         float, typer.Option(help="AdamW's; full weights need about a tenth.")
     ] = RLConfig.learning_rate,
@@ -744,13 +754,16 @@ def rl_step(
     from curate.workspace import open_workspace
 
     config = RLConfig(
+        algorithm=algorithm,
         num_updates=updates,
         prompts_per_update=prompts_per_update,
         group_size=group_size,
         num_steps=steps,
         window_size=window,
+        sampler=sampler,
         guidance=guidance,
         lora_rank=lora_rank,
+        lora_targets=lora_targets,
         learning_rate=learning_rate,
         spread_penalty=spread_penalty,
         kl_weight=kl_weight,

@@ -23,6 +23,7 @@ from generators.errors import GeneratorError
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CONVOLUTIONS = ("conv1", "conv2", "conv_shortcut")  # of the residual blocks; small pixel U-Nets
+TARGETS = {"attention": ATTENTION, "attention+convolutions": (*ATTENTION, *CONVOLUTIONS)}
 WEIGHTS = "pytorch_lora_weights.safetensors"  # the name and the header that diffusers looks for
 HEADER = "lora_adapter_metadata"
 

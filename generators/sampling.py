@@ -86,6 +86,17 @@ def predict(
     return steered
 
 
+def noised(
+    schedule: Schedule, latents: Tensor, noise: Tensor, t_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return x_t of clean latents, and what a perfect denoiser predicts there: noise, or v."""
+    kept_B = schedule.alphas_cumprod(t_B).to(latents.device, latents.dtype)
+    kept = kept_B.view(-1, *[1] * (latents.dim() - 1))
+    a, s = kept.sqrt(), (1 - kept).sqrt()
+    target = noise if schedule.prediction_type == "epsilon" else a * noise - s * latents
+    return a * latents + s * noise, target
+
+
 def stochastic_step(
     schedule: Schedule, prediction: Tensor, x_t: Tensor, t_B: Tensor, t_next_B: Tensor, eta: float
 ) -> tuple[Tensor, Tensor]:

@@ -94,7 +94,7 @@ def in_lines(version: GeneratorVersion) -> list[str]:
         f"reward {first['reward_mean']:.3f} -> {last['reward_mean']:.3f} "
         f"(sd among images {last['reward_sd']:.3f}, ensemble spread {last['spread_mean']:.3f})",
         f"{told['num_updates']} updates; predictions changed by {last['squared_change']:.3g} (mean "
-        f"square), KL {last['kl']:.3g} nats an image and step",
+        "square)" + (f", KL {last['kl']:.3g} nats an image and step" if last["kl"] else ""),
     ]
     if told["stopped"]:
         lines.append("Stopped early: the KL budget was overspent. Lower --learning-rate.")

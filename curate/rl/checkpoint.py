@@ -1,7 +1,8 @@
 """A run that can be killed: after every update one file holds all there is to go on from.
 
 Prompts, seeds and windows derive from (config.seed, update number), so that weights, their moving
-averages, the optimiser's moments, the KL weight and the finished updates are the whole state.
+averages, the old policy, the optimiser's moments, the KL weight and the finished updates are the
+whole state.
 """
 
 import json
@@ -76,6 +77,7 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
 
 def _tensors(policy: Policy) -> dict[str, Tensor]:
     tensors = {f"average/{name}": value for name, value in policy.averages.items()}
+    tensors |= {f"old/{name}": value for name, value in policy.old.items()}
     for name, weight in policy.weights.items():
         tensors[f"weight/{name}"] = weight.detach()
         for key, value in policy.optimizer.state[weight].items():
@@ -89,6 +91,8 @@ def _restore(policy: Policy, tensors: dict[str, Tensor]) -> None:
     for index, (name, weight) in enumerate(policy.weights.items()):
         weight.copy_(tensors[f"weight/{name}"])
         policy.averages[name].copy_(tensors[f"average/{name}"])
+        if name in policy.old:
+            policy.old[name].copy_(tensors[f"old/{name}"])
         for key, value in tensors.items():
             kind, _, of = key.partition("/")
             if kind.startswith("optimizer.") and of == name:

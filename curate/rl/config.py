@@ -6,6 +6,9 @@ from typing import Any
 
 from curate.errors import CurateError
 
+ALGORITHMS = ("window", "ddpo", "nft")
+LORA_TARGETS = ("attention", "attention+convolutions")
+SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
 FEWEST_IMAGES = 64  # an update: below, the gradient is mostly noise (flow_grpo's experience)
 
@@ -14,9 +17,12 @@ FEWEST_IMAGES = 64  # an update: below, the gradient is mostly noise (flow_grpo'
 class RLConfig:
     """Settings of one RL step. B = prompts_per_update x group_size images are made an update.
 
-    K = `window_size` of S = `num_steps` sampling steps are random and trained, the others are
-    deterministic and free of charge; K = S is plain DDPO (all steps but the noiseless last one).
+    `window`: K = `window_size` of S = `num_steps` sampling steps are random and trained, the others
+    are deterministic and free of charge. `ddpo`: all steps but the noiseless last one. `nft`:
+    images come from the sampler that is deployed, and what is trained is their denoising.
     """
+
+    algorithm: str = "window"
 
     # how much
     num_updates: int = 20  # >= 1; each makes B new images, scores them and moves the weights
@@ -28,10 +34,20 @@ class RLConfig:
     window_size: int = 2  # K in 1 .. S; cost grows with K, 2 to 4 learn as well as all S
     window_start: int | None = None  # first random step, 0 = noisiest; None: anew each update,
     # in the noisier half, where anatomy is decided (late steps are where hacked textures live)
-    guidance: float = 1.0  # classifier-free guidance; not 1 doubles every evaluation
+    guidance: float = 1.0  # classifier-free guidance; not 1 doubles every evaluation (under `nft`
+    # those of the rollout only: the conditional prediction alone is trained)
+    sampler: str = "dpm++"  # of `nft` rollouts: name the one that images are made with
+
+    # nft (DiffusionNFT)
+    timesteps_per_image: int = 4  # M noise levels an image is trained at, one of each M-th of all
+    nft_strength: float = 1.0  # beta in 0 .. 1 (excluded, included): how far apart the two implicit
+    # policies lie; smaller takes larger steps from the same rewards
+    old_decay: float = 0.5  # in 0 .. 1: the policy that makes the images follows the trained one as
+    # old <- d old + (1 - d) trained after an update, d rising to this; 0: it is the trained one
 
     # learning
     lora_rank: int = 8  # of the adapters; 0 trains the full weights (more memory, collapses sooner)
+    lora_targets: str = "attention"  # where adapters sit; "attention+convolutions" reaches texture
     learning_rate: float = 3e-4  # AdamW's; adapters 1e-4 .. 1e-3, full weights about 1e-5
     inner_epochs: int = 1  # optimiser steps an update; from the second on the clip can act
     clip_sum: float = 1.6  # nats of an image's summed log-ratio at which the clip acts. Log-probs
@@ -66,6 +82,7 @@ class RLConfig:
         batches = (self.micro_batch, self.rollout_batch)
         above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
         return [
+            (self.algorithm in ALGORITHMS, f"algorithm is one of {', '.join(ALGORITHMS)}"),
             (min(counts) >= 1, "num_updates, prompts_per_update and inner_epochs are 1 or more"),
             (self.group_size >= 2, "group_size is 2 or more: siblings are compared"),
             (self.num_steps >= 2, "num_steps is 2 or more"),
@@ -78,7 +95,12 @@ class RLConfig:
                 self.window_start is None or 0 <= self.window_start <= self.last_window_start,
                 f"window_start lies in 0 .. {self.last_window_start}: the last step has no noise",
             ),
+            (self.sampler in SAMPLERS, f"sampler is one of {', '.join(SAMPLERS)}"),
+            (self.timesteps_per_image >= 1, "timesteps_per_image is 1 or more"),
+            (0 < self.nft_strength <= 1, "nft_strength lies in 0 .. 1, 0 excluded"),
+            (0 <= self.old_decay < 1, "old_decay lies in 0 .. 1, 1 excluded"),
             (self.lora_rank >= 0, "lora_rank is 0 (full weights) or more"),
+            (self.lora_targets in LORA_TARGETS, f"lora_targets: {' or '.join(LORA_TARGETS)}"),
             (
                 min(*above_0, self.kl_target) > 0,
                 "learning_rate, clip_sum, advantage_clip, max_grad_norm and kl_target are above 0",
@@ -103,7 +125,23 @@ class RLConfig:
     @property
     def num_trained_steps(self) -> int:
         """Return how many steps are random and trained: K, but never the noiseless last step."""
-        return min(self.window_size, self.num_steps - 1)
+        last = self.num_steps - 1
+        return last if self.algorithm == "ddpo" else min(self.window_size, last)
+
+    @property
+    def examples_per_image(self) -> int:
+        """Return how many (image, noise level) pairs an image is trained at."""
+        return self.timesteps_per_image if self.algorithm == "nft" else self.num_trained_steps
+
+    @property
+    def training_guidance(self) -> float:
+        """Return the guidance of the predictions that are trained."""
+        return 1.0 if self.algorithm == "nft" else self.guidance
+
+    @property
+    def keeps_old_policy(self) -> bool:
+        """Return whether another policy than the trained one makes the images."""
+        return self.algorithm == "nft"
 
     @property
     def last_window_start(self) -> int:

@@ -1,7 +1,7 @@
 """What an RL step will cost, before it is paid: U-Net evaluations, and seconds on this machine.
 
 An evaluation is one forward pass of one image; a backward pass counts as two. Guidance other than
-1 doubles all of them.
+1 doubles those that are guided.
 """
 
 import time
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from curate.rl.config import RLConfig
-from curate.rl.rollouts import sampling_settings
-from curate.rl.update import training_settings
+from curate.rl.predictions import rollout_settings, training_settings
 from generators.base import Conditions, Generator
 from generators.sampling import initial_noise, predict
 
@@ -23,7 +22,7 @@ class Estimate:
     images: int
     rollout_evaluations: int
     training_evaluations: int  # forward and backward
-    kl_evaluations: int  # the frozen start's predictions
+    kl_evaluations: int  # the frozen start's predictions, and the old policy's
     seconds: float
 
     @property
@@ -35,17 +34,19 @@ class Estimate:
 def estimate(config: RLConfig, generator: Generator, conditions: Conditions) -> Estimate:
     """Count the evaluations, and time one batch of each kind; `conditions` are of any image."""
     images = config.num_updates * config.images_per_update
-    pairs = images * config.num_trained_steps
-    halves = 1 if config.guidance == 1 else 2
+    examples = images * config.examples_per_image
+    rollout_halves = 1 if config.guidance == 1 else 2
+    training_halves = 1 if config.training_guidance == 1 else 2
+    references = 2 if config.keeps_old_policy else 1
     seconds_rollout = _seconds_of_one(config, generator, conditions, training=False)
     seconds_training = _seconds_of_one(config, generator, conditions, training=True)
     return Estimate(
         images=images,
-        rollout_evaluations=images * config.num_steps * halves,
-        training_evaluations=3 * pairs * config.inner_epochs * halves,
-        kl_evaluations=pairs * halves,
+        rollout_evaluations=images * config.num_steps * rollout_halves,
+        training_evaluations=3 * examples * config.inner_epochs * training_halves,
+        kl_evaluations=references * examples * training_halves,
         seconds=images * config.num_steps * seconds_rollout
-        + pairs * (config.inner_epochs + 1 / 3) * seconds_training,
+        + examples * (config.inner_epochs + references / 3) * seconds_training,
     )
 
 
@@ -57,7 +58,11 @@ def _seconds_of_one(
     Training is timed with the gradient going to the latents: about the adapters' price.
     """
     size = config.micro_batch if training else config.rollout_batch
-    settings = training_settings(config) if training else sampling_settings(config)
+    settings = (
+        training_settings(config, config.training_guidance)
+        if training
+        else rollout_settings(config)
+    )
     x_t = initial_noise(range(size), generator.latent_shape).to(generator.device)
     t_B = torch.full((size,), generator.schedule.num_train_steps // 2)
     rows = conditions.select([0] * size).to(generator.device)

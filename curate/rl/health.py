@@ -10,7 +10,7 @@ class UpdateHealth:
     """One update in figures. Without the seconds, equal runs give equal figures."""
 
     update: int  # from 0
-    window_start: int  # first random step, 0 = noisiest
+    window_start: int | None  # first random step, 0 = noisiest; none without random steps
     reward_mean: float  # the reward model's mean, over the update's images
     reward_sd: float  # of the reward with its penalty, over the update's images
     spread_mean: float  # of the ensemble; rising: images drift to where the reward model guesses
@@ -19,7 +19,8 @@ class UpdateHealth:
     clipped_fraction: float  # of pairs, last inner epoch; 0 with one inner epoch
     ratio_deviation: float  # largest |ratio - 1|, training pass against rollout; float32: < 1e-4
     squared_change: float  # of the predictions from the start's: what the budget counts
-    kl: float  # the same as exact KL, nats an image and step; compare equal window starts only
+    kl: float | None  # the same as exact KL, nats an image and random step, where there are such;
+    # compare equal window starts only
     kl_weight: float  # in this update's loss
     gradient_norm: float  # before the cut
     stopped: bool  # the KL budget was overspent: this update moved nothing, the run ended

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -12,6 +12,8 @@ from curate.errors import CurateError
 from curate.rl.config import RLConfig
 from generators import lora
 from generators.base import Denoiser, Generator
+
+OLD_DECAY_RAMP = 0.05  # an update: reaches 0.5 at the tenth
 
 
 class Policy:
@@ -28,13 +30,14 @@ class Policy:
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
-                lora.add_lora(generator, config.lora_rank)
+                lora.add_lora(generator, config.lora_rank, lora.TARGETS[config.lora_targets])
         self.weights = {
             name: weight
             for name, weight in generator.denoiser.named_parameters()
             if weight.requires_grad
         }
-        self.averages = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.averages = self._copied()
+        self.old = self._copied() if config.keeps_old_policy else {}
         self.optimizer = torch.optim.AdamW(  # no decay: to hold the weights is the anchor's job
             self.weights.values(), lr=config.learning_rate, weight_decay=0.0
         )
@@ -67,18 +70,35 @@ class Policy:
             self.averages[name].lerp_(weight.detach(), 1 - self.config.ema_decay)
         return norm.item()
 
+    def trail(self, update: int) -> None:
+        """After an update, let the old policy, which makes the images, follow the trained one.
+
+        It follows at once in the beginning and then more and more slowly, up to `old_decay`
+        (Zheng et al. 2025, DiffusionNFT, section 3.3).
+        """
+        decay = min(self.config.old_decay, OLD_DECAY_RAMP * update)
+        for name, old in self.old.items():
+            old.lerp_(self.weights[name].detach(), 1 - decay)
+
+    def at_old(self) -> AbstractContextManager[None]:
+        """Inside, the generator predicts as the old policy; the trained one where there is none."""
+        return self._at(self.old)
+
     def save_result(self, folder: Path) -> None:
         """Write the averaged weights: an adapter, or the whole generator."""
-        with self._averaged():
+        with self._at(self.averages):
             if self._start_unet is None:
                 lora.save_lora(self.generator, folder)
             else:
                 self.generator.save(folder)
 
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, weight in self.weights.items()}
+
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        last = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self._assign(self.averages)
+    def _at(self, values: dict[str, Tensor]) -> Iterator[None]:
+        last = self._copied()
+        self._assign(values)
         try:
             yield
         finally:
@@ -86,8 +106,8 @@ class Policy:
 
     @torch.no_grad()
     def _assign(self, values: dict[str, Tensor]) -> None:
-        for name, weight in self.weights.items():
-            weight.copy_(values[name])
+        for name, value in values.items():
+            self.weights[name].copy_(value)
 
 
 def require_denoiser(generator: object) -> Generator:

@@ -1,4 +1,4 @@
-"""What an update looks at: which prompts, which seeds, which window, and the images' rewards.
+"""What an update looks at: which prompts, which seeds, and the images' rewards.
 
 All of it derives from (config.seed, update number): there is no random state to save or restore.
 Shapes: B images, G siblings of a prompt.
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from curate.errors import CurateError
+from curate.rl.algorithms.base import Made
+from curate.rl.algorithms.registry import algorithm_named
 from curate.rl.config import RLConfig
+from curate.rl.policy import Policy
 from generators.base import Conditions, Generator, Prompt
-from generators.config import SamplingSettings
-from generators.sampling import Rollout, decode, rollout
+from generators.sampling import decode
 
 # images [B, C, H, W] in [0, 1] and their prompts -> (mean [B], spread [B]), higher better
 Reward = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor, Tensor]]
@@ -25,9 +27,7 @@ Reward = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor, Tensor]]
 class Rewarded:
     """The images of one update, made and scored."""
 
-    rollout: Rollout
-    conditions: Conditions  # of the B images
-    window: range
+    made: Made
     mean_B: Tensor  # rewards, float32 on the CPU
     spread_B: Tensor
 
@@ -48,50 +48,29 @@ def prompts_of_update(num_prompts: int, config: RLConfig, update: int) -> list[i
     return chosen
 
 
-def window_of_update(config: RLConfig, update: int) -> range:
-    """Return the random steps: at the configured place, or drawn within the noisier half."""
-    start = config.window_start
-    if start is None:
-        last = max(0, config.num_steps // 2 - config.num_trained_steps)
-        start = random.Random(f"{config.seed} window {update}").randint(0, last)
-    return range(start, start + config.num_trained_steps)
-
-
 def rollout_seed(config: RLConfig, update: int, index: int) -> int:
     """Return the seed of one image, 63 bits: no other (run seed, update, index) has it."""
     digest = hashlib.sha256(f"curate rl {config.seed} {update} {index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def sampling_settings(config: RLConfig) -> SamplingSettings:
-    """Return the settings that rollouts are sampled with."""
-    return SamplingSettings(
-        num_steps=config.num_steps,
-        guidance=config.guidance,
-        batch_size=config.rollout_batch,
-        dtype=config.rollout_dtype,
-    )
-
-
 def rewarded_images(
-    generator: Generator,
+    policy: Policy,
     prompts: Sequence[Prompt],
     conditions: Conditions,
     reward: Reward,
-    config: RLConfig,
     update: int,
 ) -> Rewarded:
     """Make the images of one update and score them. `conditions` has a row a prompt."""
+    config, generator = policy.config, policy.generator
     chosen = prompts_of_update(len(prompts), config, update)
     rows_B = [prompt for prompt in chosen for _ in range(config.group_size)]
     seeds_B = [rollout_seed(config, update, index) for index in range(len(rows_B))]
-    window = window_of_update(config, update)
-    conditions_B = conditions.select(rows_B)
-    made = rollout(generator, conditions_B, seeds_B, sampling_settings(config), window)
+    made = algorithm_named(config.algorithm)(policy, conditions.select(rows_B), seeds_B, update)
     images = unit_range(generator, decode(generator, made.latents, config.rollout_batch))
     mean_B, spread_B = reward(images, [prompts[row] for row in rows_B])
     _refuse_other_shapes(mean_B, spread_B, len(rows_B))
-    return Rewarded(made, conditions_B, window, mean_B.float().cpu(), spread_B.float().cpu())
+    return Rewarded(made, mean_B.float().cpu(), spread_B.float().cpu())
 
 
 def unit_range(generator: Generator, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from curate.rl.health import UpdateHealth
 from curate.rl.kl_control import steered_weight
 from curate.rl.policy import Policy, require_denoiser
 from curate.rl.rollouts import Reward, rewarded_images
-from curate.rl.update import Gradient, learn, pairs_of
+from curate.rl.update import Gradient, learn
 from generators.base import Conditions, Generator, Prompt
 
 RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal precision
@@ -67,17 +67,18 @@ def _one_update(
 ) -> Progress:
     config, update = policy.config, len(progress.history)
     started = time.monotonic()
-    rewarded = rewarded_images(policy.generator, prompts, conditions, reward, config, update)
+    rewarded = rewarded_images(policy, prompts, conditions, reward, update)
     rewards_B = rewarded.penalised(config.spread_penalty)
     advantages = group_advantages(rewards_B, config.group_size, clip=config.advantage_clip)
     rolled_out = time.monotonic()
-    pairs = pairs_of(rewarded, advantages.values_B, policy.generator.schedule)
-    learned = learn(policy, pairs, kl_weight=progress.kl_weight)
+    examples = rewarded.made.examples(policy, advantages.values_B)
+    learned = learn(policy, examples, kl_weight=progress.kl_weight)
+    policy.trail(update)
     if update == 0:
         _refuse_disagreement(learned.gradient, config)
     health = UpdateHealth(
         update=update,
-        window_start=rewarded.window.start,
+        window_start=rewarded.made.window_start,
         reward_mean=rewarded.mean_B.mean().item(),
         reward_sd=rewards_B.std().item(),
         spread_mean=rewarded.spread_B.mean().item(),

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from curate.errors import CurateError
+from curate.rl import config
 from curate.rl.config import RLConfig
 
 
@@ -14,6 +15,7 @@ def test_more_trained_steps_than_sampled_ones_are_refused() -> None:
 @pytest.mark.parametrize(
     "broken",
     [
+        {"algorithm": "ppo"},
         {"num_updates": 0},
         {"group_size": 1},
         {"window_size": 0},
@@ -23,6 +25,11 @@ def test_more_trained_steps_than_sampled_ones_are_refused() -> None:
         {"ema_decay": 1.0},
         {"training_dtype": "float64"},
         {"micro_batch": 0},
+        {"sampler": "heun"},
+        {"lora_targets": "everything"},
+        {"nft_strength": 0.0},
+        {"old_decay": 1.0},
+        {"timesteps_per_image": 0},
     ],
 )
 def test_settings_that_cannot_be_run_are_refused(broken: dict) -> None:
@@ -36,6 +43,16 @@ def test_the_noiseless_last_step_is_never_trained() -> None:
     assert RLConfig(num_steps=10, window_size=2, window_start=7).num_trained_steps == 2
 
 
+def test_names_are_those_of_the_places_that_know_them() -> None:
+    from curate.rl.algorithms.registry import algorithm_named
+    from generators.config import SAMPLERS
+    from generators.lora import TARGETS
+
+    assert config.SAMPLERS == SAMPLERS and config.LORA_TARGETS == tuple(TARGETS)
+    for name in config.ALGORITHMS:
+        assert callable(algorithm_named(name))
+
+
 def test_few_images_an_update_are_a_concern_but_run() -> None:
     assert RLConfig(prompts_per_update=8, group_size=8).concerns() == []
     (concern,) = RLConfig(prompts_per_update=2, group_size=4).concerns()
@@ -43,6 +60,6 @@ def test_few_images_an_update_are_a_concern_but_run() -> None:
 
 
 def test_settings_survive_json() -> None:
-    config = RLConfig(window_start=1, learning_rate=1e-3)
-    assert RLConfig.from_json(config.to_json()) == config
-    assert dataclasses.replace(config, seed=1) != config
+    settings = RLConfig(window_start=1, learning_rate=1e-3)
+    assert RLConfig.from_json(settings.to_json()) == settings
+    assert dataclasses.replace(settings, seed=1) != settings

@@ -27,7 +27,14 @@ def test_an_estimate_by_hand(
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"guidance": 2.0}, {"inner_epochs": 2}, {"window_size": 5}]
+    "changes",
+    [
+        {},
+        {"guidance": 2.0},
+        {"inner_epochs": 2},
+        {"algorithm": "ddpo"},
+        {"algorithm": "nft", "guidance": 2.0},
+    ],
 )
 def test_a_run_evaluates_what_was_estimated(
     changes: dict,

@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from curate.errors import CurateError
+from curate.rl.algorithms.policy_gradient import RandomSteps, window_of_update
 from curate.rl.config import RLConfig
+from curate.rl.policy import Policy
+from curate.rl.predictions import rollout_settings
 from curate.rl.rollouts import (
     Reward,
     Rewarded,
     prompts_of_update,
     rewarded_images,
     rollout_seed,
-    sampling_settings,
-    window_of_update,
 )
 from generators.base import Generator, Prompt
 from generators.sampling import decode, rollout
@@ -36,17 +37,22 @@ def test_windows_lie_in_the_noisier_half_and_move(small: Small) -> None:
     assert window_of_update(fixed, 3) == range(6, 8)
 
 
+@pytest.mark.parametrize("settings", [{"window_size": 5}, {"algorithm": "ddpo"}])
 def test_a_window_of_all_steps_is_plain_ddpo(
-    small: Small, tiny_generator: Generator, prompts: list[Prompt], brightness: Reward
+    settings: dict,
+    small: Small,
+    tiny_generator: Generator,
+    prompts: list[Prompt],
+    brightness: Reward,
 ) -> None:
-    config = small(window_size=5)
+    config = small(**settings)
     assert window_of_update(config, 0) == range(4)  # the fifth step has no noise
-    rewarded = _first_update(tiny_generator, prompts, brightness, config)
-    conditions = rewarded.conditions
+    made = _first_update(tiny_generator, prompts, brightness, config).made
+    assert isinstance(made, RandomSteps)
     seeds = [rollout_seed(config, 0, index) for index in range(8)]
-    ddpo = rollout(tiny_generator, conditions, seeds, sampling_settings(config), None)
-    assert torch.equal(rewarded.rollout.latents, ddpo.latents)
-    assert torch.equal(rewarded.rollout.log_probs_BK, ddpo.log_probs_BK)
+    ddpo = rollout(tiny_generator, made.conditions_B, seeds, rollout_settings(config), None)
+    assert torch.equal(made.latents, ddpo.latents)
+    assert torch.equal(made.rollout.log_probs_BK, ddpo.log_probs_BK)
 
 
 def test_no_two_images_share_a_seed(small: Small) -> None:
@@ -72,9 +78,11 @@ def test_siblings_are_rewarded_for_their_own_prompt(
     rewarded = _first_update(tiny_generator, prompts, reward, small())  # type: ignore[arg-type]
     first, second = prompts_of_update(4, small(), 0)
     assert seen == [prompts[first]] * 4 + [prompts[second]] * 4
-    tokens, expected = rewarded.conditions.tokens_BLD, tiny_generator.conditioner(seen).tokens_BLD
+    made = rewarded.made
+    assert isinstance(made, RandomSteps)
+    tokens, expected = made.conditions_B.tokens_BLD, tiny_generator.conditioner(seen).tokens_BLD
     assert tokens is not None and expected is not None and torch.equal(tokens, expected)
-    images = decode(tiny_generator, rewarded.rollout.latents, 8)
+    images = decode(tiny_generator, made.latents, 8)
     expected_B = images.mean(dim=(1, 2, 3)) - 2 * images.std(dim=(1, 2, 3))
     torch.testing.assert_close(rewarded.penalised(2.0), expected_B)
 
@@ -92,4 +100,4 @@ def _first_update(
     generator: Generator, prompts: list[Prompt], reward: Reward, config: RLConfig
 ) -> Rewarded:
     conditions = generator.conditioner(prompts)
-    return rewarded_images(generator, prompts, conditions, reward, config, 0)
+    return rewarded_images(Policy(generator, config), prompts, conditions, reward, 0)

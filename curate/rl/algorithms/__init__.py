@@ -1,0 +1,1 @@
+"""The algorithms, one a file: how images are made, and what loss their rewards become."""

@@ -1,0 +1,53 @@
+"""How a policy is asked: settings of rollouts and of training, and many predictions at once."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from curate.rl.config import RLConfig
+from generators.base import Conditions, Generator
+from generators.config import SamplingSettings
+from generators.sampling import predict
+
+
+def rollout_settings(config: RLConfig, sampler: str = "ddim") -> SamplingSettings:
+    """Return the settings that images are made with."""
+    return SamplingSettings(
+        num_steps=config.num_steps,
+        guidance=config.guidance,
+        sampler=sampler,
+        batch_size=config.rollout_batch,
+        dtype=config.rollout_dtype,
+    )
+
+
+def training_settings(config: RLConfig, guidance: float) -> SamplingSettings:
+    """Return how predictions are made in training."""
+    return SamplingSettings(
+        num_steps=config.num_steps, guidance=guidance, dtype=config.training_dtype
+    )
+
+
+def micro_batches(num_rows: int, config: RLConfig) -> Iterator[Tensor]:
+    """Yield row numbers, `micro_batch` at a time; the last are fewer."""
+    yield from torch.arange(num_rows).split(config.micro_batch)
+
+
+@torch.no_grad()
+def predictions(
+    generator: Generator,
+    config: RLConfig,
+    x_t: Tensor,
+    t_N: Tensor,
+    conditions: Conditions,
+    guidance: float = 1.0,
+) -> Tensor:
+    """Return predictions shaped like `x_t`, of the weights as they are now."""
+    settings = training_settings(config, guidance)
+    return torch.cat(
+        [
+            predict(generator, x_t[rows], t_N[rows], conditions.select(rows), settings)
+            for rows in micro_batches(len(t_N), config)
+        ]
+    )
