@@ -50,7 +50,7 @@ def main() -> None:
     print_distances(spoiled)
 
 
-def spoiled_sets(pixels: Tensor) -> dict[str, Tensor]:
+def spoiled_sets(pixels: Tensor, strengths: tuple[float, ...] = STRENGTHS) -> dict[str, Tensor]:
     """Return the val images untouched, blurred, noisy, and corrupted in the other ways."""
     generator = torch.Generator().manual_seed(0)
     sets = {"real": pixels}
@@ -61,7 +61,7 @@ def spoiled_sets(pixels: Tensor) -> dict[str, Tensor]:
         sets[f"noise {deviation}"] = (pixels + noise).clamp(0, 1)
     partners = pixels.roll(1, dims=0)
     for kind in KINDS:
-        for strength in STRENGTHS:
+        for strength in strengths:
             spoiled = corrupt_one_way(pixels, partners, kind, strength, generator)
             sets[f"{kind} at {strength}"] = spoiled
     return sets
@@ -93,8 +93,9 @@ def wrong_finding_truths(network: TruthNetwork, val: list[RealImage]) -> Tensor:
 def score_shares(network: TruthNetwork, truth_B: Tensor) -> tuple[float, float, float]:
     """Return the shares of score 1, 2 and 3."""
     low, high = network.thresholds
-    top, bottom = (truth_B >= high).float().mean(), (truth_B < low).float().mean()
-    return float(bottom), float(1 - top - bottom), float(top)
+    scores = (truth_B >= low).long() + (truth_B >= high).long()
+    one, two, three = ((scores == place).float().mean().item() for place in range(3))
+    return one, two, three
 
 
 def spearman(a_B: Tensor, b_B: Tensor) -> float:

@@ -81,6 +81,16 @@ def test_what_was_exported_adds_nothing_where_it_came_from(
     assert ratings_of(workspace) == before
 
 
+def test_without_the_image_files_their_names_tell_which_images_are_meant(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rate_simulated(workspace)
+    count = export_ratings(workspace, tmp_path / "out.csv")
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "out.csv").rename(tmp_path / "alone" / "out.csv")
+    assert import_ratings(workspace, tmp_path / "alone" / "out.csv").taken == Taken(unchanged=count)
+
+
 def test_every_exported_line_says_that_it_is_simulated_and_its_image_opens(
     workspace: Workspace, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ def val() -> list[RealImage]:
 
 @pytest.fixture(scope="module")
 def spoiled(val: list[RealImage]) -> dict[str, torch.Tensor]:
-    return spoiled_sets(central_squares(val))
+    return spoiled_sets(central_squares(val), strengths=(0.5,))
 
 
 @pytest.fixture(params=["eyes", "judge"])

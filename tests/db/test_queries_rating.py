@@ -1,0 +1,172 @@
+"""What rating, reward models and scores ask of the database, on SQLite and PostgreSQL."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import SQLModel
+
+from db import queries_rating, queries_reward
+from db.engine import Session
+from db.errors import StoreError
+from db.models import Assignment, Campaign, Image, Rating, RewardModel
+from tests.db.rows import sha, valid_rows
+
+Rows = dict[str, dict[str, Any]]
+
+
+@pytest.fixture
+def rows(session: Session) -> Rows:
+    """One row of every table, inserted: one campaign, one rating, one score."""
+    known = valid_rows()
+    for name, row in known.items():
+        session.connection().execute(sa.insert(SQLModel.metadata.tables[name]).values(row))
+    return known
+
+
+def add_image(session: Session, modality_of: str = sha("c")) -> Image:
+    image = Image(
+        file_sha256=sha("a"),
+        pixels_sha256=sha("b"),
+        origin="real",
+        prompt_id=modality_of,
+        shape=[1, 8, 8],
+        source_path="x.png",
+    )
+    session.add(image)
+    session.flush()
+    return image
+
+
+def revision(rows: Rows, value: int | None, number: int) -> Rating:
+    return Rating(
+        assignment_id=rows["assignment"]["id"],
+        criterion_id=rows["criterion"]["id"],
+        scale_min=1,
+        scale_max=3,
+        value=value,
+        revision=number,
+    )
+
+
+def test_an_assignment_shows_what_its_rater_looks_at(session: Session, rows: Rows) -> None:
+    campaign_id = rows["campaign"]["id"]
+    (view,) = queries_rating.assignments(session, campaign_id)
+    assert (view.rater, view.modality, view.text, view.file_sha256) == (
+        "ann",
+        "OCT",
+        "drusen",
+        sha("a"),
+    )
+    assert queries_rating.find_assignments(session, campaign_id, [view.id, uuid4()]) == {
+        view.id: view
+    }
+    assert queries_rating.find_assignments(session, uuid4(), [view.id]) == {}
+
+
+def test_what_is_answered_is_not_asked_again(session: Session, rows: Rows) -> None:
+    campaign_id, criterion_id = rows["campaign"]["id"], rows["criterion"]["id"]
+    new = Assignment(
+        campaign_id=campaign_id,
+        rater_id=rows["rater"]["id"],
+        image_id=add_image(session).id,
+        position=1,
+    )
+    queries_rating.add_assignments(session, [new])
+    waiting = queries_rating.assignments(session, campaign_id, unanswered_for=criterion_id)
+    assert [view.id for view in waiting] == [new.id]
+    (progress,) = queries_rating.progress_of_campaigns(session)
+    assert (progress.num_assignments, progress.num_answered) == (2, 1)
+    assert (progress.num_images, progress.num_raters) == (2, 1)
+
+
+def test_the_latest_revision_stands_and_a_withdrawn_answer_is_none(
+    session: Session, rows: Rows
+) -> None:
+    key = (rows["assignment"]["id"], rows["criterion"]["id"])
+    queries_rating.add_answers(session, [revision(rows, 3, 2)])
+    assert queries_rating.latest_ratings(session, [key[0]])[key].value == 3
+    queries_rating.add_answers(session, [revision(rows, 1, 2)])  # from another process: too late
+    assert queries_rating.latest_ratings(session, [key[0]])[key].value == 3
+
+
+def test_a_campaign_without_assignments_is_listed_at_nought(session: Session, rows: Rows) -> None:
+    empty = Campaign(
+        name="empty",
+        rubric_id=rows["rubric"]["id"],
+        seed=0,
+        overlap=1,
+        simulated=False,
+        backend="csv",
+    )
+    queries_rating.add_campaign(session, empty, [])
+    found = {row.campaign.name: row for row in queries_rating.progress_of_campaigns(session)}
+    assert (found["empty"].num_assignments, found["empty"].num_answered) == (0, 0)
+
+
+def test_only_unassigned_images_of_known_modalities_are_to_be_rated(
+    session: Session, rows: Rows
+) -> None:
+    image = add_image(session)
+    found = queries_rating.images_to_rate(session, origin="real", modalities=["OCT"])
+    assert [row.id for row in found] == [image.id]
+    assert not queries_rating.images_to_rate(session, origin="real", modalities=["CXR"])
+    assert not queries_rating.images_to_rate(session, origin="synthetic", modalities=["OCT"])
+
+
+def test_images_are_found_by_bytes_and_by_the_path_they_came_from(
+    session: Session, rows: Rows
+) -> None:
+    image = add_image(session)
+    by_bytes = queries_rating.images_of_files(session, [sha("a"), sha("0")])
+    assert {row.id for row, _ in by_bytes[sha("a")]} == {image.id, rows["image"]["id"]}
+    assert sha("0") not in by_bytes
+    by_path = queries_rating.images_of_source_paths(session, ["x.png", "y.png"])
+    assert [(row.id, prompt.text) for row, prompt in by_path["x.png"]] == [(image.id, "drusen")]
+
+
+def test_a_rater_of_the_same_name_must_be_the_same(session: Session, rows: Rows) -> None:
+    ann = queries_rating.get_or_add_rater(
+        session, name="ann", expert_level=3, simulated=False, config={}
+    )
+    assert ann.id == rows["rater"]["id"]
+    with pytest.raises(StoreError, match="Give the other rater another name"):
+        queries_rating.get_or_add_rater(
+            session, name="ann", expert_level=1, simulated=False, config={}
+        )
+
+
+def test_a_reward_model_is_found_by_the_beginning_of_its_id(session: Session, rows: Rows) -> None:
+    assert queries_reward.find_reward_model(session, "fff").id == sha("f")
+    assert queries_reward.find_reward_model(session).id == sha("f")
+    with pytest.raises(StoreError, match="Known: ffffffffffff"):
+        queries_reward.find_reward_model(session, "abc")
+    judge = RewardModel(
+        id="f" * 63 + "0",
+        role="judge",
+        backbone="b",
+        file_sha256=sha("a"),
+        simulated=True,
+        num_ratings=1,
+    )
+    queries_reward.add_reward_model(session, judge, {rows["rating"]["id"]: "fitted"})
+    with pytest.raises(StoreError, match="Several reward models"):
+        queries_reward.find_reward_model(session, "fff")
+    assert queries_reward.find_reward_model(session).role == "reward"
+    assert queries_reward.raters_behind(session, "judge") == {"ann"}
+
+
+def test_images_without_a_score_come_in_pages_of_rising_ids(session: Session, rows: Rows) -> None:
+    added = sorted((add_image(session).id for _ in range(5)), key=str)
+    seen = []
+    after = None
+    while page := queries_reward.unscored_images(session, sha("f"), after=after, limit=2):
+        seen += [image.id for image, _ in page]
+        after = seen[-1]
+    assert seen == added
+    assert queries_reward.num_images_and_scores(session, sha("f")) == (6, 1)
+    assert queries_reward.num_images_and_scores(session, sha("f"), origin="real") == (5, 0)
+    queries_reward.add_scores(session, sha("f"), [(added[0], 0.5, 0.1), (added[1], 0.7, 0.1)])
+    queries_reward.add_scores(session, sha("f"), [(added[0], 0.9, 0.1)])  # there already
+    assert queries_reward.num_images_and_scores(session, sha("f")) == (6, 3)
