@@ -66,8 +66,28 @@ class TextConditioner:
         """Return an empty modality with an empty text, `count` times."""
         return self([Prompt(modality="", text="")] * count)
 
+    def with_gradients(self, prompts: Sequence[Prompt]) -> Conditions:
+        """Return what a call returns, computed anew, with gradients to the text encoder."""
+        rows = [
+            torch.cat(
+                [
+                    self._encode(prompt.modality, self.modality_length, "modality"),
+                    self._encode(prompt.text, self.text_length, "text"),
+                ]
+            )
+            for prompt in prompts
+        ]
+        return Conditions(tokens_BLD=torch.stack(rows))
+
+    def forget(self) -> None:
+        """Drop remembered embeddings: the text encoder has learned."""
+        self._remembered.cache_clear()
+
     @torch.no_grad()
     def _embed(self, text: str, length: int, part: str) -> Tensor:
+        return self._encode(text, length, part)
+
+    def _encode(self, text: str, length: int, part: str) -> Tensor:
         """Return the embeddings [length, D] of one text, padded; a longer text is refused."""
         token_ids = self.tokenizer(text).input_ids
         num_padding = length - len(token_ids)
@@ -91,7 +111,7 @@ class TextConditioner:
     def to(self, device: torch.device | str) -> "TextConditioner":
         """Move the text encoder."""
         self.text_encoder.to(device)
-        self._remembered.cache_clear()
+        self.forget()
         return self
 
     def save(self, folder: Path) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from generators.config import SamplingSettings
 from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
 from generators.sampling import decode, predict, rollout, sample, step_log_prob
 from generators.tiny import tiny_unet
-from generators.training import diffusion_loss
+from generators.training.loss import diffusion_loss
 
 SETTINGS = SamplingSettings(num_steps=4, batch_size=2, guidance=2.0)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from generators.base import Conditions, Denoiser, Generator, Prompt, Schedule
-from generators.training import diffusion_loss, min_snr_weights
+from generators.training.loss import diffusion_loss, diffusion_losses, min_snr_weights
 
 # alphas_cumprod 0.64 and 0.36: a, s are (0.8, 0.6) and (0.6, 0.8)
 BETAS = {"num_train_timesteps": 2, "trained_betas": [0.36, 1 - 0.36 / 0.64]}
@@ -94,3 +94,17 @@ def test_a_few_steps_on_one_image_teach_a_real_u_net(tiny_generator: Generator) 
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_more_noise_may_go_in_than_is_asked_back(tiny_generator: Generator) -> None:
+    generator = generator_with(tiny_generator, "epsilon")
+    loss = diffusion_losses(
+        generator,
+        latents=torch.full((1, 4, 8, 8), 1.0),
+        conditions=Conditions(tokens_BLD=torch.zeros(1, 1, 16)),
+        timesteps=torch.tensor([0]),
+        noise=torch.full((1, 4, 8, 8), 2.0),
+        added_noise=torch.full((1, 4, 8, 8), 3.0),
+    )
+    # x_t = 0.8 + 0.6 * 3 = 2.6, asked back is 2
+    assert loss.tolist() == pytest.approx([(3 * 2.6 - 2) ** 2], rel=1e-5)

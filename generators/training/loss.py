@@ -15,22 +15,41 @@ def diffusion_loss(
     *,
     min_snr_gamma: float | None = None,
 ) -> Tensor:
-    """Return the squared error of the denoiser's prediction at `timesteps` [B], a scalar.
+    """Return the mean of `diffusion_losses`, a scalar."""
+    return diffusion_losses(
+        generator, latents, conditions, timesteps, noise, min_snr_gamma=min_snr_gamma
+    ).mean()
 
-    The target is what the schedule says: epsilon or v. `min_snr_gamma` (5 in Hang et al. 2023)
-    weighs timesteps by the clamped signal-to-noise ratio; None weighs all alike.
+
+def diffusion_losses(
+    generator: Generator,
+    latents: Tensor,
+    conditions: Conditions,
+    timesteps: Tensor,
+    noise: Tensor,
+    *,
+    added_noise: Tensor | None = None,
+    min_snr_gamma: float | None = None,
+) -> Tensor:
+    """Return the squared error [B] of the denoiser's prediction at `timesteps` [B].
+
+    The target is what the schedule says: epsilon or v. `added_noise`, where it is not the `noise`
+    that is asked back, is what the latents are noised with (Ning et al. 2023). `min_snr_gamma` (5
+    in Hang et al. 2023) weighs timesteps by the clamped signal-to-noise ratio; None weighs all
+    alike.
     """
     schedule = generator.schedule
     kept_B = schedule.alphas_cumprod(timesteps).to(latents.device, latents.dtype)
     kept = kept_B.view(-1, *[1] * (latents.dim() - 1))
     a, s = kept.sqrt(), (1 - kept).sqrt()
     target = noise if schedule.prediction_type == "epsilon" else a * noise - s * latents
+    x_t = a * latents + s * (noise if added_noise is None else added_noise)
     timesteps = timesteps.to(latents.device)
-    prediction: Tensor = generator.denoiser(a * latents + s * noise, timesteps, conditions)
-    loss_B = (prediction - target).square().flatten(1).mean(dim=1)
+    prediction: Tensor = generator.denoiser(x_t, timesteps, conditions)
+    loss_B: Tensor = (prediction.float() - target).square().flatten(1).mean(dim=1)
     if min_snr_gamma is not None:
         loss_B = loss_B * min_snr_weights(schedule, timesteps, min_snr_gamma).to(loss_B)
-    return loss_B.mean()
+    return loss_B
 
 
 def min_snr_weights(schedule: Schedule, timesteps: Tensor, gamma: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""Fine-tuning, written once for every diffusion family: draws, weights, steps, exact resume."""

@@ -1,0 +1,121 @@
+"""A training that can be killed: one file holds all there is to go on from.
+
+What a step draws derives from (seed, step), so that weights, their moving averages, the optimiser's
+moments and the history are the whole state.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from generators.errors import GeneratorError
+from generators.training.config import TrainingConfig
+from generators.training.trainee import Trainee
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "steps.jsonl"
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Losses of images that are never trained on, after a number of steps."""
+
+    step: int
+    losses: dict[str, list[float]]  # by group, an image each: always the same images and noise
+
+
+@dataclass
+class History:
+    """What has happened so far; grows by one entry a step."""
+
+    losses: list[float] = field(default_factory=list)  # as trained: weighted, at random timesteps
+    gradient_norms: list[float] = field(default_factory=list)
+    seconds: float = 0.0  # in steps alone, of all runs that it took
+    validations: list[Validation] = field(default_factory=list)
+
+    @property
+    def num_steps(self) -> int:
+        """Return how many steps are done."""
+        return len(self.losses)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "History":
+        """Read what `to_json` wrote."""
+        validations = [Validation(**one) for one in values.pop("validations")]
+        return cls(**values, validations=validations)
+
+
+def save_checkpoint(folder: Path, trainee: Trainee, history: History) -> None:
+    """Write the training's state, whole or not at all, then the log that people read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "config": json.dumps(trainee.config.to_json()),
+        "history": json.dumps(history.to_json()),
+    }
+    unfinished = folder / f"{CHECKPOINT}.unfinished"  # the same name: a kill leaves at most one
+    save_file(_tensors(trainee), unfinished, metadata=metadata)
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())  # the rename must not be durable before the bytes are
+    unfinished.replace(folder / CHECKPOINT)
+    lines = [
+        json.dumps({"step": step, "loss": loss, "gradient_norm": norm}) + "\n"
+        for step, (loss, norm) in enumerate(
+            zip(history.losses, history.gradient_norms, strict=True), 1
+        )
+    ]
+    (folder / LOG).write_text("".join(lines), encoding="utf-8")
+
+
+def load_checkpoint(folder: Path, trainee: Trainee) -> History:
+    """Put the training's state back; without a checkpoint, return a fresh start.
+
+    Raises GeneratorError when the checkpoint was made with other settings.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return History()
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        config = TrainingConfig.from_json(json.loads(metadata["config"]))
+        if config != trainee.config:
+            raise GeneratorError(
+                f"{path} was made with other settings: {config}. Go on with those, or name a new "
+                "folder to start over."
+            )
+        _restore(trainee, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    return History.from_json(json.loads(metadata["history"]))
+
+
+def _tensors(trainee: Trainee) -> dict[str, Tensor]:
+    tensors = {f"average/{name}": value for name, value in trainee.averages.items()}
+    for name, weight in trainee.weights.items():
+        tensors[f"weight/{name}"] = weight.detach()
+        for key, value in trainee.optimizer.state[weight].items():
+            tensors[f"optimizer.{key}/{name}"] = value
+    return {name: value.contiguous() for name, value in tensors.items()}
+
+
+@torch.no_grad()
+def _restore(trainee: Trainee, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for index, (name, weight) in enumerate(trainee.weights.items()):
+        weight.copy_(tensors[f"weight/{name}"])
+        for key in ("step", "exp_avg", "exp_avg_sq"):  # all that AdamW remembers
+            kept = tensors.get(f"optimizer.{key}/{name}")
+            if kept is not None:  # a weight that no loss reaches has no moments
+                moments.setdefault(index, {})[key] = kept
+    for name, average in trainee.averages.items():
+        average.copy_(tensors[f"average/{name}"])
+    groups = trainee.optimizer.state_dict()["param_groups"]
+    trainee.optimizer.load_state_dict({"state": moments, "param_groups": groups})

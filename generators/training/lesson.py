@@ -1,0 +1,175 @@
+"""What is learned from, and which of it each step sees: all of it drawn from (seed, step, slot).
+
+A step has `batch_size` slots. What a slot holds does not depend on the slots beside it, on how many
+processes share them or on what was drawn before, so that a run can go on from any step.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from generators.base import Conditions, Prompt
+from generators.errors import GeneratorError
+from generators.training.config import TrainingConfig
+
+
+class Drop(Enum):
+    """What of its conditions an image is shown without."""
+
+    NOTHING = "nothing"
+    CONDITIONS = "conditions"  # all of them: what guidance steers away from
+    TEXT = "text"
+    MODALITY = "modality"
+    IMAGES = "images"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image with what it shows."""
+
+    image: str  # key of its latents
+    prompt: Prompt
+    group: str  # losses are told apart by this: the modality
+    mirrored: str | None = None  # key of the mirrored image's latents: one of both is drawn
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Examples that make up a fixed share of every step: the new ones, the old ones."""
+
+    examples: Sequence[Example]
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Everything that a training reads."""
+
+    pools: Sequence[Pool]
+    validation: Sequence[Example]  # never trained on
+    latents: Callable[[str], Tensor]  # of one image by its key: float32 [...], no batch axis
+    embed: Callable[[Prompt], Conditions]  # one row
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One image of one step, with all that is random about it."""
+
+    image: str
+    prompt: Prompt
+    drop: Drop
+    timestep: int
+    noise: Tensor  # what is asked back
+    added_noise: Tensor  # what the image is noised with
+
+
+class Draws:
+    """The slots of every step."""
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        config: TrainingConfig,
+        latent_shape: Sequence[int],
+        num_noise_levels: int,
+    ) -> None:
+        """Share the slots out to the pools; each must get at least one a step."""
+        self.config = config
+        self.latent_shape = tuple(latent_shape)
+        self.num_noise_levels = num_noise_levels
+        self.pools = lesson.pools
+        self.sizes = pool_sizes(lesson.pools, config.batch_size)
+        self._permutation = lru_cache(maxsize=2 * len(lesson.pools))(self._shuffled)
+
+    def slots(self, step: int, wanted: range) -> list[Slot]:
+        """Return the slots in `wanted`, of 0 .. batch_size - 1."""
+        examples = self._examples(step)
+        return [self._slot(examples[place], step, place) for place in wanted]
+
+    def _examples(self, step: int) -> list[Example]:
+        """Return the step's examples: each pool in shuffled rounds, so that every one comes up."""
+        chosen = []
+        for number, (pool, size) in enumerate(zip(self.pools, self.sizes, strict=True)):
+            for draw in range(step * size, (step + 1) * size):
+                epoch, place = divmod(draw, len(pool.examples))
+                chosen.append(pool.examples[self._permutation(number, epoch)[place]])
+        return chosen
+
+    def _shuffled(self, pool: int, epoch: int) -> list[int]:
+        source = seeded(self.config.seed, "order", pool, epoch)
+        return torch.randperm(len(self.pools[pool].examples), generator=source).tolist()
+
+    def _slot(self, example: Example, step: int, place: int) -> Slot:
+        config, source = self.config, seeded(self.config.seed, "slot", step, place)
+        timestep = int(torch.randint(self.num_noise_levels, (), generator=source))
+        dropping, mirroring = torch.rand(2, generator=source).tolist()
+        noise = torch.randn(*self.latent_shape, generator=source)
+        if config.noise_offset:
+            flat = (self.latent_shape[0], *[1] * (len(self.latent_shape) - 1))
+            noise = noise + config.noise_offset * torch.randn(*flat, generator=source)
+        added = noise
+        if config.input_perturbation:
+            more = torch.randn(*self.latent_shape, generator=source)
+            added = noise + config.input_perturbation * more
+        mirrored = example.mirrored is not None and mirroring < 0.5
+        return Slot(
+            image=example.mirrored if mirrored and example.mirrored else example.image,
+            prompt=example.prompt,
+            drop=drop_at(config, dropping),
+            timestep=timestep,
+            noise=noise,
+            added_noise=added,
+        )
+
+
+def pool_sizes(pools: Sequence[Pool], batch_size: int) -> list[int]:
+    """Return how many slots of a step each pool has: its share, rounded, all slots given out."""
+    whole = sum(pool.share for pool in pools)
+    exact = [batch_size * pool.share / whole for pool in pools]
+    sizes = [int(size) for size in exact]
+    by_rest = sorted(range(len(pools)), key=lambda i: sizes[i] - exact[i])
+    for i in by_rest[: batch_size - sum(sizes)]:
+        sizes[i] += 1
+    if min(sizes) < 1 or not all(pool.examples for pool in pools):
+        raise GeneratorError(
+            f"{len(pools)} pools of examples with shares {[pool.share for pool in pools]} do not "
+            f"fit into a batch of {batch_size}. Give a larger batch size or another share."
+        )
+    return sizes
+
+
+def drop_at(config: TrainingConfig, draw: float) -> Drop:
+    """Return what is dropped for a uniform draw in 0 .. 1."""
+    for share, drop in (
+        (config.drop_conditions, Drop.CONDITIONS),
+        (config.drop_text, Drop.TEXT),
+        (config.drop_modality, Drop.MODALITY),
+        (config.drop_images, Drop.IMAGES),
+    ):
+        if draw < share:
+            return drop
+        draw -= share
+    return Drop.NOTHING
+
+
+def shown_prompt(prompt: Prompt, drop: Drop) -> Prompt:
+    """Return the prompt that is encoded; condition images are dropped from its tensors."""
+    if drop is Drop.CONDITIONS:
+        return Prompt("", "")
+    if drop is Drop.TEXT:
+        return replace(prompt, text="")
+    if drop is Drop.MODALITY:
+        return replace(prompt, modality="")
+    return prompt
+
+
+def seeded(*names: object) -> torch.Generator:
+    """Return a random source of its own for these names: (1, 12) is not (11, 2)."""
+    text = "curate training " + " ".join(str(name) for name in names)
+    digest = hashlib.sha256(text.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

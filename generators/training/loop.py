@@ -1,0 +1,207 @@
+"""The steps of a fine-tuning, one after the other: draw, predict, learn, look on, keep.
+
+Knows no workspace: `curate` hands it latents and embeddings, and is told of every step.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from generators.base import Conditions, Generator, Prompt
+from generators.errors import GeneratorError
+from generators.training.checkpoint import (
+    History,
+    Validation,
+    load_checkpoint,
+    save_checkpoint,
+)
+from generators.training.config import TrainingConfig
+from generators.training.lesson import Draws, Drop, Example, Lesson, Slot, seeded, shown_prompt
+from generators.training.loss import diffusion_losses
+from generators.training.team import Team
+from generators.training.trainee import Trainee
+
+Report = Callable[[History], None]  # told after every step
+LookOn = Callable[[Generator, int], None]  # shown the averaged generator, after so many steps
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the weights, and what happened."""
+
+    trainee: Trainee
+    history: History
+
+
+def train(
+    generator: Generator,
+    lesson: Lesson,
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    report: Report = lambda history: None,
+    look_on: LookOn = lambda generator, step: None,
+) -> Trained:
+    """Take the steps that `folder`'s checkpoint has not; return what all of them made.
+
+    Killed at any moment and called again, it ends with the same weights, to the last bit on a CPU.
+    """
+    team = Team()
+    generator.to(team.device)
+    generator.denoiser.train()  # dropout, where the U-Net has any; its draws are seeded too
+    trainee = Trainee(generator, config)
+    teacher = _Teacher(trainee, lesson, team)
+    history = load_checkpoint(folder, trainee)
+    if not history.validations:
+        teacher.look(history, look_on)
+    while history.num_steps < config.num_steps:
+        teacher.step(history)
+        done = history.num_steps
+        if done % config.validate_every == 0 or done == config.num_steps:
+            teacher.look(history, look_on)
+        if done % config.checkpoint_every == 0 or done == config.num_steps:
+            if team.is_main:
+                save_checkpoint(folder, trainee, history)
+            team.wait()
+        report(history)
+    generator.denoiser.eval()
+    return Trained(trainee, history)
+
+
+class _Teacher:
+    """One process's part of every step."""
+
+    def __init__(self, trainee: Trainee, lesson: Lesson, team: Team) -> None:
+        self.trainee, self.lesson, self.team = trainee, lesson, team
+        self.generator, self.config = trainee.generator, trainee.config
+        levels = self.generator.schedule.num_train_steps
+        self.draws = Draws(lesson, self.config, self.generator.latent_shape, levels)
+
+    def step(self, history: History) -> None:
+        """Take one optimiser step and write it down."""
+        started, step = time.monotonic(), history.num_steps
+        loss = self.team.sum(self._accumulate(step))
+        self.team.add_gradients(self.trainee.weights.values())
+        history.gradient_norms.append(self.trainee.step(step))
+        history.losses.append(loss)
+        history.seconds += time.monotonic() - started
+
+    def _accumulate(self, step: int) -> float:
+        """Add up the gradient of our slots; return their part of the step's mean loss."""
+        config, total = self.config, 0.0
+        mine = self.team.share(config.batch_size)
+        for start in range(0, len(mine), config.micro_batch):
+            places = mine[start : start + config.micro_batch]
+            slots = self.draws.slots(step, places)
+            with _own_randomness(config.seed, "dropout", step, places.start), _enough_memory():
+                loss = self._losses(slots).sum() / config.batch_size
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+
+    def _losses(self, slots: Sequence[Slot]) -> Tensor:
+        conditions = self._conditions([(slot.prompt, slot.drop) for slot in slots])
+        latents = torch.stack([self.lesson.latents(slot.image) for slot in slots])
+        device, gamma = self.team.device, self.config.min_snr_gamma
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
+            return diffusion_losses(
+                self.generator,
+                latents.to(device),
+                conditions.to(device),
+                torch.tensor([slot.timestep for slot in slots]),
+                torch.stack([slot.noise for slot in slots]).to(device),
+                added_noise=torch.stack([slot.added_noise for slot in slots]).to(device),
+                min_snr_gamma=gamma or None,
+            )
+
+    def _conditions(self, shown: Sequence[tuple[Prompt, Drop]]) -> Conditions:
+        if self.config.train_text_encoder:
+            prompts = [shown_prompt(prompt, drop) for prompt, drop in shown]
+            return self.trainee.conditioner.with_gradients(prompts)
+        nothing = self.generator.conditioner.unconditional(1)
+        rows = []
+        for prompt, drop in shown:
+            if drop is Drop.CONDITIONS:
+                rows.append(nothing)
+                continue
+            row = self.lesson.embed(shown_prompt(prompt, drop)).to(self.team.device)
+            if drop is Drop.IMAGES:
+                row = replace(row, channels_BCHW=nothing.channels_BCHW)
+            rows.append(row)
+        return Conditions.join(rows)
+
+    def look(self, history: History, look_on: LookOn) -> None:
+        """Validate the averaged weights and show them."""
+        with self.trainee.at_averages(), _evaluating(self.generator):
+            found = self._validation(history.num_steps)
+            if self.team.is_main:
+                look_on(self.generator, history.num_steps)
+        self.team.wait()
+        history.validations.append(found)
+
+    @torch.no_grad()
+    def _validation(self, step: int) -> Validation:
+        """Measure images that are never trained on, unweighted, at noise levels of their own."""
+        examples = self.lesson.validation
+        mine = [
+            (place, self._example_loss(place, examples[place]))
+            for place in range(len(examples))
+            if place % self.team.size == self.team.rank
+        ]
+        losses: dict[str, list[float]] = {}
+        for place, loss in sorted(self.team.gather(mine)):
+            losses.setdefault(examples[place].group, []).append(loss)
+        return Validation(step, losses)
+
+    def _example_loss(self, place: int, example: Example) -> float:
+        num, levels = self.config.validation_noises, self.draws.num_noise_levels
+        source = seeded("validation", example.image)
+        # one in each of `num` equal ranges of noise levels, anywhere in it, always the same
+        within = torch.rand(num, generator=source)
+        timesteps = ((torch.arange(num) + within) * levels / num).long()
+        noise = torch.randn(num, *self.draws.latent_shape, generator=source)
+        latents = self.lesson.latents(example.image).expand(num, *self.draws.latent_shape)
+        conditions = self._conditions([(example.prompt, Drop.NOTHING)] * num)
+        device = self.team.device
+        losses_B = diffusion_losses(
+            self.generator,
+            latents.to(device),
+            conditions.to(device),
+            timesteps,
+            noise.to(device),
+        )
+        return losses_B.mean().item()
+
+
+@contextmanager
+def _evaluating(generator: Generator) -> Iterator[None]:
+    generator.denoiser.eval()
+    try:
+        yield
+    finally:
+        generator.denoiser.train()
+
+
+@contextmanager
+def _own_randomness(*names: object) -> Iterator[None]:
+    """Inside, torch's global draws (dropout) are these names' own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seeded(*names).initial_seed())
+        yield
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise GeneratorError(
+            "The device has too little memory for this step. Halve --micro-batch (the gradient "
+            "stays the same), or take --gradient-checkpointing, --dtype bfloat16 or --lora-rank 8; "
+            "the same command goes on from the last checkpoint."
+        ) from error
