@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from annotation.agreement import (
+from annotation.agreement.pairs import (
     PairAgreement,
     RaterSummary,
-    Verdict,
     between_raters,
     summaries,
     within_raters,
 )
+from annotation.agreement.table import Verdict
 from curate.rating import goodness, unknown_campaign
 from curate.workspace import Workspace
 from db import queries, queries_rating

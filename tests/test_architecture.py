@@ -42,6 +42,7 @@ HOMES = {
     "transformers": ("generators", "rewards"),
     "trl": ("curate/rl",),
     "typer": ("cli",),
+    "waitress": ("curate",),
 }
 # Calls that a module may make while it is imported: they build constants and read nothing. So do
 # constructors, known by their capital.

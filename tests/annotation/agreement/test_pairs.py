@@ -1,12 +1,7 @@
 import pytest
 
-from annotation.agreement import (
-    Verdict,
-    between_raters,
-    summaries,
-    weighted_kappa,
-    within_raters,
-)
+from annotation.agreement.pairs import between_raters, summaries, within_raters
+from annotation.agreement.table import Verdict
 
 SCALE = (1, 3)
 
@@ -17,17 +12,6 @@ def verdicts(**values_of: list[int]) -> list[Verdict]:
         for rater, values in values_of.items()
         for number, value in enumerate(values)
     ]
-
-
-def test_weighted_kappa_is_what_the_definition_gives() -> None:
-    first, second = [1, 1, 2, 2, 3, 3], [1, 2, 2, 3, 3, 1]
-    # by hand: mean squared gap 6/6 observed; 48/36 expected from the margins (2, 2, 2) x (2, 2, 2)
-    assert weighted_kappa(first, second, SCALE) == pytest.approx(1 - 1.0 / (48 / 36))
-
-
-def test_kappa_is_one_for_equals_and_undefined_for_one_value_only() -> None:
-    assert weighted_kappa([1, 2, 3], [1, 2, 3], SCALE) == 1.0
-    assert weighted_kappa([3, 3], [3, 3], SCALE) is None
 
 
 def test_every_pair_is_compared_on_the_images_both_saw() -> None:

@@ -1,4 +1,4 @@
-"""How far raters agree with each other and with themselves."""
+"""Every two raters side by side, every rater with itself, and each one's habits."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -6,17 +6,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from sklearn.metrics import cohen_kappa_score
+import numpy as np
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """One rater's value for one image; a repeat is a second look at it by the same rater."""
-
-    rater: str
-    image: str
-    value: int
-    is_repeat: bool = False
+from annotation.agreement.kappa import weighted_kappa
+from annotation.agreement.table import Verdict, first_looks
 
 
 @dataclass(frozen=True)
@@ -41,19 +34,9 @@ class RaterSummary:
     top_share: float  # share of the highest value
 
 
-def weighted_kappa(
-    first: Sequence[int], second: Sequence[int], scale: tuple[int, int]
-) -> float | None:
-    """Cohen's kappa with quadratic weights on a scale of whole numbers."""
-    if not first or len(set(first) | set(second)) == 1:
-        return None  # no chance agreement to correct for: 0 / 0
-    values = list(range(scale[0], scale[1] + 1))
-    return float(cohen_kappa_score(first, second, labels=values, weights="quadratic"))
-
-
 def between_raters(verdicts: Iterable[Verdict], scale: tuple[int, int]) -> list[PairAgreement]:
     """Compare every two raters on the first looks at the images that both saw."""
-    by_rater = _first_looks(verdicts)
+    by_rater = first_looks(verdicts)
     pairs = []
     for rater, other in combinations(sorted(by_rater), 2):
         shared = sorted(by_rater[rater].keys() & by_rater[other].keys())
@@ -66,21 +49,27 @@ def between_raters(verdicts: Iterable[Verdict], scale: tuple[int, int]) -> list[
 
 def within_raters(verdicts: Iterable[Verdict], scale: tuple[int, int]) -> list[PairAgreement]:
     """Compare every rater's repeats with the first looks at the same images."""
-    verdicts = list(verdicts)
-    firsts = _first_looks(verdicts)
-    looks: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for verdict in verdicts:
-        if verdict.is_repeat and verdict.image in firsts[verdict.rater]:
-            looks[verdict.rater].append((firsts[verdict.rater][verdict.image], verdict.value))
     return [
         _compare(rater, rater, [a for a, _ in pairs], [b for _, b in pairs], scale)
-        for rater, pairs in sorted(looks.items())
+        for rater, pairs in sorted(second_looks(verdicts).items())
     ]
+
+
+def second_looks(verdicts: Iterable[Verdict]) -> dict[str, list[tuple[int, int]]]:
+    """Return {rater: (first value, value of a later look) of every repeat}."""
+    verdicts = list(verdicts)
+    firsts = first_looks(verdicts)
+    looks: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for verdict in verdicts:
+        first = firsts.get(verdict.rater, {}).get(verdict.image)
+        if verdict.is_repeat and first is not None:
+            looks[verdict.rater].append((first, verdict.value))
+    return dict(looks)
 
 
 def summaries(verdicts: Iterable[Verdict], scale: tuple[int, int]) -> list[RaterSummary]:
     """Return each rater's mean, severity and share of top values, over first looks."""
-    by_rater = _first_looks(verdicts)
+    by_rater = first_looks(verdicts)
     by_image: dict[str, dict[str, int]] = defaultdict(dict)
     for rater, values in by_rater.items():
         for image, value in values.items():
@@ -94,7 +83,6 @@ def summaries(verdicts: Iterable[Verdict], scale: tuple[int, int]) -> list[Rater
             top_share=fmean(value == scale[1] for value in values.values()),
         )
         for rater, values in sorted(by_rater.items())
-        if values
     ]
 
 
@@ -107,21 +95,16 @@ def _severity(rater: str, by_image: dict[str, dict[str, int]]) -> float | None:
     return fmean(gaps) if gaps else None
 
 
-def _first_looks(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
-    looks: dict[str, dict[str, int]] = defaultdict(dict)
-    for verdict in verdicts:
-        if not verdict.is_repeat:
-            looks[verdict.rater][verdict.image] = verdict.value
-    return looks
-
-
 def _compare(
-    rater: str, other: str, first: list[int], second: list[int], scale: tuple[int, int]
+    rater: str, other: str, first: Sequence[int], second: Sequence[int], scale: tuple[int, int]
 ) -> PairAgreement:
+    columns = np.array(first, float), np.array(second, float)
+    values = tuple(range(scale[0], scale[1] + 1))
+    kappa = float(weighted_kappa(*columns, values, np.ones((1, len(first))))[0])
     return PairAgreement(
         rater=rater,
         other=other,
         num_images=len(first),
-        kappa=weighted_kappa(first, second, scale),
+        kappa=None if np.isnan(kappa) else kappa,
         exact=fmean(a == b for a, b in zip(first, second, strict=True)),
     )

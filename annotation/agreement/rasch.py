@@ -1,0 +1,219 @@
+"""How strict and how consistent raters are: the many-facet Rasch model, rating-scale form.
+
+log P(grade k) / P(grade k - 1) = quality of the image - severity of the rater - step k, in logits
+(Linacre 1989; Andrich 1978, Psychometrika 43:561). Image qualities are a normal population that is
+integrated out (marginal maximum likelihood: Bock and Aitkin 1981, Psychometrika 46:443): estimating
+each image's quality from two or three grades would inflate all severities.
+Shapes: N ratings, I images, R raters, V values in use, Q quadrature nodes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from annotation.agreement.table import GradeTable
+
+NODES = 41  # of the Gauss-Hermite rule
+MIN_RATINGS = 20
+
+
+@dataclass(frozen=True)
+class RaterMeasure:
+    """One rater on the model's ruler."""
+
+    rater: str
+    severity: float  # logits; 0 = the average of these raters, above = stricter
+    severity_se: float
+    fair_mean: float  # the mean grade that it would give to all images, in values of the scale
+    infit: float  # 1 = as noisy as the model expects; 1.5 = half as noisy again; 0.5 = too tidy
+
+
+@dataclass(frozen=True)
+class RaschFit:
+    """The fitted model."""
+
+    raters: tuple[RaterMeasure, ...]
+    steps: tuple[float, ...]  # logits; between the values in use
+    spread: float  # standard deviation of image quality, logits
+    num_ratings: int
+    is_connected: bool  # images in common tie all raters together
+    left_out: tuple[str, ...]  # raters who gave one value only: their severity has no bound
+
+
+@dataclass(frozen=True)
+class NoFit:
+    """Why there is no model."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Data:
+    raters: tuple[str, ...]
+    values: tuple[int, ...]  # in use
+    image_N: Tensor
+    rater_N: Tensor
+    grade_N: Tensor  # places in `values`
+    num_images: int
+
+
+def fit_rasch(table: GradeTable) -> RaschFit | NoFit:
+    """Fit the model to the first looks, or say why that cannot be."""
+    varied, constant = _by_variety(table)
+    if len(varied) < 2:
+        return NoFit(
+            "severity needs two raters who use more than one value; "
+            f"there {'is' if len(varied) == 1 else 'are'} {len(varied)}"
+        )
+    data = _data(table, varied)
+    if len(data.grade_N) < MIN_RATINGS:
+        return NoFit(f"severity needs {MIN_RATINGS} ratings; there are {len(data.grade_N)}")
+    best = _maximise(data)
+    covariance = _covariance(best, data)
+    if covariance is None:
+        return NoFit("the ratings do not determine the severities; more images in common would")
+    severity_R, step_V, spread = _unpack(best, data)
+    error_R = _severity_errors(covariance, len(varied))
+    means, infits = _fair_means(best, data), _infits(best, data)
+    measures = (
+        RaterMeasure(*row)
+        for row in zip(
+            data.raters, severity_R.tolist(), error_R.tolist(), means, infits, strict=True
+        )
+    )
+    return RaschFit(
+        raters=tuple(measures),
+        steps=tuple(step_V[1:].tolist()),
+        spread=float(spread),
+        num_ratings=len(data.grade_N),
+        is_connected=_is_connected(data),
+        left_out=tuple(constant),
+    )
+
+
+def _by_variety(table: GradeTable) -> tuple[list[str], list[str]]:
+    varied: list[str] = []
+    constant: list[str] = []
+    for rater, grades_I in zip(table.raters, table.grades_IR.T, strict=True):
+        used = np.unique(grades_I[~np.isnan(grades_I)])
+        (varied if len(used) > 1 else constant).append(rater)
+    return varied, constant
+
+
+def _data(table: GradeTable, raters: Sequence[str]) -> _Data:
+    """Values that nobody used are left out: their steps have no bound."""
+    columns = [table.raters.index(rater) for rater in raters]
+    grades_IR = table.grades_IR[:, columns]
+    image_N, rater_N = np.nonzero(~np.isnan(grades_IR))
+    values, grade_N = np.unique(grades_IR[image_N, rater_N], return_inverse=True)
+    images, image_N = np.unique(image_N, return_inverse=True)
+    return _Data(
+        raters=tuple(raters),
+        values=tuple(int(value) for value in values),
+        image_N=torch.from_numpy(image_N),
+        rater_N=torch.from_numpy(rater_N),
+        grade_N=torch.from_numpy(grade_N),
+        num_images=len(images),
+    )
+
+
+def _maximise(data: _Data) -> Tensor:
+    def loss(flat: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, object]:
+        free = torch.tensor(flat, dtype=torch.float64, requires_grad=True)
+        value = -_log_likelihood(free, data)
+        (gradient,) = torch.autograd.grad(value, free)
+        return float(value.detach()), gradient.numpy()
+
+    start = np.zeros(len(data.raters) - 1 + len(data.values) - 1 + 1)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    return torch.tensor(found.x, dtype=torch.float64)
+
+
+def _unpack(free: Tensor, data: _Data) -> tuple[Tensor, Tensor, Tensor]:
+    """Return severities [R] that sum to 0, steps [V] (the first is 0), the images' spread."""
+    num_free = len(data.raters) - 1
+    severity_R = torch.cat([free[:num_free], -free[:num_free].sum(0, keepdim=True)])
+    step_V = torch.cat([free.new_zeros(1), free[num_free:-1]])
+    return severity_R, step_V, free[-1].exp()
+
+
+def _log_probabilities(free: Tensor, data: _Data) -> tuple[Tensor, Tensor]:
+    """Return log P(value | rater, node) [R, V, Q] and the nodes' log weights [Q]."""
+    severity_R, step_V, spread = _unpack(free, data)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    quality_Q = spread * torch.from_numpy(nodes)
+    grade_V = torch.arange(len(data.values), dtype=torch.float64)
+    gap_RQ = quality_Q[None] - severity_R[:, None]
+    logit_RVQ = grade_V[None, :, None] * gap_RQ[:, None] - step_V.cumsum(0)[None, :, None]
+    log_weight_Q = torch.from_numpy(np.log(weights / weights.sum()))
+    return logit_RVQ.log_softmax(1), log_weight_Q
+
+
+def _log_joint(free: Tensor, data: _Data) -> Tensor:
+    """Return log P(an image's grades and the node) [I, Q]."""
+    log_p_RVQ, log_weight_Q = _log_probabilities(free, data)
+    log_p_NQ = log_p_RVQ[data.rater_N, data.grade_N]
+    start_IQ = log_weight_Q.expand(data.num_images, NODES)
+    return start_IQ.index_add(0, data.image_N, log_p_NQ)
+
+
+def _log_likelihood(free: Tensor, data: _Data) -> Tensor:
+    return _log_joint(free, data).logsumexp(1).sum()
+
+
+def _covariance(best: Tensor, data: _Data) -> Tensor | None:
+    """Return the inverse of the observed information; None when it is not positive."""
+    hessian = torch.autograd.functional.hessian(lambda free: -_log_likelihood(free, data), best)
+    assert isinstance(hessian, Tensor)
+    if not bool((torch.linalg.eigvalsh(hessian) > 1e-8).all()):
+        return None
+    covariance: Tensor = torch.linalg.inv(hessian)
+    return covariance
+
+
+def _severity_errors(covariance: Tensor, num_raters: int) -> Tensor:
+    """The last severity is minus the sum of the others."""
+    num_free = num_raters - 1
+    to_all = torch.cat([torch.eye(num_free), -torch.ones(1, num_free)]).to(covariance)
+    return (to_all @ covariance[:num_free, :num_free] @ to_all.T).diagonal().sqrt()
+
+
+def _fair_means(best: Tensor, data: _Data) -> list[float]:
+    log_p_RVQ, log_weight_Q = _log_probabilities(best, data)
+    share_RV = (log_p_RVQ.exp() * log_weight_Q.exp()).sum(2)
+    means: list[float] = (share_RV @ torch.tensor(data.values, dtype=torch.float64)).tolist()
+    return means
+
+
+def _infits(best: Tensor, data: _Data) -> list[float]:
+    """Squared residuals over their variance, both averaged over what is known of each image.
+
+    So averaged it is 1 in expectation under the model, however few grades an image has.
+    """
+    log_joint_IQ = _log_joint(best, data)
+    belief_NQ = log_joint_IQ.softmax(1)[data.image_N]
+    p_RVQ = _log_probabilities(best, data)[0].exp()
+    grade_V = torch.arange(len(data.values), dtype=torch.float64)
+    mean_RQ = (p_RVQ * grade_V[None, :, None]).sum(1)
+    variance_RQ = (p_RVQ * grade_V[None, :, None] ** 2).sum(1) - mean_RQ**2
+    residual_NQ = (data.grade_N[:, None] - mean_RQ[data.rater_N]) ** 2
+    found_N = (belief_NQ * residual_NQ).sum(1)
+    expected_N = (belief_NQ * variance_RQ[data.rater_N]).sum(1)
+    return [
+        float(found_N[data.rater_N == rater].sum() / expected_N[data.rater_N == rater].sum())
+        for rater in range(len(data.raters))
+    ]
+
+
+def _is_connected(data: _Data) -> bool:
+    """Tell whether one can walk from any rater to any other over images in common."""
+    num = len(data.raters) + data.num_images
+    ends = (data.rater_N.numpy(), len(data.raters) + data.image_N.numpy())
+    graph = coo_array((np.ones(len(data.rater_N)), ends), shape=(num, num))
+    return bool(connected_components(graph, directed=False)[0] == 1)

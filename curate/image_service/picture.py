@@ -1,0 +1,80 @@
+"""What a rater's browser gets of an image: pixels, and nothing that could tell where they are from.
+
+Every picture of a study has one width, height and mode, and its PNG is stored without compression:
+equal dimensions mean equal length, where a compressed synthetic image would be shorter.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps
+
+from curate.errors import CurateError
+from curate.pixels import array_of
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """What all pictures of one study share."""
+
+    width: int  # pixels
+    height: int
+    mode: str  # "L" (grey) or "RGB", 8 bits each
+
+
+@dataclass(frozen=True)
+class StudyImage:
+    """What the format depends on."""
+
+    origin: str  # "real" or "synthetic"
+    shape: tuple[int, ...]  # [channels, height, width] pixels
+
+
+def study_format(images: Iterable[StudyImage]) -> PictureFormat:
+    """Return the generator's pixel size, so that only real images are ever resized.
+
+    Of several sizes the most frequent, then the larger; without synthetic images that of all.
+    Grey when all are. Raises CurateError for volumes, which have no single picture.
+    """
+    found = list(images)
+    volume = next((image.shape for image in found if len(image.shape) != 3), None)
+    if volume is not None:
+        raise CurateError(
+            f"An image of shape {list(volume)} is no picture of [channels, height, width]. "
+            "Import slices of the scan, and let raters see those."
+        )
+    synthetic = [image for image in found if image.origin == "synthetic"]
+    sizes = Counter(image.shape[1:] for image in synthetic or found)
+    height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
+    is_grey = all(image.shape[0] == 1 for image in found)
+    return PictureFormat(width, height, "L" if is_grey else "RGB")
+
+
+def picture_for_raters(encoded: bytes, form: PictureFormat) -> bytes:
+    """Return a stored image as an uncompressed 8-bit PNG of this format, without metadata.
+
+    One of another size gives its central part in the study's proportions, as generators see it.
+    """
+    image = PillowImage.fromarray(_eight_bits(array_of(encoded))).convert(form.mode)
+    size = (form.width, form.height)
+    if image.size != size:
+        image = ImageOps.fit(image, size, PillowImage.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    # a new image of these pixels alone: nothing that came with the file can pass
+    clean = PillowImage.frombytes(form.mode, size, image.tobytes())
+    clean.save(buffer, format="PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    top = np.iinfo(array.dtype).max  # 255, or 65,535 for 16 bits
+    levels: NDArray[np.uint8] = (array * (255 / top)).round().astype(np.uint8)
+    return levels if levels.ndim == 2 else levels[..., :3]

@@ -1,0 +1,87 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from curate.errors import CurateError
+from curate.image_service.picture import (
+    PictureFormat,
+    StudyImage,
+    picture_for_raters,
+    study_format,
+)
+from tests.curate.image_service.png import chunk_names
+
+GREY = PictureFormat(24, 16, "L")
+
+
+def encoded(array: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+def shown(array: np.ndarray, form: PictureFormat = GREY) -> np.ndarray:
+    with Image.open(io.BytesIO(picture_for_raters(encoded(array), form))) as image:
+        assert image.mode == form.mode
+        return np.asarray(image)
+
+
+def test_equal_dimensions_mean_equal_length_whatever_the_picture() -> None:
+    random = np.random.default_rng(0)
+    flat = np.zeros((16, 24), np.uint8)
+    noise = random.integers(0, 256, (16, 24), dtype=np.uint8)
+    large = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    for form in (GREY, PictureFormat(24, 16, "RGB")):
+        lengths = {len(picture_for_raters(encoded(a), form)) for a in (flat, noise, large)}
+        assert len(lengths) == 1
+
+
+def test_an_image_of_the_studys_size_keeps_every_pixel() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (16, 24), dtype=np.uint8)
+    assert np.array_equal(shown(array), array)
+
+
+def test_no_metadata_passes() -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "diffusion model 3")
+    exif = Image.Exif()
+    exif[0x010E] = "synthetic"
+    array = np.zeros((16, 24), np.uint8)
+    with_metadata = encoded(array, pnginfo=text, exif=exif, dpi=(300, 300), icc_profile=b"x" * 128)
+    assert {b"tEXt", b"eXIf", b"pHYs", b"iCCP"} <= chunk_names(with_metadata)
+    assert chunk_names(picture_for_raters(with_metadata, GREY)) == {b"IHDR", b"IDAT", b"IEND"}
+
+
+def test_sixteen_bits_become_eight_over_the_whole_range() -> None:
+    ramp = np.linspace(0, 65_535, 16 * 24).round().astype(np.uint16).reshape(16, 24)
+    found = shown(ramp)
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found - ramp / 257).max() <= 0.51
+
+
+def test_another_size_gives_its_central_part_in_the_studys_proportions() -> None:
+    wide = np.zeros((32, 96), np.uint8)
+    wide[:, 24:72] = 200  # the central 48 x 32 are 3 : 2, as the study
+    found = shown(wide)
+    assert found.shape == (16, 24) and (found[:, 3:-3] == 200).all()
+    assert found.min() > 150  # at the very edge the filter sees a little of what is outside
+
+
+def test_transparency_is_dropped() -> None:
+    array = np.full((16, 24, 4), 9, np.uint8)
+    assert shown(array, PictureFormat(24, 16, "RGB")).shape == (16, 24, 3)
+
+
+def test_the_generators_size_is_the_studys() -> None:
+    real = [StudyImage("real", (1, 512, 400))] * 5
+    synthetic = [StudyImage("synthetic", (1, 64, 64))] * 2 + [StudyImage("synthetic", (1, 32, 32))]
+    assert study_format(real + synthetic) == PictureFormat(64, 64, "L")
+    assert study_format(real) == PictureFormat(400, 512, "L")
+    assert study_format([*real, StudyImage("synthetic", (3, 64, 64))]).mode == "RGB"
+
+
+def test_volumes_are_refused() -> None:
+    with pytest.raises(CurateError, match="no picture"):
+        study_format([StudyImage("synthetic", (1, 8, 64, 64))])
