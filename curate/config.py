@@ -47,7 +47,11 @@ class QuickstartConfig:
 
 
 def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
-    """Return what takes at most 5 minutes on 2 cores: 10 steps, 2 of them trained, no guidance."""
+    """Return what takes at most 5 minutes on 2 cores: 10 steps, 2 of them trained, no guidance.
+
+    The embedded model lacks detail rather than anatomy, so its trained steps lie in the cleaner
+    half; that is where rewards are hacked too, hence the tight budget (docs/results.md).
+    """
     return QuickstartConfig(
         rounds=rounds,
         loop=LoopConfig(
@@ -57,11 +61,14 @@ def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
             seed=seed,
             sampling=SamplingSettings(num_steps=10, sampler="dpm++", batch_size=32),
             rl=RLConfig(
-                num_updates=8,
+                num_updates=5,
                 prompts_per_update=16,
                 group_size=8,
                 num_steps=10,
-                learning_rate=6e-3,  # few updates of small adapters; the KL budget still holds
+                window_start=5,
+                lora_targets="attention+convolutions",
+                learning_rate=2e-3,  # few updates of small adapters
+                kl_target=1e-3,
                 spread_penalty=0.5,
                 rollout_dtype="bfloat16",
                 seed=seed,
