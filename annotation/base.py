@@ -1,9 +1,14 @@
 """What passes between curate and whoever rates: plain frozen values, and the backend's protocol."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+SCALE, ORIGIN = "scale", "origin"  # kinds of question: how good it is; whether it looks real
+ORIGIN_ANSWERS = ("real", "synthetic", "unsure")  # values 1, 2, 3 of a question of origin
+PREFERENCES = ("left", "tie", "right")  # verdicts on a pair
+SKIPPED = "skipped"  # the reason of a withdrawn answer whose rater passed the task over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +30,20 @@ class Question:
     min_value: int
     max_value: int
     wording: Mapping[str, str] = field(default_factory=dict)  # "3" -> "fit for training"
+    kind: str = SCALE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A campaign as a backend sees it: a neutral title and the form."""
+    """A campaign as a backend sees it: what it is found by again, and the form."""
 
-    name: str
+    uid: str  # lasting and opaque: raters may see what is made of it
     instructions: str
     questions: tuple[Question, ...]
+    reasons: tuple[str, ...] = ()  # flaws that may be ticked
+    is_pairwise: bool = False  # two images a task, and a preference for every question
+    raters: Mapping[str, str] = field(default_factory=dict)  # name -> how the backend knows them
+    images_folder: str = ""  # where the backend itself reads the pictures, if it does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +53,8 @@ class Task:
     uid: str  # the assignment's id: all that the rater's browser learns of it
     rater: str
     position: int  # 0-based, in this rater's order
-    image_url: str  # opaque
+    image_url: str  # opaque; of a pair, the left one
+    other_image_url: str | None = None  # the right one
     modality: str
     text: str  # what the image was asked to show
 
@@ -55,9 +66,11 @@ class Answer:
     task_uid: str
     rater: str
     criterion: str
-    value: int | None  # None: the rater withdrew the answer
+    # a grade on the criterion's scale, or of a pair one of PREFERENCES; None: no verdict (any more)
+    value: int | str | None
     source_uid: str  # the backend's own lasting id of the answer; an edit keeps it
     rated_at: dt.datetime | None = None  # None: now
+    asked_at: dt.datetime | None = None  # None withdraws only what was said after this
     lead_time_s: float | None = None  # as the browser claims
     reasons: tuple[str, ...] = ()
     comment: str = ""
@@ -74,11 +87,13 @@ class Unreadable:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """What came since the marks, and how far each place has now been read."""
+    """What came from one place since its mark, and how far it has now been read."""
 
+    place: str  # a project of the backend
     answers: tuple[Answer, ...]
     unreadable: tuple[Unreadable, ...]
-    marks: Mapping[str, dt.datetime]  # place (a project of the backend) -> newest change seen
+    mark: dt.datetime | None  # by the backend's clock; None: nothing there yet
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +111,18 @@ class RatingBackend(Protocol):
         """Show the tasks to their raters in order of position; return how many were new."""
         ...
 
-    def pull(self, study: Study, marks: Mapping[str, dt.datetime]) -> Pulled:
-        """Return every verdict made, changed or withdrawn since the marks (all, without marks)."""
+    def pull(self, study: Study, marks: Mapping[str, dt.datetime]) -> Iterator[Pulled]:
+        """Yield what was said, changed or withdrawn since the marks (all, without marks).
+
+        One at a time, so that the caller can keep each with its mark before the next is read.
+        Every task that changed is stated whole: for each question a verdict, or None.
+        """
         ...
 
-    def raters(self) -> list[RaterProfile]:
-        """Return who can log in."""
+    def rating_pages(self, study: Study) -> dict[str, str]:
+        """Return {rater: the address at which this rater rates}."""
         ...
 
     def health(self) -> Health:
-        """Return whether the place answers as itself, in a second or less."""
+        """Return whether the place answers as itself, in a few seconds or less."""
         ...

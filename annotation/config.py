@@ -1,4 +1,4 @@
-"""Settings of simulated raters. Standard library only."""
+"""Settings of simulated raters and of the managed Label Studio. Standard library only."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -48,3 +48,21 @@ def default_raters(count: int = 3, *, seed: int = 0) -> list[SimulatedRaterConfi
         )
         for number in range(count)
     ]
+
+
+LABEL_STUDIO_VERSION = "1.23.2"  # of the server; its environment is pinned in label_studio/pins.txt
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Where the managed Label Studio listens."""
+
+    host: str = LOOPBACK
+    port: int = 8090
+
+    @property
+    def url(self) -> str:
+        """Return the address on this machine."""
+        host = LOOPBACK if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"

@@ -1,12 +1,11 @@
-"""Images -> a campaign of blind assignments; answers, wherever they come from -> rating rows.
+"""Answers, wherever they come from -> rows; simulated raters' answers to a campaign.
 
-A campaign is made whole or not at all and never grows (one that a file brought does). Ratings are
-append-only: an answer that says the same adds nothing, one that differs is the next revision.
+Rows are append-only: an answer that says the same adds nothing, one that differs is the next
+revision, one that was taken back is a revision without a value.
 """
 
 import hashlib
 import json
-import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,25 +13,26 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from annotation.base import Answer, RaterProfile, Unreadable
+from annotation.base import PREFERENCES, Answer, RaterProfile, Unreadable
 from annotation.config import SimulatedRaterConfig, default_raters
 from annotation.simulated import Eyes, SimulatedRater
+from curate.campaigns import CampaignPlan, Item, make_campaign
 from curate.errors import CurateError
 from curate.stored_images import batches
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import (
-    Assignment,
     Campaign,
+    Comparison,
     Criterion,
     Image,
     QuarantinedAnswer,
-    Rater,
     Rating,
+    SyncMark,
     utc_now,
 )
 from db.queries import RatingView
-from db.queries_rating import AssignmentView
+from db.queries_rating import AssignmentView, Verdict
 
 IMAGES_A_COMMIT = 64  # a killed simulation loses at most this many images' answers
 
@@ -44,7 +44,7 @@ class Taken:
     new: int = 0
     revised: int = 0
     unchanged: int = 0
-    quarantined: int = 0
+    quarantined: int = 0  # that are new
 
     def __add__(self, other: "Taken") -> "Taken":
         return Taken(
@@ -72,149 +72,35 @@ def create_campaign(
     repeat_fraction: float = 0.0,
     backend: str = "simulated",
 ) -> Campaign:
-    """Return the campaign of this name, made first when it is new.
+    """Return the campaign of this name on the default rubric, made first when it is new.
 
     Every image goes to `overlap` of the raters, with equal loads; every control to all of them;
-    `repeat_fraction` of a rater's images come a second time. Each rater's order is drawn from
-    `seed`, so nothing in it tells one image from another. Raises CurateError when the name stands
-    for another plan.
+    `repeat_fraction` of a rater's images come a second time. Raises CurateError when the name
+    stands for another plan.
     """
-    _check_plan(images, raters, overlap, repeat_fraction)
-    plan = {
-        "images": [str(image.id) for image in images],
-        "controls": [str(image.id) for image in controls],
-        "raters": sorted(rater.name for rater in raters),
-        "purpose": purpose,
-        "selection_method": selection_method,
-        "inclusion_probability": inclusion_probability,
-        "repeat_fraction": repeat_fraction,
-        "overlap": overlap,
-        "seed": seed,
-        "backend": backend,
-    }
-    plan_hash = _hash_of(plan)
-    known = queries_rating.find_campaign(ws.session, name)
-    if known is not None:
-        if known.config.get("plan_sha256") != plan_hash:
-            raise CurateError(
-                f"Campaign {name!r} exists with other images, raters or settings. "
-                "Give the new campaign another name."
-            )
-        return known
-    campaign = _new_campaign(ws, name, raters, seed, overlap, backend, {"plan_sha256": plan_hash})
-    items = _items_by_rater(images, controls, raters, overlap, seed, purpose)
-    rows = _get_or_add_raters(ws, raters)
-    assignments = [
-        Assignment(
-            campaign_id=campaign.id,
-            rater_id=rows[rater].id,
-            image_id=image_id,
-            position=position,
-            purpose=item_purpose,
-            selection_method=selection_method if item_purpose == purpose else item_purpose,
-            inclusion_probability=inclusion_probability if item_purpose == purpose else 1.0,
-        )
-        for rater, own in items.items()
-        for position, (image_id, item_purpose) in enumerate(
-            _blind_order(own, repeat_fraction, random.Random(f"{seed}/order/{rater}"))
-        )
-    ]
-    return queries_rating.add_campaign(ws.session, campaign, assignments)
-
-
-def _check_plan(
-    images: Sequence[Image], raters: Sequence[RaterProfile], overlap: int, repeat_fraction: float
-) -> None:
-    if not images:
-        raise CurateError(
-            "No image to rate: every one is in a campaign already, or there is none. "
-            "Make more with `curate generate`."
-        )
-    if len({rater.name for rater in raters}) < len(raters):
-        raise CurateError("Two raters have the same name. Give each one a name of their own.")
-    if not 1 <= overlap <= len(raters):
-        raise CurateError(
-            f"{overlap} raters an image, but the campaign has {len(raters)}. "
-            "Ask for fewer with --overlap, or for more raters."
-        )
-    if not 0 <= repeat_fraction <= 1:
-        raise CurateError(f"{repeat_fraction} of the images repeated; needed: 0 to 1.")
-
-
-def _new_campaign(
-    ws: Workspace,
-    name: str,
-    raters: Sequence[RaterProfile],
-    seed: int,
-    overlap: int,
-    backend: str,
-    config: dict[str, Any],
-) -> Campaign:
-    simulated = {rater.simulated for rater in raters}
-    if len(simulated) != 1:
-        raise CurateError(
-            f"Campaign {name!r} mixes people and simulated raters, and its ratings could not be "
-            "told apart. Make one campaign of each."
-        )
-    rubric, _ = queries.default_rubric(ws.session)
-    return Campaign(
+    plan = CampaignPlan(
         name=name,
-        rubric_id=rubric.id,
-        seed=seed,
+        items=tuple(
+            Item(
+                image_id=image.id,
+                purpose=purpose,
+                selection_method=selection_method,
+                inclusion_probability=inclusion_probability,
+            )
+            for image in images
+        ),
+        controls=tuple(
+            Item(image_id=image.id, purpose="control", selection_method="control")
+            for image in controls
+        ),
+        raters=tuple(raters),
         overlap=overlap,
-        simulated=simulated.pop(),
+        seed=seed,
+        repeat_fraction=repeat_fraction,
         backend=backend,
-        config=config,
     )
-
-
-def _get_or_add_raters(ws: Workspace, raters: Sequence[RaterProfile]) -> dict[str, Rater]:
-    return {
-        rater.name: queries_rating.get_or_add_rater(
-            ws.session,
-            name=rater.name,
-            expert_level=rater.expert_level,
-            simulated=rater.simulated,
-            config=dict(rater.config),
-        )
-        for rater in raters
-    }
-
-
-def _items_by_rater(
-    images: Sequence[Image],
-    controls: Sequence[Image],
-    raters: Sequence[RaterProfile],
-    overlap: int,
-    seed: int,
-    purpose: str,
-) -> dict[str, list[tuple[UUID, str]]]:
-    """Deal the images to the raters with the shortest piles; ties by lot."""
-    chance = random.Random(f"{seed}/deal")
-    items: dict[str, list[tuple[UUID, str]]] = {rater.name: [] for rater in raters}
-    shuffled = chance.sample(list(images), len(images))
-    for image in shuffled:
-        by_load = sorted(items, key=lambda rater: (len(items[rater]), chance.random()))
-        for rater in by_load[:overlap]:
-            items[rater].append((image.id, purpose))
-    for pile in items.values():
-        pile.extend((control.id, "control") for control in controls)
-    return items
-
-
-def _blind_order(
-    items: Sequence[tuple[UUID, str]], repeat_fraction: float, chance: random.Random
-) -> list[tuple[UUID, str]]:
-    """Shuffle one rater's items and the repeats drawn from them; the later look is the repeat."""
-    repeats = chance.sample(list(items), round(repeat_fraction * len(items)))
-    order = list(items) + repeats
-    chance.shuffle(order)
-    seen: set[UUID] = set()
-    result = []
-    for image_id, purpose in order:
-        result.append((image_id, "repeat" if image_id in seen else purpose))
-        seen.add(image_id)
-    return result
+    rubric, _ = queries.default_rubric(ws.session)
+    return make_campaign(ws, plan, rubric)
 
 
 def simulate_campaign(
@@ -306,36 +192,44 @@ def take_answers(
     campaign: Campaign,
     answers: Sequence[Answer],
     unreadable: Sequence[Unreadable] = (),
+    mark: SyncMark | None = None,
 ) -> Taken:
-    """Turn answers into rating rows, in one commit; what cannot be taken goes into quarantine."""
+    """Turn answers into rows, in one commit; what cannot be taken goes into quarantine.
+
+    `mark`, how far the answers' place has now been read, is kept in the same commit.
+    """
     asked = [task_id for answer in answers if (task_id := _uuid(answer.task_uid))]
     known = queries_rating.find_assignments(ws.session, campaign.id, asked)
-    latest = queries_rating.latest_ratings(ws.session, list(known))
+    latest = queries_rating.latest_verdicts(ws.session, campaign, list(known))
     criteria = {row.name: row for row in queries_rating.criteria(ws.session, campaign.rubric_id)}
-    ratings: list[Rating] = []
+    verdicts: list[Verdict] = []
     quarantined = [_quarantine(campaign, bad) for bad in unreadable]
     unchanged = 0
     for answer in answers:
         assignment = known.get(task_id) if (task_id := _uuid(answer.task_uid)) else None
-        fault = _fault(answer, assignment, criteria)
+        fault = _fault(answer, assignment, criteria, campaign)
         if assignment is None or fault:
             quarantined.append(_quarantine(campaign, _refused(answer, fault)))
             continue
         criterion = criteria[answer.criterion]
         key = (assignment.id, criterion.id)
         before = latest.get(key)
-        if before is not None and _says_the_same(before, answer):
+        if _adds_nothing(before, answer):
             unchanged += 1
             continue
-        latest[key] = _rating(answer, key[0], criterion, before.revision + 1 if before else 1)
-        ratings.append(latest[key])
-    queries_rating.add_answers(ws.session, ratings, quarantined)
-    num_revised = sum(rating.revision > 1 for rating in ratings)
-    return Taken(len(ratings) - num_revised, num_revised, unchanged, len(quarantined))
+        revision = before.revision + 1 if before else 1
+        latest[key] = _verdict(answer, assignment.id, criterion, campaign, revision)
+        verdicts.append(latest[key])
+    num_kept = queries_rating.add_answers(ws.session, verdicts, quarantined, mark)
+    num_revised = sum(verdict.revision > 1 for verdict in verdicts)
+    return Taken(len(verdicts) - num_revised, num_revised, unchanged, num_kept)
 
 
 def _fault(
-    answer: Answer, assignment: AssignmentView | None, criteria: dict[str, Criterion]
+    answer: Answer,
+    assignment: AssignmentView | None,
+    criteria: dict[str, Criterion],
+    campaign: Campaign,
 ) -> str:
     """Return why the answer cannot be taken; empty when it can."""
     if assignment is None:
@@ -345,9 +239,15 @@ def _fault(
     criterion = criteria.get(answer.criterion)
     if criterion is None:
         return f"no criterion {answer.criterion!r}; known: {', '.join(sorted(criteria))}"
+    return "" if answer.value is None else _fault_of_value(answer.value, criterion, campaign)
+
+
+def _fault_of_value(value: int | str, criterion: Criterion, campaign: Campaign) -> str:
+    if campaign.kind == "comparison":
+        return "" if value in PREFERENCES else f"{value!r}; needed: {', '.join(PREFERENCES)}"
     low, high = criterion.min_value, criterion.max_value
-    if answer.value is not None and not low <= answer.value <= high:
-        return f"value {answer.value}; needed: {low} to {high}"
+    if not isinstance(value, int) or not low <= value <= high:
+        return f"value {value}; needed: {low} to {high}"
     return ""
 
 
@@ -360,28 +260,37 @@ def _uuid(text: str) -> UUID | None:
 
 def _refused(answer: Answer, fault: str) -> Unreadable:
     content = {**asdict(answer), "rated_at": str(answer.rated_at or "")}
+    del content["asked_at"]  # of a withdrawal only, which is never refused for its value
     return Unreadable(source_uid=answer.source_uid, reason=fault, content=content)
 
 
-def _says_the_same(rating: Rating, answer: Answer) -> bool:
-    said = (rating.value, tuple(rating.reasons), rating.comment)
+def _adds_nothing(before: Verdict | None, answer: Answer) -> bool:
+    if before is None:  # nothing to take back; but that a rater passed a task over is kept
+        return answer.value is None and not answer.reasons
+    if answer.value is None and answer.asked_at and before.rated_at < answer.asked_at:
+        return True  # the task is a newer one that shows the same: nothing was taken back
+    value = before.preferred if isinstance(before, Comparison) else before.value
+    said = (value, tuple(before.reasons), before.comment)
     return said == (answer.value, answer.reasons, answer.comment)
 
 
-def _rating(answer: Answer, assignment_id: UUID, criterion: Criterion, revision: int) -> Rating:
-    return Rating(
-        assignment_id=assignment_id,
-        criterion_id=criterion.id,
-        scale_min=criterion.min_value,
-        scale_max=criterion.max_value,
-        value=answer.value,
-        revision=revision,
-        lead_time_s=answer.lead_time_s,
-        reasons=list(answer.reasons),
-        comment=answer.comment,
-        source_uid=answer.source_uid,
-        rated_at=answer.rated_at or utc_now(),
-    )
+def _verdict(
+    answer: Answer, assignment_id: UUID, criterion: Criterion, campaign: Campaign, revision: int
+) -> Verdict:
+    said: dict[str, Any] = {
+        "assignment_id": assignment_id,
+        "criterion_id": criterion.id,
+        "revision": revision,
+        "lead_time_s": answer.lead_time_s,
+        "reasons": list(answer.reasons),
+        "comment": answer.comment,
+        "source_uid": answer.source_uid,
+        "rated_at": answer.rated_at or utc_now(),
+    }
+    if campaign.kind == "comparison":
+        return Comparison(**said | {"preferred": answer.value})
+    said |= {"scale_min": criterion.min_value, "scale_max": criterion.max_value}
+    return Rating(**said | {"value": answer.value})
 
 
 def _quarantine(campaign: Campaign, bad: Unreadable) -> QuarantinedAnswer:

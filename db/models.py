@@ -17,6 +17,7 @@ ORIGINS = ("real", "synthetic")
 CONDITION_ROLES = ("mask", "prior", "source")
 PURPOSES = ("train", "calibration", "control", "repeat", "gate")
 SIDES = ("left", "right")
+CRITERION_KINDS = ("scale", "origin")  # how good an image is | whether it looks real
 ROUND_STATES = (
     "planned",
     "generated",
@@ -239,6 +240,10 @@ class Rubric(SQLModel, table=True):
     name: str
     version: int
     instructions: str = ""
+    # flaws that a rater may tick, beside the verdicts
+    reasons: list[str] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]")
+    )
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
@@ -250,10 +255,13 @@ class Criterion(SQLModel, table=True):
         UniqueConstraint("id", "min_value", "max_value"),  # ratings point here: value on the scale
         CheckConstraint("min_value < max_value", name="scale_has_two_values"),
         CheckConstraint("polarity IN ('higher', 'lower')", name="polarity_is_known"),
+        CheckConstraint(_one_of("kind", CRITERION_KINDS), name="kind_is_known"),
     )
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     rubric_id: UUID = Field(foreign_key="rubric.id", index=True)
     name: str
+    kind: str = Field(default="scale", sa_column_kwargs={"server_default": "scale"})
+    position: int = Field(default=0, sa_column_kwargs={"server_default": "0"})  # in the form
     question: str
     min_value: int
     max_value: int
@@ -318,6 +326,8 @@ class Assignment(SQLModel, table=True):
     purpose: str = "train"
     selection_method: str = "all"
     inclusion_probability: float = 1.0
+    # how the image is spoiled before it is shown: a control that every rater should refuse
+    spoiled: str | None = None
 
 
 class Rating(SQLModel, table=True):
@@ -366,6 +376,10 @@ class Comparison(SQLModel, table=True):
     preferred: str | None  # None: withdrawn
     revision: int = 1
     lead_time_s: float | None = None
+    reasons: list[str] = Field(
+        default_factory=list, sa_column=Column(JSON, nullable=False, server_default="[]")
+    )
+    comment: str = Field(default="", sa_column_kwargs={"server_default": ""})
     source_uid: str | None = Field(default=None, index=True)
     rated_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

@@ -81,6 +81,8 @@ class RatingView:
     version_id: str | None
     origin: str
     rated_at: dt.datetime
+    kind: str = "scale"  # of the criterion; or "origin" (1 looks real, 2 synthetic, 3 unsure)
+    spoiled: str | None = None  # a known-bad control: how the image was spoiled before it was shown
 
 
 # -- hashes ------------------------------------------------------------------------------------
@@ -334,8 +336,14 @@ def current_ratings(
     *,
     campaign_id: UUID | None = None,
     purposes: Sequence[str] | None = None,
+    kinds: Sequence[str] = ("scale",),
+    spoiled: bool = False,
 ) -> list[RatingView]:
-    """Return the ratings that count: each the last revision of its answer, and not withdrawn."""
+    """Return the ratings that count: each the last revision of its answer, and not withdrawn.
+
+    Left out unless asked for: other kinds of question than how good an image is, and verdicts on
+    images that were `spoiled` before they were shown, which say nothing of the images.
+    """
     statement = (
         sa.select(*_RATING_VIEW)
         .join(Assignment, col(Assignment.id) == col(Rating.assignment_id))
@@ -343,9 +351,11 @@ def current_ratings(
         .join(Rater, col(Rater.id) == col(Assignment.rater_id))
         .join(Image, col(Image.id) == col(Assignment.image_id))
         .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
-        .where(_counts_now())
+        .where(_counts_now(), col(Criterion.kind).in_(kinds))
         .order_by(col(Rating.rated_at), col(Rating.id))
     )
+    if not spoiled:
+        statement = statement.where(col(Assignment.spoiled).is_(None))
     if campaign_id is not None:
         statement = statement.where(col(Assignment.campaign_id) == campaign_id)
     if purposes is not None:
@@ -375,6 +385,8 @@ _RATING_VIEW: tuple[Any, ...] = (
     col(Image.version_id),
     col(Image.origin),
     col(Rating.rated_at),
+    col(Criterion.kind),
+    col(Assignment.spoiled),
 )
 
 

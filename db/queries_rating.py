@@ -1,5 +1,6 @@
 """What rating asks of the database: campaigns, their assignments, answers in bulk."""
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from db.errors import StoreError
 from db.models import (
     Assignment,
     Campaign,
+    Comparison,
     Criterion,
     File,
     Image,
@@ -19,9 +21,11 @@ from db.models import (
     QuarantinedAnswer,
     Rater,
     Rating,
+    SyncMark,
 )
 from db.queries import insert_new
 
+Verdict = Rating | Comparison  # of one image, or of a pair
 VARIABLES = 500  # values in one IN (...): every SQLite takes at least 999
 
 
@@ -165,6 +169,19 @@ def _view(assignment: Assignment, rater: str, sha256: str, prompt: Prompt) -> As
     )
 
 
+def latest_verdicts(
+    session: Session, campaign: Campaign, assignment_ids: Sequence[UUID]
+) -> dict[tuple[UUID, UUID], Verdict]:
+    """Return the latest revision by (assignment, criterion), withdrawn ones included."""
+    table: Any = Comparison if campaign.kind == "comparison" else Rating
+    latest: dict[tuple[UUID, UUID], Verdict] = {}
+    for chunk in _chunks(assignment_ids):
+        query = select(table).where(col(table.assignment_id).in_(chunk))
+        for verdict in session.exec(query.order_by(col(table.revision))):
+            latest[verdict.assignment_id, verdict.criterion_id] = verdict
+    return latest
+
+
 def latest_ratings(
     session: Session, assignment_ids: Sequence[UUID]
 ) -> dict[tuple[UUID, UUID], Rating]:
@@ -178,12 +195,38 @@ def latest_ratings(
 
 
 def add_answers(
-    session: Session, ratings: Sequence[Rating], quarantined: Sequence[QuarantinedAnswer] = ()
-) -> None:
-    """Add ratings and quarantined answers in one commit; a row that is there already stays."""
-    insert_new(session, Rating, [rating.model_dump() for rating in ratings])
+    session: Session,
+    verdicts: Sequence[Verdict],
+    quarantined: Sequence[QuarantinedAnswer] = (),
+    mark: SyncMark | None = None,
+) -> int:
+    """Add verdicts, quarantined answers and a sync mark in one commit.
+
+    A row that is there already stays. Returns how many of the quarantined answers are new.
+    """
+    for table in (Rating, Comparison):
+        rows = [verdict.model_dump() for verdict in verdicts if isinstance(verdict, table)]
+        insert_new(session, table, rows)
+    before = _num_quarantined(session, quarantined)
     insert_new(session, QuarantinedAnswer, [answer.model_dump() for answer in quarantined])
+    num_new = _num_quarantined(session, quarantined) - before
+    if mark is not None:
+        session.merge(mark)
     session.commit()
+    return num_new
+
+
+def _num_quarantined(session: Session, answers: Sequence[QuarantinedAnswer]) -> int:
+    if not answers:
+        return 0
+    query = select(sa.func.count()).select_from(QuarantinedAnswer)
+    return session.exec(query.where(QuarantinedAnswer.campaign_id == answers[0].campaign_id)).one()
+
+
+def sync_marks(session: Session, campaign_id: UUID) -> dict[str, dt.datetime]:
+    """Return {place: how far a campaign's answers have been pulled from it}."""
+    query = select(SyncMark).where(SyncMark.campaign_id == campaign_id)
+    return {mark.place: mark.mark for mark in session.exec(query)}
 
 
 def quarantined(session: Session, campaign_id: UUID) -> Sequence[QuarantinedAnswer]:
@@ -193,9 +236,9 @@ def quarantined(session: Session, campaign_id: UUID) -> Sequence[QuarantinedAnsw
 
 
 def criteria(session: Session, rubric_id: UUID) -> Sequence[Criterion]:
-    """Return a rubric's criteria by name."""
+    """Return a rubric's criteria in the order of its form."""
     query = select(Criterion).where(Criterion.rubric_id == rubric_id)
-    return session.exec(query.order_by(Criterion.name)).all()
+    return session.exec(query.order_by(col(Criterion.position), Criterion.name)).all()
 
 
 def progress_of_campaigns(session: Session) -> list[CampaignProgress]:
@@ -219,13 +262,15 @@ def images_to_rate(
     session: Session,
     *,
     origin: str,
-    modalities: Sequence[str],
+    modalities: Sequence[str] | None = None,
     version_id: str | None = None,
 ) -> Sequence[Image]:
-    """Return images of these modalities that no campaign has assigned yet, oldest first."""
+    """Return images (of these modalities) that no campaign has assigned yet, oldest first."""
     assigned = sa.exists().where(col(Assignment.image_id) == col(Image.id))
     query = select(Image).join(Prompt, col(Prompt.id) == col(Image.prompt_id))
-    query = query.where(Image.origin == origin, ~assigned, col(Prompt.modality).in_(modalities))
+    query = query.where(Image.origin == origin, ~assigned)
+    if modalities is not None:
+        query = query.where(col(Prompt.modality).in_(modalities))
     if version_id is not None:
         query = query.where(Image.version_id == version_id)
     order = (col(Image.created_at), col(Image.run_index), col(Image.file_sha256), col(Image.id))

@@ -253,9 +253,9 @@ def test_an_answer_that_cannot_be_taken_goes_into_quarantine_once(
 ) -> None:
     campaign, answers = people_campaign(workspace)
     bad = replace(answers[0], **change)  # type: ignore[arg-type]
-    for _ in range(2):
+    for num_new in (1, 0):
         taken = take_answers(workspace, campaign, [bad, answers[1]])
-        assert taken.quarantined == 1
+        assert taken.quarantined == num_new
     rows = queries_rating.quarantined(workspace.session, campaign.id)
     assert len(rows) == 1
     assert reason in rows[0].reason

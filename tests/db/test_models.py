@@ -38,6 +38,7 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("image", {"pixels_sha256": "abc"}, "pixels_sha256_is_a_hash"),
     ("criterion", {"min_value": 3}, "scale_has_two_values"),
     ("criterion", {"polarity": "up"}, "polarity_is_known"),
+    ("criterion", {"kind": "mood"}, "kind_is_known"),
     ("campaign", {"kind": "quiz"}, "kind_is_known"),
     ("campaign", {"overlap": 0}, "overlap_is_positive"),
     ("rater", {"expert_level": 4}, "expert_level_is_known"),

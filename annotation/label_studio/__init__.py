@@ -1,0 +1,1 @@
+"""Rating in Label Studio: the managed server, projects and forms, answers back."""

@@ -1,0 +1,95 @@
+"""How to reach a Label Studio: its address and tokens, in a file that only its owner may read.
+
+Nothing in it is ever printed: representations leave the tokens out.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from annotation.errors import AnnotationError
+
+URL_VARIABLE = "CURATE_LABEL_STUDIO_URL"
+TOKEN_VARIABLE = "CURATE_LABEL_STUDIO_TOKEN"
+
+
+@dataclass(frozen=True)
+class Access:
+    """One server, and the token of the account that curate uses there."""
+
+    url: str
+    token: str = field(repr=False)
+    managed: bool = False  # curate started it, in the workspace
+    admin_email: str = ""
+    admin_password: str = field(default="", repr=False)
+    webhook_secret: str = field(default="", repr=False)
+    webhook_url: str = ""  # where `serve` listens for hints
+    # managed only: rater -> token of curate's account in that rater's own organisation
+    rooms: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def token_for(self, rater: str) -> str:
+        """Return the token that reaches this rater's projects."""
+        return self.rooms.get(rater, self.token)
+
+
+def new_access(url: str) -> Access:
+    """Return an access to a managed server that is still to be started, with fresh secrets."""
+    return Access(
+        url=url,
+        token=secrets.token_hex(20),
+        managed=True,
+        admin_email="curate@curate.local",
+        admin_password=secrets.token_urlsafe(24),
+        webhook_secret=secrets.token_urlsafe(32),
+    )
+
+
+def read_access(path: Path) -> Access | None:
+    """Return what the environment names, else what the file keeps, else None.
+
+    The environment wins, so that a scheduler can hold the token; both variables are needed.
+    """
+    url, token = os.environ.get(URL_VARIABLE), os.environ.get(TOKEN_VARIABLE)
+    if bool(url) != bool(token):
+        found, missing = (URL_VARIABLE, TOKEN_VARIABLE) if url else (TOKEN_VARIABLE, URL_VARIABLE)
+        raise AnnotationError(f"{found} is set, {missing} is not. Set both or neither.")
+    kept = _read(path)
+    if url and token and (kept is None or (kept.url, kept.token) != (url, token)):
+        secret = kept.webhook_secret if kept else secrets.token_urlsafe(32)
+        return Access(url=url.rstrip("/"), token=token, webhook_secret=secret)
+    return kept
+
+
+def write_access(path: Path, access: Access) -> None:
+    """Keep the access, whole or not at all, readable by its owner only from the first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(access), file, indent=2)
+    os.replace(part, path)
+
+
+def with_room(access: Access, rater: str, token: str) -> Access:
+    """Return the access with one more rater's token."""
+    return replace(access, rooms={**access.rooms, rater: token})
+
+
+def _read(path: Path) -> Access | None:
+    if not path.is_file():
+        return None
+    if path.stat().st_mode & 0o077:
+        raise AnnotationError(
+            f"{path} holds tokens and others may read it. Run `chmod 600 {path}`, and make new "
+            "tokens if somebody may have looked."
+        )
+    try:
+        return Access(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        # from None: what cannot be parsed may be half a token
+        raise AnnotationError(
+            f"{path} cannot be read. Delete it and connect again with `curate rate serve`."
+        ) from None

@@ -1,0 +1,118 @@
+"""A study as a labelling form: one key an answer, Ctrl+Enter sends it.
+
+Field names are `verdict-<question>`, `reasons` and `comment`; answers.py reads them back. An answer
+is an alias ("3"), so that its wording may hold anything.
+"""
+
+from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
+
+from annotation.base import ORIGIN, ORIGIN_ANSWERS, PREFERENCES, Question, Study
+from annotation.errors import AnnotationError
+
+VERDICT = "verdict-"
+REASONS, COMMENT = "reasons", "comment"
+# Keys a question, one row of the keyboard each; the same place on QWERTY and QWERTZ. Label Studio
+# keeps some letters for its own tools: these are free where a form has no regions.
+KEY_ROWS = ("123456789", "qwert", "asdfg")
+ORIGIN_KEYS = "jkl"
+REASON_KEYS = "uiopnm"
+PREFERENCE_WORDING = {"left": "left is better", "tie": "no difference", "right": "right is better"}
+
+
+def labelling_form(study: Study) -> str:
+    """Return the form in Label Studio's XML; AnnotationError when it has more than it has keys.
+
+    Images and questions stand side by side: below a tall image questions would be off-screen.
+    """
+    questions = "".join(_question(study, *entry) for entry in _with_keys(study))
+    extras = "" if study.is_pairwise else _reasons(study.reasons) + _comment()
+    return (
+        '<View><View style="display:flex; gap:16px; align-items:flex-start">'
+        f'<View style="flex:1 1 auto; min-width:0">{_images(study)}</View>'
+        '<View style="flex:0 0 330px">'
+        '<Header value="$asked" size="4"/>'
+        f"{questions}{extras}"
+        "</View></View></View>"
+    )
+
+
+def _images(study: Study) -> str:
+    if not study.is_pairwise:
+        return _image("image", "image")
+    sides = "".join(
+        f'<View style="flex:1 1 50%; min-width:0">{_image(side, value)}</View>'
+        for side, value in (("image", "image"), ("other", "other"))
+    )
+    return f'<View style="display:flex; gap:8px">{sides}</View>'
+
+
+def _image(name: str, value: str) -> str:
+    return (
+        f'<Image name="{name}" value="${value}" zoom="true" zoomControl="true" '
+        'brightnessControl="true" contrastControl="true" rotateControl="false" '
+        'defaultZoom="fit"/>'
+    )
+
+
+def _with_keys(study: Study) -> list[tuple[Question, str]]:
+    rows = iter(KEY_ROWS)
+    entries = []
+    for question in study.questions:
+        num_answers = len(_answers(study, question))
+        keys = ORIGIN_KEYS if question.kind == ORIGIN else next(rows, "")
+        if num_answers > len(keys):
+            raise AnnotationError(
+                f"The question {question.name!r} has {num_answers} answers and {len(keys)} keys "
+                f"are left. A form takes {len(KEY_ROWS)} questions, with at most "
+                f"{', '.join(str(len(row)) for row in KEY_ROWS)} answers in this order."
+            )
+        entries.append((question, keys))
+    return entries
+
+
+def _question(study: Study, question: Question, keys: str) -> str:
+    choices = "".join(
+        f"<Choice value={quoteattr(wording)} alias={quoteattr(alias)} hotkey={quoteattr(key)}/>"
+        for (alias, wording), key in zip(_answers(study, question), keys, strict=False)
+    )
+    return (
+        f"<Header value={quoteattr(question.text)} size='5'/>"
+        f"<Choices name={quoteattr(VERDICT + question.name)} toName='image' "
+        f"choice='single-radio' required='true'>{choices}</Choices>"
+    )
+
+
+def _answers(study: Study, question: Question) -> list[tuple[str, str]]:
+    """Return (what is stored, what is shown) for each answer, the lowest first."""
+    if study.is_pairwise:
+        return [(side, PREFERENCE_WORDING[side]) for side in PREFERENCES]
+    if question.kind == ORIGIN:
+        return [(answer, answer) for answer in ORIGIN_ANSWERS]
+    return [
+        (str(value), f"{value} {question.wording.get(str(value), '')}".strip())
+        for value in range(question.min_value, question.max_value + 1)
+    ]
+
+
+def _reasons(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return ""
+    choices = "".join(
+        f"<Choice value={quoteattr(reason)}"
+        + (f" hotkey={quoteattr(REASON_KEYS[place])}" if place < len(REASON_KEYS) else "")
+        + "/>"
+        for place, reason in enumerate(reasons)
+    )
+    return (
+        "<Header value='What is wrong with it?' size='5'/>"
+        f"<Choices name='{REASONS}' toName='image' choice='multiple' showInline='true'>"
+        f"{choices}</Choices>"
+    )
+
+
+def _comment() -> str:
+    return (
+        f"<TextArea name='{COMMENT}' toName='image' rows='1' maxSubmissions='1' editable='true' "
+        "placeholder='Comment'/>"
+    )

@@ -1,0 +1,164 @@
+"""`curate rate serve|push|pull|raters`: what the commands do, and how they show it."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from annotation.label_studio.accounts import Invitation
+from annotation.label_studio.backend import LabelStudioBackend
+from curate.commands.rate import table
+from curate.errors import CurateError
+from curate.image_service.addresses import Addresses, local_files, presigned_urls, signed_urls
+from curate.label_studio import BACKEND, label_studio_backend, server_folder
+from curate.people import Person
+from curate.rating_plan import PushOptions, plan_campaign
+from curate.rating_pull import Fetched, campaigns_of_people, pull_campaign
+from curate.rating_push import push_campaign, study_of
+from curate.rating_server import PULL_EVERY_S, ServeOptions, news, serve, watch
+from curate.workspace import Workspace
+from db import queries
+from db.models import Campaign
+
+Say = Callable[[str], None]
+LOCAL = "local"  # pictures that the managed Label Studio serves from this machine
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did, and where each rater goes."""
+
+    campaign: str
+    num_new: int
+    pages: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return vars(self)
+
+    def lines(self) -> list[str]:
+        """Return them for a person to read."""
+        return [
+            f"campaign {self.campaign}: {self.num_new} new tasks",
+            *(f"  {rater} rates at {page}" for rater, page in self.pages.items()),
+        ]
+
+
+def push(ws: Workspace, options: PushOptions, *, images_from: str) -> Pushed:
+    """Make the campaign when it is new, and send what is missing of it."""
+    backend = label_studio_backend(ws)
+    health = backend.health()
+    if not health.is_up:
+        raise CurateError(f"{health.message}. Start it with `curate rate serve`.")
+    campaign = plan_campaign(ws, options)
+    addresses, folder = _addresses(ws, campaign, backend, images_from)
+    num_new = push_campaign(ws, campaign, backend, addresses, images_folder=folder)
+    if backend.access.webhook_url:
+        backend.send_hints(study_of(ws, campaign), backend.access.webhook_url)
+    queries.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
+    return Pushed(campaign.name, num_new, backend.rating_pages(study_of(ws, campaign)))
+
+
+def _addresses(
+    ws: Workspace, campaign: Campaign, backend: LabelStudioBackend, images_from: str
+) -> tuple[Addresses, str]:
+    """Return the pictures' addresses, and the folder that Label Studio reads itself, if any."""
+    if images_from.startswith(("http://", "https://")):
+        return signed_urls(ws, campaign, base_url=images_from), ""
+    if images_from != LOCAL:
+        return presigned_urls(ws, campaign, place=images_from), ""
+    if not backend.access.managed:
+        raise CurateError(
+            f"Label Studio at {backend.access.url} cannot read this machine's files. Name the "
+            "address of the image service, or of a store, with --images-from."
+        )
+    root = server_folder(ws) / "images"
+    addresses = local_files(ws, campaign, document_root=root)
+    return addresses, str(root / "images" / str(campaign.id))
+
+
+def pull(ws: Workspace, names: Sequence[str], *, everything: bool) -> list[Fetched]:
+    """Fetch the answers of the named campaigns, or of all."""
+    backend = label_studio_backend(ws)
+    campaigns = campaigns_of_people(ws, BACKEND, names)
+    fetched = [pull_campaign(ws, row, backend, everything=everything) for row in campaigns]
+    new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
+    if new:
+        queries.record_event(ws.session, "rate pull", {"new": new})
+    return fetched
+
+
+def pull_lines(fetched: Sequence[Fetched]) -> list[str]:
+    """Return what came, a line a campaign."""
+    if not fetched:
+        return ["No campaign of people yet. Make one with `curate rate push`."]
+    return [line for entry in fetched for line in news(entry) or [f"{entry.campaign}: nothing new"]]
+
+
+def watch_until_stopped(ws: Workspace, say: Say) -> None:
+    """Pull again and again until Ctrl-C or SIGTERM."""
+    watch(
+        ws,
+        threading.Event(),
+        stop_at_a_signal(),
+        every_s=PULL_EVERY_S,
+        say=say,
+    )
+
+
+def serve_until_stopped(ws: Workspace, options: ServeOptions, say: Say) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    serve(ws, options, say=say, stop=stop_at_a_signal())
+
+
+def stop_at_a_signal() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set, so that everything ends in order."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def read_token(source: str | None) -> str | None:
+    """Read a token from a file, or from the standard input for "-".
+
+    A token on the command line would stand in the process list and the shell's history.
+    """
+    if source is None:
+        return None
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        # the value is not repeated: it may be the token itself
+        raise CurateError(
+            "--token takes the name of a file that holds the token, or - for the standard input; "
+            "no such file can be read. (A token typed here would be seen by others.)"
+        ) from None
+    return text.strip()
+
+
+def invitation_lines(person: Person, invitation: Invitation) -> list[str]:
+    """Return what to send to the person. The password is shown this once."""
+    lines = [
+        f"{person.name} (level {person.expert_level}) is invited. Send to {person.email}:",
+        f"  address   {invitation.url}",
+    ]
+    if invitation.password:
+        lines += [f"  e-mail    {invitation.email}", f"  password  {invitation.password}"]
+    return lines
+
+
+def people_lines(people: Sequence[Person]) -> list[str]:
+    """Return the raters who are people as a table."""
+    if not people:
+        return ["Nobody yet. Invite people with `curate rate raters invite`."]
+    return table(
+        ("rater", "e-mail", "level", "active"),
+        [
+            (person.name, person.email, person.expert_level, "yes" if person.is_active else "no")
+            for person in people
+        ],
+    )

@@ -1,0 +1,41 @@
+"""Where a workspace keeps its Label Studio, and how the rest of curate reaches it."""
+
+from pathlib import Path
+
+import httpx
+
+from annotation.label_studio.access import Access, read_access
+from annotation.label_studio.backend import LabelStudioBackend
+from curate.errors import CurateError
+from curate.workspace import Workspace
+
+FOLDER = "label-studio"  # data/, images/, server.log, access.json
+BACKEND = "label-studio"  # what a campaign's row says
+
+
+def server_folder(ws: Workspace) -> Path:
+    """Return the managed server's folder, inside the workspace."""
+    return ws.folder / FOLDER
+
+
+def access_path(ws: Workspace) -> Path:
+    """Return the file that holds the tokens; only its owner may read it."""
+    return server_folder(ws) / "access.json"
+
+
+def label_studio_access(ws: Workspace) -> Access:
+    """Return how to reach the workspace's Label Studio; CurateError when it has none yet."""
+    access = read_access(access_path(ws))
+    if access is None:
+        raise CurateError(
+            "This workspace has no Label Studio yet. Start one with `curate rate serve`, or name "
+            "one that runs with `curate rate serve --url URL --token FILE`."
+        )
+    return access
+
+
+def label_studio_backend(
+    ws: Workspace, *, transport: httpx.BaseTransport | None = None
+) -> LabelStudioBackend:
+    """Return the workspace's Label Studio as a place where people rate."""
+    return LabelStudioBackend(label_studio_access(ws), transport=transport)

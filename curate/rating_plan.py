@@ -1,0 +1,141 @@
+"""What people are asked -> a campaign's plan: images chosen, controls and repeats mixed in."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from curate.campaigns import CampaignPlan, Item, make_campaign
+from curate.errors import CurateError
+from curate.label_studio import BACKEND
+from curate.people import active_profiles
+from curate.rating_selection import Selected, draw_at_random, select
+from curate.rubrics import load_rubric
+from curate.workspace import Workspace
+from db import queries, queries_rating
+from db.models import Campaign, Image
+
+ORIGINS = {"synthetic": ("synthetic",), "real": ("real",), "both": ("synthetic", "real")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """What `curate rate push` is asked for."""
+
+    name: str
+    select: str = "all"
+    version: str | None = None
+    origin: str = "synthetic"
+    max_images: int | None = None
+    pairs: bool = False
+    rubric: Path | None = None
+    raters: tuple[str, ...] = ()  # none: all active people
+    overlap: int = 2
+    control_fraction: float = 0.1  # of the images; half known real, half known bad
+    repeat_fraction: float = 0.05
+    seed: int = 0
+
+
+def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
+    """Return the campaign of this name: the one that is there, else a new one.
+
+    Raises CurateError when there is nothing or nobody to ask.
+    """
+    known = queries_rating.find_campaign(ws.session, options.name)
+    if known is not None:
+        if known.backend != BACKEND:
+            raise CurateError(
+                f"Campaign {options.name!r} is one of {known.backend}. "
+                "Give this one another --name."
+            )
+        return known
+    rubric = load_rubric(ws, options.rubric)
+    chosen = _choose(ws, options)
+    items = _pairs(chosen, options) if options.pairs else _images(chosen, options)
+    plan = CampaignPlan(
+        name=options.name,
+        items=tuple(items),
+        controls=() if options.pairs else tuple(_controls(ws, options, chosen)),
+        raters=tuple(active_profiles(ws, options.raters)),
+        overlap=options.overlap,
+        seed=options.seed,
+        repeat_fraction=options.repeat_fraction,
+        backend=BACKEND,
+    )
+    return make_campaign(ws, plan, rubric)
+
+
+def _choose(ws: Workspace, options: PushOptions) -> Selected:
+    if options.origin not in ORIGINS:
+        raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
+    if (options.select == "version") != (options.version is not None):
+        raise CurateError("--select version and --version go together: name both or neither.")
+    version_id = queries.find_version(ws.session, options.version).id if options.version else None
+    candidates = [
+        image
+        for origin in ORIGINS[options.origin]
+        for image in queries_rating.images_to_rate(ws.session, origin=origin, version_id=version_id)
+    ]
+    return select(
+        ws, candidates, strategy=options.select, count=options.max_images, seed=options.seed
+    )
+
+
+def _images(chosen: Selected, options: PushOptions) -> list[Item]:
+    return [
+        Item(
+            image_id=image.id,
+            selection_method=options.select,
+            inclusion_probability=probability,
+        )
+        for image, probability in zip(chosen.images, chosen.inclusion_probabilities, strict=True)
+    ]
+
+
+def _pairs(chosen: Selected, options: PushOptions) -> list[Item]:
+    """Pair images of one prompt by lot; one left over is compared with one that has a partner."""
+    chance = random.Random(f"{options.seed}/pairs")
+    probability: dict[UUID, float] = {
+        image.id: value
+        for image, value in zip(chosen.images, chosen.inclusion_probabilities, strict=True)
+    }
+    by_prompt: dict[str, list[UUID]] = defaultdict(list)
+    for image in chosen.images:
+        by_prompt[image.prompt_id].append(image.id)
+    pairs = []
+    for ids in by_prompt.values():
+        if len(ids) < 2:
+            raise CurateError(
+                "A prompt has one image only among those chosen, and a pair needs two. "
+                "Choose more with --images, or make more with `curate generate`."
+            )
+        chance.shuffle(ids)
+        pairs += list(zip(ids[::2], ids[1::2], strict=False))
+        if len(ids) % 2:
+            pairs.append((ids[-1], ids[0]))
+    return [
+        Item(
+            image_id=first,
+            other_image_id=second,
+            selection_method=options.select,
+            inclusion_probability=min(probability[first], probability[second]),
+        )
+        for first, second in pairs
+    ]
+
+
+def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Item]:
+    """Draw real images for all raters: as they are, and spoiled so that all should refuse them."""
+    rated = {image.id for image in chosen.images}
+    real = [
+        image
+        for image in queries_rating.images_to_rate(ws.session, origin="real")
+        if image.id not in rated
+    ]
+    count = round(options.control_fraction * len(chosen.images))
+    drawn: Sequence[Image] = draw_at_random(ws, real, count, options.seed).images
+    return [
+        Item(image_id=image.id, purpose="control", selection_method="known-real") for image in drawn
+    ]

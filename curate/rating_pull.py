@@ -1,0 +1,51 @@
+"""Answers of people -> rows. The pull is the truth; a webhook only says that now is a good time.
+
+Each place (a rater's project) is one commit of its answers and of how far it was read: a pull that
+is killed at any moment and repeated ends in the same rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from annotation.base import RatingBackend
+from curate.rating import Taken, take_answers, unknown_campaign
+from curate.rating_push import study_of
+from curate.workspace import Workspace
+from db import queries_rating
+from db.models import Campaign, SyncMark
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a pull of one campaign brought."""
+
+    campaign: str
+    taken: Taken
+    warnings: tuple[str, ...]
+
+
+def pull_campaign(
+    ws: Workspace, campaign: Campaign, backend: RatingBackend, *, everything: bool = False
+) -> Fetched:
+    """Take what was said since the last pull; with `everything`, all that was ever said."""
+    marks = {} if everything else queries_rating.sync_marks(ws.session, campaign.id)
+    taken, warnings = Taken(), list[str]()
+    for pulled in backend.pull(study_of(ws, campaign), marks):
+        mark = None
+        if pulled.mark is not None:
+            mark = SyncMark(campaign_id=campaign.id, place=pulled.place, mark=pulled.mark)
+        taken += take_answers(ws, campaign, pulled.answers, pulled.unreadable, mark)
+        warnings += pulled.warnings
+    return Fetched(campaign.name, taken, tuple(warnings))
+
+
+def campaigns_of_people(ws: Workspace, backend: str, names: Sequence[str]) -> list[Campaign]:
+    """Return the campaigns at that backend: those named, else all."""
+    known: Mapping[str, Campaign] = {
+        row.name: row
+        for row in queries_rating.campaigns(ws.session)
+        if row.backend == backend and not row.simulated
+    }
+    if unknown := [name for name in names if name not in known]:
+        raise unknown_campaign(unknown[0], list(known))
+    return [known[name] for name in names or known]

@@ -1,0 +1,66 @@
+"""A campaign of people -> tasks at a rating backend; pushing again sends what is missing."""
+
+from dataclasses import replace
+
+from annotation.base import Question, RatingBackend, Study, Task
+from curate.image_service.addresses import Addresses
+from curate.people import emails_of
+from curate.workspace import Workspace
+from db import queries_rating
+from db.models import SIDES, Campaign, Criterion, Rubric
+
+LEFT, RIGHT = SIDES
+
+
+def study_of(ws: Workspace, campaign: Campaign) -> Study:
+    """Return the campaign as a backend sees it."""
+    rubric = ws.session.get(Rubric, campaign.rubric_id)
+    assert rubric is not None  # a foreign key of the campaign
+    criteria = queries_rating.criteria(ws.session, rubric.id)
+    return Study(
+        uid=str(campaign.id),
+        instructions=rubric.instructions,
+        questions=tuple(_question(criterion) for criterion in criteria),
+        reasons=tuple(rubric.reasons),
+        is_pairwise=campaign.kind == "comparison",
+        raters=emails_of(queries_rating.raters_of(ws.session, campaign.id)),
+    )
+
+
+def push_campaign(
+    ws: Workspace,
+    campaign: Campaign,
+    backend: RatingBackend,
+    addresses: Addresses,
+    *,
+    images_folder: str = "",
+) -> int:
+    """Send the campaign's tasks that are not there yet; return how many.
+
+    `addresses` are the pictures' by (assignment, side); `images_folder` is where the backend reads
+    them itself, if it does.
+    """
+    tasks = [
+        Task(
+            uid=str(view.id),
+            rater=view.rater,
+            position=view.position,
+            image_url=addresses[view.id, LEFT],
+            other_image_url=addresses.get((view.id, RIGHT)),
+            modality=view.modality,
+            text=view.text,
+        )
+        for view in queries_rating.assignments(ws.session, campaign.id)
+    ]
+    return backend.push(replace(study_of(ws, campaign), images_folder=images_folder), tasks)
+
+
+def _question(criterion: Criterion) -> Question:
+    return Question(
+        name=criterion.name,
+        text=criterion.question,
+        min_value=criterion.min_value,
+        max_value=criterion.max_value,
+        wording=criterion.wording,
+        kind=criterion.kind,
+    )

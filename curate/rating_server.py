@@ -1,0 +1,221 @@
+"""`curate rate serve`: Label Studio, the receiver of its webhooks, and the pull, as one command.
+
+With an address given, Label Studio is somebody else's and only curate's own parts run here.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import waitress
+
+from annotation.config import LOOPBACK, ServerConfig
+from annotation.errors import AnnotationError
+from annotation.label_studio.access import Access, new_access, read_access, write_access
+from annotation.label_studio.backend import LabelStudioBackend
+from annotation.label_studio.environment import ensure_environment, environment_folder
+from annotation.label_studio.server import ManagedServer, start_server
+from annotation.label_studio.webhooks import webhook_app
+from curate.errors import CurateError
+from curate.label_studio import BACKEND, access_path, label_studio_backend, server_folder
+from curate.rating_pull import Fetched, campaigns_of_people, pull_campaign
+from curate.rating_push import study_of
+from curate.workspace import Workspace
+
+Say = Callable[[str], None]
+PULL_EVERY_S = 30.0  # without a hint
+PULL_ALL_EVERY_S = 3600.0  # a full reading: what no filter can tell
+STOP_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """Where things listen, or whose server is used."""
+
+    server: ServerConfig
+    url: str | None = None
+    token: str | None = None
+
+
+def serve(ws: Workspace, options: ServeOptions, *, say: Say, stop: threading.Event) -> None:
+    """Run until `stop` is set; every part ends with the block, also on an error.
+
+    Raises CurateError or AnnotationError when a part cannot start.
+    """
+    with ExitStack() as parts:
+        parts.enter_context(_pid_file(server_folder(ws) / "serve.pid"))
+        access, server = _reach(ws, options, parts, say)
+        woken = threading.Event()
+        receiver = parts.enter_context(webhook_receiver(access.webhook_secret, woken))
+        backend = LabelStudioBackend(access)
+        for campaign in campaigns_of_people(ws, BACKEND, ()):
+            backend.send_hints(study_of(ws, campaign), receiver)
+        write_access(access_path(ws), replace(access, webhook_url=receiver))
+        say(f"Label Studio is at {access.url}; raters log in there. Ctrl-C stops it.")
+        watch(
+            ws,
+            woken,
+            stop,
+            every_s=PULL_EVERY_S,
+            say=say,
+            is_alive=lambda: server is None or server.is_running(),
+        )
+
+
+def stop_serving(ws: Workspace) -> bool:
+    """End the workspace's `serve`, wherever it runs on this machine; return whether one ran."""
+    folder = server_folder(ws)
+    pid = _running(folder / "serve.pid")
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        if _running(folder / "serve.pid") is None:
+            return True
+        time.sleep(0.1)
+    raise CurateError(f"Process {pid} was told to end and is still there after {STOP_S:.0f} s.")
+
+
+def watch(
+    ws: Workspace,
+    woken: threading.Event,
+    stop: threading.Event,
+    *,
+    every_s: float,
+    say: Say,
+    is_alive: Callable[[], bool] = lambda: True,
+) -> None:
+    """Pull whenever woken and every `every_s` seconds until `stop`; what fails is tried again."""
+    read_all_at = 0.0
+    while not stop.is_set():
+        if not is_alive():
+            raise CurateError(f"Label Studio ended by itself. Its log is in {server_folder(ws)}.")
+        everything = time.monotonic() - read_all_at > PULL_ALL_EVERY_S
+        if pull_once(ws, everything=everything, say=say) and everything:
+            read_all_at = time.monotonic()
+        _wait(woken, stop, every_s)
+        woken.clear()
+
+
+def pull_once(ws: Workspace, *, everything: bool, say: Say) -> bool:
+    """Pull all campaigns of people; say what came, or in one line what went wrong."""
+    try:
+        backend = label_studio_backend(ws)  # anew: raters may have been invited meanwhile
+        for campaign in campaigns_of_people(ws, BACKEND, ()):
+            fetched = pull_campaign(ws, campaign, backend, everything=everything)
+            for line in news(fetched):
+                say(line)
+    except (AnnotationError, CurateError) as error:
+        ws.session.rollback()
+        say(f"The pull failed and will be tried again: {error}")
+        return False
+    ws.session.commit()
+    return True
+
+
+def news(fetched: Fetched) -> list[str]:
+    """Return what a pull brought that is worth a line."""
+    taken = fetched.taken
+    lines = [f"{fetched.campaign}: {warning}" for warning in fetched.warnings]
+    if taken.new or taken.revised or taken.quarantined:
+        lines.append(
+            f"{fetched.campaign}: {taken.new} new, {taken.revised} revised, "
+            f"{taken.quarantined} quarantined"
+        )
+    return lines
+
+
+@contextmanager
+def webhook_receiver(secret: str, woken: threading.Event) -> Iterator[str]:
+    """Listen for hints on a free port of this machine; yield the address."""
+    server = waitress.create_server(
+        webhook_app(secret, woken.set),
+        host=LOOPBACK,
+        port=0,
+        threads=2,
+        ident=None,
+        map={},
+        max_request_body_size=1_048_576,
+        max_request_header_size=8_192,
+        channel_timeout=10,
+    )
+    thread = threading.Thread(target=server.run, name="webhooks", daemon=True)
+    thread.start()
+    try:
+        yield f"http://{LOOPBACK}:{server.effective_port}"
+    finally:
+        server.close()
+        thread.join(timeout=5)
+
+
+def _reach(
+    ws: Workspace, options: ServeOptions, parts: ExitStack, say: Say
+) -> tuple[Access, ManagedServer | None]:
+    kept = read_access(access_path(ws))
+    if options.url is None and (kept is None or kept.managed):
+        return _start_managed(ws, options, kept, parts, say)
+    if options.url is not None:
+        if options.token is None:
+            raise CurateError(
+                f"No token for {options.url}. Put it into a file and name that with --token, or "
+                "into the environment variable CURATE_LABEL_STUDIO_TOKEN."
+            )
+        fresh = new_access(options.url.rstrip("/"))
+        kept = replace(fresh, token=options.token, managed=False, admin_email="", admin_password="")
+    assert kept is not None
+    health = LabelStudioBackend(kept).health()
+    if not health.is_up:
+        raise CurateError(health.message)
+    write_access(access_path(ws), kept)
+    return kept, None
+
+
+def _start_managed(
+    ws: Workspace, options: ServeOptions, kept: Access | None, parts: ExitStack, say: Say
+) -> tuple[Access, ManagedServer]:
+    access = replace(kept or new_access(options.server.url), url=options.server.url)
+    write_access(access_path(ws), access)  # before the start: the server remembers its first token
+    python = ensure_environment(environment_folder(), say=say)
+    say("Starting Label Studio (the first time takes half a minute)")
+    server = start_server(python, server_folder(ws), options.server, access)
+    parts.callback(server.stop)
+    return access, server
+
+
+def _wait(woken: threading.Event, stop: threading.Event, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+        if woken.wait(min(left, 0.5)):
+            return
+
+
+@contextmanager
+def _pid_file(path: Path) -> Iterator[None]:
+    running = _running(path)
+    if running is not None:
+        raise CurateError(
+            f"This workspace is served already, by process {running}. "
+            "`curate rate stop` ends that one."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _running(path: Path) -> int | None:
+    """Return the process of the file when it is alive and a `serve`."""
+    try:
+        pid = int(path.read_text(encoding="utf-8"))
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if b"serve" in command else None
