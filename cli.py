@@ -727,25 +727,19 @@ def show_raters(
 
     Example: curate rate raters
     """
+    if context.invoked_subcommand is not None:
+        return
     from curate.commands.rate import rater_lines
     from curate.rating_report import rater_rows
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
         rows = rater_rows(ws, campaign)
-    if context.invoked_subcommand is not None:
-        return
     if as_json:
         print_json([row.to_json() for row in rows])
     else:
         typer.echo("\n".join(rater_lines(rows)))
 
-
-@rate.command("agreement")
-def show_agreement(
-    campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
-) -> None:
-    """Show how far raters agree with each other and with themselves: weighted kappa.
 
 @raters_group.command("invite")
 def invite_rater(
@@ -809,6 +803,12 @@ def deactivate_rater(
         person = deactivate(ws, name, say=typer.echo)
     typer.echo(f"{person.name} is asked no more.")
 
+
+@rate.command("agreement")
+def show_agreement(
+    campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Show how far raters agree with each other and with themselves: weighted kappa.
 
     Example: curate rate agreement --campaign loop-round-1
     """
@@ -905,7 +905,6 @@ def rl_step(
         str, typer.Option(help="Reward model to follow: an id's start.")
     ] = "latest",
     prompts: Annotated[
-    context: typer.Context,
         Path | None,
         typer.Option(
             help="CSV: modality,text and optionally label.",
