@@ -243,19 +243,33 @@ def loop(
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Of the loop; another name is another loop.")] = "loop",
+    raters: Annotated[str, typer.Option(help="simulated, or label-studio: people.")] = "simulated",
+    images_from: Annotated[
+        str, typer.Option(help="For people: as in `curate rate push`.")
+    ] = "local",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and go on whenever people have.")
+    ] = False,
     images_per_prompt: Annotated[int, typer.Option(help="Rated a round.")] = 16,
     updates: Annotated[int, typer.Option(help="RL updates a round.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the whole loop.")] = 0,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Run the whole circle with simulated raters: generate, rate, learn, RL step, gate.
+    """Run the whole circle: generate, rate, learn, RL step, gate.
 
-    Stopped anywhere, the same command goes on from there.
+    Stopped anywhere, the same command goes on from there. With people it does what is possible
+    now and says what it waits for.
 
     Example: curate loop --rounds 3
     """
-    from curate.commands.loop import LoopOptions, loop_rounds, round_lines
+    from curate.commands.loop import (
+        LoopOptions,
+        loop_rounds,
+        looped_json,
+        looped_lines,
+        watch_loop,
+    )
     from curate.workspace import open_workspace
 
     options = LoopOptions(
@@ -263,16 +277,18 @@ def loop(
         sheet=prompts,
         version=version,
         name=name,
+        raters=raters,
+        images_from=images_from,
         images_per_prompt=images_per_prompt,
         updates=updates,
         seed=seed,
     )
     with open_workspace(workspace) as ws:
-        done = loop_rounds(ws, options, say=_say)
+        looped = (watch_loop if watch else loop_rounds)(ws, options, say=_say)
         if as_json:
-            print_json([row.model_dump(mode="json") for row in done])
+            print_json(looped_json(looped))
         else:
-            typer.echo("\n".join(round_lines(done)))
+            typer.echo("\n".join(looped_lines(looped)))
 
 
 @app.command()

@@ -13,8 +13,9 @@ class LoopConfig:
     """One loop: how much is generated and rated a round, and when a new version is kept."""
 
     name: str = "loop"  # its rounds, and its campaigns' names, begin with it
+    raters: str = "simulated"  # or label-studio: the invited people
     images_per_prompt: int = 16  # generated and rated a round
-    num_raters: int = 3  # simulated raters
+    num_raters: int = 3  # of simulated ones
     overlap: int = 2  # raters an image
     gate_images_per_prompt: int = 8  # of each version, at seeds that no round before has used
     gate_real_images: int = 40  # mixed in where the workspace has that many
@@ -61,7 +62,7 @@ def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
             seed=seed,
             sampling=SamplingSettings(num_steps=10, sampler="dpm++", batch_size=32),
             rl=RLConfig(
-                num_updates=5,
+                num_updates=4,
                 prompts_per_update=16,
                 group_size=8,
                 num_steps=10,

@@ -1,7 +1,8 @@
 """The whole circle, round after round: a state machine kept in each round's row.
 
 Every step is idempotent and leaves its result in the row, so that a loop that was stopped anywhere
-goes on where it stood. A round begins where the last promoted one ended.
+goes on where it stood. Where people rate, a call does what is possible now and says what it waits
+for. A round begins where the last promoted one ended.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from annotation.simulated import Eyes
 from curate.config import LoopConfig
 from curate.errors import CurateError
 from curate.gate import judge_round
 from curate.generate import plan_run, run_plan, settings_hash
+from curate.loop_raters import Raters
 from curate.progress import progress
-from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.rating import create_campaign
 from curate.reward_training import train_reward
 from curate.rl.stage import rl_step_on_model
 from curate.workspace import Workspace
@@ -26,6 +27,7 @@ SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
 GATE_SEEDS = 500_000
 
 Say = Callable[[str], None]
+_Result = dict[str, Any] | str  # what changes in the round's row, or what the round waits for
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,16 @@ class _Pass:
     config: LoopConfig
     row: Round
     prompts: Sequence[Prompt]
-    eyes: Eyes
+    raters: Raters
     say: Say
+
+
+@dataclass(frozen=True)
+class Looped:
+    """How far a loop is."""
+
+    rounds: list[Round]  # in order; all ended but the last, when that one waits
+    waits_for: str | None = None  # None: nothing
 
 
 def run_loop(
@@ -47,24 +57,25 @@ def run_loop(
     rounds: int,
     base: GeneratorVersion,
     prompts: Sequence[Prompt],
-    eyes: Eyes,
+    raters: Raters,
     say: Say,
-) -> list[Round]:
-    """Bring rounds 1 .. `rounds` of the loop to promoted or rejected; return them in order.
-
-    The simulated raters look through `eyes`.
+) -> Looped:
+    """Bring rounds 1 .. `rounds` of the loop to promoted or rejected, or as far as raters are.
 
     Raises CurateError when the loop's name was used with other settings or another base.
     """
     done: list[Round] = []
     for number in range(1, rounds + 1):
         row = _get_or_start_round(ws, config, number, base, done)
-        now = _Pass(ws, config, row, prompts, eyes, say)
-        while row.state in STEPS:
-            queries.advance_round(ws.session, row, **STEPS[row.state](now))
-        say(f"round {number} {row.state}: {'; '.join(row.reasons)}")
         done.append(row)
-    return done
+        now = _Pass(ws, config, row, prompts, raters, say)
+        while row.state in STEPS:
+            result = STEPS[row.state](now)
+            if isinstance(result, str):
+                return Looped(done, waits_for=f"round {number} ({row.state}) waits: {result}")
+            queries.advance_round(ws.session, row, **result)
+        say(f"round {number} {row.state}: {'; '.join(row.reasons)}")
+    return Looped(done)
 
 
 def last_version_id(rounds: Sequence[Round]) -> str:
@@ -115,24 +126,40 @@ def _first_seed(row: Round) -> int:
     return row.number * SEEDS_A_ROUND
 
 
-def _create_campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) -> Campaign:
+def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) -> Campaign:
+    """Return the round's campaign: the one of its name, made first when there is none."""
+    session, name = now.ws.session, f"{now.config.name}-{kind}-{now.row.number}"
+    known = queries_rating.find_campaign(session, name)
+    if known is not None:
+        shown = {view.image_id for view in queries_rating.assignments(session, known.id)}
+        if missing := {image.id for image in images} - shown:
+            raise CurateError(
+                f"Campaign {name!r} exists and lacks {len(missing)} of this round's "
+                f"{len(images)} images. Give the loop another --name."
+            )
+        return known
+    raters = now.raters.profiles()
     return create_campaign(
         now.ws,
-        name=f"{now.config.name}-{kind}-{now.row.number}",
+        name=name,
         images=images,
-        raters=simulated_raters(now.config.num_raters),
-        overlap=now.config.overlap,
+        raters=raters,
+        overlap=min(now.config.overlap, len(raters)),
         seed=now.config.seed * SEEDS_A_ROUND + now.row.number,
         purpose=purpose,
+        backend=now.raters.backend,
     )
 
 
-def _simulate(now: "_Pass", campaign_id: UUID | None) -> None:
+def _shown(now: "_Pass", campaign: Campaign, result: _Result) -> _Result:
+    """Show the campaign to its raters; return the result, or what stands in the way."""
+    return now.raters.push(campaign) or result
+
+
+def _rated(now: "_Pass", campaign_id: UUID | None, result: _Result) -> _Result:
     campaign = now.ws.session.get(Campaign, campaign_id)
     assert campaign is not None  # a foreign key of the round
-    num_assignments = len(queries_rating.assignments(now.ws.session, campaign.id))
-    with progress(num_assignments, "simulated ratings") as advance:
-        simulate_campaign(now.ws, campaign, eyes=now.eyes, advance=advance)
+    return now.raters.rate(campaign) or result
 
 
 def _generate(now: "_Pass") -> dict[str, Any]:
@@ -142,16 +169,16 @@ def _generate(now: "_Pass") -> dict[str, Any]:
     return {"state": "generated", "run_id": images[0].run_id}
 
 
-def _push(now: "_Pass") -> dict[str, Any]:
+def _push(now: "_Pass") -> _Result:
     images = _make_images(
         now, now.row.start_version_id, now.config.images_per_prompt, _first_seed(now.row)
     )
-    return {"state": "pushed", "campaign_id": _create_campaign(now, "round", images, "train").id}
+    campaign = _campaign(now, "round", images, "train")
+    return _shown(now, campaign, {"state": "pushed", "campaign_id": campaign.id})
 
 
-def _rate(now: "_Pass") -> dict[str, Any]:
-    _simulate(now, now.row.campaign_id)
-    return {"state": "rated"}
+def _rate(now: "_Pass") -> _Result:
+    return _rated(now, now.row.campaign_id, {"state": "rated"})
 
 
 def _train(now: "_Pass") -> dict[str, Any]:
@@ -181,7 +208,7 @@ def _step(now: "_Pass") -> dict[str, Any]:
     return {"state": "stepped", "new_version_id": version.id}
 
 
-def _push_gate(now: "_Pass") -> dict[str, Any]:
+def _push_gate(now: "_Pass") -> _Result:
     row, images = now.row, list[Image]()
     versions = (row.base_version_id, row.start_version_id, row.new_version_id or "")
     for version_id in dict.fromkeys(versions):
@@ -191,15 +218,12 @@ def _push_gate(now: "_Pass") -> dict[str, Any]:
     images += queries_loop.draw_real_images(
         now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
     )
-    return {
-        "state": "gate_pushed",
-        "gate_campaign_id": _create_campaign(now, "gate", images, "gate").id,
-    }
+    campaign = _campaign(now, "gate", images, "gate")
+    return _shown(now, campaign, {"state": "gate_pushed", "gate_campaign_id": campaign.id})
 
 
-def _rate_gate(now: "_Pass") -> dict[str, Any]:
-    _simulate(now, now.row.gate_campaign_id)
-    return {"state": "gate_rated"}
+def _rate_gate(now: "_Pass") -> _Result:
+    return _rated(now, now.row.gate_campaign_id, {"state": "gate_rated"})
 
 
 def _decide(now: "_Pass") -> dict[str, Any]:
@@ -219,7 +243,7 @@ def _decide(now: "_Pass") -> dict[str, Any]:
     }
 
 
-STEPS: dict[str, Callable[["_Pass"], dict[str, Any]]] = {
+STEPS: dict[str, Callable[["_Pass"], _Result]] = {
     "planned": _generate,
     "generated": _push,
     "pushed": _rate,

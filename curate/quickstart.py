@@ -15,6 +15,7 @@ from curate.export.release import Exported, export_release
 from curate.generate import plan_run, run_plan
 from curate.generators_store import embedded_version
 from curate.loop import last_version_id, run_loop
+from curate.loop_raters import SimulatedRaters
 from curate.progress import progress
 from curate.report import write_report
 from curate.scoring import Which, count_scored, score_images
@@ -90,9 +91,10 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     base = embedded_version(ws)
     prompts = quickstart_prompts(ws)
     loop = config.loop
+    raters = SimulatedRaters(ws, count=loop.num_raters, eyes=load_eyes())
     rounds = run_loop(
-        ws, loop, rounds=config.rounds, base=base, prompts=prompts, eyes=load_eyes(), say=say
-    )
+        ws, loop, rounds=config.rounds, base=base, prompts=prompts, raters=raters, say=say
+    ).rounds
     last_id = last_version_id(rounds)
     exported = _release(ws, config, last_id, prompts)
     say("the judge, on which nothing was trained, looks at base and last version at equal noise")

@@ -1,18 +1,27 @@
-"""`curate loop`: prompts, a base version and settings for the rounds."""
+"""`curate loop`: prompts, a base version, raters and settings for the rounds."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curate.commands.generate import rows_of, version_to_use
 from curate.config import LoopConfig
-from curate.loop import run_loop
+from curate.errors import CurateError
+from curate.label_studio import BACKEND
+from curate.loop import Looped, run_loop
+from curate.loop_raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
 from curate.prompts import read_prompt_sheet
 from curate.quickstart import quickstart_prompts
 from curate.workspace import Workspace
 from db import queries, queries_loop
-from db.models import GeneratorVersion, Round
+from db.models import GeneratorVersion, Prompt, Round
 from rewards.frozen import load_eyes
+
+WATCH_EVERY_S = 30.0
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,35 +32,83 @@ class LoopOptions:
     sheet: Path | None
     version: str | None
     name: str
+    raters: str
+    images_from: str
     images_per_prompt: int
     updates: int
     seed: int
 
 
-def loop_rounds(ws: Workspace, options: LoopOptions, *, say: Callable[[str], None]) -> list[Round]:
-    """Bring the loop to its last round."""
-    prompts = (
-        quickstart_prompts(ws)
-        if options.sheet is None
-        else rows_of(ws, read_prompt_sheet(options.sheet).prompts)
-    )
+def loop_rounds(ws: Workspace, options: LoopOptions, *, say: Say) -> Looped:
+    """Bring the loop as far as it gets now."""
     config = LoopConfig(
-        name=options.name, images_per_prompt=options.images_per_prompt, seed=options.seed
+        name=options.name,
+        raters=options.raters,
+        images_per_prompt=options.images_per_prompt,
+        seed=options.seed,
     )
     config = replace(config, rl=replace(config.rl, num_updates=options.updates))
-    base = _base(ws, options)
     return run_loop(
-        ws, config, rounds=options.rounds, base=base, prompts=prompts, eyes=load_eyes(), say=say
+        ws,
+        config,
+        rounds=options.rounds,
+        base=_base(ws, options),
+        prompts=_prompts(ws, options),
+        raters=_raters(ws, config, options),
+        say=say,
     )
 
 
-def round_lines(rounds: Sequence[Round]) -> list[str]:
-    """Return a line a round: its end, and why."""
-    return [
-        f"round {row.number} of {row.loop_name}: {row.state}: {'; '.join(row.reasons)} "
-        "(simulated ratings)"
-        for row in rounds
-    ]
+def watch_loop(
+    ws: Workspace, options: LoopOptions, *, say: Say, every_s: float = WATCH_EVERY_S
+) -> Looped:
+    """Go on whenever the raters have, until the last round has ended or Ctrl-C."""
+    said = None
+    while (looped := loop_rounds(ws, options, say=say)).waits_for is not None:
+        ws.session.commit()
+        if looped.waits_for != said:
+            say(looped.waits_for)
+        said = looped.waits_for
+        time.sleep(every_s)
+    return looped
+
+
+def looped_lines(looped: Looped) -> list[str]:
+    """Return a line a round: its end and why, or what it waits for."""
+    ended = looped.rounds if looped.waits_for is None else looped.rounds[:-1]
+    lines = [_ended_line(row) for row in ended]
+    return lines if looped.waits_for is None else [*lines, looped.waits_for]
+
+
+def looped_json(looped: Looped) -> dict[str, Any]:
+    """Return plain values."""
+    return {
+        "rounds": [row.model_dump(mode="json") for row in looped.rounds],
+        "waits_for": looped.waits_for,
+    }
+
+
+def _ended_line(row: Round) -> str:
+    simulated = " (simulated ratings)" if row.config.get("raters") == SIMULATED else ""
+    return (
+        f"round {row.number} of {row.loop_name}: {row.state}: {'; '.join(row.reasons)}{simulated}"
+    )
+
+
+def _prompts(ws: Workspace, options: LoopOptions) -> Sequence[Prompt]:
+    if options.sheet is None:
+        return quickstart_prompts(ws)
+    return rows_of(ws, read_prompt_sheet(options.sheet).prompts)
+
+
+def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
+    if config.raters == SIMULATED:
+        return SimulatedRaters(ws, count=config.num_raters, eyes=load_eyes())
+    if config.raters == BACKEND:
+        return PeopleInLabelStudio(ws, images_from=options.images_from)
+    raise CurateError(
+        f"--raters {config.raters!r} is not known. Take {SIMULATED!r}, or {BACKEND!r} for people."
+    )
 
 
 def _base(ws: Workspace, options: LoopOptions) -> GeneratorVersion:

@@ -11,6 +11,7 @@ from curate.errors import CurateError
 from curate.generate import images_of
 from curate.generators_store import save_version
 from curate.loop import last_version_id, run_loop
+from curate.loop_raters import SimulatedRaters
 from curate.rl.config import RLConfig
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries, queries_loop
@@ -74,9 +75,11 @@ def loop(
         rounds=rounds,
         base=base,
         prompts=prompts,
-        eyes=RednessEyes(generator, tired=tired),
+        raters=SimulatedRaters(
+            ws, count=config.num_raters, eyes=RednessEyes(generator, tired=tired)
+        ),
         say=lambda line: None,
-    )
+    ).rounds
 
 
 def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
