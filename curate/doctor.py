@@ -1,8 +1,8 @@
 """Is the workspace whole: do rows and files agree, byte for byte, and what can be put right.
 
 Every file of the store is read and hashed. Repairing moves, and never deletes: unfinished,
-unknown and damaged files go to a quarantine folder in the workspace, so that what belongs in a
-damaged file's place can be imported or made again.
+unknown and damaged files go to a quarantine folder in the workspace. What was lost of synthetic
+images is made again from their rows; real ones can be imported again.
 """
 
 import datetime as dt
@@ -97,11 +97,33 @@ def examine(ws: Workspace) -> DoctorReport:
 def repair(ws: Workspace, report: DoctorReport) -> DoctorReport:
     """Move what does not belong into a quarantine folder; the workspace must be opened `alone`.
 
-    A damaged file is moved too, and stays a finding: its place is free for the right bytes.
+    A damaged file is moved too. A synthetic image whose file is lost is made again from its row
+    and kept if its bytes are the same; any other stays a finding, its place free for them.
     """
     folder = ws.folder / "quarantine" / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
-    findings = [_repair(ws, finding, folder) for finding in report.findings]
+    findings = _make_again(ws, [_repair(ws, finding, folder) for finding in report.findings])
     return replace(report, findings=findings, quarantine=str(folder) if folder.exists() else None)
+
+
+def _make_again(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:
+    lost = [finding.name for finding in findings if finding.remakeable]
+    if not lost:
+        return list(findings)
+    from curate.remake import remake_files  # here: it loads torch
+
+    with progress(len(lost), "images made again") as advance:
+        problems = remake_files(ws, lost, advance)
+    return [
+        _made_again(finding, problems.get(finding.name)) if finding.remakeable else finding
+        for finding in findings
+    ]
+
+
+def _made_again(finding: Finding, problem: str | None) -> Finding:
+    if problem is None:
+        detail = f"{finding.detail}; made again, the same bytes"
+        return replace(finding, detail=detail, repaired=True)
+    return replace(finding, detail=f"{finding.detail}; {problem}")
 
 
 def _examine_file(ws: Workspace, sha256: str, num_bytes: int) -> Finding | None:
@@ -121,7 +143,11 @@ def _examine_file(ws: Workspace, sha256: str, num_bytes: int) -> Finding | None:
 def _with_uses(ws: Workspace, finding: Finding) -> Finding:
     uses = queries_doctor.uses_of_file(ws.session, finding.name)
     remakeable = bool(uses) and all(use.startswith("synthetic") for use in uses)
-    advice = "can be made again" if remakeable else "restore it from a backup or import it again"
+    advice = (
+        "can be made again: `curate doctor --repair`"
+        if remakeable
+        else "restore it from a backup or import it again"
+    )
     parts = [finding.detail, *(uses or ["used by nothing"]), advice if uses else ""]
     return replace(finding, detail="; ".join(filter(None, parts)), remakeable=remakeable)
 

@@ -4,36 +4,58 @@ An item is (version, prompt, seed, settings); its key is unique in the database,
 what has a row. The same plan again makes nothing; a plan of more makes only what is missing.
 """
 
-import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
 
 from curate.errors import CurateError
 from curate.generators_store import load_version
-from curate.pixels import array_of, pixels_hash, png_bytes, to_rgb_tensor, to_uint8
+from curate.production.environment import describe_environment, environment_row
+from curate.production.images import Maker, images_of, prompt_value, prompt_values
+from curate.production.items import Item, item_key, settings_hash
+from curate.production.keeping import keeper
+from curate.production.watch import Say, Watch
+from curate.production.writer import Keep, Writer
 from curate.workspace import Workspace
 from db import queries, queries_generate
-from db.models import Environment, GeneratorVersion, Image, Prompt, Run
-from generators.base import Conditions, Generator
-from generators.base import Prompt as PromptValue
+from db.engine import Engine
+from db.models import GeneratorVersion, Prompt, Run
+from generators.acceleration import accelerate
 from generators.config import SamplingSettings
-from generators.sampling import decode, sample
 
-FLUSH_IMAGES = 64  # rows and files are made durable in batches of about this many
+__all__ = [
+    "Generated",
+    "Item",
+    "Wanted",
+    "describe_environment",
+    "environment_row",
+    "images_of",
+    "item_key",
+    "missing_items",
+    "plan_run",
+    "plan_runs",
+    "prompt_value",
+    "run_plan",
+    "settings_hash",
+]
+
+RUN_PROMPTS = 4096  # a longer sheet becomes several runs: memory does not grow with it
+LOOK_PROMPTS = 1000  # asked about at once, which of their items have a row
+LOOK_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
-class Item:
-    """One planned image."""
+class Wanted:
+    """A prompt, and which images of it are wanted: seeds `first_seed` .. + count - 1."""
 
-    index: int
     prompt_id: str
-    seed: int
+    count: int
+    first_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,23 +66,56 @@ class Generated:
     planned: int
     already: int
     made: int
+    broken: int = 0  # left out: pixels that are no numbers
+    stopped: bool = False  # on request, before the end of the plan
+
+
+# -- planning ----------------------------------------------------------------------------------
 
 
 def plan_run(
     ws: Workspace,
     version: GeneratorVersion,
-    prompts: Sequence[Prompt],
+    prompts: Iterable[Prompt],
     *,
     count: int,
     first_seed: int = 0,
     settings: SamplingSettings,
 ) -> Run:
     """Return the run of `count` images a prompt, seeds `first_seed` and up; one row a plan."""
-    if not prompts:
+    prompt_ids = list(dict.fromkeys(prompt.id for prompt in prompts))
+    return _run_of(ws, version, prompt_ids, count, first_seed, settings)
+
+
+def plan_runs(
+    ws: Workspace, version: GeneratorVersion, wanted: Iterable[Wanted], settings: SamplingSettings
+) -> Iterator[Run]:
+    """Yield the runs of a sheet of any length: prompts of one count and first seed share one.
+
+    The sheet is read as far as the runs are asked for, 4,096 prompts at a time.
+    """
+    waiting = iter(wanted)
+    while part := list(islice(waiting, RUN_PROMPTS)):
+        together: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for one in part:
+            together[one.count, one.first_seed].append(one.prompt_id)
+        for (count, first_seed), prompt_ids in together.items():
+            unique = list(dict.fromkeys(prompt_ids))
+            yield _run_of(ws, version, unique, count, first_seed, settings)
+
+
+def _run_of(
+    ws: Workspace,
+    version: GeneratorVersion,
+    prompt_ids: list[str],
+    count: int,
+    first_seed: int,
+    settings: SamplingSettings,
+) -> Run:
+    if not prompt_ids:
         raise CurateError("No prompt to generate from. Give --prompts FILE or --prompt TEXT.")
     if count < 1:
         raise CurateError(f"--count {count}: at least 1 image a prompt is needed.")
-    prompt_ids = list(dict.fromkeys(prompt.id for prompt in prompts))
     plan: dict[str, Any] = {
         "version_id": version.id,
         "prompt_ids": prompt_ids,
@@ -72,165 +127,189 @@ def plan_run(
     return queries_generate.get_or_add_run(ws.session, run)
 
 
-def item_of(run: Run, index: int) -> Item:
-    """Return item `index` of the plan: prompt by prompt, seed by seed."""
-    prompt_index, offset = divmod(index, run.count)
-    return Item(index, run.prompt_ids[prompt_index], run.first_seed + offset)
-
-
-def settings_hash(settings: dict[str, Any]) -> str:
-    """Return the hash that tells one set of sampling settings from another."""
-    return queries.json_hash(settings)
-
-
-def item_key(version_id: str, prompt_id: str, seed: int, settings: dict[str, Any]) -> str:
-    """Return the key of one image: equal keys are the same image."""
-    return queries.json_hash([version_id, prompt_id, seed, settings])
-
-
 def missing_items(ws: Workspace, run: Run) -> Iterator[Item]:
-    """Yield the items of the plan that no row has, in plan order: one range scan a prompt."""
-    for prompt_index, prompt_id in enumerate(run.prompt_ids):
-        done = queries.seeds_done(
-            ws.session,
-            version_id=run.version_id,
-            prompt_id=prompt_id,
-            settings_hash=settings_hash(run.settings),
-            low=run.first_seed,
-            high=run.first_seed + run.count - 1,
+    """Yield the items of the plan that no row has, in plan order.
+
+    What is done is counted on an index for a thousand prompts at once; seeds are looked at only
+    where some of a prompt's are missing and others not. Between two looks no transaction is open.
+    """
+    for start in range(0, len(run.prompt_ids), LOOK_PROMPTS):
+        prompt_ids = run.prompt_ids[start : start + LOOK_PROMPTS]
+        num_done = queries_generate.num_done_by_prompt(
+            ws.session, **_which(run), prompt_ids=prompt_ids, **_seeds(run, 0, run.count)
         )
-        for offset in range(run.count):
+        ws.session.commit()
+        for place, prompt_id in enumerate(prompt_ids, start):
+            number = num_done.get(prompt_id, 0)
+            if number < run.count:
+                for offset in _missing_offsets(ws, run, prompt_id, looking=number > 0):
+                    index = place * run.count + offset
+                    yield Item(index, prompt_id, run.first_seed + offset)
+
+
+def _missing_offsets(ws: Workspace, run: Run, prompt_id: str, *, looking: bool) -> Iterator[int]:
+    for low in range(0, run.count, LOOK_SEEDS):
+        high = min(low + LOOK_SEEDS, run.count)
+        done: set[int] = set()
+        if looking:
+            done = queries.seeds_done(
+                ws.session, **_which(run), prompt_id=prompt_id, **_seeds(run, low, high)
+            )
+            ws.session.commit()
+        for offset in range(low, high):
             if run.first_seed + offset not in done:
-                yield Item(prompt_index * run.count + offset, prompt_id, run.first_seed + offset)
+                yield offset
 
 
-def run_plan(ws: Workspace, run: Run, advance: Callable[[int], None]) -> Generated:
+def _which(run: Run) -> dict[str, Any]:
+    return {"version_id": run.version_id, "settings_hash": settings_hash(run.settings)}
+
+
+def _seeds(run: Run, start: int, stop: int) -> dict[str, Any]:
+    return {"low": run.first_seed + start, "high": run.first_seed + stop - 1}
+
+
+# -- making ------------------------------------------------------------------------------------
+
+
+def run_plan(
+    ws: Workspace,
+    run: Run,
+    advance: Callable[[int], None],
+    *,
+    device: str = "auto",
+    say: Say | None = None,
+) -> Generated:
     """Make every image of the plan that is missing; `advance(n)` is told of each n that are done.
 
-    Files are durable before their rows are, in batches: a killed run loses at most one batch and
-    leaves nothing half-done. Raises CurateError when the model gives pixels that are no numbers.
+    Files are durable before their rows are, in batches: a killed run loses the last seconds' work
+    and leaves nothing half-done. An image whose pixels are no numbers is left out and counted; a
+    whole batch of them raises CurateError. `say` is told of what goes wrong and is dealt with.
     """
+    ws.session.commit()  # the writing thread has a session of its own, which must see the plan
+    already = queries.num_items_done(ws.session, run)
     missing = missing_items(ws, run)
     first = next(missing, None)
-    num_made = 0
-    if first is not None:
-        generator = load_version(ws, run.version_id)
-        settings = SamplingSettings.from_json(run.settings)
-        maker = _Maker(ws, run, generator, settings)
-        waiting = _chain(first, missing)
-        while batch := list(islice(waiting, _flush_size(settings))):
-            num_made += maker.make(batch)
-            advance(len(batch))
-    already = run.num_items - num_made
-    queries.record_event(ws.session, "generate", {"run": run.id, "made": num_made})
-    return Generated(run.id, run.num_items, already, num_made)
+    if first is None:
+        queries.record_event(ws.session, "generate", {"run": run.id, "made": 0})
+        return Generated(run.id, run.num_items, already, 0)
+    watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
+    with ended(watch):
+        generator, settings = _opened(ws, run, device)
+        maker = Maker(generator, settings, lambda ids: _prompts(ws, ids), watch.note)
+        keep = keeper(ws, run, generator.device.type, generator.codec.unit)
+        with writing(ws, keep, watch, advance) as writer:
+            batches = batches_of(chain([first], missing), settings.batch_size)
+            stopped = not _make_all(batches, maker, writer, watch, advance)
+    return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)
 
 
-def _chain(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest
+def concluded(
+    ws: Workspace,
+    run: Run,
+    already: int,
+    writer: Writer,
+    watch: Watch,
+    *,
+    stopped: bool,
+    batch_size: int,
+) -> Generated:
+    """Record how a run ended, and return it; `batch_size` is the compute shape at its end."""
+    broken = len(writer.broken)
+    if broken:
+        seeds = [item.seed for item in writer.broken[:10]]
+        watch.note("no-numbers", num_images=broken, first_seeds=seeds)
+    state = "stopped" if stopped else "finished"
+    watch.end(state, made=writer.num_new, broken=broken, batch_size=batch_size)
+    details = {"run": run.id, "made": writer.num_new, "broken": broken}
+    if batch_size < int(run.settings["batch_size"]):
+        details["compute_batch_size"] = batch_size
+    queries.record_event(ws.session, "generate", details)
+    return Generated(run.id, run.num_items, already, writer.num_new, broken, stopped)
 
 
-def _flush_size(settings: SamplingSettings) -> int:
-    whole_batches = max(1, FLUSH_IMAGES // settings.batch_size)
-    return whole_batches * settings.batch_size
+def _opened(ws: Workspace, run: Run, device: str) -> tuple[Any, SamplingSettings]:
+    settings = SamplingSettings.from_json(run.settings)
+    generator = load_version(ws, run.version_id).to(chosen_device(device))
+    return accelerate(generator, settings), settings
 
 
-class _Maker:
-    """One open generator that turns items into rows; encodes each prompt once."""
-
-    def __init__(
-        self, ws: Workspace, run: Run, generator: Generator, settings: SamplingSettings
-    ) -> None:
-        self.ws, self.run, self.generator, self.settings = ws, run, generator, settings
-        self.conditions: dict[str, Conditions] = {}
-        self.environment_id = queries_generate.get_or_add_environment(
-            ws.session, environment_row(describe_environment())
-        )
-
-    def make(self, items: Sequence[Item]) -> int:
-        conditions = Conditions.join([self._conditions_of(item.prompt_id) for item in items])
-        images_BCHW = images_of(
-            self.generator, conditions, [item.seed for item in items], self.settings
-        )
-        arrays = to_uint8(images_BCHW)
-        files = [(png_bytes(array), "image/png") for array in arrays]
-        hashes = queries.add_files(self.ws.session, self.ws.store, files)
-        rows = [
-            self._row(item, sha, pixels_hash(array), list(image.shape))
-            for item, sha, array, image in zip(items, hashes, arrays, images_BCHW, strict=True)
-        ]
-        return queries_generate.add_images(self.ws.session, rows)
-
-    def _row(self, item: Item, sha: str, pixels_sha: str, shape: list[int]) -> Image:
-        return Image(
-            file_sha256=sha,
-            pixels_sha256=pixels_sha,
-            origin="synthetic",
-            prompt_id=item.prompt_id,
-            shape=shape,
-            unit=self.generator.codec.unit,
-            version_id=self.run.version_id,
-            run_id=self.run.id,
-            run_index=item.index,
-            seed=item.seed,
-            settings=self.run.settings,
-            settings_hash=settings_hash(self.run.settings),
-            item_key=item_key(self.run.version_id, item.prompt_id, item.seed, self.run.settings),
-            environment_id=self.environment_id,
-        )
-
-    def _conditions_of(self, prompt_id: str) -> Conditions:
-        if prompt_id not in self.conditions:
-            prompt = prompt_value(self.ws, prompt_id)
-            self.conditions[prompt_id] = self.generator.conditioner([prompt])
-        return self.conditions[prompt_id]
-
-
-def prompt_value(ws: Workspace, prompt_id: str) -> PromptValue:
-    """Return a stored prompt as the generators take it, condition images loaded."""
-    row = ws.session.get(Prompt, prompt_id)
-    if row is None:
-        raise CurateError(f"No prompt {prompt_id[:12]}. Run `curate doctor`.")
-    conditions = queries_generate.conditions_of(ws.session, prompt_id)
-    images = {role: to_rgb_tensor(array_of(ws.store.get(sha))) for role, sha in conditions.items()}
-    return PromptValue(row.modality, row.text, row.label, row.record, images)
-
-
-@torch.inference_mode()
-def images_of(
-    generator: Generator, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
-) -> torch.Tensor:
-    """Return float32 images [B, C, H, W] in [0, 1], one a seed, in order.
-
-    Raises CurateError for pixels that are not numbers: half precision or a broken training.
-    """
-    latents_BCHW = sample(generator, conditions, seeds, settings)
-    images_BCHW = decode(generator, latents_BCHW, settings.batch_size)
-    broken = (~torch.isfinite(images_BCHW)).flatten(1).any(dim=1)
-    if broken.any():
-        seed = seeds[int(broken.nonzero()[0])]
+def chosen_device(name: str) -> torch.device:
+    """Return the device of this name; "auto" is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
         raise CurateError(
-            f"{int(broken.sum())} of {len(seeds)} images have pixels that are no numbers (first: "
-            f"seed {seed}). Try --dtype float32, or an earlier generator version."
+            f"No device {name!r} here ({str(error).splitlines()[0]}). Give --device cpu, or cuda "
+            "where PyTorch finds a GPU."
+        ) from error
+    return device
+
+
+def _prompts(ws: Workspace, prompt_ids: Sequence[str]) -> Any:
+    values = prompt_values(ws, prompt_ids)
+    ws.session.commit()  # no transaction stays open while images are made
+    return values
+
+
+def _make_all(
+    batches: Iterable[list[Item]],
+    maker: Maker,
+    writer: Writer,
+    watch: Watch,
+    advance: Callable[[int], None],
+) -> bool:
+    """Make the batches; return False where a stop was asked for before the end."""
+    for batch in batches:
+        if not watch.may_go_on():
+            return False
+        writer.add(batch, maker.make(batch))
+        advance(writer.take_written())
+        watch.progress(
+            writer.num_new,
+            len(writer.broken),
+            batch_size=maker.batch_size,
+            device=str(maker.generator.device),
+            gpu_memory_gb=_gpu_memory_gb(maker.generator.device),
         )
-    low, high = generator.codec.value_range
-    return (images_BCHW - low) / (high - low)
+    return True
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return what, beside the item, decides an image's exact bytes."""
-    libraries = ("torch", "diffusers", "transformers", "numpy", "pillow")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "device": "cpu",
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "num_threads": torch.get_num_threads(),
-        **{name: installed_version(name) for name in libraries},
-    }
+def _gpu_memory_gb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_reserved(device) / 1e9 if device.type == "cuda" else None
 
 
-def environment_row(details: dict[str, Any]) -> Environment:
-    """Return the row of an environment; its id hashes the details."""
-    return Environment(id=queries.json_hash(details), details=details)
+def batches_of(items: Iterator[Item], batch_size: int) -> Iterator[list[Item]]:
+    while batch := list(islice(items, batch_size)):
+        yield batch
+
+
+@contextmanager
+def ended(watch: Watch) -> Iterator[None]:
+    """Write into the state how a run ended that did not come to its end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        watch.end("stopped")
+        raise
+    except BaseException as error:
+        watch.end("failed", error=" ".join(str(error).split()) or type(error).__name__)
+        raise
+
+
+@contextmanager
+def writing(
+    ws: Workspace, keep: Keep, watch: Watch, advance: Callable[[int], None]
+) -> Iterator[Writer]:
+    """Give a writer; all that it took is written at the end, after Ctrl-C too."""
+    engine = ws.session.get_bind()
+    assert isinstance(engine, Engine)
+    writer = Writer(engine, keep, watch.note)
+    try:
+        yield writer
+    finally:
+        writer.close()
+    advance(writer.take_written())

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlmodel import Session
 
-from db.errors import StoreError
+from db.errors import ConnectionLost, StoreError
 from db.migrations import HEAD
 
 if TYPE_CHECKING:
@@ -112,7 +112,19 @@ def _explain(context: ExceptionContext) -> None:
     operational = isinstance(context.sqlalchemy_exception, sa.exc.OperationalError)
     if operational or "not a database" in str(error):
         first_line = str(error).strip().partition("\n")[0]
-        raise StoreError(
+        kind = ConnectionLost if _is_lost(context) else StoreError
+        raise kind(
             f"The database refuses: {first_line}. Is it running, is its disk full, does another "
             "program hold it? See `curate doctor`; the same command can be run again."
         ) from error
+
+
+def _is_lost(context: ExceptionContext) -> bool:
+    """Say whether the server went away, refuses new connections while it starts, or shuts down."""
+    if context.is_disconnect:
+        return True
+    if context.dialect.name != "postgresql":
+        return False
+    # no SQLSTATE: the network said it, not the server; 57P: it is shutting down or starting
+    state: str | None = getattr(context.original_exception, "sqlstate", None)
+    return state is None or state.startswith("57P")

@@ -3,3 +3,7 @@
 
 class StoreError(Exception):
     """The database or the file store cannot do what was asked; the message says what to do next."""
+
+
+class ConnectionLost(StoreError):
+    """The database went away: what was not committed is to be done again, when it is back."""

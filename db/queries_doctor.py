@@ -1,11 +1,13 @@
 """What `curate doctor` asks of the database: all files, what uses them, is it whole itself."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from db.models import (
+    Environment,
     DerivedFile,
     File,
     GeneratorVersionFile,
@@ -14,6 +16,8 @@ from db.models import (
     Release,
     RewardModel,
 )
+
+MAX_IN = 10_000  # SQLite takes 32,766 values a statement
 
 
 def files_in_batches(session: Session, batch: int) -> Iterator[Sequence[tuple[str, int]]]:
@@ -57,6 +61,21 @@ def uses_of_file(session: Session, sha256: str) -> list[str]:
         *(f"manifest of release {name}" for name in session.exec(releases)),
         *(f"computed value {key[:12]}" for key in session.exec(derived).all()[:1]),
     ]
+
+
+def images_of_files(session: Session, hashes: Sequence[str]) -> list[tuple[Image, dict[str, Any]]]:
+    """Return one synthetic image a file with the environment that made it."""
+    found: dict[str, tuple[Image, dict[str, Any]]] = {}
+    for start in range(0, len(hashes), MAX_IN):
+        part = hashes[start : start + MAX_IN]
+        rows = session.exec(
+            select(Image, Environment)
+            .join(Environment, col(Environment.id) == col(Image.environment_id), isouter=True)
+            .where(col(Image.file_sha256).in_(part), Image.origin == "synthetic")
+        )
+        for image, environment in rows:
+            found[image.file_sha256] = (image, environment.details if environment else {})
+    return list(found.values())
 
 
 def _image_in_words(image: Image) -> str:

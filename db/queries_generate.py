@@ -1,12 +1,23 @@
 """What mass production asks of the database: runs, environments and images in bulk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from db.models import Environment, GeneratorVersion, Image, PromptCondition, Run
+from db import queries
+from db.models import (
+    Environment,
+    File,
+    GeneratorVersion,
+    Image,
+    Prompt,
+    PromptCondition,
+    Run,
+    utc_now,
+)
 
 
 def get_or_add_run(session: Session, run: Run) -> Run:
@@ -33,23 +44,70 @@ def conditions_of(session: Session, prompt_id: str) -> dict[str, str]:
     return {row.role: row.file_sha256 for row in rows}
 
 
-def add_images(session: Session, images: Sequence[Image]) -> int:
-    """Insert image rows in one commit; return how many were new.
+def prompts_with_conditions(
+    session: Session, prompt_ids: Sequence[str]
+) -> dict[str, tuple[Prompt, dict[str, str]]]:
+    """Return prompts by id, each with its condition images as {role: SHA-256}."""
+    rows = session.exec(select(Prompt).where(col(Prompt.id).in_(prompt_ids)))
+    found: dict[str, tuple[Prompt, dict[str, str]]] = {row.id: (row, {}) for row in rows}
+    conditions = select(PromptCondition).where(col(PromptCondition.prompt_id).in_(prompt_ids))
+    for condition in session.exec(conditions):
+        found[condition.prompt_id][1][condition.role] = condition.file_sha256
+    return found
+
+
+def add_prompts(session: Session, prompts: Sequence[Prompt]) -> None:
+    """Add those of the prompts that are new, in one statement; they have no condition images."""
+    queries.insert_new(session, Prompt, [prompt.model_dump() for prompt in prompts])
+
+
+def add_images(
+    session: Session, files: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]]
+) -> int:
+    """Insert the rows of image files and of the images in one commit; return how many were new.
 
     An item that another process made meanwhile is left as it is: its key is unique.
     """
     if not images:
         return 0
-    table = Image.__table__  # type: ignore[attr-defined]
-    dialect = session.connection().dialect.name
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    keys = [image.item_key for image in images]
-    known = sa.select(sa.func.count()).where(col(Image.item_key).in_(keys))
-    before = session.connection().execute(known).scalar_one()
-    statement = insert(table).on_conflict_do_nothing(index_elements=["item_key"])
-    session.connection().execute(statement, [image.model_dump() for image in images])
+    now = utc_now()
+    unique = {row["sha256"]: {**row, "created_at": now} for row in files}
+    queries.insert_new(session, File, list(unique.values()))
+    before = _num_known(session, [row["item_key"] for row in images])
+    queries.insert_new(session, Image, [{"id": uuid4(), "created_at": now, **r} for r in images])
     session.commit()
-    return len(images) - int(before)
+    return len(images) - before
+
+
+def _num_known(session: Session, item_keys: Sequence[str]) -> int:
+    known = sa.select(sa.func.count()).where(col(Image.item_key).in_(item_keys))
+    return int(session.connection().execute(known).scalar_one())
+
+
+def num_done_by_prompt(
+    session: Session,
+    *,
+    version_id: str,
+    settings_hash: str,
+    prompt_ids: Sequence[str],
+    low: int,
+    high: int,
+) -> dict[str, int]:
+    """Return for prompts how many seeds from `low` to `high`, both included, have an image.
+
+    Answered by an index alone. A prompt without any is left out.
+    """
+    rows = session.connection().execute(
+        sa.select(col(Image.prompt_id), sa.func.count())
+        .where(
+            col(Image.version_id) == version_id,
+            col(Image.settings_hash) == settings_hash,
+            col(Image.prompt_id).in_(prompt_ids),
+            col(Image.seed).between(low, high),
+        )
+        .group_by(col(Image.prompt_id))
+    )
+    return {prompt_id: number for prompt_id, number in rows}
 
 
 def images_of_run(session: Session, run: Run, settings_hash: str) -> Sequence[Image]:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -20,6 +21,8 @@ from uuid import uuid4
 from db.errors import StoreError
 
 CHUNK_BYTES = 1 << 20
+NUM_SYNCERS = 16  # threads that wait for the disk; it syncs what waits together at once
+MANY_SYNCS = 8  # fewer are not worth the threads
 UNFINISHED = "unfinished"  # the folder of local files that are being written
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})")
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -97,12 +100,15 @@ class LocalStore:
         self._remove_abandoned()
 
     def put_many(self, items: Sequence[bytes]) -> list[str]:
-        """Keep every item; folders are synced once for all of them."""
+        """Keep every item; all are written before any is synced, and synced side by side."""
         hashes = [hashlib.sha256(item).hexdigest() for item in items]
         with _explained(self.folder):
-            for sha256, item in zip(hashes, items, strict=True):
-                if not self._has(sha256, len(item)):
-                    self._write(sha256, [item])
+            contents = dict(zip(hashes, items, strict=True))
+            new = [sha for sha, item in contents.items() if not self._has(sha, len(item))]
+            with self._unfinished() as folder:
+                for sha256 in new:
+                    _write_file(folder / sha256, contents[sha256])
+                self._finish(folder, new)
             self._sync_folders(hashes)
         return hashes
 
@@ -168,51 +174,55 @@ class LocalStore:
         return self.folder / file_key(sha256)
 
     def _has(self, sha256: str, num_bytes: int) -> bool:
-        path = self._path(sha256)
-        return path.is_file() and path.stat().st_size == num_bytes  # a torn one is written anew
+        with suppress(FileNotFoundError):  # a torn one is written anew
+            return self._path(sha256).stat().st_size == num_bytes
+        return False
 
     def _write(self, sha256: str, chunks: Iterable[bytes]) -> None:
-        path = self._path(sha256)
-        path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with self._unfinished() as file:
-            for chunk in chunks:
-                digest.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._unfinished() as folder:
+            with (folder / sha256).open("xb") as file:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    file.write(chunk)
             if digest.hexdigest() != sha256:
                 raise StoreError(f"{sha256[:12]} changed while it was read. Run the command again.")
-            Path(file.name).rename(path)
+            self._finish(folder, [sha256])
+
+    def _finish(self, unfinished: Path, hashes: Sequence[str]) -> None:
+        """Make files durable, then give them their names: what has its name is whole."""
+        _sync(str(unfinished / sha256) for sha256 in hashes)
+        for sha256 in hashes:
+            path = self._path(sha256)
+            try:
+                os.rename(unfinished / sha256, path)
+            except FileNotFoundError:  # its folder is new: at most 65,792 times a store
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(unfinished / sha256, path)
 
     @contextmanager
-    def _unfinished(self) -> Iterator[IO[bytes]]:
-        """Give a new locked file; what was not renamed is removed, after Ctrl-C too."""
-        folder = self.folder / UNFINISHED
-        folder.mkdir(parents=True, exist_ok=True)
-        file = _new_locked_file(folder)
+    def _unfinished(self) -> Iterator[Path]:
+        """Give a new locked folder; what was not renamed is removed, after Ctrl-C too."""
+        parent = self.folder / UNFINISHED
+        parent.mkdir(parents=True, exist_ok=True)
+        folder, lock = _new_locked_folder(parent)
         try:
-            with file:
-                yield file
+            yield folder
         finally:
-            Path(file.name).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
     def _remove_abandoned(self) -> None:
-        """Remove unfinished files of commands that were killed: nobody holds their locks."""
+        """Remove what killed commands left unfinished: nobody holds its lock."""
         for path in (self.folder / UNFINISHED).glob("*"):
-            with suppress(OSError), path.open("rb") as file:  # locked, gone, or not ours
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+            with suppress(OSError), _locked_if_free(path):  # locked, gone, or not ours
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _sync_folders(self, hashes: Sequence[str]) -> None:
+        """Make names durable: leaves and their parents side by side, the store's root last."""
         leaves = {self._path(sha256).parent for sha256 in hashes}
-        folders = leaves | {leaf.parent for leaf in leaves} | ({self.folder} if leaves else set())
-        for folder in sorted(folders, reverse=True):  # the deepest first
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        _sync(str(folder) for folder in leaves | {leaf.parent for leaf in leaves})
+        _sync([str(self.folder)] if leaves else [])
 
     def _keys(self) -> Iterator[str]:
         for parent, folders, names in os.walk(self.folder):
@@ -321,13 +331,54 @@ class FsspecStore:
         return (path.removeprefix(self.root).lstrip("/") for path in paths)
 
 
-def _new_locked_file(folder: Path) -> IO[bytes]:
+def _write_file(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "wb", buffering=0) as file:
+        rest = memoryview(content)
+        while rest:  # a disk that fills up writes a part first
+            rest = rest[file.write(rest) :]
+
+
+def _sync(paths: Iterable[str]) -> None:
+    """Sync files or folders from several threads: the file system makes them durable together."""
+    several = list(paths)
+    if len(several) < MANY_SYNCS:
+        for path in several:
+            _sync_one(path)
+        return
+    with ThreadPoolExecutor(NUM_SYNCERS) as syncers:
+        for _ in syncers.map(_sync_one, several):
+            pass
+
+
+def _sync_one(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _new_locked_folder(parent: Path) -> tuple[Path, int]:
     while True:
-        file = (folder / uuid4().hex).open("xb")
-        fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back when this process dies
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # another process removed it as abandoned before it was locked
+        folder = parent / uuid4().hex
+        folder.mkdir()
+        with suppress(FileNotFoundError):  # another process removed it as abandoned
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it back when this process dies
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+@contextmanager
+def _locked_if_free(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _chunks(file: IO[Any]) -> Iterator[bytes]:

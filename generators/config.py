@@ -8,6 +8,7 @@ from generators.errors import GeneratorError
 
 SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
+FASTER = {"decoder_dtype": "float32", "channels_last": False, "compile": False}  # when not used
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,17 @@ class SamplingSettings:
     eta: float = 0.0  # DDIM's share of fresh noise: 0 = deterministic, 1 = DDPM's variance
     batch_size: int = 16  # images in a compute batch: its shape changes float sums, so it is kept
     dtype: str = "float32"  # inside the denoiser; latents and the scheduler stay float32
+    decoder_dtype: str = "float32"  # bfloat16 is faster on a GPU, and up to 1/128 off in a pixel
+    channels_last: bool = False  # how images lie in memory: other kernels, other float sums
+    compile: bool = False  # torch.compile; on a GPU with CUDA graphs
 
     def __post_init__(self) -> None:
         """Refuse what no sampler can do."""
         if self.sampler not in SAMPLERS:
             raise GeneratorError(f"No sampler {self.sampler!r}. Known: {', '.join(SAMPLERS)}.")
-        if self.dtype not in DTYPES:
-            raise GeneratorError(f"No dtype {self.dtype!r}. Known: {', '.join(DTYPES)}.")
+        for dtype in (self.dtype, self.decoder_dtype):
+            if dtype not in DTYPES:
+                raise GeneratorError(f"No dtype {dtype!r}. Known: {', '.join(DTYPES)}.")
         if self.num_steps < 1 or self.batch_size < 1:
             raise GeneratorError(
                 f"{self.num_steps} steps in batches of {self.batch_size}: both must be at least 1."
@@ -38,8 +43,15 @@ class SamplingSettings:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as rows and manifests keep them."""
-        return asdict(self)
+        """Return plain values, as rows and manifests keep them.
+
+        Ways to be faster are named only where they are used: an item's key hashes these values, and
+        images made before the ways were known keep theirs.
+        """
+        values = asdict(self)
+        return {
+            key: values[key] for key in values if key not in FASTER or values[key] != FASTER[key]
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SamplingSettings":

@@ -7,10 +7,14 @@ import pytest
 import sqlalchemy as sa
 
 from curate.doctor import DoctorReport, examine, repair
+from curate.generate import plan_run, run_plan
+from curate.generators_store import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Environment, Image, Run
 from db.store import UNFINISHED, file_key
+from generators.base import Generator
+from generators.config import SamplingSettings
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -199,3 +203,46 @@ def test_a_finding_is_one_line(workspace: Workspace) -> None:
     finding, total = examine(workspace).lines()
     assert finding == f"missing    {sha}  used by nothing"
     assert total == "1 files read, 1 things wrong"
+
+
+def test_lost_synthetic_images_are_made_again_with_the_same_bytes(
+    ws: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    tiny_generator.save(tmp_path / "tiny")
+    version = save_version(
+        ws, tmp_path / "tiny", generator_name="t", family="text-to-image", how_made="imported"
+    )
+    prompts = [queries.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in "ab"]
+    settings = SamplingSettings(num_steps=2, batch_size=4)
+    run = plan_run(ws, version, prompts, count=3, settings=settings)
+    run_plan(ws, run, lambda done: None)
+    (torn, *lost) = [image.file_sha256 for image, _ in queries.images(ws.session)][:4]
+    for sha in lost:
+        ws.store.delete(sha)
+    write_raw(ws, file_key(torn), b"half")
+    report = examine(ws)
+    assert len(report.findings) == 4
+    repaired = repair(ws, report)
+    assert repaired.is_whole
+    assert "made again, the same bytes" in repaired.findings[0].detail
+    assert examine(ws).findings == []
+
+
+def test_an_image_that_cannot_be_made_with_the_same_bytes_stays_a_finding(
+    ws: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    tiny_generator.save(tmp_path / "tiny")
+    version = save_version(
+        ws, tmp_path / "tiny", generator_name="t", family="text-to-image", how_made="imported"
+    )
+    prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="a")
+    settings = SamplingSettings(num_steps=2, batch_size=4)
+    run_plan(ws, plan_run(ws, version, [prompt], count=1, settings=settings), lambda done: None)
+    ((image, _),) = queries.images(ws.session)
+    ws.store.delete(image.file_sha256)
+    image.seed = 5  # as if another device had made it: here this row gives other bytes
+    ws.session.add(image)
+    ws.session.commit()
+    (finding,) = repair(ws, examine(ws)).findings
+    assert not finding.repaired
+    assert "other bytes" in finding.detail

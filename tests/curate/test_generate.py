@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import curate.generate
+import curate.production.writer
 from curate.doctor import examine
 from curate.errors import CurateError
 from curate.generate import Generated, images_of, missing_items, plan_run, run_plan
@@ -126,7 +126,7 @@ KILLS = int(os.environ.get("CURATE_TEST_KILLS", "10"))
 def run_in_child(folder: Path, ready: Any) -> None:
     """Make 240 images, four a flush; `ready` is set when the first is about to be made."""
     torch.set_num_threads(1)
-    curate.generate.FLUSH_IMAGES = 4
+    curate.production.writer.FLUSH_IMAGES = 4
     with open_workspace(folder) as ws:
         version = queries.find_version(ws.session, "latest")
         run = plan_run(ws, version, add_prompts(ws, *"abc"), count=80, settings=SETTINGS)

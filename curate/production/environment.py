@@ -1,0 +1,46 @@
+"""What, beside the item, decides an image's exact bytes: libraries, device, compute shape."""
+
+import platform
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import torch
+
+from db import queries
+from db.models import Environment
+
+LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
+
+
+def describe_environment(
+    device: torch.device | str = "cpu", *, compute_batch_size: int | None = None
+) -> dict[str, Any]:
+    """Return library versions and device.
+
+    `compute_batch_size` is given only where the shape is not the settings' own: a device without
+    the memory for it made the images in smaller batches.
+    """
+    smaller = {} if compute_batch_size is None else {"compute_batch_size": compute_batch_size}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **_device_details(torch.device(device)),
+        "num_threads": torch.get_num_threads(),
+        **{name: installed_version(name) for name in LIBRARIES},
+        **smaller,
+    }
+
+
+def _device_details(device: torch.device) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "device": device.type,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.type == "cuda":
+        details |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return details
+
+
+def environment_row(details: dict[str, Any]) -> Environment:
+    """Return the row of an environment; its id hashes the details."""
+    return Environment(id=queries.json_hash(details), details=details)

@@ -1,0 +1,168 @@
+"""Items to pixels: prompts encoded once, one fixed compute shape, halved when memory runs out.
+
+Tensor names carry shapes: B images, H x W pixels, C channels.
+"""
+
+import gc
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.pixels import array_of, levels, to_rgb_tensor
+from curate.production.items import Item
+from curate.workspace import Workspace
+from db import queries_generate
+from generators.base import Conditions, Generator
+from generators.base import Prompt as PromptValue
+from generators.config import SamplingSettings
+from generators.sampling import decode, sample
+
+KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
+
+Note = Callable[..., None]  # note(event, **details): told of what a run's log should hold
+GivePrompts = Callable[[Sequence[str]], dict[str, PromptValue]]  # by the ids of their rows
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A batch of images on the generator's device; nothing has waited for it yet."""
+
+    levels_BHWC: Tensor  # uint8; what stands where an image is no numbers has no meaning
+    is_number_B: Tensor  # bool: every pixel of the image is a number
+    compute_batch_size: int
+
+
+class Maker:
+    """One open generator that turns items into pixels."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        settings: SamplingSettings,
+        give_prompts: GivePrompts,
+        note: Note,
+    ) -> None:
+        """Take a generator on its device; `give_prompts` is asked once for a prompt in a row."""
+        self.generator, self.settings, self.note = generator, settings, note
+        self.give_prompts = give_prompts
+        self._conditions: OrderedDict[str, Conditions] = OrderedDict()
+
+    @property
+    def batch_size(self) -> int:
+        """Return the compute batch's shape as it is now."""
+        return self.settings.batch_size
+
+    def make(self, items: Sequence[Item]) -> Pixels:
+        """Return the items' pixels in order.
+
+        Out of memory, the shape is halved for these and all later items. Raises CurateError when
+        not even one image has room.
+        """
+        while True:
+            try:
+                images_BCHW = self._images(items)
+                return Pixels(levels(images_BCHW), _are_numbers(images_BCHW), self.batch_size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._halve()  # out here the failed batch's tensors are no longer held
+
+    def _images(self, items: Sequence[Item]) -> Tensor:
+        conditions = self._conditions_of([item.prompt_id for item in items])
+        seeds = [item.seed for item in items]
+        return unchecked_images(self.generator, conditions, seeds, self.settings)
+
+    def _halve(self) -> None:
+        if self.batch_size == 1:
+            raise CurateError(
+                f"No memory for even one image on {self.generator.device}. Close what else uses "
+                "it, try --dtype bfloat16, or take a larger device."
+            )
+        halved = self.batch_size // 2
+        self.note("out-of-memory", batch_size=self.batch_size, halved_to=halved)
+        self.settings = replace(self.settings, batch_size=halved)
+        gc.collect()
+        if self.generator.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _conditions_of(self, prompt_ids: Sequence[str]) -> Conditions:
+        new = [name for name in dict.fromkeys(prompt_ids) if name not in self._conditions]
+        if new:
+            values = self.give_prompts(new)
+            self._conditions.update(
+                {name: self.generator.conditioner([values[name]]) for name in new}
+            )
+        joined = Conditions.join([self._conditions[name] for name in prompt_ids])
+        while len(self._conditions) > KEPT_CONDITIONS:
+            self._conditions.popitem(last=False)
+        return joined
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether a device or the machine had no memory left; PyTorch has no one class for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@torch.inference_mode()
+def unchecked_images(
+    generator: Generator, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
+) -> Tensor:
+    """Return float32 images [B, C, H, W], one a seed; in [0, 1] where they are numbers."""
+    latents = sample(generator, conditions, seeds, settings)
+    bfloat16 = settings.decoder_dtype == "bfloat16"
+    with torch.autocast(generator.device.type, torch.bfloat16, enabled=bfloat16):
+        images_BCHW = decode(generator, latents, settings.batch_size)
+    low, high = generator.codec.value_range
+    return (images_BCHW - low) / (high - low)
+
+
+def images_of(
+    generator: Generator, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
+) -> Tensor:
+    """Return float32 images [B, C, H, W] in [0, 1], one a seed, in order.
+
+    Raises CurateError for pixels that are not numbers: half precision or a broken training.
+    """
+    images_BCHW = unchecked_images(generator, conditions, seeds, settings)
+    broken_B = ~_are_numbers(images_BCHW)
+    if broken_B.any():
+        raise no_numbers(int(broken_B.sum()), len(seeds), seeds[int(broken_B.nonzero()[0])])
+    return images_BCHW
+
+
+def no_numbers(num_broken: int, of: int, seed: int) -> CurateError:
+    """Return the error for pixels that are no numbers."""
+    return CurateError(
+        f"{num_broken} of {of} images have pixels that are no numbers (first: "
+        f"seed {seed}). Try --dtype float32, or an earlier generator version."
+    )
+
+
+def _are_numbers(images_BCHW: Tensor) -> Tensor:
+    return torch.isfinite(images_BCHW).flatten(1).all(dim=1)
+
+
+def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptValue]:
+    """Return stored prompts by id as the generators take them, condition images loaded."""
+    rows = queries_generate.prompts_with_conditions(ws.session, prompt_ids)
+    missing = [name for name in prompt_ids if name not in rows]
+    if missing:
+        raise CurateError(f"No prompt {missing[0][:12]}. Run `curate doctor`.")
+    return {name: _prompt_value(ws, row, files) for name, (row, files) in rows.items()}
+
+
+def prompt_value(ws: Workspace, prompt_id: str) -> PromptValue:
+    """Return one stored prompt as the generators take it, condition images loaded."""
+    return prompt_values(ws, [prompt_id])[prompt_id]
+
+
+def _prompt_value(ws: Workspace, row: Any, files: dict[str, str]) -> PromptValue:
+    images = {role: to_rgb_tensor(array_of(ws.store.get(sha))) for role, sha in files.items()}
+    return PromptValue(row.modality, row.text, row.label, row.record, images)

@@ -1,0 +1,258 @@
+"""What a run is doing, for whoever asks; and what it is asked to do: pause, go on, stop.
+
+In the workspace's folder `runs/`, by run: ID.json (how it is, rewritten every second), ID.jsonl
+(its log, a JSON object a line) and ID.wanted (a word). Files, so that they work while the database
+does not. Standard library only: `curate status` reads them.
+"""
+
+import datetime as dt
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+FOLDER = "runs"
+WANTED = ("run", "pause", "stop")
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LOG_LINES = 30.0  # about progress; what matters is logged at once
+RATE_WINDOW_S = 60.0
+SILENT_S = 30.0  # a working run says something every second; silent for so long, it was killed
+TOLD = (
+    "out-of-memory",
+    "database-lost",
+    "database-back",
+    "no-numbers",
+    "paused",
+    "resumed",
+    "worker-lost",
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run is."""
+
+    run_id: str
+    state: str  # "starting", "running", "paused", "stopped", "finished", "failed"
+    planned: int
+    done: int  # images of the plan that have a row, whichever run made them
+    made: int = 0  # by this process
+    broken: int = 0  # left out: pixels that are no numbers
+    images_per_second: float = 0.0  # over the last minute
+    seconds_left: float | None = None
+    device: str = ""
+    gpu_memory_gb: float | None = None  # the most that was taken
+    batch_size: int = 0  # compute shape; below the settings' own after memory ran out
+    num_workers: int = 1
+    message: str = ""  # the last thing that was told
+    process: int = 0
+    host: str = ""
+    started_at: str = ""  # ISO 8601, UTC
+    updated_at: str = ""
+
+    @property
+    def is_working(self) -> bool:
+        """Say whether a process is at it: one that was killed falls silent."""
+        if self.state not in ("starting", "running", "paused"):
+            return False
+        silent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(self.updated_at)
+        if silent.total_seconds() > SILENT_S and self.state != "starting":
+            return False
+        return self.host != socket.gethostname() or _is_alive(self.process)
+
+    def line(self) -> str:
+        """Return the state for a person to read."""
+        share = f"run {self.run_id[:12]}: {self.done:,} of {self.planned:,} images"
+        if not self.is_working:
+            killed = self.state in ("starting", "running", "paused")
+            state = "killed; the same command goes on" if killed else self.state
+            return f"{share}, {state}" + (f": {self.message}" if self.state == "failed" else "")
+        left = "" if self.seconds_left is None else f", {_duration(self.seconds_left)} left"
+        gpu = "" if self.gpu_memory_gb is None else f", {self.gpu_memory_gb:.1f} GB"
+        workers = "" if self.num_workers == 1 else f", {self.num_workers} workers"
+        return (
+            f"{share}, {self.state}, {self.images_per_second:.1f} images/s{left} "
+            f"({self.device}{gpu}, batches of {self.batch_size}{workers})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "is_working": self.is_working}
+
+
+class Watch:
+    """What a working run tells, and hears."""
+
+    def __init__(
+        self, folder: Path, run_id: str, *, planned: int, done: int, say: Say | None = None
+    ) -> None:
+        """Begin a run's state and log below the workspace's `folder`; forget old wishes."""
+        self._folder = folder / FOLDER
+        self._folder.mkdir(exist_ok=True)
+        self._say = say or _to_stderr
+        self._lock = threading.RLock()  # the writing thread tells things too
+        self._first_done = done
+        self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+        self._last_look = self._last_line = 0.0
+        self.state = RunState(
+            run_id,
+            "starting",
+            planned,
+            done,
+            process=os.getpid(),
+            host=socket.gethostname(),
+            started_at=_now(),
+            updated_at=_now(),
+        )
+        _wanted_path(self._folder, run_id).unlink(missing_ok=True)
+        self.note("started", planned=planned, done=done)
+
+    def note(self, event: str, **details: Any) -> None:
+        """Write a line to the log; tell the user too of what went wrong or was asked for."""
+        with self._lock:
+            line = {"at": _now(), "event": event, "run": self.state.run_id, **details}
+            with (self._folder / f"{self.state.run_id}.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line, default=str) + "\n")
+            if event in TOLD:
+                words = ", ".join(f"{name} {value}" for name, value in details.items())
+                self._update(message=f"{event}: {words}" if words else event)
+                self._say(f"{event.replace('-', ' ')}{': ' if words else ''}{words}")
+            else:
+                self._update()
+
+    def progress(self, made: int, broken: int, **details: Any) -> None:
+        """Tell how many images this process has made, at most once a second."""
+        now = time.monotonic()
+        if now - self._last_look < SECONDS_BETWEEN_LOOKS:
+            return
+        self._last_look = now
+        self._recent.append((now, made))
+        while now - self._recent[0][0] > RATE_WINDOW_S and len(self._recent) > 2:
+            self._recent.popleft()
+        rate = self.rate
+        left = self.state.planned - self._first_done - made
+        with self._lock:
+            self._update(
+                state="running",
+                made=made,
+                done=self._first_done + made,
+                broken=broken,
+                images_per_second=rate,
+                seconds_left=left / rate if rate else None,
+                **details,
+            )
+            if now - self._last_line >= SECONDS_BETWEEN_LOG_LINES:
+                self._last_line = now
+                self.note("progress", made=made, images_per_second=round(rate, 3))
+
+    @property
+    def rate(self) -> float:
+        """Return images a second over the last minute."""
+        (then, before), (now, made) = self._recent[0], self._recent[-1]
+        return (made - before) / (now - then) if now > then else 0.0
+
+    def may_go_on(self) -> bool:
+        """Return whether the run shall go on; wait here while it is paused."""
+        wanted = self._wanted()
+        if wanted == "pause":
+            self.note("paused")
+            while (wanted := self._wanted()) == "pause":
+                with self._lock:
+                    self._update(state="paused", images_per_second=0.0, seconds_left=None)
+                time.sleep(SECONDS_BETWEEN_LOOKS / 2)
+            self._recent.clear()
+            self._recent.append((time.monotonic(), self.state.made))
+            self.note("resumed" if wanted == "run" else "stop-asked")
+        return wanted != "stop"
+
+    def end(self, state: str, *, made: int | None = None, error: str = "", **last: Any) -> None:
+        """Write the last state: finished, stopped or failed, with other fields of it."""
+        with self._lock:
+            made = self.state.made if made is None else made
+            self._update(state=state, done=self._first_done + made, made=made, **last)
+            self._update(seconds_left=None, message=error or self.state.message)
+            self.note(state, made=made, **last, **({"error": error} if error else {}))
+
+    def _wanted(self) -> str:
+        try:
+            return _wanted_path(self._folder, self.state.run_id).read_text().strip()
+        except FileNotFoundError:
+            return "run"
+
+    def _update(self, **changes: Any) -> None:
+        self.state = replace(self.state, updated_at=_now(), **changes)
+        path = self._folder / f"{self.state.run_id}.json"
+        aside = path.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+        aside.replace(path)
+
+
+def run_states(folder: Path) -> list[RunState]:
+    """Return the states of the workspace's runs, the last to have begun first."""
+    return sorted(_states(folder), key=lambda state: state.started_at, reverse=True)
+
+
+def state_of(folder: Path, run_id: str) -> RunState | None:
+    """Return a run's state, if it ever worked in this folder."""
+    return _read(folder / FOLDER / f"{run_id}.json")
+
+
+def ask(folder: Path, run_id: str, wanted: str) -> None:
+    """Ask a working run to "pause", to "run" on or to "stop"; it hears between two batches."""
+    if wanted not in WANTED:
+        raise ValueError(f"a run can be asked to {', '.join(WANTED)}, not to {wanted!r}")
+    path = _wanted_path(folder / FOLDER, run_id)
+    aside = path.with_suffix(".asked")
+    aside.write_text(wanted)
+    aside.replace(path)
+
+
+def _states(folder: Path) -> Iterator[RunState]:
+    for path in (folder / FOLDER).glob("*.json"):
+        state = _read(path)
+        if state is not None:
+            yield state
+
+
+def _read(path: Path) -> RunState | None:
+    try:
+        return RunState(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):  # another curate's fields
+        return None
+
+
+def _wanted_path(folder: Path, run_id: str) -> Path:
+    return folder / f"{run_id}.wanted"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+
+
+def _duration(seconds: float) -> str:
+    minutes, _ = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "under 1 min"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,189 @@
+"""Pixels to files and rows, off the critical path: encoded by threads, written in batches by one.
+
+A file is durable before its row exists. Killed at any moment, a run loses what was not flushed yet,
+at most some seconds' work, and leaves nothing half-done.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from curate.pixels import arrays_of, pixels_hash, png_bytes
+from curate.production.images import Pixels, no_numbers
+from curate.production.items import Item
+from db.engine import Engine, Session, open_session
+from db.errors import ConnectionLost
+
+FLUSH_IMAGES = 512  # files and rows are made durable in batches of about this many
+FLUSH_SECONDS = 2.0  # or this often
+WAITING_BATCHES = 8  # more than so many unwritten ones, and the generator waits: memory stays flat
+MAX_ENCODERS = 8
+DATABASE_PATIENCE_S = 600.0  # for how long a lost database is asked again
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One image, ready to be kept."""
+
+    item: Item
+    png: bytes
+    pixels_sha256: str
+    shape: list[int]  # channels, height, width
+    compute_batch_size: int
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What became of a batch of items."""
+
+    images: list[Encoded]
+    broken: list[Item]  # pixels that are no numbers
+
+
+def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
+    """Wait for the pixels and return them as PNG files; what is no numbers is left out."""
+    whole = pixels.is_number_B.tolist()
+    arrays = arrays_of(pixels.levels_BHWC)
+    num_channels = pixels.levels_BHWC.shape[-1]
+    images = [
+        Encoded(
+            item=item,
+            png=png_bytes(array),
+            pixels_sha256=pixels_hash(array),
+            shape=[num_channels, *array.shape[:2]],
+            compute_batch_size=pixels.compute_batch_size,
+        )
+        for item, array, is_whole in zip(items, arrays, whole, strict=True)
+        if is_whole
+    ]
+    broken = [item for item, is_whole in zip(items, whole, strict=True) if not is_whole]
+    return EncodedBatch(images, broken)
+
+
+# Keeps images and returns how many were new.
+Keep = Callable[[Session, Sequence[Encoded]], int]
+Note = Callable[..., None]
+
+
+class Writer:
+    """A queue of batches, encoders that work on them side by side, and one thread that writes."""
+
+    def __init__(self, engine: Engine, keep: Keep, note: Note) -> None:
+        """`keep(session, images)` writes one batch; the session is the writing thread's own."""
+        self._engine, self._keep, self._note = engine, keep, note
+        num_encoders = min(MAX_ENCODERS, os.cpu_count() or 1)
+        self._encoders = ThreadPoolExecutor(num_encoders, thread_name_prefix="encoder")
+        self._queue: queue.Queue[Future[EncodedBatch] | None] = queue.Queue(WAITING_BATCHES)
+        self._failure: BaseException | None = None
+        self._num_taken = self._num_written = self._num_new = 0
+        self.broken: list[Item] = []
+        self._thread = threading.Thread(target=self._work, name="writer")
+        self._thread.start()
+
+    def add(self, items: Sequence[Item], pixels: Pixels) -> None:
+        """Take a batch; wait while too many are unwritten. Raises what writing has failed with."""
+        self._put(self._encoders.submit(encode, items, pixels))
+
+    def add_encoded(self, batch: EncodedBatch) -> None:
+        """Take a batch that another process has encoded."""
+        done: Future[EncodedBatch] = Future()
+        done.set_result(batch)
+        self._put(done)
+
+    def take_written(self) -> int:
+        """Return how many images were written, or found broken, since the last call."""
+        written, self._num_written = self._num_written, 0
+        return written
+
+    @property
+    def num_new(self) -> int:
+        """Return how many images were new to the database."""
+        return self._num_new
+
+    def close(self) -> None:
+        """Write all that was taken. Raises what writing has failed with."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._encoders.shutdown(cancel_futures=True)
+        self._raise_failure()
+
+    def _put(self, batch: Future[EncodedBatch]) -> None:
+        self._raise_failure()
+        self._queue.put(batch)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        try:
+            with open_session(self._engine) as session:
+                self._write_all(session)
+        except BaseException as failure:  # noqa: B036  (raised again where the batches come from)
+            self._failure = failure
+            while self._queue.get() is not None:  # else the generator would wait for ever
+                pass
+
+    def _write_all(self, session: Session) -> None:
+        waiting: list[Encoded] = []
+        last_flush = time.monotonic()
+        is_open = True
+        while is_open:
+            is_open, batch = self._next(last_flush + FLUSH_SECONDS - time.monotonic())
+            if batch is not None:
+                waiting += batch.images
+                self._num_taken += len(batch.images) + len(batch.broken)
+                self._leave_out(batch.broken)
+            is_late = time.monotonic() - last_flush >= FLUSH_SECONDS
+            if len(waiting) >= FLUSH_IMAGES or is_late or not is_open:
+                self._flush(session, waiting)
+                waiting, last_flush = [], time.monotonic()
+
+    def _leave_out(self, broken: list[Item]) -> None:
+        """Count what is no numbers; a generator that makes little else is not worth its time."""
+        self.broken += broken
+        self._num_written += len(broken)
+        if broken and len(self.broken) > self._num_taken / 2:
+            raise no_numbers(len(self.broken), self._num_taken, self.broken[0].seed)
+
+    def _next(self, patience: float) -> tuple[bool, EncodedBatch | None]:
+        """Return whether more may come, and the next batch if one came in time."""
+        try:
+            future = self._queue.get(timeout=max(patience, 0.01))
+        except queue.Empty:
+            return True, None
+        return (True, future.result()) if future is not None else (False, None)
+
+    def _flush(self, session: Session, images: Sequence[Encoded]) -> None:
+        if not images:
+            return
+        self._num_new += patiently(lambda: self._keep(session, images), session, self._note)
+        self._num_written += len(images)
+
+
+def patiently(ask: Callable[[], int], session: Session, note: Note) -> int:
+    """Return `ask()`; a lost database is asked again for minutes, what it had not kept is redone.
+
+    `ask` may run twice, so it must change nothing the second time.
+    """
+    deadline = time.monotonic() + DATABASE_PATIENCE_S
+    pause, lost = 1.0, False
+    while True:
+        try:
+            answer = ask()
+            if lost:
+                note("database-back")
+            return answer
+        except ConnectionLost as error:
+            session.rollback()
+            if time.monotonic() + pause > deadline:
+                raise
+            note("database-lost", error=str(error), again_in_s=pause)
+            lost = True
+        time.sleep(pause)
+        pause = min(pause * 2, 30.0)
