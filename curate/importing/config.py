@@ -21,6 +21,7 @@ class ImportConfig:
     slice: Slice | None = None  # of a volume: from 0, counted from the feet (NIfTI) or as stored
     max_megapixels: float = 100.0  # of one image or slice; more is refused unread
     strict: bool = False  # one refused row: nothing is imported
+    unlabelled: bool = False  # rows may have an empty text: a captioner will say what they show
 
 
 def parse_window(text: str) -> Window:

@@ -76,7 +76,7 @@ def read_rows(path: Path, config: ImportConfig) -> ImageRows:
 def _image_row(row: Row, folder: Path, config: ImportConfig) -> ImageRow:
     cells = row.cells
     text = cells["Text"]
-    if not text:
+    if not text and not config.unlabelled:
         raise Refused("Text is empty: say what the image shows")
     return ImageRow(
         line=row.line,

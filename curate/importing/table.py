@@ -5,9 +5,10 @@ of the file.
 """
 
 import csv
-import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from curate.errors import CurateError
@@ -66,33 +67,59 @@ def read_table(path: Path, columns: Columns, is_modality: IsModality) -> Table:
     commas belong to the free text, since it is the last column or a known modality follows it.
     Raises CurateError when the file cannot be read or its header lacks a needed column.
     """
+    refused: list[Remark] = []
+    notes: list[Remark] = []
+    rows = tuple(stream_rows(path, columns, is_modality, refuse=refused.append, note=notes.append))
+    line, header, _ = _header(path)
+    return Table(
+        columns=tuple(_places(path, line, header, columns)),
+        rows=rows,
+        refused=tuple(refused),
+        notes=tuple(notes),
+    )
+
+
+def stream_rows(
+    path: Path,
+    columns: Columns,
+    is_modality: IsModality,
+    *,
+    refuse: Callable[[Remark], None],
+    note: Callable[[Remark], None],
+) -> Iterator[Row]:
+    """Yield the rows that `read_table` returns, one at a time: a table of any length fits.
+
+    `refuse` is told of the lines that cannot be read, `note` of what was repaired or left aside.
+    """
+    line, header, records = _header(path)
+    places = _places(path, line, header, columns)
+    for index, name in enumerate(header):
+        if name.strip() and index not in places.values():
+            note(Remark(path.name, 1, f"column {name!r} is left aside"))
+    reader = _Reader(path.name, len(header), places, columns.free_text, is_modality, note)
+    for line, record in records:
+        try:
+            yield reader.row(line, record)
+        except _NotATable as reason:
+            refuse(Remark(path.name, line, str(reason)))
+
+
+def header_of(path: Path) -> list[str]:
+    """Return the names of a table's columns as they are written."""
+    return _header(path)[1]
+
+
+def _header(path: Path) -> tuple[int, list[str], "Iterator[tuple[int, list[str] | _NotATable]]"]:
+    """Return the header's line, its cells, and the records that follow."""
     records = _records(_lines(path))
     line, header = next(records, (1, []))
     if isinstance(header, _NotATable):
         raise CurateError(f"{path.name}, line {line}: {header}. Mend the header.")
-    places = _places(path, line, header, columns)
-    reader = _Reader(path.name, len(header), places, columns.free_text, is_modality)
-    rows: list[Row] = []
-    refused: list[Remark] = []
-    for line, record in records:
-        try:
-            rows.append(reader.row(line, record))
-        except _NotATable as reason:
-            refused.append(Remark(path.name, line, str(reason)))
-    aside = [
-        name for index, name in enumerate(header) if name.strip() and index not in places.values()
-    ]
-    notes = [Remark(path.name, 1, f"column {name!r} is left aside") for name in aside]
-    return Table(
-        columns=tuple(places),
-        rows=tuple(rows),
-        refused=tuple(refused),
-        notes=(*notes, *reader.repairs),
-    )
+    return line, header, records
 
 
 class _Reader:
-    """Cells of one record by column name; remembers what it repaired."""
+    """Cells of one record by column name; tells what it repaired."""
 
     def __init__(
         self,
@@ -101,10 +128,10 @@ class _Reader:
         places: Mapping[str, int],
         free_text: str,
         is_modality: IsModality,
+        note: Callable[[Remark], None],
     ) -> None:
         self.file, self.width, self.places = file, width, places
-        self.free_text, self.is_modality = free_text, is_modality
-        self.repairs: list[Remark] = []
+        self.free_text, self.is_modality, self.note = free_text, is_modality, note
 
     def row(self, line: int, record: "list[str] | _NotATable") -> Row:
         if isinstance(record, _NotATable):
@@ -114,7 +141,7 @@ class _Reader:
         if len(record) > self.width:
             record = self._with_commas_in_the_text(record)
             text = record[self.places[self.free_text]]
-            self.repairs.append(
+            self.note(
                 Remark(self.file, line, f"unquoted comma: {self.free_text} is read as {text!r}")
             )
         cells = {name: record[place].strip() for name, place in self.places.items()}
@@ -146,44 +173,50 @@ class _Reader:
 def _lines(path: Path) -> Iterator[tuple[int, str | _NotATable]]:
     """Yield (line number from 1, its text without the line end); a reason where it is no UTF-8."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+                raise CurateError(f"{path.name} is UTF-16. Save it as CSV in UTF-8.")
+        # utf-8-sig drops the byte-order mark that spreadsheets write
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as text:
+            for number, line in enumerate(text, 1):
+                yield number, _checked(line.rstrip("\n"))
     except OSError as error:
         raise CurateError(
             f"{path} cannot be read: {error.strerror}. Give the path of a CSV table."
         ) from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise CurateError(f"{path.name} is UTF-16. Save it as CSV in UTF-8.")
-    content = content.removeprefix(b"\xef\xbb\xbf")  # a byte-order mark, as spreadsheets write it
-    for number, line in enumerate(re.split(rb"\r\n|\n|\r", content), 1):
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            yield number, _NotATable(f"byte 0x{byte:02x} is not UTF-8: save the table as UTF-8")
+
+
+def _checked(line: str) -> str | _NotATable:
+    if line.isascii():
+        return line
+    stray = next((char for char in line if "\udc80" <= char <= "\udcff"), None)
+    if stray is None:
+        return line
+    return _NotATable(f"byte 0x{ord(stray) - 0xDC00:02x} is not UTF-8: save the table as UTF-8")
 
 
 def _records(
     numbered: Iterator[tuple[int, str | _NotATable]],
 ) -> Iterator[tuple[int, list[str] | _NotATable]]:
     """Yield (first line, cells or the reason why there are none); blank lines are skipped."""
-    lines = list(numbered)
-    index = 0
-    while index < len(lines):
-        number, line = lines[index]
-        if isinstance(line, str) and not line.strip():
-            index += 1
-            continue
-        record, num_lines = _record_at(lines, index)
-        yield number, record
-        index += num_lines
+    ahead = deque(islice(numbered, LONGEST_RECORD))
+    while ahead:
+        number, line = ahead[0]
+        num_lines = 1
+        if not isinstance(line, str) or line.strip():
+            record, num_lines = _record_at(list(ahead))
+            yield number, record
+        for _ in range(num_lines):
+            ahead.popleft()
+        ahead.extend(islice(numbered, num_lines))
 
 
 def _record_at(
-    lines: Sequence[tuple[int, str | _NotATable]], index: int
+    lines: Sequence[tuple[int, str | _NotATable]],
 ) -> tuple[list[str] | _NotATable, int]:
-    """Return the record that begins at `index` and how many lines it takes."""
+    """Return the record that `lines` begin with and how many of them it takes."""
     text = ""
-    for num_lines, (_, line) in enumerate(lines[index : index + LONGEST_RECORD], 1):
+    for num_lines, (_, line) in enumerate(lines, 1):
         if isinstance(line, _NotATable):
             return (line, 1) if num_lines == 1 else (_unclosed_quote(), 1)
         text += line + "\n"

@@ -100,7 +100,7 @@ class _Teacher:
             slots = self.draws.slots(step, places)
             with _own_randomness(config.seed, "dropout", step, places.start), _enough_memory():
                 loss = self._losses(slots).sum() / config.batch_size
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             total += loss.item()
         return total
 

@@ -255,3 +255,12 @@ def test_the_import_is_in_the_audit_trail(import_text: ImportText, workspace: Wo
     event = workspace.session.exec(select(AuditEvent)).one()
     assert event.command == "import"
     assert event.details == {"table": "data.csv", "imported": 1}
+
+
+def test_images_without_a_text_go_in_when_a_captioner_will_write_it(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    imported = import_text(HEAD + "a.png,,OCT\nb.png,,\n", unlabelled=True)
+    assert imported.imported == 1
+    assert "no modality" in said(imported)[0]  # without a text there is nothing to read it from
+    assert stored(workspace)[0][1].text == ""

@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def examples(name: str, count: int, mirrored: bool = False) -> list[Example]:
     ]
 
 
-def draws(*pools: Pool, **settings: object) -> Draws:
+def draws(*pools: Pool, **settings: Any) -> Draws:
     lesson = Lesson(
         pools, [], latents=lambda key: torch.zeros(1), embed=lambda prompt: NotImplemented
     )
@@ -42,7 +43,7 @@ def test_every_example_comes_up_once_a_round() -> None:
 
 
 def test_a_slot_does_not_depend_on_which_others_are_drawn() -> None:
-    settings = {"batch_size": 4, "noise_offset": 0.1, "input_perturbation": 0.1}
+    settings: dict[str, Any] = {"batch_size": 4, "noise_offset": 0.1, "input_perturbation": 0.1}
     one, other = (draws(Pool(examples("a", 9)), **settings) for _ in range(2))
     for step in range(5):
         one.slots(step, range(4))

@@ -1,0 +1,73 @@
+"""`curate train-generator`: find what the training needs, show its progress, tell what it made."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from curate.commands.generate import rows_of, version_to_use
+from curate.errors import CurateError
+from curate.generators_store import import_version
+from curate.progress import progress
+from curate.prompts import read_prompt_sheet
+from curate.train_generator.config import LessonConfig
+from curate.train_generator.kept_table import table_lines
+from curate.train_generator.stage import Task, train_generator
+from curate.workspace import Workspace
+from db.models import GeneratorVersion
+from db.models import Prompt as PromptRow
+from generators.training.config import TrainingConfig
+
+Say = Callable[[str], None]
+
+
+def run_train_generator(
+    ws: Workspace,
+    training: TrainingConfig,
+    lesson: LessonConfig,
+    *,
+    version: str | None,
+    base: str | None,
+    unet: str | None,
+    replay_prompts: Path | None,
+    say: Say,
+) -> GeneratorVersion:
+    """Train from a version of the workspace, or from a checkpoint that is brought in first."""
+    if base is not None and version is not None:
+        raise CurateError("Both --version and --base: give one of them.")
+    start = version_to_use(ws, version) if base is None else import_version(ws, base, unet=unet)
+    prompts = _sheet_prompts(ws, replay_prompts, say) if replay_prompts is not None else []
+    return train_generator(
+        ws, Task(start, training, lesson, replay_prompts=prompts), say=say, show=progress
+    )
+
+
+def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:
+    sheet = read_prompt_sheet(path)
+    for remark in (*sheet.notes, *sheet.refused):
+        say(str(remark))
+    return rows_of(ws, sheet.prompts)
+
+
+def summary(version: GeneratorVersion) -> dict[str, Any]:
+    """Return the training's outcome in plain values."""
+    told = ("num_steps", "num_images", "kept", "images_per_second", "peak_bytes", "samples")
+    return {
+        "version": version.id,
+        "parent": version.parent_id,
+        "weights": version.weights,
+        **{name: version.metrics[name] for name in told},
+    }
+
+
+def in_lines(version: GeneratorVersion) -> list[str]:
+    """Return the training's outcome for people."""
+    metrics = version.metrics
+    images = metrics["num_images"]
+    return [
+        f"Generator version {version.id[:12]} from {(version.parent_id or '')[:12]}",
+        f"{metrics['num_steps']} steps on {images['learned']} images ({images['replayed']} "
+        f"replayed, {images['validated']} held out), {metrics['images_per_second']:.1f} images/s "
+        f"on {metrics['device']}, at most {metrics['peak_bytes'] / 2**30:.1f} GiB",
+        *(["Validation loss:", *table_lines(metrics["kept"])] if metrics["kept"] else []),
+        f"Samples: {metrics['samples']}",
+    ]

@@ -1,0 +1,74 @@
+"""What a training won and what it lost: validation losses before and after, group by group."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from curate.evaluation.intervals import bootstrap_mean
+from generators.training.checkpoint import Validation
+
+TOLERANCE = 0.05  # of the loss before: an old group is kept if its interval lies below
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """One group's images, the same before and after, at the same noise."""
+
+    group: str
+    is_new: bool  # it was to be learned; else it was to be kept
+    num: int
+    before: float
+    after: float
+    change: float  # of the mean loss, as a share of `before`; below 0 is better
+    low: float  # of the 95 % bootstrap interval over images
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """Return in a word what happened."""
+        if self.is_new:
+            return "learned" if self.high < 0 else "worse" if self.low > 0 else "unsure"
+        return "kept" if self.high <= TOLERANCE else "lost" if self.low > TOLERANCE else "unsure"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"verdict": self.verdict}
+
+
+def kept_table(before: Validation, after: Validation, new: Collection[str]) -> list[KeptRow]:
+    """Return a row a group, those to be learned first. `new` empty: all were to be learned."""
+    rows = [
+        _row(group, losses, after.losses[group], not new or group in new)
+        for group, losses in before.losses.items()
+    ]
+    return sorted(rows, key=lambda row: (not row.is_new, row.group))
+
+
+def _row(group: str, before: list[float], after: list[float], is_new: bool) -> KeptRow:
+    mean = float(np.mean(before))
+    change = bootstrap_mean((np.array(after) - np.array(before)) / mean)
+    return KeptRow(
+        group=group,
+        is_new=is_new,
+        num=len(before),
+        before=mean,
+        after=float(np.mean(after)),
+        change=change.value,
+        low=change.low,
+        high=change.high,
+    )
+
+
+def table_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table for people, from its plain values."""
+    header = f"{'group':<22}{'':<9}{'images':>7}{'before':>9}{'after':>9}  change (95 % interval)"
+    return [
+        header,
+        *(
+            f"{row['group']:<22}{row['verdict']:<9}{row['num']:>7}{row['before']:>9.4f}"
+            f"{row['after']:>9.4f}  {row['change']:+.1%} ({row['low']:+.1%} to {row['high']:+.1%})"
+            for row in rows
+        ),
+    ]
