@@ -1,9 +1,18 @@
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from curate.errors import CurateError
-from curate.prompts import PromptLine, PromptSheet, prompts_from_options, read_prompt_sheet
+from curate.prompts import (
+    PromptLine,
+    PromptSheet,
+    balanced,
+    prompts_from_options,
+    prompts_of_each_label,
+    read_prompt_sheet,
+    stream_prompts,
+)
 
 
 def read(folder: Path, content: str, **options: str) -> PromptSheet:
@@ -81,3 +90,98 @@ def test_a_prompt_without_a_modality_is_an_error_with_what_to_do() -> None:
 def test_no_prompt_at_all_is_an_error_with_what_to_do() -> None:
     with pytest.raises(CurateError, match="--prompts FILE"):
         prompts_from_options([], ["OCT"])
+
+
+def texts(sheet: PromptSheet) -> list[str]:
+    return [line.text for line in sheet.prompts]
+
+
+def test_a_line_with_choices_is_a_grid(tmp_path: Path) -> None:
+    sheet = read(
+        tmp_path,
+        "modality,text,label,count,finding,severity,side\n"
+        'OCT|Fundus,"{severity} {finding}, {side} eye",{finding},5,'
+        "drusen|edema,mild|severe,left|right\n",
+    )
+    assert len(sheet.prompts) == 16
+    assert sheet.prompts[0] == PromptLine(
+        modality="OCT", text="mild drusen, left eye", label="drusen", count=5
+    )
+    assert sheet.prompts[-1] == PromptLine(
+        modality="Fundus", text="severe edema, right eye", label="edema", count=5
+    )
+    assert sheet.refused == []
+
+
+def test_an_empty_choice_leaves_no_trace_in_the_text(tmp_path: Path) -> None:
+    sheet = read(
+        tmp_path,
+        'modality,text,severity,side\nOCT,"{severity} drusen, {side}, macula",|mild,|left\n',
+    )
+    assert texts(sheet) == [
+        "drusen, macula",
+        "drusen, left, macula",
+        "mild drusen, macula",
+        "mild drusen, left, macula",
+    ]
+
+
+def test_a_placeholder_without_a_column_is_refused_by_name(tmp_path: Path) -> None:
+    sheet = read(tmp_path, "modality,text\nOCT,{severity} drusen\nOCT,drusen\n")
+    assert texts(sheet) == ["drusen"]
+    assert "{severity} has no column 'severity'" in str(sheet.refused[0])
+
+
+def test_combinations_that_read_the_same_are_made_once(tmp_path: Path) -> None:
+    sheet = read(tmp_path, "modality,text,finding\nOCT,{finding},drusen|drusen|scar\n")
+    assert texts(sheet) == ["drusen", "scar"]
+    assert "the same prompt as line 2" in str(sheet.refused[0])
+
+
+def test_seeds_are_planned_by_line(tmp_path: Path) -> None:
+    sheet = read(tmp_path, "modality,text,seed\nOCT,drusen,1000\nOCT,scar,\nOCT,hole,-1\n")
+    assert [line.seed for line in sheet.prompts] == [1000, None]
+    assert "seed '-1': give a whole number from 0" in str(sheet.refused[0])
+
+
+def test_counts_bring_every_label_to_the_target(tmp_path: Path) -> None:
+    sheet = read(
+        tmp_path,
+        "modality,text,label\nOCT,drusen,amd\nOCT,large drusen,amd\nOCT,soft drusen,amd\n"
+        "OCT,normal,normal\nCXR,normal,normal\n",
+    )
+    counts = prompts_of_each_label(iter(sheet.prompts))
+    assert counts["OCT", "amd"] == 3
+    have: dict[tuple[str, str | None], int] = {("OCT", "normal"): 40, ("OCT", "amd"): 2}
+    lines = list(balanced(iter(sheet.prompts), counts, target=10, have=have))
+    assert [(line.text, line.count) for line in lines] == [
+        ("drusen", 3),
+        ("large drusen", 3),
+        ("soft drusen", 2),
+        ("normal", 10),  # of CXR; OCT has enough
+    ]
+
+
+def test_a_count_of_its_own_contradicts_balance(tmp_path: Path) -> None:
+    sheet = read(tmp_path, "modality,text,label,count\nOCT,drusen,amd,3\n")
+    with pytest.raises(CurateError, match="asks for 3 images, and --balance"):
+        prompts_of_each_label(iter(sheet.prompts))
+
+
+def test_a_long_sheet_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    def peak(num_lines: int) -> int:
+        path = tmp_path / f"{num_lines}.csv"
+        with path.open("w") as file:
+            file.write("modality,text\n")
+            file.writelines(f"OCT,patient {i}\n" for i in range(num_lines))
+        tracemalloc.start()
+        count = sum(1 for _ in stream_prompts(path, refuse=lambda remark: None))
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == num_lines
+        return most
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("curate.prompts.REMEMBERED", 500)
+        peak(10)  # what is loaded once is loaded now
+        assert peak(5000) < 1.5 * peak(1000)
