@@ -1,22 +1,25 @@
 """Which images are good, varied, new and no duplicates: one decision an image, with its reason.
 
+First what may pass at all, best first and each unlike the better ones (`distinct_images`); then,
+from a threshold on, no more of a label than asked, spread as their number allows (`admitted`).
+Neither looks at a rating, so that rated images among the admitted speak for the others.
+
 Shapes: N images, M training images, D features.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.evaluation.privacy import nearest
 from curate.export.config import DEFAULT_THRESHOLD, ExportConfig
+from curate.near_duplicates import first_within, nearest_known
 from db.queries_release import ScoredImage
 
-BLOCK = 512  # images compared at a time with those kept so far
+WIDENINGS = tuple(2 ** (step / 2) for step in range(6, 0, -1))  # of the radius: 8 .. 1.4 times
 
 Features = Callable[[Sequence[ScoredImage]], Tensor]
 
@@ -41,6 +44,29 @@ class Known:
     rejected_versions: Mapping[str, str]  # version id -> "round 2 of loop"
 
 
+@dataclass
+class Distinct:
+    """Images that may pass, best first and no two alike; the reasons of those that may not."""
+
+    images: list[ScoredImage]
+    features_ND: Tensor
+    radius: float
+    reasons: dict[str, str] = field(default_factory=dict)  # by item key
+
+    def drop(self, reason_of: Callable[[ScoredImage], str | None]) -> None:
+        """Note the reason of each image that has one, and go on without it."""
+        stays = []
+        for place, image in enumerate(self.images):
+            reason = reason_of(image)
+            if reason is None:
+                stays.append(place)
+            else:
+                self.reasons[image.item_key] = reason
+        if len(self.features_ND):
+            self.features_ND = self.features_ND[stays]
+        self.images = [self.images[place] for place in stays]
+
+
 def select_images(
     images: Sequence[ScoredImage], config: ExportConfig, known: Known, features: Features
 ) -> list[Decision]:
@@ -52,45 +78,90 @@ def select_images(
     `features` gives [N, D] and is asked only for images that got that far.
     Raises CurateError when nothing is scored or nothing passes.
     """
-    threshold = _threshold(images, config, known)
-    selection = _Selection(threshold)
-    waiting = selection.drop(_ranked(images), lambda image: _unfit(image, threshold, known))
-    if not waiting:
-        raise CurateError(_nothing_passed(images, threshold))
-    waiting = selection.drop(waiting, _SamePixels(known.real_pixels))
-    waiting = _drop_near(selection, waiting, known, features)
-    waiting = selection.drop(waiting, _LabelIsFull(config.per_label))
-    if not waiting:
-        raise CurateError(_only_copies(selection.reasons))
+    threshold = threshold_of(images, config, known)
+    distinct = distinct_images(images, known, features, least_score=threshold)
+    full = over_the_limit(distinct, threshold, config.per_label)
+    reasons = distinct.reasons | full
+    if len(reasons) == len(images):
+        raise CurateError(_only_copies(reasons))
     return [
-        Decision(image, image.item_key not in selection.reasons, reason, threshold)
+        Decision(image, image.item_key not in reasons, reason, threshold)
         for image in images
-        for reason in [selection.reasons.get(image.item_key, "score reaches the threshold")]
+        for reason in [reasons.get(image.item_key, "score reaches the threshold")]
     ]
 
 
-class _Selection:
-    """The reasons so far, by item key."""
+def distinct_images(
+    images: Sequence[ScoredImage],
+    known: Known,
+    features: Features,
+    *,
+    least_score: float,
+    unfit: Callable[[ScoredImage], str | None] = lambda image: None,
+) -> Distinct:
+    """Return the images from `least_score` on that are unlike training images and better ones.
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
-        self.reasons: dict[str, str] = {}
-
-    def drop(
-        self, images: Sequence[ScoredImage], reason_of: Callable[[ScoredImage], str | None]
-    ) -> list[ScoredImage]:
-        """Note the reason of each image that has one; return the others."""
-        passed = []
-        for image in images:
-            reason = reason_of(image)
-            if reason is None:
-                passed.append(image)
-            else:
-                self.reasons[image.item_key] = reason
-        return passed
+    Whether an image stays depends on better images only, so that every threshold from
+    `least_score` on finds the same. `unfit` may name further reasons to leave one out.
+    """
+    distinct = Distinct(_ranked(images), Tensor(), known.radius)
+    distinct.drop(lambda image: unfit(image) or _unfit(image, least_score, known))
+    if not distinct.images:
+        raise CurateError(_nothing_passed(images, least_score, distinct.reasons))
+    distinct.drop(_SamePixels(known.real_pixels))
+    distinct.features_ND = features(distinct.images)
+    _drop_near(distinct, known)
+    return distinct
 
 
-def _threshold(images: Sequence[ScoredImage], config: ExportConfig, known: Known) -> float:
+def admitted(distinct: Distinct, threshold: float, per_label: int | None) -> list[ScoredImage]:
+    """Return the images that this threshold and the limit of a label admit, best first."""
+    full = over_the_limit(distinct, threshold, per_label)
+    return [
+        image
+        for image in distinct.images
+        if _score(image) >= threshold and image.item_key not in full
+    ]
+
+
+def over_the_limit(distinct: Distinct, threshold: float, per_label: int | None) -> dict[str, str]:
+    """Return {item key: reason} of the images for which their modality and label has no room.
+
+    A label that has too many keeps those that are farthest apart: best first, each at least so
+    far from the better ones as the number allows, then what is missing, best first again.
+    """
+    if per_label is not None and per_label < 1:
+        raise CurateError(f"{per_label} images a label: at least 1 is needed.")
+    groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for place, image in enumerate(distinct.images):
+        if _score(image) >= threshold:
+            groups[image.modality, image.label].append(place)
+    if per_label is None:
+        return {}
+    return {
+        distinct.images[place].item_key: f"label is full: {per_label} images of "
+        f"{' '.join(part for part in group if part)} are better or add more variety"
+        for group, places in groups.items()
+        for place in set(places) - _varied(distinct, places, per_label)
+    }
+
+
+def _varied(distinct: Distinct, places: Sequence[int], limit: int) -> set[int]:
+    if len(places) <= limit:
+        return set(places)
+    features = distinct.features_ND[list(places)]
+    apart: list[int] = []
+    for widening in WIDENINGS:
+        twins = first_within(features, widening * distinct.radius)
+        apart = [place for place, twin in zip(places, twins, strict=True) if twin is None]
+        if len(apart) >= limit:
+            return set(apart[:limit])
+    others = [place for place in places if place not in set(apart)]
+    return set([*apart, *others][:limit])
+
+
+def threshold_of(images: Sequence[ScoredImage], config: ExportConfig, known: Known) -> float:
+    """Return the threshold that was asked for, or that keeps the share that was."""
     if config.threshold is not None and config.top_share is not None:
         raise CurateError("A threshold and a share were given; one of them decides. Drop one.")
     scores = sorted(
@@ -109,19 +180,21 @@ def _may_pass(image: ScoredImage, known: Known) -> bool:
     return image.version_id not in known.rejected_versions
 
 
+def _score(image: ScoredImage) -> float:
+    return -1.0 if image.score is None else image.score
+
+
 def _ranked(images: Sequence[ScoredImage]) -> list[ScoredImage]:
     """Best first; the item key settles ties, so that the same rows give the same release."""
-    return sorted(images, key=lambda i: (-(i.score if i.score is not None else -1), i.item_key))
+    return sorted(images, key=lambda i: (-_score(i), i.item_key))
 
 
-def _unfit(image: ScoredImage, threshold: float, known: Known) -> str | None:
+def _unfit(image: ScoredImage, least_score: float, known: Known) -> str | None:
     if not _may_pass(image, known):
         return f"generator version rejected: {known.rejected_versions[image.version_id]}"
     if image.score is None:
         return "not scored"
-    if image.score < threshold:
-        return "score below the threshold"
-    return None
+    return "score below the threshold" if image.score < least_score else None
 
 
 class _SamePixels:
@@ -138,85 +211,24 @@ class _SamePixels:
         return None if first == image.item_key else f"pixels of a better image: {first[:12]}"
 
 
-class _LabelIsFull:
-    """Tells of images that come after the best `limit` of their modality and label."""
-
-    def __init__(self, limit: int | None) -> None:
-        if limit is not None and limit < 1:
-            raise CurateError(f"{limit} images a label: at least 1 is needed.")
-        self.limit = limit
-        self.taken: Counter[tuple[str, str | None]] = Counter()
-
-    def __call__(self, image: ScoredImage) -> str | None:
-        group = (image.modality, image.label)
-        if self.limit is not None and self.taken[group] >= self.limit:
-            return (
-                f"label is full: {self.limit} better images of {image.modality} {image.label or ''}"
-            )
-        self.taken[group] += 1
-        return None
-
-
-def _drop_near(
-    selection: _Selection, images: Sequence[ScoredImage], known: Known, features: Features
-) -> list[ScoredImage]:
+def _drop_near(distinct: Distinct, known: Known) -> None:
     """Drop images within the radius of a training image, then of a better image that stays."""
-    features_ND = features(images)
-    distances_N, _ = nearest(features_ND, known.train_MD)
-    from_train = {
-        image.item_key: distance
-        for image, distance in zip(images, distances_N.tolist(), strict=True)
+    distances = nearest_known(distinct.features_ND, known.train_MD).tolist()
+    near_train = {
+        image.item_key: f"near a training image: distance {distance:.4f}, radius {known.radius:.4f}"
+        for image, distance in zip(distinct.images, distances, strict=True)
         if distance < known.radius
     }
-    new = selection.drop(
-        images,
-        lambda image: (
-            f"near a training image: distance {from_train[image.item_key]:.4f}, "
-            f"radius {known.radius:.4f}"
-            if image.item_key in from_train
-            else None
-        ),
-    )
-    places = [place for place, image in enumerate(images) if image.item_key not in from_train]
-    first = first_within(features_ND[places], known.radius)
-    twins = {
-        image.item_key: new[place].item_key
-        for image, place in zip(new, first, strict=True)
-        if place is not None
+    distinct.drop(lambda image: near_train.get(image.item_key))
+    if not distinct.images:
+        return
+    twins = first_within(distinct.features_ND, known.radius)
+    near_better = {
+        image.item_key: f"near a better image: {distinct.images[twin].item_key[:12]}"
+        for image, twin in zip(distinct.images, twins, strict=True)
+        if twin is not None
     }
-    return selection.drop(
-        new,
-        lambda image: (
-            f"near a better image: {twins[image.item_key][:12]}"
-            if image.item_key in twins
-            else None
-        ),
-    )
-
-
-def first_within(features_ND: Tensor, radius: float) -> list[int | None]:
-    """Return, for each image in order, an image before it that stays and is within `radius`.
-
-    None: the image stays itself. An image that goes drops no other.
-    """
-    stays: list[int] = []
-    answers: list[int | None] = []
-    for start in range(0, len(features_ND), BLOCK):
-        block_BD = features_ND[start : start + BLOCK]
-        before, places_before = nearest(block_BD, features_ND[stays]) if stays else (None, None)
-        inside_BB = torch.cdist(block_BD, block_BD, compute_mode="donot_use_mm_for_euclid_dist")
-        stays_here: list[int] = []
-        for row in range(len(block_BD)):
-            twin = None
-            if before is not None and places_before is not None and before[row] < radius:
-                twin = stays[int(places_before[row])]
-            elif stays_here and inside_BB[row, stays_here].min() < radius:
-                twin = start + stays_here[int(inside_BB[row, stays_here].argmin())]
-            answers.append(twin)
-            if twin is None:
-                stays_here.append(row)
-        stays += [start + row for row in stays_here]
-    return answers
+    distinct.drop(lambda image: near_better.get(image.item_key))
 
 
 def kind_of(reason: str) -> str:
@@ -233,8 +245,12 @@ def _nothing_scored(images: Sequence[ScoredImage]) -> str:
     )
 
 
-def _nothing_passed(images: Sequence[ScoredImage], threshold: float) -> str:
+def _nothing_passed(
+    images: Sequence[ScoredImage], threshold: float, reasons: Mapping[str, str]
+) -> str:
     scores = [image.score for image in images if image.score is not None]
+    if threshold <= 0:
+        return _only_copies(reasons)
     return (
         f"None of {len(scores)} scored images reaches the threshold {threshold:.3f}; the best has "
         f"{max(scores):.3f}. Lower --threshold, keep a share with --top-share, or generate more."

@@ -17,6 +17,7 @@ from db.models import (
     GeneratorVersion,
     Image,
     Prompt,
+    PromptCondition,
     Rater,
     Rating,
     Release,
@@ -175,6 +176,20 @@ def real_pixels_among(session: Session, pixels: Sequence[str]) -> set[str]:
             Image.origin == "real", col(Image.pixels_sha256).in_(part)
         )
         found.update(session.exec(query))
+    return found
+
+
+def patients_behind(session: Session, prompt_ids: Sequence[str]) -> dict[str, set[str | None]]:
+    """Return, for every prompt, the patients whose images are its conditions."""
+    found: dict[str, set[str | None]] = {prompt_id: set() for prompt_id in prompt_ids}
+    for part in _parts(list(found)):
+        query = (
+            select(PromptCondition.prompt_id, Image.patient)
+            .join(Image, col(Image.file_sha256) == col(PromptCondition.file_sha256))
+            .where(col(PromptCondition.prompt_id).in_(part), col(Image.patient).is_not(None))
+        )
+        for prompt_id, patient in session.exec(query):
+            found[prompt_id].add(patient)
     return found
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import jinja2
 
 from curate.evaluation.features import FEATURE_NETWORK
+from curate.export.certificate import certificate_json
 from curate.export.choice import Chosen
 from curate.export.config import ExportConfig
 from curate.export.figures import held_out_figures
 from curate.export.lineage import Lineage
+from curate.export.splits import TEST, TRAIN, VALIDATION
 from curate.selection import kind_of
 from db.models import Campaign, GeneratorVersion
 
@@ -64,7 +66,12 @@ def _facts(chosen: Chosen) -> dict[str, Any]:
             {"modality": modality, "label": label or "(none)", "count": count}
             for (modality, label), count in sorted(groups.items())
         ],
-        "threshold": chosen.decisions[0].threshold,
+        "threshold": chosen.threshold,
+        "num_real": len(chosen.entries) - len(chosen.kept),
+        "real_sources": _real_sources(chosen),
+        "splits": _splits(chosen),
+        "certificate": _certificate(chosen),
+        "formats": chosen.config.formats,
         "rule_notes": _rule_notes(chosen.config),
         "reasons": sorted(rejected.items()),
         "num_train": len(chosen.reference.train_MD),
@@ -79,12 +86,38 @@ def _facts(chosen: Chosen) -> dict[str, Any]:
     }
 
 
+def _splits(chosen: Chosen) -> list[dict[str, Any]]:
+    """Return each split's name, files and number of images; one split has no folder of its own."""
+    counts = Counter(entry.split for entry in chosen.entries)
+    return [
+        {
+            "name": split,
+            "files": f"images/{split}/**" if len(counts) > 1 else "images/**",
+            "count": counts[split],
+        }
+        for split in (TRAIN, VALIDATION, TEST)
+        if counts[split]
+    ]
+
+
+def _real_sources(chosen: Chosen) -> list[tuple[str, str, int]]:
+    real = [entry for entry in chosen.entries if entry.origin == "real"]
+    counts = Counter((e.source or "not stated", e.licence or "not stated") for e in real)
+    return [(source, licence, count) for (source, licence), count in sorted(counts.items())]
+
+
+def _certificate(chosen: Chosen) -> dict[str, Any] | None:
+    return None if chosen.certificate is None else certificate_json(chosen.certificate)
+
+
 def _rule_notes(config: ExportConfig) -> str:
     notes = []
     if config.top_share is not None:
         notes.append(f", which keeps the best {100 * config.top_share:g} % of the scored images")
     if config.per_label is not None:
-        notes.append(f"; at most {config.per_label} of one modality and label")
+        notes.append(f"; at most {config.per_label} of one modality and label, spread out")
+    if config.target_precision is not None:
+        notes.append(", which the certificate below came to")
     return "".join(notes)
 
 

@@ -1,6 +1,5 @@
 """Which images go out, and all that stands behind them."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,12 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
+from curate.calibration import find_calibration
 from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, reference_of, unit
+from curate.export.certificate import Certificate
 from curate.export.config import ExportConfig
+from curate.export.entries import Entry, entries_of, real_for_release
 from curate.export.lineage import Lineage, lineage_of
-from curate.export.tables import IMAGES
+from curate.export.promised import Promised, select_with_promise
+from curate.export.splits import shares_of
 from curate.progress import ShowProgress
-from curate.selection import Decision, Known, select_images
+from curate.promise import Promise
+from curate.selection import Decision, Features, Known, select_images
 from curate.workspace import Workspace
 from db import queries, queries_release, queries_reward
 from db.models import RewardModel
@@ -28,21 +32,35 @@ class Chosen:
     config: ExportConfig
     reward_model: RewardModel
     decisions: Sequence[Decision]  # by item key
+    entries: Sequence[Entry]  # what goes into the folder, by path
     lineage: Lineage
     reference: Reference
+    promised: Promised | None = None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What is promised of the images, if anything is."""
+        return None if self.promised is None else self.promised.certificate
 
     @cached_property
     def kept(self) -> dict[str, Decision]:
-        """The images that go out, by their path in the folder."""
+        """The synthetic images that go out, by their path in the folder."""
+        by_image = {d.image.image_id: d for d in self.decisions if d.kept}
         return {
-            image_path(decision.image): decision
-            for decision in sorted(self.decisions, key=lambda d: image_path(d.image))
-            if decision.kept
+            entry.path: by_image[entry.image_id]
+            for entry in self.entries
+            if entry.origin == "synthetic"
         }
+
+    @property
+    def threshold(self) -> float:
+        """The score from which images were kept; the lowest, where modalities have their own."""
+        return min(decision.threshold for decision in self.kept.values())
 
 
 def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chosen:
     """Decide about every synthetic image, of one version or of all."""
+    shares = shares_of(config.val_share, config.test_share)
     model = queries_reward.find_reward_model(ws.session, config.reward_model)
     version = queries.find_version(ws.session, config.version) if config.version else None
     images = queries_release.synthetic_images(
@@ -56,16 +74,38 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
             hashes = [image.file_sha256 for image in waiting]
             return unit(features_of(ws, network, hashes, advance))
 
-    decisions = select_images(images, config, _known(ws, images, reference), features)
-    versions = {decision.image.version_id for decision in decisions if decision.kept}
+    known = _known(ws, images, reference)
+    promised = _promised(ws, config, images, known, features, model)
+    decisions = promised.decisions if promised else select_images(images, config, known, features)
+    kept = [decision.image for decision in decisions if decision.kept]
+    real = real_for_release(ws) if config.with_real else []
+    entries = entries_of(ws, kept, real, shares)
+    versions = {image.version_id for image in kept}
     lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
-    return Chosen(config, model, decisions, lineage, reference)
+    return Chosen(config, model, decisions, entries, lineage, reference, promised)
 
 
-def image_path(image: ScoredImage) -> str:
-    """Return an image's place in the folder: by modality, named by its content."""
-    modality = re.sub(r"[^A-Za-z0-9]+", "-", image.modality).strip("-") or "other"
-    return f"{IMAGES}/{modality}/{image.file_sha256[:24]}.png"
+def _promised(
+    ws: Workspace,
+    config: ExportConfig,
+    images: Sequence[ScoredImage],
+    known: Known,
+    features: Features,
+    model: RewardModel,
+) -> Promised | None:
+    """Select with a promise where one is asked for; without calibration ratings that is refused."""
+    if config.target_precision is None:
+        return None
+    promise = Promise(config.target_precision, config.confidence)
+    calibration = find_calibration(
+        ws,
+        promise=promise,
+        reward_model_id=model.id,
+        campaign=config.calibration,
+        good=config.good,
+        version_id=queries.find_version(ws.session, config.version).id if config.version else None,
+    )
+    return select_with_promise(images, config, known, features, calibration, promise)
 
 
 def _known(ws: Workspace, images: Sequence[ScoredImage], reference: Reference) -> Known:
@@ -88,7 +128,7 @@ def rule_json(chosen: Chosen) -> dict[str, Any]:
     return {
         **chosen.config.to_json(),
         "reward_model_id": chosen.reward_model.id,
-        "threshold": chosen.decisions[0].threshold,
+        "threshold": chosen.threshold,
         "feature_network": FEATURE_NETWORK,
         "near_duplicate_radius": chosen.reference.radius,
         "num_train_images_compared": len(chosen.reference.train_MD),

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +17,21 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.export.card import card_bytes, licence_of
+from curate.export.certificate import (
+    CALIBRATION,
+    CERTIFICATE,
+    calibration_csv,
+    certificate_bytes,
+    certificate_json,
+    certificate_lines,
+)
 from curate.export.choice import Chosen, choose, rule_json
 from curate.export.config import ExportConfig
+from curate.export.entries import IMAGES, Entry
+from curate.export.formats import check_formats, files_of
 from curate.export.lineage import lineage_json, ratings_csv
 from curate.export.manifest import MANIFEST, manifest_bytes
-from curate.export.tables import IMAGES, imagefolder_csv, minim_csv, rejected_csv
+from curate.export.tables import imagefolder_csv, minim_csv, rejected_csv
 from curate.progress import ShowProgress
 from curate.selection import Decision, kind_of
 from curate.workspace import Workspace
@@ -36,11 +46,13 @@ class Exported:
 
     release_id: str
     folder: Path
-    num_kept: int
+    num_kept: int  # synthetic images
     num_rejected: int
+    num_real: int  # mixed in
     reasons: Mapping[str, int]  # why images were rejected, without what differs between images
     threshold: float
     simulated_ratings: bool  # the reward model that chose was fitted to simulated ratings
+    certificate: Mapping[str, Any] | None  # what is promised of the images
     new: bool  # False: the same release lay there already
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +65,8 @@ class Exported:
         return [
             f"{self.num_kept} images kept, {self.num_rejected} rejected "
             f"(threshold {self.threshold:.3f}; scores learned from {chosen_by})",
+            *([f"{self.num_real} real training images mixed in"] if self.num_real else []),
+            *(certificate_lines(self.certificate) if self.certificate else []),
             *(f"  {count:>6} {reason}" for reason, count in self.reasons.items()),
             f"release {self.release_id}",
             f"{'written to' if self.new else 'is there already:'} {self.folder}",
@@ -67,6 +81,7 @@ def export_release(
     Without a folder it is `releases/ID` of the workspace. The same release again changes nothing.
     Raises CurateError when nothing passes or when the folder holds anything else.
     """
+    check_formats(config.formats)
     if folder is not None:
         _refuse_occupied(folder)
     chosen = choose(ws, config, progress)
@@ -83,9 +98,11 @@ def export_release(
         folder=place,
         num_kept=len(chosen.kept),
         num_rejected=rejected.total(),
+        num_real=len(chosen.entries) - len(chosen.kept),
         reasons=dict(rejected.most_common()),
-        threshold=chosen.decisions[0].threshold,
+        threshold=chosen.threshold,
         simulated_ratings=chosen.reward_model.simulated,
+        certificate=certificate_json(chosen.certificate) if chosen.certificate else None,
         new=new,
     )
 
@@ -116,16 +133,19 @@ def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
 def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) -> bytes:
     """Write every file of the release and return the manifest's bytes."""
     written = _Written(folder)
-    kept = chosen.kept
-    with progress(len(kept), "images written") as advance:
-        for path, decision in kept.items():
-            written.add(path, ws.store.get(decision.image.file_sha256))
+    with progress(len(chosen.entries), "images written") as advance:
+        for entry in chosen.entries:
+            written.add(entry.path, ws.store.get(entry.file_sha256))
             advance(1)
-    simulated = chosen.reward_model.simulated
-    written.add("data.csv", minim_csv(kept))
-    written.add(f"{IMAGES}/metadata.csv", imagefolder_csv(kept, simulated_ratings=simulated))
-    written.add("rejected.csv", rejected_csv(chosen.decisions))
-    written.add("ratings.csv", ratings_csv(chosen.lineage))
+    _write_tables(chosen, written)
+    for name in chosen.config.formats:
+        for path, content in files_of(
+            name,
+            chosen.entries,
+            lambda entry: (folder / entry.path).read_bytes(),
+            simulated_ratings=chosen.reward_model.simulated,
+        ):
+            written.add(path, content)
     if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
         written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
     written.add("README.md", card_bytes(chosen))
@@ -133,6 +153,31 @@ def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) 
     (folder / MANIFEST).write_bytes(manifest)
     os.sync()  # on the disk before the folder gets its name
     return manifest
+
+
+def _write_tables(chosen: Chosen, written: "_Written") -> None:
+    simulated = chosen.reward_model.simulated
+    written.add("data.csv", minim_csv(chosen.entries))
+    for place, own in _by_folder(chosen.entries).items():
+        written.add(
+            f"{place}/metadata.csv", imagefolder_csv(own, place, simulated_ratings=simulated)
+        )
+    written.add("rejected.csv", rejected_csv(chosen.decisions))
+    written.add("ratings.csv", ratings_csv(chosen.lineage))
+    if chosen.promised is not None:
+        certificate = chosen.promised.certificate
+        images = [decision.image for decision in chosen.decisions]
+        table = calibration_csv(certificate.calibration, images, chosen.promised.admitted)
+        written.add(CALIBRATION, table)
+        written.add(CERTIFICATE, certificate_bytes(certificate))
+
+
+def _by_folder(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return the images by the folder that a metadata.csv describes: one a split."""
+    if len({entry.split for entry in entries}) == 1:
+        return {IMAGES: list(entries)}
+    splits = sorted({entry.split for entry in entries})
+    return {f"{IMAGES}/{split}": [e for e in entries if e.split == split] for split in splits}
 
 
 class _Written:
@@ -164,6 +209,7 @@ def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any
     return {
         "files": [written.files[path] for path in sorted(written.files)],
         "images": [{**image, "reward_model_id": chosen.reward_model.id} for image in images],
+        "real_images": [_real_json(e) for e in chosen.entries if e.origin == "real"],
         "prompts": {id_: _prompt_json(ws, prompt) for id_, prompt in prompts.items()},
         "settings": {image.settings_hash: image.settings for image, _ in rows.values()},
         "environments": {
@@ -195,6 +241,12 @@ def _image_json(path: str, decision: Decision, row: Image, written: _Written) ->
         "spread": image.spread,
         "environment_id": row.environment_id,
     }
+
+
+def _real_json(entry: Entry) -> dict[str, Any]:
+    """What is said of a real image; its patient goes by the group's number."""
+    named = ("path", "file_sha256", "modality", "text", "label", "split", "group")
+    return {key: getattr(entry, key) for key in (*named, "source", "licence")}
 
 
 def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
@@ -233,7 +285,9 @@ def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifes
         evidence={
             "num_kept": len(chosen.kept),
             "num_rejected": len(chosen.decisions) - len(chosen.kept),
+            "num_real": len(chosen.entries) - len(chosen.kept),
             "simulated_ratings": chosen.reward_model.simulated,
+            "certificate": certificate_json(chosen.certificate) if chosen.certificate else None,
         },
     )
     decisions = [

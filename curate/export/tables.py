@@ -2,39 +2,47 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from curate.export.entries import Entry
 from curate.selection import Decision
 
-IMAGES = "images"  # the folder that metadata.csv describes and lies in
+
+def columns_of(entry: Entry, *, simulated_ratings: bool) -> dict[str, Any]:
+    """Return what every format says of an image, beside its pixels."""
+    return {
+        "text": entry.text,
+        "modality": entry.modality,
+        "label": entry.label,
+        "score": entry.score,
+        "origin": entry.origin,
+        "simulated_ratings": simulated_ratings,
+        "split": entry.split,
+        "group": entry.group,
+        "source": entry.source,
+        "licence": entry.licence,
+    }
 
 
-def minim_csv(kept: Mapping[str, Decision]) -> bytes:
+def minim_csv(entries: Sequence[Entry]) -> bytes:
     """Return MINIM's table, `path,Text,modality` and more, as `curate import` reads it."""
-    rows = (
-        [path, decision.image.text, decision.image.modality, decision.image.label or ""]
-        for path, decision in kept.items()
-    )
-    return _csv(["path", "Text", "modality", "label"], rows)
-
-
-def imagefolder_csv(kept: Mapping[str, Decision], *, simulated_ratings: bool) -> bytes:
-    """Return what `datasets.load_dataset("imagefolder", ...)` reads beside the images."""
-    header = ["file_name", "text", "modality", "label", "score", "origin", "simulated_ratings"]
-    rows = (
-        [
-            str(PurePosixPath(path).relative_to(IMAGES)),
-            decision.image.text,
-            decision.image.modality,
-            decision.image.label or "",
-            decision.image.score,
-            "synthetic",
-            simulated_ratings,
-        ]
-        for path, decision in kept.items()
-    )
+    header = ["path", "Text", "modality", "label", "origin", "split"]
+    rows = ([e.path, e.text, e.modality, e.label or "", e.origin, e.split] for e in entries)
     return _csv(header, rows)
+
+
+def imagefolder_csv(entries: Sequence[Entry], folder: str, *, simulated_ratings: bool) -> bytes:
+    """Return what `datasets.load_dataset("imagefolder", ...)` reads beside the images."""
+    described = [
+        {
+            "file_name": entry.path.removeprefix(f"{folder}/"),
+            **columns_of(entry, simulated_ratings=simulated_ratings),
+        }
+        for entry in entries
+    ]
+    rows = (["" if value is None else value for value in row.values()] for row in described)
+    return _csv(list(described[0]), rows)
 
 
 def rejected_csv(decisions: Sequence[Decision]) -> bytes:

@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.export.certificate import (
+    CALIBRATION,
+    CERTIFICATE,
+    images_that_differ,
+    recheck,
+)
 from curate.export.manifest import MANIFEST, Manifest, ManifestFile, ManifestImage, read_manifest
 from curate.pixels import array_of, pixels_hash
 from db import queries_release
@@ -34,7 +40,7 @@ class Problem:
     """A file of the folder that is not what the manifest says."""
 
     path: str
-    kind: str  # "missing", "altered", "extra", "pixels"
+    kind: str  # "missing", "altered", "extra", "pixels", "promise"
     found: str
 
 
@@ -114,7 +120,9 @@ def verify_release(
     manifest = read_manifest(folder)
     known = None if session is None else _is_remembered(session, manifest)
     problems = list(_files_that_differ(folder, manifest))
-    problems += _pixels_that_differ(folder, manifest, {problem.path for problem in problems})
+    damaged = {problem.path for problem in problems}
+    problems += _pixels_that_differ(folder, manifest, damaged)
+    problems += _promises_that_fail(folder, manifest, damaged)
     return Verification(
         release_id=manifest.release_id,
         num_files=len(manifest.files),
@@ -217,3 +225,21 @@ def _pixels_that_differ(
             found = pixels_hash(array_of((folder / image.path).read_bytes()))
             if found != image.pixels_sha256:
                 yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
+
+
+def _promises_that_fail(
+    folder: Path, manifest: Manifest, damaged: Collection[str]
+) -> Iterator[Problem]:
+    """Work the certificate out again, and hold the images that leave against it."""
+    if CERTIFICATE not in {file.path for file in manifest.files} - set(damaged):
+        if manifest.raw.get("rule", {}).get("target_precision") is not None:
+            yield Problem(CERTIFICATE, "promise", "a promise without a whole certificate")
+        return
+    certificate = (folder / CERTIFICATE).read_bytes()
+    table = folder / CALIBRATION
+    for fault in recheck(certificate, table.read_bytes() if table.is_file() else b""):
+        yield Problem(CERTIFICATE, "promise", fault)
+    for fault in images_that_differ(
+        certificate, [(image.prompt.modality, image.score) for image in manifest.images]
+    ):
+        yield Problem(CERTIFICATE, "promise", fault)

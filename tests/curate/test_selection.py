@@ -7,7 +7,8 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.export.config import ExportConfig
-from curate.selection import Decision, Known, first_within, kind_of, select_images
+from curate.near_duplicates import first_within
+from curate.selection import Decision, Known, kind_of, select_images
 from db.queries_release import ScoredImage
 
 NOTHING_KNOWN = Known(frozenset(), torch.full((1, 2), 1e6), 0.1, {})

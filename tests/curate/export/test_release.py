@@ -91,8 +91,8 @@ def test_datasets_opens_the_folder_as_an_imagefolder(story: Any, tmp_path: Path)
         assert list(opened) == ["train"] and len(opened["train"]) == done.num_kept
         first = opened["train"][0]
         assert isinstance(first["image"], PillowImage.Image) and first["image"].size == (64, 64)
-        columns = "image text modality label score origin simulated_ratings"
-        assert sorted(first) == sorted(columns.split())
+        columns = "image text modality label score origin simulated_ratings split group"
+        assert sorted(first) == sorted([*columns.split(), "source", "licence"])
         by_text = {(row["text"], float(row["score"])) for row in expected.values()}
         assert {(row["text"], row["score"]) for row in opened["train"]} == by_text
         assert first["simulated_ratings"] is True and first["origin"] == "synthetic"

@@ -1,0 +1,82 @@
+"""Splits that keep groups whole: all images of a prompt, or of a patient, on one side."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from curate.errors import CurateError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One image, and what it shares with others."""
+
+    key: str
+    shared: Collection[str]  # "prompt ...", "patient ..."; at least one
+    fixed: str | None = None  # the split that it must be in
+
+
+def shares_of(val_share: float, test_share: float) -> dict[str, float]:
+    """Return the share of every split that is asked for, train first."""
+    if min(val_share, test_share) < 0 or val_share + test_share >= 1:
+        raise CurateError(
+            f"Shares of {val_share} for validation and {test_share} for test: each is at least 0, "
+            "and together they leave something to train on."
+        )
+    shares = {TRAIN: 1 - val_share - test_share, VALIDATION: val_share, TEST: test_share}
+    return {split: share for split, share in shares.items() if share > 0}
+
+
+def split_by_group(members: Sequence[Member], shares: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return each image's (split, group), in order; what shares anything is one group.
+
+    Groups come in an order hashed from their images, each to the split that lacks most: the same
+    images give the same splits. Groups are numbered, so that they name no patient.
+    Raises CurateError when there are fewer groups than splits.
+    """
+    group_of = _groups(members)
+    ranks = _ranks(members, group_of)
+    order = sorted(ranks, key=lambda group: ranks[group])
+    if len(order) < len(shares):
+        raise CurateError(
+            f"{len(order)} groups of prompts and patients cannot fill {len(shares)} splits: a "
+            "group stays whole. Ask for fewer splits, or export images of more prompts."
+        )
+    sizes = Counter(group_of)
+    fixed = {g: m.fixed for g, m in zip(group_of, members, strict=True) if m.fixed}
+    missing = {split: share * len(members) for split, share in shares.items()}
+    split_of: dict[int, str] = {}
+    for group in sorted(order, key=lambda group: group not in fixed):
+        split = fixed.get(group) or max(missing, key=lambda split: missing[split])
+        missing[split] -= sizes[group]
+        split_of[group] = split
+    names = {group: f"group-{number:06d}" for number, group in enumerate(order, start=1)}
+    return [(split_of[group], names[group]) for group in group_of]
+
+
+def _groups(members: Sequence[Member]) -> list[int]:
+    """Number the connected groups: images that share a name, directly or over others."""
+    parent = list(range(len(members)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first: dict[str, int] = {}
+    for place, member in enumerate(members):
+        for name in member.shared:
+            parent[root(place)] = root(first.setdefault(name, place))
+    return [root(place) for place in range(len(members))]
+
+
+def _ranks(members: Sequence[Member], group_of: Sequence[int]) -> dict[int, str]:
+    """Return {group: a hash of its first key}."""
+    keys: dict[int, str] = {}
+    for member, group in zip(members, group_of, strict=True):
+        keys[group] = min(keys.get(group, member.key), member.key)
+    return {group: hashlib.sha256(key.encode()).hexdigest() for group, key in keys.items()}
