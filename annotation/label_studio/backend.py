@@ -22,9 +22,11 @@ from annotation.label_studio.server import is_healthy
 from annotation.label_studio.tasks import changed_tasks, send_missing
 from annotation.label_studio.webhooks import ensure_webhook
 
-# A change counts from the moment it was made, but is seen when its transaction ends: this much of
-# what was read is read again. Reading twice changes nothing.
+# A change counts from when it was made, but is seen when its transaction ends: so much of what
+# was read is read again (which changes nothing), until the newest change is so old that all
+# transactions of its time must have ended.
 OVERLAP_S = 10
+SETTLED_S = 30
 
 
 class LabelStudioBackend:
@@ -145,6 +147,7 @@ def _next_mark(
     known = [change for change in changes if change is not None]
     if not known:
         return mark
-    newest = min(max(known), now) if now is not None else max(known)
-    reached = newest - dt.timedelta(seconds=OVERLAP_S)
-    return reached if mark is None else max(mark, reached)
+    newest = max(known)
+    if now is None or now - newest < dt.timedelta(seconds=SETTLED_S):
+        newest = min(newest, now or newest) - dt.timedelta(seconds=OVERLAP_S)
+    return newest if mark is None else max(mark, newest)

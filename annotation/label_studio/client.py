@@ -78,7 +78,7 @@ def understood(url: str) -> Iterator[None]:
             f"Label Studio at {url} cannot be reached ({type(error).__name__}). Is it running? "
             "Start it with `curate rate serve`; the same command can be run again."
         ) from None
-    except ValueError as error:  # JSON that breaks off, a token that is none, a shape unheard of
+    except (ValueError, TypeError, AttributeError) as error:  # JSON of a shape unheard of
         raise AnnotationError(
             f"Label Studio at {url} gave an answer that cannot be read ({type(error).__name__}). "
             "Run the same command again; if it stays so, see the server's log."
