@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from annotation.config import ServerConfig
 from curate import __version__
+from curate.export.config import FORMATS, ExportConfig
 from curate.rl.config import ALGORITHMS as RL_ALGORITHMS
 from curate.rl.config import LORA_TARGETS, RLConfig
 from curate.train_generator.config import LessonConfig
@@ -1291,8 +1292,42 @@ def export(
         float | None,
         typer.Option(help="Keep this share of the best instead, 0 to 1.", show_default=False),
     ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(help="Promise that this share is good, 0 to 1.", show_default=False),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(help="That the promise holds, 0 to 1.")
+    ] = ExportConfig.confidence,
+    per_modality: Annotated[
+        bool, typer.Option("--per-modality", help="A promise for each modality.")
+    ] = False,
+    good: Annotated[
+        int | None,
+        typer.Option(help="Raters' consensus from which an image is good.", show_default="best"),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Campaign that a promise rests on.", show_default="the latest draw"),
+    ] = None,
     per_label: Annotated[
-        int | None, typer.Option(help="At most so many of a label.", show_default=False)
+        int | None,
+        typer.Option(help="At most so many of a label, spread out.", show_default=False),
+    ] = None,
+    with_real: Annotated[
+        bool, typer.Option("--with-real", help="Mix in the real training images.")
+    ] = False,
+    val_share: Annotated[
+        float, typer.Option(help="For validation: whole prompts and patients.")
+    ] = ExportConfig.val_share,
+    test_share: Annotated[
+        float, typer.Option(help="For test: whole prompts and patients.")
+    ] = ExportConfig.test_share,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help=f"Too: {', '.join(FORMATS)}. Again for more.", show_default=False
+        ),
     ] = None,
     version: Annotated[
         str | None,
@@ -1312,7 +1347,10 @@ def export(
 ) -> None:
     """Export a release: vetted images, tables, card and a manifest; --verify proves one.
 
-    Example: curate export --top-share 0.5 --per-label 200
+    --target-precision needs images that were drawn at random and rated for it; without them, or
+    when no threshold keeps the promise, nothing is exported.
+
+    Example: curate export --target-precision 0.95 --confidence 0.95 --per-label 200
     """
     if verify is not None:
         from curate.commands.export import verify as prove
@@ -1320,7 +1358,6 @@ def export(
         proof = prove(verify, workspace, num_again=again)
         print_json(proof.to_json()) if as_json else typer.echo("\n".join(proof.lines()))
         raise typer.Exit(0 if proof.ok else 1)
-    from curate.export.config import ExportConfig
     from curate.export.release import export_release
     from curate.progress import progress
     from curate.workspace import open_workspace
@@ -1328,7 +1365,16 @@ def export(
     config = ExportConfig(
         threshold=threshold,
         top_share=top_share,
+        target_precision=target_precision,
+        confidence=confidence,
+        per_modality=per_modality,
+        good=good,
+        calibration=calibration,
         per_label=per_label,
+        with_real=with_real,
+        val_share=val_share,
+        test_share=test_share,
+        formats=tuple(also or ()),
         version=version,
         reward_model=reward_model,
         licence=licence,
