@@ -1,34 +1,56 @@
-"""Ratings -> a fitted reward model -> its row, with the ratings that made it.
+"""Ratings and comparisons -> a fitted reward model -> its row, with the ratings that made it.
 
-Shapes: N rated images, R ratings, D features.
+Shapes: N images, R ratings, C comparisons.
 """
 
-import json
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from uuid import UUID
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from curate.errors import CurateError
+from curate.feature_cache import features_of
 from curate.rating import goodness, unknown_campaign
-from curate.stored_images import batches
 from curate.workspace import Workspace
-from db import queries, queries_rating, queries_reward
+from db import queries, queries_answers, queries_rating, queries_reward
 from db.models import RewardModel as RewardModelRow
 from db.queries import RatingView
+from db.queries_answers import ComparisonView
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
-from rewards.ratings import RatedImages
+from rewards.ratings import Comparisons, RatedImages
 
-PURPOSES = ("train", "calibration")  # what gates, controls and repeats say is kept for measuring
+# What calibration, gates, controls and repeats say is kept for measuring.
+PURPOSES = ("train",)
 TOP_LEVEL = 3  # a specialist's rating weighs 1 in the loss, a trainee's a third
-IMAGES_A_BATCH = 64
 ROLES = ("reward", "judge")
+PREFERENCE = {"left": 1.0, "tie": 0.5, "right": 0.0}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a reward model is fitted to, in a fixed order."""
+
+    ratings: Sequence[RatingView]
+    comparisons: Sequence[ComparisonView]
+
+    @property
+    def all(self) -> list[RatingView | ComparisonView]:
+        """Return both in one list."""
+        return [*self.ratings, *self.comparisons]
+
+    @property
+    def raters(self) -> set[str]:
+        """Return everybody who answered."""
+        return {view.rater for view in self.all}
+
+    @property
+    def simulated(self) -> bool:
+        """Return whether any answer is a network's."""
+        return any(view.simulated for view in self.all)
 
 
 def train_reward(
@@ -38,28 +60,39 @@ def train_reward(
     role: str = "reward",
     campaigns: Sequence[str] = (),
     raters: Sequence[str] = (),
+    criteria: Sequence[str] = (),
     backbone: Backbone | None = None,
 ) -> RewardModelRow:
-    """Fit a reward model to the ratings that count and keep it; return its row, metrics included.
+    """Fit a reward model to the answers that count and keep it; return its row, metrics included.
 
-    The same ratings and settings give the row that is there already. A judge takes the ratings of
-    raters, and a backbone, that no reward model has; their ratings then train no reward model.
-    Raises CurateError or RewardError when the ratings do not do.
+    The same answers and settings give the row that is there already. A judge takes the answers of
+    raters, and a backbone, that no reward model has; their answers then train no reward model.
+    Raises CurateError or RewardError when the answers do not do.
     """
     if role not in ROLES:
         raise ValueError(f"role {role!r}; known: {ROLES}")
     config = config or RewardConfig()
-    views = ratings_to_train_on(ws, role=role, campaigns=campaigns, raters=raters)
+    answers = answers_to_train_on(
+        ws, role=role, campaigns=campaigns, raters=raters, criteria=criteria
+    )
     if role == "judge":
-        _check_apart(ws, views, config)
-    rating_ids = sorted(str(view.rating_id) for view in views)
-    made_with = {**config.to_json(), "ratings_sha256": queries.json_hash(rating_ids)}
+        _check_apart(ws, answers, config)
+    made_with = {**config.to_json(), **_hashes(answers)}
     for known in queries_reward.reward_models(ws.session, role):
         if known.config == made_with:
             return known
     backbone = backbone or load_backbone(config.backbone)
-    model = RewardModel(backbone, config).fit(_rated_images(ws, views, backbone))
-    return _keep(ws, model, views, role, made_with)
+    model = RewardModel(backbone, config).fit(_rated_images(ws, answers, backbone))
+    return _keep(ws, model, answers, role, made_with)
+
+
+def _hashes(answers: Answers) -> dict[str, str]:
+    ratings = sorted(str(view.rating_id) for view in answers.ratings)
+    hashes = {"ratings_sha256": queries.json_hash(ratings)}
+    if answers.comparisons:
+        pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
+        hashes["comparisons_sha256"] = queries.json_hash(pairs)
+    return hashes
 
 
 def load_reward_model(
@@ -76,26 +109,43 @@ def ratings_to_train_on(
     role: str = "reward",
     campaigns: Sequence[str] = (),
     raters: Sequence[str] = (),
-) -> list[RatingView]:
-    """Return the ratings to fit to, in a fixed order: of people, where people have rated.
+) -> Sequence[RatingView]:
+    """Return the ratings among `answers_to_train_on`."""
+    return answers_to_train_on(ws, role=role, campaigns=campaigns, raters=raters).ratings
 
-    Kept for measuring and left out: gates, controls and repeats, and for a reward model the
-    raters of a judge. `campaigns` and `raters` narrow the choice.
+
+def answers_to_train_on(
+    ws: Workspace,
+    *,
+    role: str = "reward",
+    campaigns: Sequence[str] = (),
+    raters: Sequence[str] = (),
+    criteria: Sequence[str] = (),
+) -> Answers:
+    """Return the ratings and comparisons to fit to: of people, where people have answered.
+
+    Kept for measuring and left out: calibration, gates, controls and repeats, and for a reward
+    model the raters of a judge. `campaigns`, `raters` and `criteria` narrow the choice.
     """
     wanted = {_campaign_id(ws, name) for name in campaigns}
     others = queries_reward.raters_behind(ws.session, "judge" if role == "reward" else "reward")
     reserved = set() if raters else others
-    views = [
-        view
-        for view in queries.current_ratings(ws.session, purposes=PURPOSES)
-        if (not wanted or view.campaign_id in wanted)
-        and (not raters or view.rater in raters)
-        and view.rater not in reserved
-    ]
-    if not all(view.simulated for view in views):
-        views = [view for view in views if not view.simulated]
-    _check_one_question(views)
-    return sorted(views, key=_order)
+
+    def counts(view: RatingView | ComparisonView) -> bool:
+        return (
+            (not wanted or view.campaign_id in wanted)
+            and (not raters or view.rater in raters)
+            and (not criteria or view.criterion in criteria)
+            and view.rater not in reserved
+        )
+
+    ratings = list(filter(counts, queries.current_ratings(ws.session, purposes=PURPOSES)))
+    pairs = list(filter(counts, queries_answers.current_comparisons(ws.session, PURPOSES)))
+    if not all(view.simulated for view in Answers(ratings, pairs).all):
+        ratings = [view for view in ratings if not view.simulated]
+        pairs = [view for view in pairs if not view.simulated]
+    _check_one_scale(ratings)
+    return Answers(sorted(ratings, key=_order), pairs)
 
 
 def _order(view: RatingView) -> tuple[object, ...]:
@@ -109,19 +159,20 @@ def _campaign_id(ws: Workspace, name: str) -> object:
     return campaign.id
 
 
-def _check_one_question(views: Sequence[RatingView]) -> None:
-    questions = {(view.criterion, view.min_value, view.max_value) for view in views}
-    if len(questions) > 1:
-        shown = ", ".join(f"{name} {low}..{high}" for name, low, high in sorted(questions))
+def _check_one_scale(views: Sequence[RatingView]) -> None:
+    scales = {(view.min_value, view.max_value) for view in views}
+    if len(scales) > 1:
+        asked = {(view.criterion, view.min_value, view.max_value) for view in views}
+        shown = ", ".join(f"{name} {low}..{high}" for name, low, high in sorted(asked))
         raise CurateError(
-            f"Ratings on several criteria ({shown}), but a reward model answers one question. "
-            "Choose campaigns of one with --campaign."
+            f"Ratings on several scales ({shown}), but a reward model answers on one. Choose "
+            "criteria of one scale with --criterion, or campaigns with --campaign."
         )
 
 
-def _check_apart(ws: Workspace, views: Sequence[RatingView], config: RewardConfig) -> None:
+def _check_apart(ws: Workspace, answers: Answers, config: RewardConfig) -> None:
     """A judge that shares raters or backbone with a reward measures what it was trained for."""
-    shared = {view.rater for view in views} & queries_reward.raters_behind(ws.session, "reward")
+    shared = answers.raters & queries_reward.raters_behind(ws.session, "reward")
     if shared:
         raise CurateError(
             f"Reward models were fitted to ratings of {', '.join(sorted(shared))}. A judge needs "
@@ -135,29 +186,63 @@ def _check_apart(ws: Workspace, views: Sequence[RatingView], config: RewardConfi
         )
 
 
-def _rated_images(ws: Workspace, views: Sequence[RatingView], backbone: Backbone) -> RatedImages:
-    keys = list(dict.fromkeys((view.file_sha256, view.prompt_id) for view in views))
-    place = {key: number for number, key in enumerate(keys)}
-    first = {(view.file_sha256, view.prompt_id): view for view in reversed(views)}
-    shown = [first[key] for key in keys]
-    low, high = (views[0].min_value, views[0].max_value) if views else (1, 3)
+def _rated_images(ws: Workspace, answers: Answers, backbone: Backbone) -> RatedImages:
+    ratings, pairs = answers.ratings, answers.comparisons
+    ids = dict.fromkeys(view.image_id for view in ratings)
+    ids |= dict.fromkeys(end for view in pairs for end in (view.left_image_id, view.right_image_id))
+    shown = queries_answers.shown_images(ws.session, list(ids))
+    keys = list(dict.fromkeys((image.file_sha256, image.prompt_id) for image in shown))
+    number = {key: place for place, key in enumerate(keys)}
+    place = {image.image_id: number[image.file_sha256, image.prompt_id] for image in shown}
+    seen = list({place[image.image_id]: image for image in reversed(shown)}.items())
+    images = [image for _, image in sorted(seen, key=lambda entry: entry[0])]
+    criteria = sorted({view.criterion for view in answers.all})
+    low, high = (ratings[0].min_value, ratings[0].max_value) if ratings else (1, 3)
     return RatedImages(
-        features_ND=features_of(ws, backbone, [view.file_sha256 for view in shown]),
-        modalities=[view.modality for view in shown],
-        texts=[view.text for view in shown],
-        prompts=[view.prompt_id for view in shown],
-        image_R=torch.tensor([place[view.file_sha256, view.prompt_id] for view in views]),
-        grade_R=torch.tensor([goodness(view) - low for view in views]),
-        raters=[view.rater for view in views],
-        weight_R=torch.tensor([view.expert_level / TOP_LEVEL for view in views]),
+        features_ND=features_of(ws, backbone, [image.file_sha256 for image in images]),
+        modalities=[image.modality for image in images],
+        texts=[image.text for image in images],
+        prompts=[image.prompt_id for image in images],
+        patients=[image.patient for image in images],
+        labels=[image.label for image in images],
+        image_R=_longs(place[view.image_id] for view in ratings),
+        grade_R=_longs(goodness(view) - low for view in ratings),
+        raters=[view.rater for view in ratings],
+        weight_R=torch.tensor([view.expert_level / TOP_LEVEL for view in ratings]),
         values=range(low, high + 1),
+        criteria=criteria,
+        criterion_R=_longs(criteria.index(view.criterion) for view in ratings),
+        comparisons=_comparisons(pairs, place, criteria),
     )
+
+
+def _comparisons(
+    pairs: Sequence[ComparisonView], place: dict[UUID, int], criteria: Sequence[str]
+) -> Comparisons:
+    return Comparisons(
+        left_C=_longs(place[view.left_image_id] for view in pairs),
+        right_C=_longs(place[view.right_image_id] for view in pairs),
+        preference_C=torch.tensor([_preference(view) for view in pairs]),
+        raters=[view.rater for view in pairs],
+        weight_C=torch.tensor([view.expert_level / TOP_LEVEL for view in pairs]),
+        criterion_C=_longs(criteria.index(view.criterion) for view in pairs),
+    )
+
+
+def _preference(view: ComparisonView) -> float:
+    """Return how much the left image is the better one: of a defect, more is worse."""
+    preferred = PREFERENCE[view.preferred]
+    return preferred if view.polarity == "higher" else 1 - preferred
+
+
+def _longs(values: Iterable[int]) -> torch.Tensor:
+    return torch.tensor(list(values), dtype=torch.long)
 
 
 def _keep(
     ws: Workspace,
     model: RewardModel,
-    views: Sequence[RatingView],
+    answers: Answers,
     role: str,
     made_with: dict[str, object],
 ) -> RewardModelRow:
@@ -167,68 +252,32 @@ def _keep(
         ws.session, ws.store, [(path.read_bytes(), "application/x-safetensors")]
     )
     path.unlink()
-    held_out = set(model.held_out_ratings_)
-    uses = {
-        view.rating_id: "held-out" if number in held_out else "fitted"
-        for number, view in enumerate(views)
-    }
     row = RewardModelRow(
         id=queries.json_hash([sha256, role, made_with]),
         role=role,
         backbone=model.config.backbone,
         file_sha256=sha256,
-        simulated=any(view.simulated for view in views),
-        num_ratings=len(views),
+        simulated=answers.simulated,
+        num_ratings=len(answers.ratings),
         config=made_with,
-        metrics=_metrics(model, views),
+        metrics=_metrics(model, answers),
     )
     queries.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
+    uses = dict.fromkeys((view.rating_id for view in answers.ratings), "fitted")
     return queries_reward.add_reward_model(ws.session, row, uses)
 
 
-def _metrics(model: RewardModel, views: Sequence[RatingView]) -> dict[str, object]:
+def _metrics(model: RewardModel, answers: Answers) -> dict[str, object]:
     assert model.quality_ is not None  # fitted just now
+    ratings, pairs = answers.ratings, answers.comparisons
+    images = {view.image_id for view in ratings}
+    images |= {end for view in pairs for end in (view.left_image_id, view.right_image_id)}
     return {
-        "held_out": model.quality_.to_json(),
+        **model.quality_.by_kind(),
         "held_out_by": model.held_out_by_,
-        "num_raters": len({view.rater for view in views}),
-        "num_images": len({(view.file_sha256, view.prompt_id) for view in views}),
+        "num_raters": len(answers.raters),
+        "num_images": len(images),
+        "num_comparisons": len(pairs),
+        "raters": [asdict(habits) for habits in model.raters_],
+        "notes": list(model.notes_),
     }
-
-
-@torch.no_grad()
-def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Tensor:
-    """Return the backbone's features [N, D] of stored images; those seen before are cached."""
-    path = ws.cache / "features" / f"{backbone.fingerprint[:32]}.safetensors"
-    known = _read_features(path)
-    missing = sorted(set(sha256s) - known.keys())
-    for positions, images_B3HW in batches(ws.store, missing, IMAGES_A_BATCH):
-        for position, features_D in zip(positions, backbone.features(images_B3HW), strict=True):
-            known[missing[position]] = features_D.clone()
-    if missing:
-        _write_features(path, known)
-    if not sha256s:
-        return torch.zeros(0, backbone.dim)
-    return torch.stack([known[sha256] for sha256 in sha256s])
-
-
-def _read_features(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            hashes = json.loads((file.metadata() or {})["sha256s"])
-            return dict(zip(hashes, file.get_tensor("features_ND"), strict=True))
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return {}  # a torn cache is worth nothing: made again
-
-
-def _write_features(path: Path, features: dict[str, Tensor]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file(
-        {"features_ND": torch.stack(list(features.values()))},
-        part,
-        metadata={"sha256s": json.dumps(list(features))},
-    )
-    part.replace(path)

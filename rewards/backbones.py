@@ -63,8 +63,10 @@ def load_backbone(name: str) -> Backbone:
 
 def _shipped(name: str) -> Backbone:
     from rewards import frozen
+    from rewards.frozen.levels import EveryLevel
 
-    network = frozen.load_encoder() if name == "embedded" else frozen.load_features()
+    encoder = name == "embedded"
+    network = EveryLevel(frozen.load_encoder()) if encoder else frozen.load_features()
     with torch.no_grad():
         dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
     return Backbone(name, network, dim)

@@ -7,19 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class RewardConfig:
-    """An ensemble of small heads on the features of one backbone."""
+    """A Gaussian process on the features of one backbone and on the prompts."""
 
-    backbone: str = "embedded"  # "features", "torchvision/NAME" or a transformers folder
-    num_members: int = 5  # heads, each fitted without another part of the groups
-    width: int = 64  # hidden units of a head
+    backbone: str = "embedded"  # "features", "torchvision/NAME", a transformers folder or hub name
     text_buckets: int = 128  # words and word pairs are hashed into so many
-    num_steps: int = 150  # optimiser steps
-    batch_size: int = 128  # ratings a step, for each head
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.2
-    held_out: int = 5  # one part of so many is held out to measure on
-    min_ratings: int = 40
+    max_landmarks: int = 800  # rated images that new ones are compared with; time grows by the cube
+    modality_congruence: float = 5.0  # logits lost where an image shows another modality's like
+    text_congruence: float = 1.5  # ... the like of another prompt of its modality
+    num_parts: int = 5  # of the cross-validation, whole prompts and patients each
+    min_ratings: int = 40  # comparisons count as ratings
     min_of_a_kind: int = 10  # top ratings, and others: fewer of either teach nothing
     seed: int = 0
 

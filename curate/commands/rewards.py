@@ -1,5 +1,6 @@
 """`curate train-reward` and `curate score`: what they print."""
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from curate.errors import CurateError
@@ -16,16 +17,17 @@ def describe_reward_model(row: RewardModel) -> dict[str, Any]:
 
 
 def reward_model_lines(row: RewardModel) -> list[str]:
-    """Return what held-out ratings say of a reward model."""
+    """Return what held-out ratings say of a reward model, and what it found of the raters."""
     held_out, metrics = row.metrics["held_out"], row.metrics
     kind = "simulated ratings" if row.simulated else "ratings by people"
+    pairs = f" and {metrics['num_comparisons']} comparisons" if metrics["num_comparisons"] else ""
     means = ", ".join(f"{v}: {mean:.2f}" for v, mean in sorted(held_out["mean_by_value"].items()))
     return [
-        f"{row.role} model {row.id[:12]} fitted to {row.num_ratings} {kind} of "
+        f"{row.role} model {row.id[:12]} fitted to {row.num_ratings} {kind}{pairs} of "
         f"{metrics['num_images']} images by {metrics['num_raters']} raters, "
         f"backbone {row.backbone}",
-        f"held out by {metrics['held_out_by']}: {held_out['num_ratings']} ratings of "
-        f"{held_out['num_images']} images",
+        f"cross-validated on {held_out['num_ratings']} ratings, whole patients and "
+        f"{metrics['held_out_by']}s left out",
         f"  AUC best against worst rated   {_figure(held_out['auc_top_or_bottom'])}",
         f"  AUC best rated against others  {_figure(held_out['auc_top_or_rest'])}",
         f"  ... with images shuffled       {_figure(held_out['auc_images_shuffled'])} "
@@ -34,7 +36,61 @@ def reward_model_lines(row: RewardModel) -> list[str]:
         f"  rank correlation (Spearman)    {_figure(held_out['spearman'])}",
         f"  mean score by rating           {means}",
         f"  calibration error (ECE)        {_figure(held_out['ece'])}",
+        f"  exact rating guessed           {_figure(held_out['ordinal_accuracy'])}",
+        f"  weighted kappa with a rating   {_figure(held_out['kappa'])} "
+        f"(raters among themselves: {_figure(held_out['kappa_of_raters'])})",
+        *_known_prompt_lines(metrics["known_prompts"]),
+        *_table("by images learned from", metrics["learning_curve"], _curve_line),
+        *_table("by modality and label", metrics["groups"], _group_line),
+        *_table("by criterion", metrics["criteria"].items(), _criterion_line),
+        *_table("raters", metrics["raters"], _rater_line),
+        *(f"note: {note}" for note in metrics["notes"]),
     ]
+
+
+def _known_prompt_lines(known: Mapping[str, Any]) -> list[str]:
+    return [
+        f"new images of prompts it knows: best against worst "
+        f"{_figure(known['auc_top_or_bottom'])}, best against others "
+        f"{_figure(known['auc_top_or_rest'])}, Spearman {_figure(known['spearman'])}, "
+        f"ECE {_figure(known['ece'])}"
+    ]
+
+
+def _table(title: str, rows: Iterable[Any], line: Callable[[Any], str]) -> list[str]:
+    lines = [f"  {line(row)}" for row in rows]
+    return [f"{title}:", *lines] if lines else []
+
+
+def _curve_line(point: Mapping[str, Any]) -> str:
+    return (
+        f"{point['num_images']:>6} images  best against others "
+        f"{_figure(point['auc_top_or_rest'])}, Spearman {_figure(point['spearman'])}"
+    )
+
+
+def _group_line(group: Mapping[str, Any]) -> str:
+    name = group["modality"] if group["label"] is None else f"  {group['label']}"
+    return (
+        f"{name:<24} {group['num_ratings']:>5} ratings, best {100 * group['share_of_top']:3.0f} %, "
+        f"mean score {group['mean_score']:.2f}, AUC {_figure(group['auc_top_or_rest'])}"
+    )
+
+
+def _criterion_line(entry: tuple[str, Mapping[str, Any]]) -> str:
+    name, figures = entry
+    return (
+        f"{name}: best against worst {_figure(figures['auc_top_or_bottom'])}, "
+        f"Spearman {_figure(figures['spearman'])}, {figures['num_ratings']} ratings"
+    )
+
+
+def _rater_line(habits: Mapping[str, Any]) -> str:
+    return (
+        f"{habits['rater']}, {habits['criterion']}: severity {habits['severity']:+.2f} grades, "
+        f"reliability {habits['reliability']:.2f}, random {100 * habits['lapses']:.0f} % of "
+        f"{habits['num_answers']} answers"
+    )
 
 
 def score(ws: Workspace, reward_model: str, which: Which) -> Scored:

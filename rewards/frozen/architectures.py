@@ -16,7 +16,7 @@ def _conv(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
 
 
-def _with_detail(images_BCHW: Tensor) -> Tensor:
+def with_detail(images_BCHW: Tensor) -> Tensor:
     """Return image and fine detail, [B, 6, H, W]: softness and noise show most in the latter."""
     padded = functional.pad(images_BCHW, (1, 1, 1, 1), mode="replicate")
     detail = images_BCHW - functional.avg_pool2d(padded, 3, stride=1)
@@ -53,7 +53,7 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return features [B, dim]."""
-        x = functional.relu(self.norm(self.blocks(self.stem(_with_detail(images_BCHW)))))
+        x = functional.relu(self.norm(self.blocks(self.stem(with_detail(images_BCHW)))))
         return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
 
 
@@ -132,7 +132,7 @@ class GatedNetwork(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return features [B, dim]: means and spreads of the channels, mixed."""
-        x = self.blocks(_with_detail(images_BCHW))
+        x = self.blocks(with_detail(images_BCHW))
         spread = (x.var(dim=(2, 3), unbiased=False) + 1e-4).sqrt()
         features: Tensor = self.project(torch.cat([x.mean(dim=(2, 3)), spread], dim=1))
         return features

@@ -7,12 +7,13 @@ from sqlmodel import select
 from torch import Tensor, nn
 
 from curate.errors import CurateError
+from curate.feature_cache import features_of
 from curate.pixels import to_rgb_tensor
 from curate.rating import create_campaign, simulate_campaign, simulated_raters
 from curate.rating_files import import_ratings
 from curate.reward_training import (
+    Answers,
     _rated_images,
-    features_of,
     load_reward_model,
     ratings_to_train_on,
     train_reward,
@@ -26,7 +27,7 @@ from rewards.config import RewardConfig
 from rewards.errors import RewardError
 from tests.curate.pictures import BrightnessEyes, add_pictures, picture
 
-CONFIG = RewardConfig(num_steps=40)
+CONFIG = RewardConfig()
 
 
 class Brightness(nn.Module):
@@ -82,7 +83,7 @@ def test_ratings_become_a_kept_model_that_knows_good_from_bad(
     assert mean_B[1] - mean_B[0] > 0.5
 
 
-def test_the_row_says_which_ratings_it_was_measured_on(
+def test_the_row_says_what_it_was_fitted_to_and_who_rates_how(
     workspace: Workspace, backbone: Backbone
 ) -> None:
     rate(workspace, add_pictures(workspace, 60, num_prompts=12))
@@ -90,13 +91,10 @@ def test_the_row_says_which_ratings_it_was_measured_on(
     uses = workspace.session.exec(
         select(RewardModelRating).where(RewardModelRating.reward_model_id == row.id)
     ).all()
-    held_out = {use.rating_id for use in uses if use.use == "held-out"}
-    assert len(uses) == 120
-    assert len(held_out) == row.metrics["held_out"]["num_ratings"]
-    prompts = {v.rating_id: v.prompt_id for v in ratings_to_train_on(workspace)}
-    inside = {prompts[rating_id] for rating_id in held_out}
-    outside = {prompt for rating_id, prompt in prompts.items() if rating_id not in held_out}
-    assert inside.isdisjoint(outside)
+    assert {use.use for use in uses} == {"fitted"}
+    assert len(uses) == row.metrics["held_out"]["num_ratings"] == 120  # each left out once
+    severity = {habits["rater"]: habits["severity"] for habits in row.metrics["raters"]}
+    assert severity["simulated-2"] > severity["simulated-3"]
 
 
 def test_the_same_ratings_and_settings_give_the_same_model_without_a_second_fit(
@@ -199,7 +197,7 @@ def test_a_trainees_rating_weighs_a_third_and_keeps_its_value(
 ) -> None:
     rate(workspace, add_pictures(workspace, 6))
     views = ratings_to_train_on(workspace)
-    rated = _rated_images(workspace, views, backbone)
+    rated = _rated_images(workspace, Answers(views, []), backbone)
     levels = [view.expert_level for view in views]
     assert set(levels) == {1, 2, 3}
     assert rated.weight_R.tolist() == pytest.approx([level / 3 for level in levels])

@@ -27,7 +27,7 @@ def row(workspace: Workspace, backbone: Backbone) -> RewardModelRow:
         workspace, name="first", images=add_pictures(workspace, 60), raters=simulated_raters(3)
     )
     simulate_campaign(workspace, campaign, eyes=BrightnessEyes(), advance=lambda _: None)
-    return train_reward(workspace, RewardConfig(num_steps=20), backbone=backbone)
+    return train_reward(workspace, RewardConfig(), backbone=backbone)
 
 
 @pytest.fixture

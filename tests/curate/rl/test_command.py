@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
         campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
         eyes = RednessEyes(make_tiny_generator())
         simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
-        train_reward(ws, RewardConfig(num_steps=20))
+        train_reward(ws, RewardConfig())
     return tmp_path / "workspace"
 
 

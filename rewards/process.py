@@ -1,0 +1,186 @@
+"""Latent quality of images with their prompts, as a Gaussian process fitted to people's answers.
+
+Shapes: B images to predict, N rated images, L landmarks, D image features, P prompt features,
+C criteria, M modalities, T texts that enough images were asked for by.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rewards.likelihood import Scale
+from rewards.posterior import fit_posterior
+from rewards.ratings import Answers
+from rewards.similarity import Kernel, whitener
+
+RIDGE = 0.1  # of the recognisers, in likenesses of an image to itself
+MIN_IMAGES_A_TEXT, MAX_TEXTS = 4, 200  # of fewer images nothing is known; of more, time
+ALIKE = 1e-4  # two texts whose features differ by less are one
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images with their prompts."""
+
+    features_ND: Tensor
+    prompts_NP: Tensor
+
+    def chosen(self, positions: Tensor) -> "Pairs":
+        """Return some of them."""
+        return Pairs(self.features_ND[positions], self.prompts_NP[positions])
+
+
+class Process(nn.Module):
+    """What is saved of a fit: landmarks, coordinates and the posterior of every criterion."""
+
+    feature_mean_D: Tensor
+    feature_std_D: Tensor
+    landmarks_LD: Tensor
+    landmark_prompts_LP: Tensor
+    whitener_LL: Tensor
+    modality_LM: Tensor  # likeness to landmarks -> 1 for the modality an image shows, else 0
+    text_LT: Tensor  # ... for the text
+    text_prompts_TP: Tensor
+    weights_CL: Tensor
+    unsure_CLL: Tensor
+
+    def __init__(self, kernel: Kernel, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.kernel = kernel
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.float().contiguous())
+
+    def latent(
+        self, features_BD: Tensor, prompts_BP: Tensor, congruence: "Congruence"
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean [C, B] and variance [C, B] of the latent quality, with gradients."""
+        standard_BD = (features_BD - self.feature_mean_D) / self.feature_std_D
+        likeness_BL = self.kernel.images(standard_BD, self.landmarks_LD)
+        pairs_BL = self.kernel.pairs(likeness_BL, prompts_BP, self.landmark_prompts_LP)
+        coordinates_BL = pairs_BL @ self.whitener_LL.T
+        novel_B = (self.kernel.variance - coordinates_BL.square().sum(1)).clamp(min=0)
+        unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL)
+        mean_CB = self.weights_CL @ coordinates_BL.T
+        lost_B = self._lost(likeness_BL, prompts_BP, congruence)
+        return mean_CB - lost_B, novel_B + unsure_CBL.square().sum(2)
+
+    def _lost(self, likeness_BL: Tensor, prompts_BP: Tensor, congruence: "Congruence") -> Tensor:
+        """Return what each image loses [B], in logits, for showing what was not asked for."""
+        count = self.kernel.num_modalities
+        modality_BM = prompts_BP[:, :count]
+        text_BT, of_modality_BT = _asked_text(prompts_BP, self.text_prompts_TP, count)
+        modality_B = _missed(likeness_BL @ self.modality_LM, modality_BM, 1 - modality_BM)
+        text_B = _missed(likeness_BL @ self.text_LT, text_BT, of_modality_BT - text_BT)
+        return congruence.modality * modality_B + congruence.text * text_B
+
+
+@dataclass(frozen=True)
+class Congruence:
+    """What an image loses, in logits, that surely shows another modality or another text."""
+
+    modality: float
+    text: float
+
+
+def _missed(found_BX: Tensor, asked_BX: Tensor, rivals_BX: Tensor) -> Tensor:
+    """Return [B]: 0 where what was asked is found most, or nobody knows it; up to 1 where not."""
+    if found_BX.shape[1] < 2:
+        return torch.zeros_like(found_BX.sum(1))
+    asked_B = (found_BX * asked_BX).sum(1)
+    rival_B = found_BX.masked_fill(rivals_BX < 0.5, -1e3).amax(1)
+    return (rival_B - asked_B).clamp(0, 1) * asked_BX.sum(1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A process with what it was found with."""
+
+    process: Process
+    scales: tuple[Scale, ...]  # of every criterion
+    log_evidence: float
+
+
+def fit_process(
+    pairs: Pairs,
+    learn_N: Tensor,
+    answers: Sequence[Answers],
+    kernel: Kernel,
+    *,
+    shows_N: Tensor,
+    num_thresholds: int,
+    num_raters: int,
+    landmarks: int,
+    seed: int,
+) -> Fit:
+    """Fit every criterion to its `answers`, which speak of the images `learn_N` (positions) only.
+
+    `shows_N` says which images show what their prompt asks for: they teach to tell modalities.
+    """
+    mean_D = pairs.features_ND[learn_N].mean(0)
+    std_D = pairs.features_ND[learn_N].std(0).clamp(min=1e-6)
+    known = Pairs((pairs.features_ND - mean_D) / std_D, pairs.prompts_NP)
+    place_L = _landmarks(learn_N, landmarks, seed)
+    marks = known.chosen(place_L)
+    likeness_NL = kernel.images(known.features_ND, marks.features_ND)
+    pairs_NL = kernel.pairs(likeness_NL, known.prompts_NP, marks.prompts_NP)
+    whitener_LL = whitener(pairs_NL[place_L], kernel.variance)
+    coordinates_NL = pairs_NL.double() @ whitener_LL.T
+    found = [
+        fit_posterior(coordinates_NL, each, num_thresholds=num_thresholds, num_raters=num_raters)
+        for each in answers
+    ]
+    shown = place_L[shows_N[place_L]]
+    texts_TP = _texts(pairs.prompts_NP[shown])
+    recogniser_LX = _recogniser(
+        likeness_NL[place_L], shows_N[place_L], marks.prompts_NP, texts_TP, kernel.num_modalities
+    )
+    tensors = {
+        "feature_mean_D": mean_D,
+        "feature_std_D": std_D,
+        "landmarks_LD": marks.features_ND,
+        "landmark_prompts_LP": marks.prompts_NP,
+        "whitener_LL": whitener_LL,
+        "modality_LM": recogniser_LX[:, : kernel.num_modalities],
+        "text_LT": recogniser_LX[:, kernel.num_modalities :],
+        "text_prompts_TP": texts_TP,
+        "weights_CL": torch.stack([each.weights_L for each in found]),
+        "unsure_CLL": torch.stack([each.unsure_LL for each in found]),
+    }
+    evidence = sum(each.log_evidence for each in found)
+    return Fit(Process(kernel, tensors), tuple(each.scale for each in found), evidence)
+
+
+def _landmarks(learn_N: Tensor, count: int, seed: int) -> Tensor:
+    if len(learn_N) <= count:
+        return learn_N
+    chance = torch.Generator().manual_seed(seed)
+    return learn_N[torch.randperm(len(learn_N), generator=chance)[:count].sort().values]
+
+
+def _texts(prompts_NP: Tensor) -> Tensor:
+    """Return the prompts [T, P] that enough images were asked for by; none if they are too many."""
+    texts_TP, num_T = prompts_NP.unique(dim=0, return_counts=True)
+    enough_TP: Tensor = texts_TP[num_T >= MIN_IMAGES_A_TEXT]
+    return enough_TP if len(enough_TP) <= MAX_TEXTS else enough_TP[:0]
+
+
+def _asked_text(prompts_BP: Tensor, texts_TP: Tensor, num_modalities: int) -> tuple[Tensor, Tensor]:
+    """Return which text is asked for [B, T], and which are of the modality asked for [B, T]."""
+    same_BT = prompts_BP[:, :num_modalities] @ texts_TP[:, :num_modalities].T
+    words_BT = prompts_BP[:, num_modalities:] @ texts_TP[:, num_modalities:].T
+    return (same_BT * words_BT > 1 - ALIKE).float(), same_BT
+
+
+def _recogniser(
+    likeness_LL: Tensor, shows_L: Tensor, prompts_LP: Tensor, texts_TP: Tensor, num_modalities: int
+) -> Tensor:
+    """Return [L, M + T] by ridge regression from the landmarks that show what was asked."""
+    asked_LT, _ = _asked_text(prompts_LP, texts_TP, num_modalities)
+    asked_LX = torch.cat([prompts_LP[:, :num_modalities], asked_LT], dim=1).double()
+    among_LL = likeness_LL[shows_L][:, shows_L].double()
+    ridge_LL = among_LL + RIDGE * torch.eye(len(among_LL), dtype=torch.float64)
+    weights_LX = torch.zeros(asked_LX.shape, dtype=torch.float64)
+    weights_LX[shows_L] = torch.linalg.solve(ridge_LL, asked_LX[shows_L])
+    return weights_LX
