@@ -831,20 +831,22 @@ def deactivate_rater(
 def show_agreement(
     campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
 ) -> None:
-    """Show how far raters agree with each other and with themselves: weighted kappa.
+    """Show what ratings are worth: agreement, strictness, controls, real or synthetic, pace.
+
+    Every figure comes with its 95 % interval or why there is none; docs/agreement.md explains them.
 
     Example: curate rate agreement --campaign loop-round-1
     """
-    from curate.commands.rate import agreement_lines
-    from curate.rating_report import agreement
+    from curate.agreement.worth import ratings_worth
+    from curate.commands.agreement import worth_lines
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
-        found = agreement(ws, campaign)
+        found = ratings_worth(ws, campaign)
     if as_json:
         print_json([group.to_json() for group in found])
     else:
-        typer.echo("\n".join(agreement_lines(found)))
+        typer.echo("\n".join(worth_lines(found)))
 
 
 @app.command()
