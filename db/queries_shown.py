@@ -18,6 +18,7 @@ class ShownImage:
     file_sha256: str
     origin: str
     shape: tuple[int, ...]
+    spoiled: str | None  # how it is spoiled before it is shown
 
 
 def shown_image(session: Session, assignment_id: UUID, side: str) -> ShownImage | None:
@@ -50,4 +51,5 @@ def _shown(assignment: Assignment, side: str, image: Image) -> ShownImage:
         file_sha256=image.file_sha256,
         origin=image.origin,
         shape=tuple(image.shape),
+        spoiled=assignment.spoiled,
     )

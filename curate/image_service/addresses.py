@@ -90,7 +90,8 @@ def _pictures(
         if name in already:
             yield image, name, None
         else:
-            yield image, name, picture_for_raters(ws.store.get(image.file_sha256), form)
+            encoded = ws.store.get(image.file_sha256)
+            yield image, name, picture_for_raters(encoded, form, spoiled=image.spoiled)
 
 
 def _write(path: Path, picture: bytes) -> None:

@@ -74,7 +74,8 @@ def pictures_of(engine: Engine, store: FileStore) -> Pictures:
             found = queries_shown.shown_image(session, shown.assignment_id, shown.side)
         if found is None:
             return None
-        return picture_for_raters(store.get(found.file_sha256), form_of(found.campaign_id))
+        form = form_of(found.campaign_id)
+        return picture_for_raters(store.get(found.file_sha256), form, spoiled=found.spoiled)
 
     return picture
 

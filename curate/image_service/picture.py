@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from curate.errors import CurateError
+from curate.image_service.spoiling import SPOILINGS
 from curate.pixels import array_of
 
 
@@ -56,8 +57,10 @@ def study_format(images: Iterable[StudyImage]) -> PictureFormat:
     return PictureFormat(width, height, "L" if is_grey else "RGB")
 
 
-def picture_for_raters(encoded: bytes, form: PictureFormat) -> bytes:
+def picture_for_raters(encoded: bytes, form: PictureFormat, *, spoiled: str | None = None) -> bytes:
     """Return a stored image as an uncompressed 8-bit PNG of this format, without metadata.
+
+    `spoiled` names what makes it a known-bad control.
 
     One of another size gives its central part in the study's proportions, as generators see it.
     """
@@ -65,6 +68,8 @@ def picture_for_raters(encoded: bytes, form: PictureFormat) -> bytes:
     size = (form.width, form.height)
     if image.size != size:
         image = ImageOps.fit(image, size, PillowImage.Resampling.LANCZOS)
+    if spoiled is not None:
+        image = SPOILINGS[spoiled](image)
     buffer = io.BytesIO()
     # a new image of these pixels alone: nothing that came with the file can pass
     clean = PillowImage.frombytes(form.mode, size, image.tobytes())

@@ -45,8 +45,8 @@ def score_distributions(scores: Mapping[str, Sequence[float]], threshold: float 
     axes.set_ylim(-0.02, len(scores) + 0.1)
     axes.set_xlim(0, 1)
     axes.set_xlabel("score: probability of the top rating, as the reward model sees it")
-    _plain(axes, grid="x")
-    return _uri(figure)
+    plain(axes, grid="x")
+    return uri(figure)
 
 
 def shares(
@@ -73,9 +73,9 @@ def shares(
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(0, 100)
     axes.set_ylabel("share of top ratings, %")
-    _plain(axes, grid="y")
+    plain(axes, grid="y")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
-    return _uri(figure)
+    return uri(figure)
 
 
 def curves(panels: Sequence[Curve], starts: Sequence[int]) -> str:
@@ -89,7 +89,7 @@ def curves(panels: Sequence[Curve], starts: Sequence[int]) -> str:
         _curve(axes, panel, starts)
     for axes in grid[-1]:
         axes.set_xlabel("update", fontsize=8)
-    return _uri(figure)
+    return uri(figure)
 
 
 def _histogram(axes: Axes, values: Sequence[float], bottom: float, colour: str) -> None:
@@ -124,7 +124,7 @@ def _curve(axes: Axes, panel: Curve, starts: Sequence[int]) -> None:
         axes.set_ylim(-0.05, 1)  # all zero: a magnified axis would only show rounding
     axes.set_title(panel.title, fontsize=8.5, loc="left", color=INK)
     axes.locator_params(axis="x", integer=True, nbins=6)
-    _plain(axes, grid="y")
+    plain(axes, grid="y")
 
 
 def _colour(place: int, count: int) -> str:
@@ -137,7 +137,7 @@ def _write(axes: Axes, text: str, x: float, y: float, colour: str) -> None:
     axes.text(x, y, text, fontsize=7.5, color=colour, va="center", clip_on=False)
 
 
-def _plain(axes: Axes, *, grid: str) -> None:
+def plain(axes: Axes, *, grid: str) -> None:
     """A grid along one axis and nothing else that is not a figure."""
     for side in ("top", "right", "left" if grid == "y" else "bottom"):
         axes.spines[side].set_visible(False)
@@ -151,7 +151,8 @@ def _plain(axes: Axes, *, grid: str) -> None:
         axis.get_offset_text().set(color=MUTED, fontsize=7)
 
 
-def _uri(figure: Figure) -> str:
+def uri(figure: Figure) -> str:
+    """Return the drawing as a data URI."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})

@@ -14,6 +14,7 @@ from curate.progress import ShowProgress
 from curate.report import plots
 from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
+from curate.report.ratings import RatingsStory, ratings_stories
 from curate.report.tree import Node, release_tree
 from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
 from curate.selection import kind_of
@@ -74,6 +75,7 @@ class Story:
     best: tuple[Picture, ...]
     worst: tuple[Picture, ...]
     scored_by: str | None
+    ratings: tuple[RatingsStory, ...]
     reward_models: RewardModels | None
     health_plot: str | None
     rounds: tuple[Round, ...]
@@ -110,6 +112,7 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
         best=best,
         worst=worst,
         scored_by=model_id,
+        ratings=ratings_stories(ws),
         reward_models=_reward_models(models),
         health_plot=_health_plot(versions),
         rounds=tuple(rounds),

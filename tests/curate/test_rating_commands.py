@@ -57,7 +57,7 @@ def test_simulated_raters_rate_what_nobody_was_asked_about_and_say_so(study: Pat
     assert [row["images"] for row in campaigns] == [21, 21]  # one control image each
     assert {row["expert_level"] for row in run_json(study, "rate", "raters")} == {1, 2, 3}
     (group,) = run_json(study, "rate", "agreement", "--campaign", "simulated-1")
-    assert len(group["between"]) == 3
+    assert len(group["criteria"][0]["between"]) == 3
 
 
 def test_a_simulation_that_was_begun_is_finished_first(

@@ -26,6 +26,13 @@ def test_planted_severities_steps_and_spread_are_found(overlap: int) -> None:
     assert fit.is_connected and fit.left_out == ()
 
 
+def test_an_independent_program_finds_the_same_severities() -> None:
+    """raschpy 1.4.0 (Apache-2.0), `MFRM(...).calibrate_global()`: pairwise estimation, no prior."""
+    fit = fitted(SEVERITIES, num_images=400, seed=3)
+    raschpy = (-0.862125, -0.290954, 0.382020, 0.771059)
+    assert [rater.severity for rater in fit.raters] == pytest.approx(raschpy, abs=0.03)
+
+
 def test_the_standard_error_is_the_spread_of_severities_over_studies() -> None:
     fits = [fitted(SEVERITIES, num_images=120, overlap=2, seed=seed) for seed in range(30)]
     spread = np.std([fit.raters[0].severity for fit in fits], ddof=1)

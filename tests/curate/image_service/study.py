@@ -100,7 +100,12 @@ def _run(ws: Workspace, prompt: Prompt, count: int) -> Run:
         files={"model_index.json": sha},
         how_made="imported",
     )
-    plan: dict[str, Any] = {"version_id": version.id, "prompt_ids": [prompt.id], "count": count, "first_seed": 0}
+    plan: dict[str, Any] = {
+        "version_id": version.id,
+        "prompt_ids": [prompt.id],
+        "count": count,
+        "first_seed": 0,
+    }
     row = Run(id=queries.json_hash(plan), num_items=count, settings={}, **plan)
     return queries_generate.get_or_add_run(ws.session, row)
 

@@ -77,7 +77,8 @@ def test_a_store_signs_addresses_that_anyone_may_read(
     workspace: Workspace, campaign: Campaign, s3: str
 ) -> None:
     urls = presigned_urls(workspace, campaign, place=s3, valid_days=1)
-    answers = [httpx.get(url) for url in urls.values()]
+    with httpx.Client(timeout=60) as client:
+        answers = [client.get(url) for url in urls.values()]
     assert {answer.status_code for answer in answers} == {200}
     assert {answer.headers["content-type"] for answer in answers} == {"image/png"}
     assert len({len(answer.content) for answer in answers}) == 1

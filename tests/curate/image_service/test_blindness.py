@@ -55,7 +55,10 @@ def fetched(ws: Workspace, campaign: Campaign) -> Streams:
     items, known, stored = [], [], []
     page = "http://127.0.0.1:8090"
     config = ImageServiceConfig(port=0, origins=(page,))
-    with image_service(ws, config) as service, httpx.Client(headers={"Origin": page}) as browser:
+    with (
+        image_service(ws, config) as service,
+        httpx.Client(headers={"Origin": page}, timeout=60) as browser,
+    ):
         urls = signed_urls(ws, campaign, base_url=service.url)
         shown = queries_shown.shown_images(ws.session, campaign.id)  # each rater's, in order
         for number, image in enumerate(shown):

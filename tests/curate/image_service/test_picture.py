@@ -11,6 +11,7 @@ from curate.image_service.picture import (
     picture_for_raters,
     study_format,
 )
+from curate.image_service.spoiling import SPOILINGS
 from tests.curate.image_service.png import chunk_names
 
 GREY = PictureFormat(24, 16, "L")
@@ -80,6 +81,23 @@ def test_the_generators_size_is_the_studys() -> None:
     assert study_format(real + synthetic) == PictureFormat(64, 64, "L")
     assert study_format(real) == PictureFormat(400, 512, "L")
     assert study_format([*real, StudyImage("synthetic", (3, 64, 64))]).mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", SPOILINGS)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_spoiled_control_looks_wrong_always_alike_and_weighs_the_same(
+    kind: str, mode: str
+) -> None:
+    y, x = np.mgrid[0:48, 0:48]
+    array = (127 + 60 * np.sin(x / 2) + 60 * (y / 47)).clip(0, 255).astype(np.uint8)
+    form = PictureFormat(48, 48, mode)
+    plain = picture_for_raters(encoded(array), form)
+    spoiled = picture_for_raters(encoded(array), form, spoiled=kind)
+    assert spoiled == picture_for_raters(encoded(array), form, spoiled=kind)
+    assert len(spoiled) == len(plain)
+    with Image.open(io.BytesIO(plain)) as one, Image.open(io.BytesIO(spoiled)) as other:
+        gap = np.asarray(one).astype(float) - np.asarray(other)
+    assert np.abs(gap).mean() > 15  # of 255 levels
 
 
 def test_volumes_are_refused() -> None:

@@ -113,6 +113,7 @@ def test_ratings_of_people_are_not_called_simulated(story: Any, tmp_path: Path) 
     from db.models import Rater
 
     rater = story.ws.session.exec(select(Rater)).one()
+    rater.name = "reader 1"
     rater.simulated = story.campaign.simulated = story.reward_model.simulated = False
     story.ws.session.add_all([rater, story.campaign, story.reward_model])
     story.ws.session.commit()

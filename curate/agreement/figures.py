@@ -1,0 +1,178 @@
+"""How far the raters of one criterion agree: figures with intervals, or why there are none.
+
+Intervals are percentile bootstraps over images: all verdicts on a drawn image come along, since
+they are no independent evidence. Shapes: I images, S resamples.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotation.agreement.alpha import krippendorff_alpha
+from annotation.agreement.icc import intraclass_correlations
+from annotation.agreement.kappa import equal_share, weighted_kappa
+from annotation.agreement.pairs import PairAgreement, between_raters, second_looks, within_raters
+from annotation.agreement.rasch import NoFit, RaschFit, fit_rasch
+from annotation.agreement.table import Floats, GradeTable, Verdict, grade_table, resampled_images
+from curate.evaluation.intervals import Estimate
+
+RESAMPLES = 1_000
+KAPPA, EQUAL, ALPHA = "weighted kappa", "equal", "Krippendorff's alpha"
+ICC_AGREEMENT, ICC_CONSISTENCY, ICC_OF_MEAN = "ICC(A,1)", "ICC(C,1)", "ICC(A,k)"
+OWN_KAPPA, OWN_EQUAL = "repeats: weighted kappa", "repeats: equal"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure, or why it cannot be had."""
+
+    name: str
+    estimate: Estimate | None  # `num` counts images, of repeats second looks
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CriterionWorth:
+    """What the verdicts on one criterion are worth."""
+
+    criterion: str
+    simulated: bool
+    is_pairwise: bool
+    num_ratings: int  # first looks
+    num_images: int
+    num_shared: int  # images that two raters or more rated
+    num_raters: int
+    figures: tuple[Figure, ...]
+    severity: RaschFit | NoFit
+    between: tuple[PairAgreement, ...]
+    within: tuple[PairAgreement, ...]
+
+    def figure(self, name: str) -> Figure:
+        """Return the figure of this name."""
+        return next(figure for figure in self.figures if figure.name == name)
+
+
+def criterion_worth(
+    criterion: str,
+    verdicts: Sequence[Verdict],
+    scale: tuple[int, int],
+    *,
+    simulated: bool,
+    is_pairwise: bool = False,
+) -> CriterionWorth:
+    """Measure one criterion's verdicts, better values up."""
+    table = grade_table(verdicts, scale)
+    shared = int((table.rated_IR.sum(1) > 1).sum())
+    severity = NoFit("pairs have no severity") if is_pairwise else fit_rasch(table)
+    return CriterionWorth(
+        criterion=criterion,
+        simulated=simulated,
+        is_pairwise=is_pairwise,
+        num_ratings=int(table.rated_IR.sum()),
+        num_images=len(table.images),
+        num_shared=shared,
+        num_raters=len(table.raters),
+        figures=(
+            *_between_figures(table, shared, is_pairwise=is_pairwise),
+            *_own_figures(verdicts, table.values),
+        ),
+        severity=severity,
+        between=tuple(between_raters(verdicts, scale)),
+        within=tuple(within_raters(verdicts, scale)),
+    )
+
+
+def bootstrapped(
+    num_images: int, figures: Callable[[Floats], Mapping[str, Floats]]
+) -> dict[str, Estimate | None]:
+    """Return each figure [S] with its 95 % interval; None where it is undefined."""
+    found: dict[str, list[Floats]] = defaultdict(list)
+    for weights_SI in resampled_images(num_images, RESAMPLES):
+        for name, values_S in figures(weights_SI).items():
+            found[name].append(values_S)
+    return {name: _estimate(np.concatenate(parts), num_images) for name, parts in found.items()}
+
+
+def _estimate(values_S: Floats, num: int) -> Estimate | None:
+    value, resampled = float(values_S[0]), values_S[1:]
+    resampled = resampled[np.isfinite(resampled)]  # a draw without any variety has no figure
+    if not np.isfinite(value) or not len(resampled):
+        return None
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Estimate(value, min(value, float(low)), max(value, float(high)), num)
+
+
+def _between_figures(table: GradeTable, shared: int, *, is_pairwise: bool) -> list[Figure]:
+    names = [KAPPA, EQUAL, ALPHA]
+    names += [] if is_pairwise else [ICC_AGREEMENT, ICC_CONSISTENCY, ICC_OF_MEAN]
+    reason = _why_none(table, shared)
+    if reason:
+        return [Figure(name, None, reason) for name in names]
+    found = bootstrapped(len(table.images), lambda weights_SI: _agreement(table, weights_SI))
+    return [
+        Figure(name, found[name], "" if found[name] else "the ratings vary too little")
+        for name in names
+    ]
+
+
+def _why_none(table: GradeTable, shared: int) -> str:
+    if len(table.raters) < 2:
+        return "there is one rater"
+    if shared == 0:
+        return "no image was rated by two raters"
+    used = np.unique(table.grades_IR[table.rated_IR])
+    return f"all ratings are {used[0]:.0f}" if len(used) == 1 else ""
+
+
+def _agreement(table: GradeTable, weights_SI: Floats) -> dict[str, Floats]:
+    correlations = intraclass_correlations(table, weights_SI)
+    return {
+        **_mean_over_pairs(table, weights_SI),
+        ALPHA: krippendorff_alpha(table, weights_SI),
+        ICC_AGREEMENT: correlations.agreement,
+        ICC_CONSISTENCY: correlations.consistency,
+        ICC_OF_MEAN: correlations.agreement_of_mean,
+    }
+
+
+def _mean_over_pairs(table: GradeTable, weights_SI: Floats) -> dict[str, Floats]:
+    """Means weighted by images in common, over the pairs of raters in which each is defined."""
+    sums = {name: np.zeros((2, len(weights_SI))) for name in (KAPPA, EQUAL)}
+    num_raters = len(table.raters)
+    for one in range(num_raters):
+        for other in range(one + 1, num_raters):
+            both_I = table.rated_IR[:, one] & table.rated_IR[:, other]
+            if not both_I.any():
+                continue
+            columns = table.grades_IR[both_I, one], table.grades_IR[both_I, other]
+            weights = weights_SI[:, both_I]
+            for name, values_S in (
+                (KAPPA, weighted_kappa(*columns, table.values, weights)),
+                (EQUAL, equal_share(*columns, weights)),
+            ):
+                defined_S = np.isfinite(values_S)
+                num_S = weights.sum(1) * defined_S
+                sums[name] += np.stack([num_S * np.where(defined_S, values_S, 0), num_S])
+    with np.errstate(invalid="ignore"):
+        return {name: total / num for name, (total, num) in sums.items()}
+
+
+def _own_figures(verdicts: Sequence[Verdict], values: tuple[int, ...]) -> list[Figure]:
+    """Repeats of all raters together: each compared with its rater's own first look."""
+    pairs = [pair for own in second_looks(verdicts).values() for pair in own]
+    if not pairs:
+        return [Figure(name, None, "no image was shown twice") for name in (OWN_KAPPA, OWN_EQUAL)]
+    first_I, second_I = np.array(pairs, float).T
+    found = bootstrapped(
+        len(pairs),
+        lambda weights_SI: {
+            OWN_KAPPA: weighted_kappa(first_I, second_I, values, weights_SI),
+            OWN_EQUAL: equal_share(first_I, second_I, weights_SI),
+        },
+    )
+    return [
+        Figure(name, found[name], "" if found[name] else "the repeats vary too little")
+        for name in (OWN_KAPPA, OWN_EQUAL)
+    ]
