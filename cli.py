@@ -922,6 +922,7 @@ def score(
 
 @app.command("rl-step")
 def rl_step(
+    context: typer.Context,
     workspace: Workspace = Path("."),
     version: Annotated[
         str, typer.Option(help="Generator version to start from: an id's start.")
@@ -935,6 +936,13 @@ def rl_step(
             help="CSV: modality,text and optionally label.",
             show_default="those of the rated images",
         ),
+    ] = None,
+    from_ratings: Annotated[
+        bool, typer.Option("--from-ratings", help="nft: learn from rated images, no reward model.")
+    ] = False,
+    from_ddpo_config: Annotated[
+        Path | None,
+        typer.Option(help="JSON of TRL's DDPOConfig fields; options beside it are stronger."),
     ] = None,
     algorithm: Annotated[
         str, typer.Option(help=f"How to learn: {', '.join(RL_ALGORITHMS)}.")
@@ -987,14 +995,15 @@ def rl_step(
 ) -> None:
     """Improve a generator's U-Net by a reward model: a new version, its parent the start.
 
-    Stopped at any moment, the same command goes on after the last whole update.
+    Stopped at any moment, the same command goes on after the last whole update. On several GPUs:
+    accelerate launch -m cli rl-step ...
 
     Example: curate rl-step --updates 20 --window 2
     """
-    from curate.commands.rl_step import in_lines, run_rl_step, summary
+    from curate.commands.rl_step import given_options, in_lines, run_rl_step, settings, summary
     from curate.workspace import open_workspace
 
-    config = RLConfig(
+    options = dict(
         algorithm=algorithm,
         num_updates=updates,
         prompts_per_update=prompts_per_update,
@@ -1013,6 +1022,7 @@ def rl_step(
         training_dtype=training_dtype,
         seed=seed,
     )
+    config = settings(options, given_options(context), from_ddpo_config, _say)
     with open_workspace(workspace) as ws:
         made = run_rl_step(
             ws,
@@ -1020,6 +1030,7 @@ def rl_step(
             version=version,
             reward_model=reward_model,
             sheet=prompts,
+            from_people=from_ratings or config.algorithm == "dpo",
             say=_say,
         )
         if as_json:

@@ -90,9 +90,8 @@ def noised(
     schedule: Schedule, latents: Tensor, noise: Tensor, t_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return x_t of clean latents, and what a perfect denoiser predicts there: noise, or v."""
-    kept_B = schedule.alphas_cumprod(t_B).to(latents.device, latents.dtype)
-    kept = kept_B.view(-1, *[1] * (latents.dim() - 1))
-    a, s = kept.sqrt(), (1 - kept).sqrt()
+    kept_B = schedule.alphas_cumprod(t_B)
+    a, s = _per_image(kept_B.sqrt(), latents), _per_image((1 - kept_B).sqrt(), latents)
     target = noise if schedule.prediction_type == "epsilon" else a * noise - s * latents
     return a * latents + s * noise, target
 
@@ -106,7 +105,7 @@ def stochastic_step(
     """
 
     def per_image(values_B: Tensor) -> Tensor:
-        return values_B.to(x_t.device, x_t.dtype).view(-1, *[1] * (x_t.dim() - 1))
+        return _per_image(values_B, x_t)
 
     kept_B = schedule.alphas_cumprod(t_B)  # float64: share of the image's variance in x_t
     next_kept_B = schedule.alphas_cumprod(t_next_B)
@@ -122,6 +121,19 @@ def stochastic_step(
         image = image.clamp(-schedule.clip_range, schedule.clip_range)
     mean = per_image(next_kept_B.sqrt()) * image + per_image(direction_B) * noise
     return mean, per_image(std_B)
+
+
+def predicted_image(schedule: Schedule, prediction: Tensor, x_t: Tensor, t_B: Tensor) -> Tensor:
+    """Return the clean latents that a prediction amounts to; unclamped."""
+    kept_B = schedule.alphas_cumprod(t_B)
+    a, s = _per_image(kept_B.sqrt(), x_t), _per_image((1 - kept_B).sqrt(), x_t)
+    if schedule.prediction_type == "epsilon":
+        return (x_t - s * prediction) / a
+    return a * x_t - s * prediction
+
+
+def _per_image(values_B: Tensor, like: Tensor) -> Tensor:
+    return values_B.to(like.device, like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
 def log_prob(x_next: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """`curate rl-step`: find what the step needs, say its price, show its progress."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,40 @@ from curate.commands.generate import rows_of
 from curate.progress import progress
 from curate.prompts import read_prompt_sheet
 from curate.rl.config import RLConfig
+from curate.rl.ddpo_config import read_ddpo_config
 from curate.rl.estimate import Estimate
 from curate.rl.health import UpdateHealth
-from curate.rl.stage import cost_of, prompts_to_practise, rl_step_on_model
+from curate.rl.ranks import Ranks, joined_ranks
+from curate.rl.stage import cost_of, prompts_to_practise, rl_step_on_model, rl_step_on_people
+from curate.rl.training import Report
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 
 Say = Callable[[str], None]
+
+
+OPTION_OF = {"num_updates": "updates", "num_steps": "steps", "window_size": "window"}
+
+
+def given_options(context: Any) -> set[str]:
+    """Return the options that the user gave, by a typer context, rather than the defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def settings(
+    options: Mapping[str, Any], given: set[str], ddpo_config: Path | None, say: Say
+) -> RLConfig:
+    """Return the options as settings; with a DDPOConfig, only `given` ones beside its own."""
+    if ddpo_config is None:
+        return RLConfig(**options)
+    config, notes = read_ddpo_config(ddpo_config)
+    for note in notes:
+        say(f"DDPOConfig: {note}")
+    chosen = {name: options[name] for name in options if OPTION_OF.get(name, name) in given}
+    return replace(config, **chosen)
 
 
 def run_rl_step(
@@ -26,18 +53,44 @@ def run_rl_step(
     version: str,
     reward_model: str,
     sheet: Path | None,
+    from_people: bool,
     say: Say,
 ) -> GeneratorVersion:
     """Take an RL step from a version by a reward model, each named by "latest" or an id's start.
 
     Without a prompt sheet it practises on the prompts whose images the reward model was fitted to.
+    `from_people`: no reward model, but ratings (nft) or comparisons (dpo) themselves.
     """
+    ranks = joined_ranks()
+    say = say if ranks.is_first else lambda line: None
     start = queries.find_version(ws.session, version)
-    model = queries_reward.find_reward_model(ws.session, reward_model)
-    prompts = _sheet_prompts(ws, sheet, say) if sheet else prompts_to_practise(ws, model)
     for concern in config.concerns():
         say(f"Note: {concern}")
-    say(in_words(cost_of(ws, config, start=start, prompts=prompts)))
+    if from_people:
+        with _reported(config, ranks) as report:
+            return rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
+    model = queries_reward.find_reward_model(ws.session, reward_model)
+    prompts = _sheet_prompts(ws, sheet, say) if sheet else prompts_to_practise(ws, model)
+    if ranks.is_first:
+        say(in_words(cost_of(ws, config, start=start, prompts=prompts)))
+    with _reported(config, ranks) as report:
+        return rl_step_on_model(
+            ws,
+            config,
+            start=start,
+            prompts=prompts,
+            reward_model=model,
+            report=report,
+            ranks=ranks,
+        )
+
+
+@contextmanager
+def _reported(config: RLConfig, ranks: Ranks) -> Iterator[Report]:
+    """Yield who is told of updates: a progress bar, of the first process only."""
+    if not ranks.is_first:
+        yield lambda health: None
+        return
     with progress(config.num_updates, "updates") as advance:
         num_shown = 0
 
@@ -46,9 +99,7 @@ def run_rl_step(
             advance(health.update + 1 - num_shown)
             num_shown = health.update + 1
 
-        return rl_step_on_model(
-            ws, config, start=start, prompts=prompts, reward_model=model, report=report
-        )
+        yield report
 
 
 def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:

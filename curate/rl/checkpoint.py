@@ -1,8 +1,8 @@
 """A run that can be killed: after every update one file holds all there is to go on from.
 
 Prompts, seeds and windows derive from (config.seed, update number), so that weights, their moving
-averages, the old policy, the optimiser's moments, the KL weight and the finished updates are the
-whole state.
+averages, the old policy, the optimiser's moments, the KL weight, the prompts' reward buffers and
+the finished updates are the whole state.
 """
 
 import json
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from curate.errors import CurateError
+from curate.rl.advantages import PromptBuffers
 from curate.rl.config import RLConfig
 from curate.rl.health import UpdateHealth
 from curate.rl.policy import Policy
@@ -29,10 +30,11 @@ LOG = "updates.jsonl"
 
 @dataclass(frozen=True)
 class Progress:
-    """Which updates are done, and the KL weight of the next."""
+    """Which updates are done; the KL weight and the prompts' reward buffers of the next."""
 
     history: tuple[UpdateHealth, ...]
     kl_weight: float
+    buffers: PromptBuffers
 
     def is_finished(self, config: RLConfig) -> bool:
         """Return whether all updates are done, or the KL budget ended the run."""
@@ -45,6 +47,7 @@ def save_checkpoint(folder: Path, policy: Policy, progress: Progress) -> None:
     metadata = {
         "config": json.dumps(policy.config.to_json()),
         "kl_weight": repr(progress.kl_weight),
+        "buffers": json.dumps(list(progress.buffers.rewards.items())),
         "history": json.dumps([health.to_json() for health in progress.history]),
     }
     with _replaced(folder / CHECKPOINT) as path:
@@ -59,9 +62,9 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
 
     Raises CurateError when the checkpoint was made with other settings.
     """
-    path = folder / CHECKPOINT
+    path, size = folder / CHECKPOINT, policy.config.baseline_buffer
     if not path.exists():
-        return Progress((), policy.config.kl_weight)
+        return Progress((), policy.config.kl_weight, PromptBuffers(size, {}))
     with safe_open(path, framework="pt") as opened:
         metadata = opened.metadata()
     config = RLConfig.from_json(json.loads(metadata["config"]))
@@ -72,7 +75,8 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
         )
     _restore(policy, load_file(path))
     history = [UpdateHealth.from_json(one) for one in json.loads(metadata["history"])]
-    return Progress(tuple(history), float(metadata["kl_weight"]))
+    buffers = PromptBuffers(size, dict(json.loads(metadata["buffers"])))
+    return Progress(tuple(history), float(metadata["kl_weight"]), buffers)
 
 
 def _tensors(policy: Policy) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from curate.errors import CurateError
 
-ALGORITHMS = ("window", "ddpo", "nft")
+ALGORITHMS = ("window", "ddpo", "nft", "draft", "dpo", "trl-ddpo")
 LORA_TARGETS = ("attention", "attention+convolutions")
 SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
@@ -19,7 +19,9 @@ class RLConfig:
 
     `window`: K = `window_size` of S = `num_steps` sampling steps are random and trained, the others
     are deterministic and free of charge. `ddpo`: all steps but the noiseless last one. `nft`:
-    images come from the sampler that is deployed, and what is trained is their denoising.
+    images come from the sampler that is deployed, and what is trained is their denoising; or they
+    are images that people have rated. `draft`: the reward's own gradient. `dpo`: pairs that people
+    have compared. `trl-ddpo`: TRL's trainer, as a reference (extra `trl`).
     """
 
     algorithm: str = "window"
@@ -38,8 +40,9 @@ class RLConfig:
     # those of the rollout only: the conditional prediction alone is trained)
     sampler: str = "dpm++"  # of `nft` rollouts: name the one that images are made with
 
-    # nft (DiffusionNFT)
+    # nft (DiffusionNFT), dpo (Diffusion-DPO)
     timesteps_per_image: int = 4  # M noise levels an image is trained at, one of each M-th of all
+    dpo_strength: float = 2000.0  # beta > 0: higher holds closer to the start (1000 .. 5000)
     nft_strength: float = 1.0  # beta in 0 .. 1 (excluded, included): how far apart the two implicit
     # policies lie; smaller takes larger steps from the same rewards
     old_decay: float = 0.5  # in 0 .. 1: the policy that makes the images follows the trained one as
@@ -49,7 +52,10 @@ class RLConfig:
     lora_rank: int = 8  # of the adapters; 0 trains the full weights (more memory, collapses sooner)
     lora_targets: str = "attention"  # where adapters sit; "attention+convolutions" reaches texture
     learning_rate: float = 3e-4  # AdamW's; adapters 1e-4 .. 1e-3, full weights about 1e-5
-    inner_epochs: int = 1  # optimiser steps an update; from the second on the clip can act
+    inner_epochs: int = 1  # times an update's images are learned from; the clip can act after one
+    minibatches: int = 1  # optimiser steps a time, each on its part of the images, shuffled
+    baseline_buffer: int = 0  # rewards kept of each prompt, whose mean is the baseline: for few
+    # prompts, 16 .. 32 (DDPO); 0: the mean of the siblings
     clip_sum: float = 1.6  # nats of an image's summed log-ratio at which the clip acts. Log-probs
     # here are means over the D latent elements, so the clip range is clip_sum / D (1e-4 at 16,384)
     advantage_clip: float = 5.0  # standard deviations; one freak image cannot own the update
@@ -78,12 +84,16 @@ class RLConfig:
                 raise CurateError(f"These RL settings cannot be run: {needed}. Found: {self}.")
 
     def _needs(self) -> list[tuple[bool, str]]:
-        counts = (self.num_updates, self.prompts_per_update, self.inner_epochs)
+        counts = (self.num_updates, self.prompts_per_update, self.inner_epochs, self.minibatches)
         batches = (self.micro_batch, self.rollout_batch)
         above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
         return [
             (self.algorithm in ALGORITHMS, f"algorithm is one of {', '.join(ALGORITHMS)}"),
-            (min(counts) >= 1, "num_updates, prompts_per_update and inner_epochs are 1 or more"),
+            (
+                min(counts) >= 1,
+                "num_updates, prompts_per_update, inner_epochs and minibatches are 1 or more",
+            ),
+            (self.baseline_buffer >= 0, "baseline_buffer is 0 (siblings) or more"),
             (self.group_size >= 2, "group_size is 2 or more: siblings are compared"),
             (self.num_steps >= 2, "num_steps is 2 or more"),
             (
@@ -98,6 +108,13 @@ class RLConfig:
             (self.sampler in SAMPLERS, f"sampler is one of {', '.join(SAMPLERS)}"),
             (self.timesteps_per_image >= 1, "timesteps_per_image is 1 or more"),
             (0 < self.nft_strength <= 1, "nft_strength lies in 0 .. 1, 0 excluded"),
+            (self.dpo_strength > 0, "dpo_strength is above 0"),
+            (
+                self.algorithm != "draft" or min(self.spread_penalty, self.kl_weight) > 0,
+                "draft follows the reward's gradient wherever it leads, so that spread_penalty and "
+                "kl_weight must be above 0",
+            ),
+            (self.algorithm != "dpo" or self.images_per_update % 2 == 0, "dpo takes pairs"),
             (0 <= self.old_decay < 1, "old_decay lies in 0 .. 1, 1 excluded"),
             (self.lora_rank >= 0, "lora_rank is 0 (full weights) or more"),
             (self.lora_targets in LORA_TARGETS, f"lora_targets: {' or '.join(LORA_TARGETS)}"),
@@ -131,12 +148,14 @@ class RLConfig:
     @property
     def examples_per_image(self) -> int:
         """Return how many (image, noise level) pairs an image is trained at."""
-        return self.timesteps_per_image if self.algorithm == "nft" else self.num_trained_steps
+        if self.algorithm in ("nft", "dpo"):
+            return self.timesteps_per_image
+        return 2 if self.algorithm == "draft" else self.num_trained_steps
 
     @property
     def training_guidance(self) -> float:
         """Return the guidance of the predictions that are trained."""
-        return 1.0 if self.algorithm == "nft" else self.guidance
+        return 1.0 if self.algorithm in ("nft", "dpo") else self.guidance
 
     @property
     def keeps_old_policy(self) -> bool:

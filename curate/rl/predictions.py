@@ -29,9 +29,10 @@ def training_settings(config: RLConfig, guidance: float) -> SamplingSettings:
     )
 
 
-def micro_batches(num_rows: int, config: RLConfig) -> Iterator[Tensor]:
-    """Yield row numbers, `micro_batch` at a time; the last are fewer."""
-    yield from torch.arange(num_rows).split(config.micro_batch)
+def micro_batches(rows: Tensor, config: RLConfig, together: int = 1) -> Iterator[Tensor]:
+    """Yield row numbers, about `micro_batch` at a time, `together` neighbours never apart."""
+    size = max(config.micro_batch // together, 1) * together
+    yield from rows.split(size)
 
 
 @torch.no_grad()
@@ -48,6 +49,6 @@ def predictions(
     return torch.cat(
         [
             predict(generator, x_t[rows], t_N[rows], conditions.select(rows), settings)
-            for rows in micro_batches(len(t_N), config)
+            for rows in micro_batches(torch.arange(len(t_N)), config)
         ]
     )

@@ -1,26 +1,24 @@
-"""What an update looks at: which prompts, which seeds, and the images' rewards.
+"""Images of the policy itself, scored by a reward: the usual source of what is learned.
 
-All of it derives from (config.seed, update number): there is no random state to save or restore.
-Shapes: B images, G siblings of a prompt.
+Shapes: B images of this process, G siblings of a prompt; A images of all processes.
 """
 
-import hashlib
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.rl.algorithms.base import Made
+from curate.rl.advantages import PromptBuffers, advantages_within
+from curate.rl.algorithms.base import Batch, Made, Reward
 from curate.rl.algorithms.registry import algorithm_named
-from curate.rl.config import RLConfig
+from curate.rl.draws import prompts_of_update, rollout_seed
+from curate.rl.lessons import Lesson, RewardFigures
 from curate.rl.policy import Policy
+from curate.rl.ranks import Ranks
 from generators.base import Conditions, Generator, Prompt
 from generators.sampling import decode
-
-# images [B, C, H, W] in [0, 1] and their prompts -> (mean [B], spread [B]), higher better
-Reward = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -36,22 +34,41 @@ class Rewarded:
         return self.mean_B - spread_penalty * self.spread_B
 
 
-def prompts_of_update(num_prompts: int, config: RLConfig, update: int) -> list[int]:
-    """Return which prompts to use: shuffled rounds over all, cut into updates."""
-    first = update * config.prompts_per_update
-    chosen = []
-    for position in range(first, first + config.prompts_per_update):
-        round_number, offset = divmod(position, num_prompts)
-        order = list(range(num_prompts))
-        random.Random(f"{config.seed} prompts {round_number}").shuffle(order)
-        chosen.append(order[offset])
-    return chosen
+@dataclass(frozen=True)
+class Rollouts:
+    """New images for every update, groups of siblings of the prompts in turn."""
 
+    prompts: Sequence[Prompt]
+    conditions: Conditions  # a row a prompt
+    reward: Reward
 
-def rollout_seed(config: RLConfig, update: int, index: int) -> int:
-    """Return the seed of one image, 63 bits: no other (run seed, update, index) has it."""
-    digest = hashlib.sha256(f"curate rl {config.seed} {update} {index}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
+        """Make and score this process's groups; their advantages are taken among all."""
+        config = policy.config
+        rewarded = rewarded_images(
+            policy, self.prompts, self.conditions, self.reward, update, ranks
+        )
+        spread_A = ranks.gathered(rewarded.spread_B)
+        mean_A = ranks.gathered(rewarded.mean_B)
+        rewards_A = mean_A - config.spread_penalty * spread_A
+        chosen = prompts_of_update(len(self.prompts), config, update)
+        prompts_A = [prompt for prompt in chosen for _ in range(config.group_size)]
+        if config.baseline_buffer and bool(torch.isfinite(rewards_A).all()):
+            buffers = buffers.with_rewards(prompts_A, rewards_A)
+        advantages = advantages_within(
+            rewards_A,
+            torch.arange(len(rewards_A)) // config.group_size,
+            clip=config.advantage_clip,
+            baselines_B=buffers.baselines(prompts_A) if config.baseline_buffer else None,
+        )
+        figures = RewardFigures(
+            mean=mean_A.mean().item(),
+            sd=rewards_A.std().item(),
+            spread_mean=spread_A.mean().item(),
+            zero_spread_groups=advantages.num_zero_spread_groups,
+        )
+        mine = ranks.share(len(rewards_A))
+        return Lesson(rewarded.made, advantages.values_B[mine.start : mine.stop], figures, buffers)
 
 
 def rewarded_images(
@@ -60,15 +77,25 @@ def rewarded_images(
     conditions: Conditions,
     reward: Reward,
     update: int,
+    ranks: Ranks,
 ) -> Rewarded:
-    """Make the images of one update and score them. `conditions` has a row a prompt."""
+    """Make this process's images of one update and score them; `conditions` has a row a prompt."""
     config, generator = policy.config, policy.generator
     chosen = prompts_of_update(len(prompts), config, update)
-    rows_B = [prompt for prompt in chosen for _ in range(config.group_size)]
-    seeds_B = [rollout_seed(config, update, index) for index in range(len(rows_B))]
-    made = algorithm_named(config.algorithm)(policy, conditions.select(rows_B), seeds_B, update)
+    groups = ranks.share(len(chosen))
+    rows_B = [chosen[group] for group in groups for _ in range(config.group_size)]
+    first = groups.start * config.group_size
+    batch = Batch(
+        prompts_B=[prompts[row] for row in rows_B],
+        conditions_B=conditions.select(rows_B),
+        seeds_B=[rollout_seed(config, update, first + index) for index in range(len(rows_B))],
+        update=update,
+        reward=reward,
+    )
+    made = algorithm_named(config.algorithm)(policy, batch)
     images = unit_range(generator, decode(generator, made.latents, config.rollout_batch))
-    mean_B, spread_B = reward(images, [prompts[row] for row in rows_B])
+    with torch.no_grad():
+        mean_B, spread_B = reward(images, batch.prompts_B)
     _refuse_other_shapes(mean_B, spread_B, len(rows_B))
     return Rewarded(made, mean_B.float().cpu(), spread_B.float().cpu())
 

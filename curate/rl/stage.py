@@ -2,8 +2,10 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,17 +13,29 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.generate import prompt_value
 from curate.generators_store import load_version, save_version
+from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.estimate import Estimate, estimate
+from curate.rl.lessons import Source
+from curate.rl.people import (
+    hash_of_preferences,
+    hash_of_ratings,
+    preferred_pairs,
+    rated_latents,
+    ratings_to_learn_from,
+)
 from curate.rl.policy import require_denoiser
-from curate.rl.rollouts import Reward
-from curate.rl.training import Report, Trained, train
+from curate.rl.ranks import Ranks, best_device
+from curate.rl.training import Report, Trained, train, train_on
+from curate.rl.trl_ddpo import train_with_trl
+from curate.rl.update import ALONE
 from curate.workspace import Workspace
 from db import queries, queries_rl
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
-from generators.base import Prompt
+from db.queries import RatingView
+from generators.base import Generator, Prompt
 from rewards.model import RewardModel
 
 
@@ -34,6 +48,7 @@ def rl_step(
     reward: Reward,
     reward_model_id: str | None = None,
     report: Report = lambda health: None,
+    ranks: Ranks = ALONE,
 ) -> GeneratorVersion:
     """Train the start version on a reward; return the new version, a child of the start.
 
@@ -42,21 +57,18 @@ def rl_step(
     A reward without a model row (`reward_model_id` None) must be the same function when resumed.
     """
     prompt_ids = [prompt.id for prompt in prompts]
-    made_with = {**config.to_json(), "prompt_ids": prompt_ids}
-    if reward_model_id is not None:
-        known = queries_rl.find_rl_version(
-            ws.session, parent_id=start.id, reward_model_id=reward_model_id, config=made_with
-        )
-        if known is not None:
-            return known
-    generator = load_version(ws, start.id)
     values = [prompt_value(ws, prompt_id) for prompt_id in prompt_ids]
-    folder = run_folder(ws, config, start.id, prompt_ids, reward_model_id)
-    ws.session.commit()  # no transaction stays open through the training
-    trained = train(generator, values, reward, config, folder=folder, report=report)
-    version = _save_result(ws, trained, start, made_with, reward_model_id)
-    shutil.rmtree(folder)  # done: the version's row has the log
-    return version
+
+    def learn(generator: Generator, folder: Path) -> Trained:
+        if config.algorithm == "trl-ddpo":
+            return train_with_trl(generator, values, reward, config, folder=folder, report=report)
+        return train(generator, values, reward, config, folder=folder, report=report, ranks=ranks)
+
+    if config.algorithm == "dpo":
+        raise CurateError("dpo learns from comparisons, not from a reward. Use window or nft.")
+    made_with = {**config.to_json(), "prompt_ids": prompt_ids}
+    step = _Step(start, made_with, reward_model_id, is_known=reward_model_id is not None)
+    return _taken(ws, step, learn, ranks)
 
 
 def rl_step_on_model(
@@ -67,24 +79,99 @@ def rl_step_on_model(
     prompts: Sequence[PromptRow],
     reward_model: RewardModelRow,
     report: Report = lambda health: None,
+    ranks: Ranks = ALONE,
 ) -> GeneratorVersion:
     """Like `rl_step`, the reward being what this reward model says."""
+    model = RewardModel.load(ws.store.local_path(reward_model.file_sha256)).to(ranks.device)
     return rl_step(
         ws,
         config,
         start=start,
         prompts=prompts,
-        reward=reward_of(RewardModel.load(ws.store.local_path(reward_model.file_sha256))),
+        reward=reward_of(model, ranks.device),
         reward_model_id=reward_model.id,
         report=report,
+        ranks=ranks,
     )
+
+
+def rl_step_on_people(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    report: Report = lambda health: None,
+    ranks: Ranks = ALONE,
+) -> GeneratorVersion:
+    """Train the start version straight on what people said, without a reward model.
+
+    `nft` learns from the ratings that count, `dpo` from the comparisons. CurateError otherwise.
+    """
+    views: Sequence[RatingView] = ()
+    if config.algorithm == "nft":
+        views = ratings_to_learn_from(ws)
+        said: dict[str, Any] = {"ratings_sha256": hash_of_ratings(views), "num_ratings": len(views)}
+    elif config.algorithm == "dpo":
+        said = {"comparisons_sha256": hash_of_preferences(ws)}
+    else:
+        raise CurateError(
+            f"{config.algorithm} learns from new images and a reward. Straight from people learn "
+            "nft (ratings) and dpo (comparisons)."
+        )
+
+    def learn(generator: Generator, folder: Path) -> Trained:
+        source: Source = (
+            rated_latents(ws, generator, views, config)
+            if config.algorithm == "nft"
+            else preferred_pairs(ws, generator)
+        )
+        ws.session.commit()
+        return train_on(generator, source, config, folder=folder, report=report, ranks=ranks)
+
+    return _taken(ws, _Step(start, {**config.to_json(), **said}, None, is_known=True), learn, ranks)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What makes this step the one it is."""
+
+    start: GeneratorVersion
+    made_with: dict[str, Any]
+    reward_model_id: str | None
+    is_known: bool  # all that decides it is in the database: a version made so before is the same
+
+
+def _taken(
+    ws: Workspace, step: _Step, learn: Callable[[Generator, Path], Trained], ranks: Ranks
+) -> GeneratorVersion:
+    """Return the version that the step makes, or made before; only the first process writes."""
+    start_id = step.start.id
+    if step.is_known:
+        known = queries_rl.find_rl_version(
+            ws.session,
+            parent_id=start_id,
+            reward_model_id=step.reward_model_id,
+            config=step.made_with,
+        )
+        if known is not None:
+            return known
+    generator = require_denoiser(load_version(ws, start_id)).to(ranks.device)
+    folder = run_folder(ws, step.made_with, start_id, step.reward_model_id)
+    ws.session.commit()  # no transaction stays open through the training
+    trained = learn(generator, folder)
+    made = ""
+    if ranks.is_first:
+        made = _save_result(ws, trained, step).id
+        shutil.rmtree(folder, ignore_errors=True)  # done: the version's row has the log
+    version_id = ranks.told(made)[0]
+    return ws.session.get_one(GeneratorVersion, version_id)
 
 
 def cost_of(
     ws: Workspace, config: RLConfig, *, start: GeneratorVersion, prompts: Sequence[PromptRow]
 ) -> Estimate:
     """Return what the step will cost, timed on the start version itself."""
-    generator = require_denoiser(load_version(ws, start.id))
+    generator = require_denoiser(load_version(ws, start.id)).to(best_device())
     conditions = generator.conditioner([prompt_value(ws, prompt.id) for prompt in prompts[:1]])
     return estimate(config, generator, conditions)
 
@@ -104,21 +191,19 @@ def prompts_to_practise(ws: Workspace, reward_model: RewardModelRow) -> list[Pro
 
 
 def run_folder(
-    ws: Workspace,
-    config: RLConfig,
-    start_id: str,
-    prompt_ids: Sequence[str],
-    reward_model_id: str | None,
+    ws: Workspace, made_with: Mapping[str, Any], start_id: str, reward_model_id: str | None
 ) -> Path:
     """Return where this very step keeps its checkpoint and its log, `updates.jsonl`."""
-    key = queries.json_hash([config.to_json(), start_id, list(prompt_ids), reward_model_id])
+    key = queries.json_hash([dict(made_with), start_id, reward_model_id])
     return ws.cache / "rl" / key
 
 
 def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
-    """Return a reward model as the function that RL asks; grey images are shown to it as RGB."""
+    """Return a reward model as the function that RL asks, with gradients where it is asked so.
 
-    @torch.no_grad()
+    Grey images are shown to it as RGB.
+    """
+
     def reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         images_B3HW = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         modalities = [prompt.modality for prompt in prompts]
@@ -129,32 +214,26 @@ def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
     return reward
 
 
-def _save_result(
-    ws: Workspace,
-    trained: Trained,
-    start: GeneratorVersion,
-    made_with: dict[str, object],
-    reward_model_id: str | None,
-) -> GeneratorVersion:
+def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersion:
     policy, history = trained.policy, trained.history
     with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
         policy.save_result(Path(temporary))
         version = save_version(
             ws,
             Path(temporary),
-            generator_name=start.generator_name,
+            generator_name=step.start.generator_name,
             family=policy.generator.family,
             how_made="rl-step",
-            parent_id=start.id,
+            parent_id=step.start.id,
             weights="lora" if policy.config.lora_rank else "full",
-            config=made_with,
+            config=step.made_with,
             metrics={
                 "updates": [health.to_json() for health in history],
                 "stopped": history[-1].stopped,
                 "concerns": policy.config.concerns(),
             },
-            reward_model_id=reward_model_id,
+            reward_model_id=step.reward_model_id,
         )
-    details = {"version": version.id, "start": start.id, "updates": len(history)}
+    details = {"version": version.id, "start": step.start.id, "updates": len(history)}
     queries.record_event(ws.session, "rl-step", details)
     return version

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.rl.advantages import group_advantages
+from curate.rl.algorithms.base import Reward
 from curate.rl.checkpoint import Progress, load_checkpoint, save_checkpoint
 from curate.rl.config import RLConfig
 from curate.rl.health import UpdateHealth
 from curate.rl.kl_control import steered_weight
+from curate.rl.lessons import Source
 from curate.rl.policy import Policy, require_denoiser
-from curate.rl.rollouts import Reward, rewarded_images
-from curate.rl.update import Gradient, learn
-from generators.base import Conditions, Generator, Prompt
+from curate.rl.ranks import Ranks
+from curate.rl.rollouts import Rollouts
+from curate.rl.update import ALONE, Gradient, learn
+from generators.base import Generator, Prompt
 
 RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal precision
 Report = Callable[[UpdateHealth], None]
@@ -39,6 +41,7 @@ def train(
     *,
     folder: Path,
     report: Report,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Run the updates that `folder`'s checkpoint has not; return what all of them made.
 
@@ -48,56 +51,64 @@ def train(
     require_denoiser(generator)
     if not prompts:
         raise CurateError("No prompt to practise on. Give --prompts FILE or generate images first.")
-    conditions = generator.conditioner(prompts)
-    policy = Policy(generator, config)
+    source = Rollouts(prompts, generator.conditioner(prompts), reward)
+    return train_on(generator, source, config, folder=folder, report=report, ranks=ranks)
+
+
+def train_on(
+    generator: Generator,
+    source: Source,
+    config: RLConfig,
+    *,
+    folder: Path,
+    report: Report,
+    ranks: Ranks = ALONE,
+) -> Trained:
+    """Like `train`, from any source of lessons. Only the first process writes and reports."""
+    policy = Policy(require_denoiser(generator), config)
     progress = load_checkpoint(folder, policy)
     while not progress.is_finished(config):
-        progress = _one_update(policy, prompts, conditions, reward, progress)
-        save_checkpoint(folder, policy, progress)
-        report(progress.history[-1])
+        progress = _one_update(policy, source, progress, ranks)
+        ranks.refuse_differences(policy.weights)
+        if ranks.is_first:
+            save_checkpoint(folder, policy, progress)
+            report(progress.history[-1])
     return Trained(policy, progress.history)
 
 
-def _one_update(
-    policy: Policy,
-    prompts: Sequence[Prompt],
-    conditions: Conditions,
-    reward: Reward,
-    progress: Progress,
-) -> Progress:
+def _one_update(policy: Policy, source: Source, progress: Progress, ranks: Ranks) -> Progress:
     config, update = policy.config, len(progress.history)
     started = time.monotonic()
-    rewarded = rewarded_images(policy, prompts, conditions, reward, update)
-    rewards_B = rewarded.penalised(config.spread_penalty)
-    advantages = group_advantages(rewards_B, config.group_size, clip=config.advantage_clip)
+    lesson = source.lesson(policy, update, progress.buffers, ranks)
     rolled_out = time.monotonic()
-    examples = rewarded.made.examples(policy, advantages.values_B)
-    learned = learn(policy, examples, kl_weight=progress.kl_weight)
+    examples = lesson.made.examples(policy, lesson.advantages_B)
+    kl_weight = progress.kl_weight
+    learned = learn(policy, examples, kl_weight=kl_weight, update=update, ranks=ranks)
     policy.trail(update)
     if update == 0:
         _refuse_disagreement(learned.gradient, config)
     health = UpdateHealth(
         update=update,
-        window_start=rewarded.made.window_start,
-        reward_mean=rewarded.mean_B.mean().item(),
-        reward_sd=rewards_B.std().item(),
-        spread_mean=rewarded.spread_B.mean().item(),
-        zero_spread_groups=advantages.num_zero_spread_groups,
+        window_start=lesson.made.window_start,
+        reward_mean=lesson.figures.mean,
+        reward_sd=lesson.figures.sd,
+        spread_mean=lesson.figures.spread_mean,
+        zero_spread_groups=lesson.figures.zero_spread_groups,
         loss=learned.gradient.loss,
         clipped_fraction=learned.clipped_fraction,
         ratio_deviation=learned.gradient.ratio_deviation,
         kl=learned.gradient.kl,
         squared_change=learned.gradient.squared_change,
-        kl_weight=progress.kl_weight,
+        kl_weight=kl_weight,
         gradient_norm=learned.gradient_norm,
         stopped=learned.stopped,
         rollout_seconds=rolled_out - started,
         training_seconds=time.monotonic() - rolled_out,
     )
     next_weight = steered_weight(
-        progress.kl_weight, health.squared_change, target=config.kl_target, first=config.kl_weight
+        kl_weight, health.squared_change, target=config.kl_target, first=config.kl_weight
     )
-    return Progress((*progress.history, health), next_weight)
+    return Progress((*progress.history, health), next_weight, lesson.buffers)
 
 
 def _refuse_disagreement(gradient: Gradient, config: RLConfig) -> None:

@@ -3,16 +3,22 @@
 Accumulated over micro-batches, the gradient equals that of all N examples at once.
 """
 
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from curate.rl.algorithms.base import Examples
+from curate.rl.config import RLConfig
 from curate.rl.kl_control import is_overspent
 from curate.rl.policy import Policy
 from curate.rl.predictions import micro_batches, predictions, training_settings
+from curate.rl.ranks import Ranks
 from generators.sampling import predict
+
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -34,13 +40,22 @@ def start_predictions(policy: Policy, examples: Examples) -> Tensor:
 
 
 def accumulate_gradient(
-    policy: Policy, examples: Examples, start: Tensor, *, kl_weight: float
+    policy: Policy,
+    examples: Examples,
+    start: Tensor,
+    *,
+    kl_weight: float,
+    part: "Part | None" = None,
+    ranks: Ranks = ALONE,
 ) -> Gradient:
-    """Add the gradient of loss and anchor over all examples to the weights."""
+    """Add the gradient of loss and anchor, over all examples or a part, to the weights.
+
+    Several processes end with the same gradient: that of all their examples.
+    """
+    part = part or Part(torch.arange(len(examples.t_N)), len(examples.t_N) * ranks.count)
     settings = training_settings(policy.config, examples.guidance)
-    num_rows = len(examples.t_N)
-    totals, deviation = torch.zeros(4, dtype=torch.float64), 0.0
-    for rows in micro_batches(num_rows, policy.config):
+    totals, deviation = torch.zeros(5, dtype=torch.float64), 0.0
+    for rows in micro_batches(part.rows, policy.config, examples.together):
         prediction = predict(
             policy.generator,
             examples.x_t[rows],
@@ -51,40 +66,90 @@ def accumulate_gradient(
         found = examples.loss(prediction, start[rows], rows)
         squared_change = (prediction - start[rows]).square().mean()
         loss = found.loss + kl_weight * squared_change
-        share = len(rows) / num_rows
+        share = len(rows) / part.num_rows
         (loss * share * examples.scale).backward()
         figures = [loss.item(), found.clipped_fraction, squared_change.item(), found.kl or 0.0]
-        totals += share * torch.tensor(figures, dtype=torch.float64)
+        has_kl = float(found.kl is not None)
+        totals += share * torch.tensor([*figures, has_kl], dtype=torch.float64)
         deviation = max(deviation, found.ratio_deviation)
-    loss_value, clipped_fraction, change, kl = totals.tolist()
+    ranks.sum_gradients(policy.weights.values())
+    loss_value, clipped_fraction, change, kl, has_kl = ranks.summed(totals.float()).tolist()
     return Gradient(
         loss=loss_value,
         clipped_fraction=clipped_fraction,
-        kl=None if found.kl is None else kl,
+        kl=kl if has_kl else None,
         squared_change=change,
-        ratio_deviation=deviation,
+        ratio_deviation=max(ranks.told(deviation)),
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """The examples of one optimiser step."""
+
+    rows: Tensor  # of this process
+    num_rows: int  # of all processes
+
+
+def parts_of_epoch(
+    examples: Examples, config: RLConfig, name: str, ranks: Ranks = ALONE
+) -> Iterator[Part]:
+    """Yield `minibatches` parts: all in their order if one, else shuffled by `name`.
+
+    Which examples a part holds does not depend on the number of processes.
+    """
+    num_rows, together = len(examples.t_N), examples.together
+    if config.minibatches == 1:
+        yield Part(torch.arange(num_rows), num_rows * ranks.count)
+        return
+    first = ranks.index * num_rows
+    blocks = list(range(0, num_rows * ranks.count, together))
+    random.Random(name).shuffle(blocks)
+    for number in range(config.minibatches):
+        rows = torch.tensor(
+            [
+                block + place - first
+                for block in blocks[number :: config.minibatches]
+                if first <= block < first + num_rows
+                for place in range(together)
+            ],
+            dtype=torch.long,
+        )
+        yield Part(rows, len(blocks[number :: config.minibatches]) * together)
 
 
 @dataclass(frozen=True)
 class Learned:
     """What one update did to the weights."""
 
-    gradient: Gradient  # of the first inner epoch: on policy
-    clipped_fraction: float  # in the last inner epoch
-    gradient_norm: float  # in the last inner epoch, before the cut; 0 when stopped
+    gradient: Gradient  # of the first step: on policy
+    clipped_fraction: float  # in the last step
+    gradient_norm: float  # in the last step, before the cut; 0 when stopped
     stopped: bool  # the KL budget was overspent, the weights are as they were
 
 
-def learn(policy: Policy, examples: Examples, *, kl_weight: float) -> Learned:
-    """Move the weights once an inner epoch, unless the KL budget is overspent already."""
+def learn(
+    policy: Policy,
+    examples: Examples,
+    *,
+    kl_weight: float,
+    update: int = 0,
+    ranks: Ranks = ALONE,
+) -> Learned:
+    """Move the weights `minibatches` times an inner epoch, unless the KL budget is overspent."""
+    config = policy.config
     start = start_predictions(policy, examples)
-    first = last = accumulate_gradient(policy, examples, start, kl_weight=kl_weight)
-    if is_overspent(first.squared_change, target=policy.config.kl_target):
-        policy.optimizer.zero_grad(set_to_none=True)
-        return Learned(first, first.clipped_fraction, 0.0, stopped=True)
-    norm = policy.step()
-    for _ in range(policy.config.inner_epochs - 1):
-        last = accumulate_gradient(policy, examples, start, kl_weight=kl_weight)
-        norm = policy.step()
+    first, last, norm = None, None, 0.0
+    for epoch in range(config.inner_epochs):
+        name = f"{config.seed} parts {update} {epoch}"
+        for part in parts_of_epoch(examples, config, name, ranks):
+            last = accumulate_gradient(
+                policy, examples, start, kl_weight=kl_weight, part=part, ranks=ranks
+            )
+            first = first or last
+            if last is first and is_overspent(first.squared_change, target=config.kl_target):
+                policy.optimizer.zero_grad(set_to_none=True)
+                return Learned(first, first.clipped_fraction, 0.0, stopped=True)
+            norm = policy.step()
+    assert first is not None and last is not None  # inner_epochs and minibatches are 1 or more
     return Learned(first, last.clipped_fraction, norm, stopped=False)

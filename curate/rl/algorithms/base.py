@@ -5,14 +5,28 @@ micro-batches, the anchor, the optimiser and checkpoints are the same for all (`
 `curate.rl.update`). Shapes: B images, N examples; a name without a suffix is a batch of latents.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from curate.rl.policy import Policy
-from generators.base import Conditions
+from generators.base import Conditions, Prompt
+
+# images [B, C, H, W] in [0, 1] and their prompts -> (mean [B], spread [B]), higher better
+Reward = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one update asks for: B images, and what will score them."""
+
+    prompts_B: Sequence[Prompt]
+    conditions_B: Conditions
+    seeds_B: Sequence[int]
+    update: int
+    reward: Reward  # only `draft` looks into it
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,11 @@ class Examples(Protocol):
         ...
 
     @property
+    def together(self) -> int:
+        """Return how many neighbouring rows one loss needs: 1, or 2 where they are pairs."""
+        ...
+
+    @property
     def scale(self) -> float:
         """Return what one example counts in the gradient, its share of the anchor with it."""
         ...
@@ -82,8 +101,6 @@ class Made(Protocol):
 class Algorithm(Protocol):
     """Makes the images of one update."""
 
-    def __call__(
-        self, policy: Policy, conditions_B: Conditions, seeds_B: Sequence[int], update: int
-    ) -> Made:
+    def __call__(self, policy: Policy, batch: Batch) -> Made:
         """Return an image for each condition and seed; equal seeds give equal images."""
         ...

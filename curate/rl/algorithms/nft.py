@@ -7,7 +7,6 @@ random rollouts and the sampler that is deployed: that one makes the images here
 Shapes: B images, M noise levels an image, N = B x M examples, image by image.
 """
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from curate.rl.algorithms.base import ExamplesLoss
+from curate.rl.algorithms.base import Batch, ExamplesLoss
 from curate.rl.config import RLConfig
+from curate.rl.draws import hashed_seed
 from curate.rl.policy import Policy
 from curate.rl.predictions import predictions, rollout_settings
 from generators.base import Conditions, Generator, Schedule
@@ -25,12 +25,12 @@ from generators.sampling import initial_noise, noised, sample
 NO_ERROR = 1e-5  # below, a branch's error is rounding
 
 
-def nft(policy: Policy, conditions_B: Conditions, seeds_B: Sequence[int], update: int) -> "Images":
+def nft(policy: Policy, batch: Batch) -> "Images":
     """Make images with the old policy and the sampler that is deployed."""
     settings = rollout_settings(policy.config, policy.config.sampler)
     with policy.at_old():
-        latents = sample(policy.generator, conditions_B, seeds_B, settings)
-    return Images(latents, conditions_B, seeds_B)
+        latents = sample(policy.generator, batch.conditions_B, batch.seeds_B, settings)
+    return Images(latents, batch.conditions_B, batch.seeds_B)
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ class Images:
         config, generator = policy.config, policy.generator
         num_levels = config.timesteps_per_image
         x_0 = self.latents.repeat_interleave(num_levels, dim=0)
-        t_N = torch.cat([_levels(generator.schedule, seed, num_levels) for seed in self.seeds_B])
-        noise = _noise(generator, self.seeds_B, num_levels)
+        t_N = torch.cat(
+            [drawn_levels(generator.schedule, seed, num_levels) for seed in self.seeds_B]
+        )
+        noise = fresh_noise(generator, self.seeds_B, num_levels)
         rows_N = torch.arange(len(self.latents)).repeat_interleave(num_levels)
         x_t, target = noised(generator.schedule, x_0, noise, t_N)
         conditions = self.conditions_B.select(rows_N).to(x_t.device)
@@ -85,6 +87,7 @@ class NoisedImages:
     strength: float  # beta
     noise_share_N: Tensor  # standard deviation of the noise in x_t, 0 .. 1
     guidance: float
+    together: int = 1
     scale: float = 1.0
 
     def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
@@ -108,21 +111,17 @@ def _relative_error(prediction: Tensor, target: Tensor) -> Tensor:
     return error.square().mean(dim=1) / error.detach().abs().mean(dim=1).clamp(min=NO_ERROR)
 
 
-def _levels(schedule: Schedule, seed: int, num_levels: int) -> Tensor:
+def drawn_levels(schedule: Schedule, seed: int, num_levels: int) -> Tensor:
     """Return M timesteps, one drawn from each M-th of all."""
     draw = random.Random(f"nft levels {seed}")
     positions = [(level + draw.random()) / num_levels for level in range(num_levels)]
     return torch.tensor([int(position * schedule.num_train_steps) for position in positions])
 
 
-def _noise(generator: Generator, seeds_B: Sequence[int], num_levels: int) -> Tensor:
-    seeds_N = [_noise_seed(seed, level) for seed in seeds_B for level in range(num_levels)]
+def fresh_noise(generator: Generator, seeds_B: Sequence[int], copies: int) -> Tensor:
+    """Return `copies` noises an image [B x copies, ...], all from the image's seed."""
+    seeds_N = [hashed_seed(f"noise {seed} {copy}") for seed in seeds_B for copy in range(copies)]
     return initial_noise(seeds_N, generator.latent_shape).to(generator.device)
-
-
-def _noise_seed(seed: int, level: int) -> int:
-    digest = hashlib.sha256(f"curate nft {seed} {level}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _noise_share(schedule: Schedule, t_N: Tensor) -> Tensor:

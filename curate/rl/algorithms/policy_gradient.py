@@ -7,17 +7,16 @@ Shapes: B images, K trained steps, N = B x K pairs, image by image.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from curate.rl.algorithms.base import ExamplesLoss
+from curate.rl.algorithms.base import Batch, ExamplesLoss
 from curate.rl.config import RLConfig
 from curate.rl.loss import clipped_policy_loss, exact_kl, step_weights
 from curate.rl.policy import Policy
-from curate.rl.predictions import rollout_settings
+from curate.rl.predictions import predictions, rollout_settings
 from generators.base import Conditions, Schedule
 from generators.sampling import Rollout, log_prob, rollout, stochastic_step
 
@@ -33,14 +32,14 @@ def window_of_update(config: RLConfig, update: int) -> range:
     return range(start, start + config.num_trained_steps)
 
 
-def policy_gradient(
-    policy: Policy, conditions_B: Conditions, seeds_B: Sequence[int], update: int
-) -> "RandomSteps":
+def policy_gradient(policy: Policy, batch: Batch) -> "RandomSteps":
     """Make images whose window is random, and record its steps."""
     config = policy.config
-    window = window_of_update(config, update)
-    made = rollout(policy.generator, conditions_B, seeds_B, rollout_settings(config), window)
-    return RandomSteps(made, conditions_B, window.start)
+    window = window_of_update(config, batch.update)
+    made = rollout(
+        policy.generator, batch.conditions_B, batch.seeds_B, rollout_settings(config), window
+    )
+    return RandomSteps(made, batch.conditions_B, window.start)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class RandomSteps:
         device = made.latents.device
         weights_K = step_weights(schedule, made.timesteps_K, made.next_timesteps_K, eta=ETA)
         num_elements = made.latents[0].numel()
-        return Pairs(
+        pairs = Pairs(
             x_t=made.x_t.flatten(0, 1),
             x_next=made.x_next.flatten(0, 1),
             t_N=made.timesteps_K.repeat(num_images),
@@ -79,6 +78,9 @@ class RandomSteps:
             clip=config.clip_sum / num_elements,
             scale=num_elements,
         )
+        if config.minibatches > 1:  # later ones are seen first by weights that have moved
+            pairs.remember(policy)
+        return pairs
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Pairs:
     schedule: Schedule
     guidance: float
     clip: float
+    together: int = field(default=1, init=False)
     scale: float  # D: per image, not per latent element, else Adam's epsilon would swallow it
     log_probs_N: Tensor = field(init=False)  # of the first training pass; NaN before it
 
@@ -103,6 +106,14 @@ class Pairs:
         """Know no log-probabilities of a training pass yet."""
         unknown_N = torch.full_like(self.rollout_log_probs_N, float("nan"))
         object.__setattr__(self, "log_probs_N", unknown_N)
+
+    def remember(self, policy: Policy) -> None:
+        """Note the log-probabilities of all pairs under the weights as they are."""
+        of_pairs = (self.x_t, self.t_N, self.conditions, self.guidance)
+        prediction = predictions(policy.generator, policy.config, *of_pairs)
+        steps = (self.x_t, self.t_N, self.t_next_N, ETA)
+        mean, std = stochastic_step(self.schedule, prediction, *steps)
+        self.log_probs_N[:] = log_prob(self.x_next, mean, std)
 
     def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
         """Return PPO's clipped loss.

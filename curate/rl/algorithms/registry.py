@@ -1,6 +1,7 @@
-"""An algorithm's name in the settings -> the algorithm."""
+"""A name in the settings -> the algorithm that makes images. `dpo` is given its images."""
 
 from curate.rl.algorithms.base import Algorithm
+from curate.rl.algorithms.draft import draft
 from curate.rl.algorithms.nft import nft
 from curate.rl.algorithms.policy_gradient import policy_gradient
 
@@ -11,5 +12,6 @@ def algorithm_named(name: str) -> Algorithm:
         "window": policy_gradient,
         "ddpo": policy_gradient,
         "nft": nft,
+        "draft": draft,
     }
     return algorithms[name]

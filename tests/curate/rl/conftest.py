@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
-from curate.rl.rollouts import Reward
 from generators.base import Prompt
 
 

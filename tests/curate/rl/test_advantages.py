@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.rl.advantages import group_advantages
+from curate.rl.advantages import PromptBuffers, advantages_within, group_advantages
 
 
 def test_advantages_agree_with_hand_arithmetic() -> None:
@@ -49,3 +49,32 @@ def test_rewards_that_no_group_tells_apart_are_refused() -> None:
 def test_a_reward_that_is_no_number_is_refused(broken: float) -> None:
     with pytest.raises(CurateError, match=r"1 of 4 rewards are not numbers \(first: image 2"):
         group_advantages(torch.tensor([0.1, 0.2, broken, 0.4]), 2, clip=5.0)
+
+
+def test_groups_may_differ_in_size_and_lie_anywhere() -> None:
+    rewards_B = torch.tensor([1.0, 10.0, 3.0, 16.0, 7.0])
+    groups_B = torch.tensor([0, 1, 0, 1, 2])
+    advantages = advantages_within(rewards_B, groups_B, clip=5.0)
+    expected = torch.tensor([-1.0, -3.0, 1.0, 3.0, 0.0]) / 5**0.5
+    torch.testing.assert_close(advantages.values_B, expected)
+    assert advantages.num_zero_spread_groups == 1  # the single one
+
+
+def test_buffers_keep_the_last_rewards_of_each_prompt() -> None:
+    buffers = PromptBuffers(3, {}).with_rewards([0, 0, 1], torch.tensor([1.0, 2.0, 9.0]))
+    buffers = buffers.with_rewards([0, 0], torch.tensor([3.0, 4.0]))
+    assert buffers.rewards == {0: [2.0, 3.0, 4.0], 1: [9.0]}
+    assert buffers.baselines([0, 1, 0]).tolist() == [3.0, 9.0, 3.0]
+
+
+def test_against_a_buffer_even_equal_siblings_can_be_better_than_before() -> None:
+    rewards_B = torch.tensor([2.0, 2.0, 0.0, 1.0])
+    advantages = advantages_within(
+        rewards_B,
+        torch.tensor([0, 0, 1, 1]),
+        clip=5.0,
+        baselines_B=torch.tensor([1.0, 1, 0.5, 0.5]),
+    )
+    # 1, 1, -0.5, 0.5; their root mean square is sqrt(2.5 / 4)
+    expected = torch.tensor([1.0, 1.0, -0.5, 0.5]) / 0.625**0.5
+    torch.testing.assert_close(advantages.values_B, expected)

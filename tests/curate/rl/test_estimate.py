@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.estimate import estimate
-from curate.rl.rollouts import Reward
 from curate.rl.training import train
 from generators.base import Generator, Prompt
 
@@ -34,6 +34,7 @@ def test_an_estimate_by_hand(
         {"inner_epochs": 2},
         {"algorithm": "ddpo"},
         {"algorithm": "nft", "guidance": 2.0},
+        {"algorithm": "draft"},
     ],
 )
 def test_a_run_evaluates_what_was_estimated(

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,27 +6,33 @@ import pytest
 import torch
 from torch import Tensor
 
+from curate.rl.algorithms.base import Batch, Reward
 from curate.rl.algorithms.nft import NoisedImages, goodness, nft
 from curate.rl.config import RLConfig
 from curate.rl.policy import Policy
 from curate.rl.predictions import rollout_settings
-from curate.rl.rollouts import Reward
 from curate.rl.training import train
 from curate.rl.update import accumulate_gradient, start_predictions
 from generators.base import Conditions, Generator, Prompt
-from generators.sampling import decode, sample
+from generators.sampling import sample
 from generators.tiny import tiny_generator as make_tiny_generator
+from tests.curate.rl.planted import brightness_of_fresh_images, standard_errors
 
 Small = Callable[..., RLConfig]
 SEEDS = range(100, 108)
 
 
-def conditions_of(generator: Generator, prompts: list[Prompt]) -> Conditions:
-    return generator.conditioner([prompt for prompt in prompts[:2] for _ in range(4)])
+def no_reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    raise AssertionError("nft asked for a reward")
+
+
+def batch_of(generator: Generator, prompts: list[Prompt]) -> Batch:
+    prompts_B = [prompt for prompt in prompts[:2] for _ in range(4)]
+    return Batch(prompts_B, generator.conditioner(prompts_B), SEEDS, 0, no_reward)
 
 
 def examples_of(policy: Policy, prompts: list[Prompt], advantages_B: Tensor) -> NoisedImages:
-    made = nft(policy, conditions_of(policy.generator, prompts), SEEDS, 0)
+    made = nft(policy, batch_of(policy.generator, prompts))
     return made.examples(policy, advantages_B)
 
 
@@ -35,23 +41,23 @@ def test_images_come_from_the_deployed_sampler_and_the_old_policy(
 ) -> None:
     config = small(algorithm="nft", sampler="dpm++")
     policy = Policy(tiny_generator, config)
-    conditions_B = conditions_of(tiny_generator, prompts)
+    batch = batch_of(tiny_generator, prompts)
     settings = rollout_settings(config, "dpm++")
-    expected = sample(make_tiny_generator(), conditions_B, SEEDS, settings)
+    expected = sample(make_tiny_generator(), batch.conditions_B, SEEDS, settings)
     with torch.no_grad():  # what the trained policy is does not matter
         for weight in policy.weights.values():
             weight.add_(1.0)
-    assert torch.equal(nft(policy, conditions_B, SEEDS, 0).latents, expected)
+    assert torch.equal(nft(policy, batch).latents, expected)
 
 
 def test_an_image_is_noised_the_same_whatever_its_neighbours(
     tiny_generator: Generator, small: Small, prompts: list[Prompt]
 ) -> None:
     policy = Policy(tiny_generator, small(algorithm="nft", timesteps_per_image=3))
-    conditions_B = conditions_of(tiny_generator, prompts)
-    whole = nft(policy, conditions_B, SEEDS, 0)
+    batch = batch_of(tiny_generator, prompts)
+    whole = nft(policy, batch)
     part = replace(whole, latents=whole.latents[2:4], seeds_B=SEEDS[2:4])
-    part = replace(part, conditions_B=conditions_B.select([2, 3]))
+    part = replace(part, conditions_B=batch.conditions_B.select([2, 3]))
     ours, theirs = (
         made.examples(policy, torch.zeros(8)[: len(made.seeds_B)]) for made in (part, whole)
     )
@@ -161,7 +167,7 @@ def test_images_of_the_deployed_sampler_move_to_where_the_reward_is(
 ) -> None:
     config = small(
         algorithm="nft",
-        num_updates=8,
+        num_updates=6,
         group_size=16,
         rollout_batch=32,
         micro_batch=64,
@@ -170,19 +176,12 @@ def test_images_of_the_deployed_sampler_move_to_where_the_reward_is(
         learning_rate=1e-2,
         kl_target=100.0,
     )
-    conditions = tiny_generator.conditioner(prompts * 16)
-    settings = replace(rollout_settings(config, "dpm++"), dtype="float32")
-
-    def brightness_of_fresh_images() -> Tensor:
-        latents = sample(tiny_generator, conditions, range(64), settings)
-        return decode(tiny_generator, latents, 32).mean(dim=(1, 2, 3))
-
-    before_B = brightness_of_fresh_images()
+    before_B = brightness_of_fresh_images(tiny_generator, prompts)
     history = train(
         tiny_generator, prompts, brightness, config, folder=tmp_path, report=lambda health: None
     ).history
-    gained_B = brightness_of_fresh_images() - before_B
-    assert gained_B.mean() > 5 * gained_B.std() / 64**0.5  # paired by seed
+    gained_B = brightness_of_fresh_images(tiny_generator, prompts) - before_B
+    assert standard_errors(gained_B) > 5
     assert gained_B.mean() > 0.3 * before_B.std()
     assert history[0].squared_change == 0.0 and history[0].kl is None
     assert history[0].window_start is None

@@ -5,17 +5,14 @@ import pytest
 import torch
 
 from curate.errors import CurateError
+from curate.rl.algorithms.base import Reward
 from curate.rl.algorithms.policy_gradient import RandomSteps, window_of_update
 from curate.rl.config import RLConfig
+from curate.rl.draws import prompts_of_update, rollout_seed
 from curate.rl.policy import Policy
 from curate.rl.predictions import rollout_settings
-from curate.rl.rollouts import (
-    Reward,
-    Rewarded,
-    prompts_of_update,
-    rewarded_images,
-    rollout_seed,
-)
+from curate.rl.rollouts import Rewarded, rewarded_images
+from curate.rl.update import ALONE
 from generators.base import Generator, Prompt
 from generators.sampling import decode, rollout
 
@@ -100,4 +97,4 @@ def _first_update(
     generator: Generator, prompts: list[Prompt], reward: Reward, config: RLConfig
 ) -> Rewarded:
     conditions = generator.conditioner(prompts)
-    return rewarded_images(Policy(generator, config), prompts, conditions, reward, 0)
+    return rewarded_images(Policy(generator, config), prompts, conditions, reward, 0, ALONE)

@@ -12,8 +12,8 @@ import torch
 from sqlmodel import select
 
 from curate.generators_store import load_version, save_version
+from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
-from curate.rl.rollouts import Reward
 from curate.rl.stage import rl_step, run_folder
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
@@ -74,7 +74,8 @@ def test_the_checkpoint_is_gone_and_the_step_is_in_the_audit_trail(
     start, prompts = add_start(workspace)
     version = rl_step(workspace, small(), start=start, prompts=prompts, reward=brightness)
     ids = [prompt.id for prompt in prompts]
-    assert not run_folder(workspace, small(), start.id, ids, None).exists()
+    made_with = {**small().to_json(), "prompt_ids": ids}
+    assert not run_folder(workspace, made_with, start.id, None).exists()
     events = workspace.session.exec(select(AuditEvent).where(AuditEvent.command == "rl-step"))
     assert [event.details["version"] for event in events] == [version.id]
 
@@ -92,6 +93,7 @@ def test_a_step_from_a_step_stands_on_both_adapters(
 
 STEP_IN_A_PROCESS = """
 import json, sys, torch
+from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.stage import rl_step
 from curate.workspace import open_workspace

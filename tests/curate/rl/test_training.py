@@ -6,28 +6,19 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
+from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.health import UpdateHealth
-from curate.rl.rollouts import Reward
 from curate.rl.training import train
 from generators.base import Generator, Prompt
-from generators.config import SamplingSettings
-from generators.sampling import decode, sample
 from generators.tiny import tiny_generator as make_tiny_generator
+from tests.curate.rl.planted import brightness_of_fresh_images, standard_errors
 
 Small = Callable[..., RLConfig]
 
 
 def ignore(health: UpdateHealth) -> None:
     """Report to nobody."""
-
-
-def brightness_of_fresh_images(generator: Generator, prompts: list[Prompt]) -> Tensor:
-    """Return the brightness [64] of deterministic samples at seeds that no rollout has used."""
-    conditions = generator.conditioner(prompts * 16)
-    settings = SamplingSettings(num_steps=5, batch_size=32)
-    latents = sample(generator, conditions, range(64), settings)
-    return decode(generator, latents, 32).mean(dim=(1, 2, 3))
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -52,19 +43,27 @@ def test_images_move_to_where_the_reward_is(
         learning_rate=1e-3,
         kl_target=100.0,
     )
-    before_B = brightness_of_fresh_images(tiny_generator, prompts)
+    before_B = brightness_of_fresh_images(tiny_generator, prompts, "ddim")
     train(tiny_generator, prompts, reward, config, folder=tmp_path, report=ignore)
-    gained_B = sign * (brightness_of_fresh_images(tiny_generator, prompts) - before_B)
-    standard_error = gained_B.std() / 64**0.5
-    assert gained_B.mean() > 5 * standard_error  # paired by seed, on samples without fresh noise
+    gained_B = sign * (brightness_of_fresh_images(tiny_generator, prompts, "ddim") - before_B)
+    assert standard_errors(gained_B) > 5  # paired by seed, on samples without fresh noise
     assert gained_B.mean() > 0.3 * before_B.std()
 
 
-@pytest.mark.parametrize("algorithm", ["window", "ddpo", "nft"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "window", "ema_decay": 0.5},
+        {"algorithm": "ddpo", "minibatches": 3, "baseline_buffer": 4},
+        {"algorithm": "nft", "lora_targets": "attention+convolutions"},
+        {"algorithm": "draft"},
+    ],
+    ids=lambda settings: settings["algorithm"],
+)
 def test_two_and_two_updates_equal_four_to_the_bit(
-    algorithm: str, small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
+    settings: dict, small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
 ) -> None:
-    config = small(algorithm=algorithm, num_updates=4, ema_decay=0.5, inner_epochs=2)
+    config = small(num_updates=4, inner_epochs=2, num_steps=3, **settings)
     whole, history = run(config, prompts, brightness, tmp_path / "whole", stop_after=4)
     run(config, prompts, brightness, tmp_path / "halves", stop_after=2)
     resumed, later = run(config, prompts, brightness, tmp_path / "halves", stop_after=2)

@@ -7,12 +7,13 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from curate.rl.advantages import group_advantages
+from curate.rl.algorithms.base import Reward
 from curate.rl.algorithms.policy_gradient import Pairs
 from curate.rl.config import RLConfig
 from curate.rl.loss import step_weights
 from curate.rl.policy import Policy
-from curate.rl.rollouts import Reward, rewarded_images
-from curate.rl.update import accumulate_gradient, learn, start_predictions
+from curate.rl.rollouts import rewarded_images
+from curate.rl.update import ALONE, accumulate_gradient, learn, start_predictions
 from generators.base import Generator, Prompt
 
 Small = Callable[..., RLConfig]
@@ -27,7 +28,7 @@ def first_update(
     def made(config: RLConfig) -> tuple[Policy, Pairs]:
         policy = Policy(tiny_generator, config)
         conditions = tiny_generator.conditioner(prompts)
-        rewarded = rewarded_images(policy, prompts, conditions, brightness, 0)
+        rewarded = rewarded_images(policy, prompts, conditions, brightness, 0, ALONE)
         advantages = group_advantages(rewarded.mean_B, config.group_size, clip=5.0)
         pairs = rewarded.made.examples(policy, advantages.values_B)
         assert isinstance(pairs, Pairs)

@@ -1,0 +1,44 @@
+"""Where an update's images and their worth come from: the source of what is learned.
+
+Three kinds: rollouts that a reward model scores (`curate.rl.rollouts`), images that people have
+rated (`curate.rl.rated`), pairs that people have compared (`curate.rl.algorithms.dpo`).
+Shapes: B images of this process.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from curate.rl.advantages import PromptBuffers
+from curate.rl.algorithms.base import Made
+from curate.rl.policy import Policy
+from curate.rl.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class RewardFigures:
+    """What the rewards of an update looked like, over the images of all processes."""
+
+    mean: float
+    sd: float  # of what the policy is trained on
+    spread_mean: float  # of the reward's ensemble
+    zero_spread_groups: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One update's images with what each is worth."""
+
+    made: Made
+    advantages_B: Tensor
+    figures: RewardFigures
+    buffers: PromptBuffers  # as the next update finds them
+
+
+class Source(Protocol):
+    """Gives each update its lesson; the same update has the same one."""
+
+    def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
+        """Return this process's share. Raises CurateError where nothing can be learned."""
+        ...
