@@ -55,6 +55,8 @@ rate = typer.Typer(
 app.add_typer(rate, name="rate")
 generators = typer.Typer(no_args_is_help=True, help="Generator versions: list, show, save.")
 app.add_typer(generators, name="generators")
+runs = typer.Typer(no_args_is_help=True, help="Runs of `curate generate`: watch, pause, stop.")
+app.add_typer(runs, name="runs")
 
 Workspace = Annotated[
     Path,
@@ -110,6 +112,12 @@ def generate(
         list[str] | None, typer.Option(help="For --prompt; several: each.", show_default=False)
     ] = None,
     count: Annotated[int, typer.Option(help="Images a prompt.")] = 10,
+    balance: Annotated[
+        int | None,
+        typer.Option(
+            help="Bring each label to so many images, real ones included.", show_default=False
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of each prompt's first image.")] = 0,
     version: Annotated[
         str | None,
@@ -130,6 +138,22 @@ def generate(
     sampler: Annotated[str, typer.Option(help="ddim, dpm++ or unipc.")] = "ddim",
     batch_size: Annotated[int, typer.Option(help="Images a compute batch.")] = 16,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    decoder_dtype: Annotated[
+        str, typer.Option(help="float32 or bfloat16, from latents to pixels.")
+    ] = "float32",
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Another memory layout; may be faster.")
+    ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile; on a GPU with CUDA graphs.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Share the work on Ray: auto (here), or a cluster's address.", show_default=False
+        ),
+    ] = None,
     from_manifest: Annotated[
         Path | None,
         typer.Option(help="A release: make its images again, into --out.", show_default=False),
@@ -158,17 +182,23 @@ def generate(
             texts=tuple(prompt or ()),
             modalities=tuple(modality or ()),
             count=count,
+            balance=balance,
             first_seed=seed,
             version=version,
             base=base,
             unet=unet,
             dry_run=dry_run,
+            device=device,
+            ray=ray,
             settings=SamplingSettings(
                 num_steps=steps,
                 guidance=guidance,
                 sampler=sampler,
                 batch_size=batch_size,
                 dtype=dtype,
+                decoder_dtype=decoder_dtype,
+                channels_last=channels_last,
+                compile=compiled,
             ),
         )
         made = generate_images(ws, options)
@@ -176,6 +206,60 @@ def generate(
         print_json(made.to_json())
     else:
         typer.echo("\n".join(made.lines()))
+    raise typer.Exit(0 if made.is_whole else 1)
+
+
+@runs.command("list")
+def list_runs(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """List what `curate generate` does and did here: progress, rate, time left, GPU memory.
+
+    Example: curate runs list
+    """
+    from curate.commands.runs import lines, states
+
+    found = states(workspace)
+    if as_json:
+        print_json([state.to_json() for state in found])
+    else:
+        typer.echo("\n".join(lines(found)))
+
+
+WorkingRun = Annotated[
+    str | None, typer.Argument(help="The run's first digits.", show_default="the one at work")
+]
+
+
+@runs.command()
+def pause(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
+    """Let a working run wait after its present batch, its images written.
+
+    Example: curate runs pause
+    """
+    from curate.commands.runs import ask_run
+
+    typer.echo(ask_run(workspace, run, "pause"))
+
+
+@runs.command()
+def resume(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
+    """Let a paused run go on.
+
+    Example: curate runs resume
+    """
+    from curate.commands.runs import ask_run
+
+    typer.echo(ask_run(workspace, run, "run"))
+
+
+@runs.command()
+def stop(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
+    """End a working run after its present batch; the same `curate generate` goes on later.
+
+    Example: curate runs stop
+    """
+    from curate.commands.runs import ask_run
+
+    typer.echo(ask_run(workspace, run, "stop"))
 
 
 @generators.command("list")
@@ -254,6 +338,9 @@ def loop(
         bool, typer.Option("--watch", help="Stay, and go on whenever people have.")
     ] = False,
     images_per_prompt: Annotated[int, typer.Option(help="Rated a round.")] = 16,
+    gate_images: Annotated[
+        int, typer.Option(help="Of each version a prompt, rated before a round's version is kept.")
+    ] = 8,
     updates: Annotated[int, typer.Option(help="RL updates a round.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the whole loop.")] = 0,
     workspace: Workspace = Path("."),
@@ -283,6 +370,7 @@ def loop(
         raters=raters,
         images_from=images_from,
         images_per_prompt=images_per_prompt,
+        gate_images_per_prompt=gate_images,
         updates=updates,
         seed=seed,
     )
@@ -1255,6 +1343,8 @@ def train_generator(
             replay_prompts=replay_prompts,
             say=_say,
         )
+        if made is None:  # another process of this training tells
+            return
         if as_json:
             print_json(summary(made))
         else:

@@ -35,6 +35,7 @@ class LoopOptions:
     raters: str
     images_from: str
     images_per_prompt: int
+    gate_images_per_prompt: int
     updates: int
     seed: int
 
@@ -45,6 +46,7 @@ def loop_rounds(ws: Workspace, options: LoopOptions, *, say: Say) -> Looped:
         name=options.name,
         raters=options.raters,
         images_per_prompt=options.images_per_prompt,
+        gate_images_per_prompt=options.gate_images_per_prompt,
         seed=options.seed,
     )
     config = replace(config, rl=replace(config.rl, num_updates=options.updates))
