@@ -110,7 +110,7 @@ def test_imports_point_one_way() -> None:
         for found in ALL_IMPORTS
         if (room := found.imported.partition(".")[0]) in (*ROOMS, "cli", "tests", "benchmarks")
         and room not in MAY_IMPORT[found.importer.partition(".")[0]]
-        and not (found.importer == "cli" and found.imported == f"{room}.config")  # its options
+        and not (found.importer == "cli" and found.imported.endswith(".config"))  # its options
     ]
     assert wrong == []
 
