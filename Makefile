@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # torch alone is some gigabytes: what is installed already is not asked for again
 INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt
-ALL_EXTRAS := dev,postgres,s3,test,train-embedded,trl
+ALL_EXTRAS := dev,postgres,ray,s3,test,train-embedded,trl
 
 .PHONY: demo test check lint wheel-check constraints clean
 

@@ -197,10 +197,10 @@ def run_plan(
     with ended(watch):
         generator, settings = _opened(ws, run, device)
         maker = Maker(generator, settings, lambda ids: _prompts(ws, ids), watch.note)
-        keep = keeper(ws, run, generator.device.type, generator.codec.unit)
+        keep = keeper(ws, run, generator.codec.unit)
         with writing(ws, keep, watch, advance) as writer:
             batches = batches_of(chain([first], missing), settings.batch_size)
-            stopped = not _make_all(batches, maker, writer, watch, advance)
+            stopped = not make_all(batches, maker, writer, watch, advance)
     return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)
 
 
@@ -255,7 +255,7 @@ def _prompts(ws: Workspace, prompt_ids: Sequence[str]) -> Any:
     return values
 
 
-def _make_all(
+def make_all(
     batches: Iterable[list[Item]],
     maker: Maker,
     writer: Writer,

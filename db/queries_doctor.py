@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from db.models import (
-    Environment,
     DerivedFile,
+    Environment,
     File,
     GeneratorVersionFile,
     Image,

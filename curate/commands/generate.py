@@ -1,17 +1,20 @@
-"""`curate generate`: from a sheet or texts to runs, one for each count; or a release made again."""
+"""`curate generate`: from a sheet or texts to runs; or a release made again."""
 
-from collections import defaultdict
-from dataclasses import asdict, dataclass
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
 from curate.export.manifest import read_manifest
-from curate.generate import Generated, missing_items, plan_run, run_plan
+from curate.generate import Generated, plan_runs, run_plan
 from curate.generators_store import embedded_version, import_version
 from curate.importing.table import Remark
 from curate.progress import progress
-from curate.prompts import PromptLine, prompts_from_options, read_prompt_sheet
+from curate.prompt_plan import balanced_lines, planned
+from curate.prompts import PromptLine, prompts_from_options, stream_prompts
 from curate.remake import write_images
 from curate.workspace import Workspace
 from db import queries
@@ -21,29 +24,37 @@ from generators.config import SamplingSettings
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions:
-    """What to make, how many, and with which version."""
+    """What to make, how many, with which version, and where."""
 
     sheet: Path | None = None
     texts: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     count: int = 10
+    balance: int | None = None  # instead of count: so many of each label, real images included
     first_seed: int = 0
     version: str | None = None
     base: str | None = None
     unet: str | None = None
     dry_run: bool = False
+    device: str = "auto"
+    ray: str | None = None  # "auto" or a cluster's address
     settings: SamplingSettings
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a call planned and did; a sheet with several counts has several runs."""
+    """What a call planned and did; a long sheet, or one with several counts, has several runs."""
 
     version_id: str
     runs: list[Generated]
     refused: list[str]
     notes: list[str]
     dry_run: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether all that was planned is there now."""
+        return not any(run.broken or run.stopped for run in self.runs)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -54,32 +65,40 @@ class Made:
         done = "would be made" if self.dry_run else "made"
         runs = [
             f"{run.made} images {done}, {run.already} there already, {run.planned} planned "
-            f"(run {run.run_id[:12]}, generator version {self.version_id[:12]})"
+            f"(run {run.run_id[:12]}, generator version {self.version_id[:12]}){_flaws(run)}"
             for run in self.runs
         ]
         return [*self.notes, *(f"refused: {line}" for line in self.refused), *runs]
 
 
+def _flaws(run: Generated) -> str:
+    broken = f"; {run.broken} left out: their pixels are no numbers" if run.broken else ""
+    return broken + ("; stopped: the same command goes on" if run.stopped else "")
+
+
+@dataclass(frozen=True)
+class _Remarks:
+    refused: list[Remark] = field(default_factory=list)
+    notes: list[Remark] = field(default_factory=list)
+
+
 def generate_images(ws: Workspace, options: GenerateOptions) -> Made:
-    """Make what is missing of the plan, showing progress."""
-    lines, refused, notes = _prompt_lines(options)
+    """Make what is missing of the plan, showing progress; the sheet is read as it is worked off."""
+    remarks = _Remarks()
+    lines = _prompt_lines(ws, options, remarks)
     version = _version(ws, options)
-    runs = [
-        plan_run(
-            ws,
-            version,
-            prompts,
-            count=count,
-            first_seed=options.first_seed,
-            settings=options.settings,
-        )
-        for count, prompts in _by_count(ws, lines, options.count).items()
-    ]
+    wanted = planned(ws, lines, count=options.count, first_seed=options.first_seed)
+    done = []
+    with _terminated_like_interrupted():
+        for run in plan_runs(ws, version, wanted, options.settings):
+            done.append(_run(ws, run, options))
+            if done[-1].stopped:
+                break
     return Made(
         version_id=version.id,
-        runs=[_only_counted(ws, run) if options.dry_run else _run(ws, run) for run in runs],
-        refused=[str(remark) for remark in refused],
-        notes=[str(remark) for remark in notes],
+        runs=done,
+        refused=[str(remark) for remark in sorted(remarks.refused, key=lambda r: r.line)],
+        notes=[str(remark) for remark in remarks.notes],
         dry_run=options.dry_run,
     )
 
@@ -112,15 +131,29 @@ def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:
 
 
 def _prompt_lines(
-    options: GenerateOptions,
-) -> tuple[list[PromptLine], list[Remark], list[Remark]]:
+    ws: Workspace, options: GenerateOptions, remarks: _Remarks
+) -> Iterable[PromptLine]:
     if options.sheet is None:
-        return prompts_from_options(options.texts, options.modalities), [], []
+        if options.balance is not None:
+            raise CurateError("--balance needs --prompts FILE, with a label a line.")
+        return prompts_from_options(options.texts, options.modalities)
     if options.texts:
         raise CurateError("Both --prompts and --prompt: give one of them.")
-    modality = options.modalities[0] if options.modalities else None
-    sheet = read_prompt_sheet(options.sheet, modality=modality)
-    return sheet.prompts, sheet.refused, sheet.notes
+    if options.balance is None:
+        return _sheet_lines(options, remarks)
+    # the sheet is read twice, and remarked on once
+    readings = iter([_Remarks(), remarks])
+    return balanced_lines(ws, lambda: _sheet_lines(options, next(readings)), options.balance)
+
+
+def _sheet_lines(options: GenerateOptions, remarks: _Remarks) -> Iterator[PromptLine]:
+    assert options.sheet is not None
+    return stream_prompts(
+        options.sheet,
+        modality=options.modalities[0] if options.modalities else None,
+        refuse=remarks.refused.append,
+        note=remarks.notes.append,
+    )
 
 
 def _version(ws: Workspace, options: GenerateOptions) -> GeneratorVersion:
@@ -131,19 +164,38 @@ def _version(ws: Workspace, options: GenerateOptions) -> GeneratorVersion:
     return import_version(ws, options.base, unet=options.unet)
 
 
-def _by_count(ws: Workspace, lines: list[PromptLine], default: int) -> dict[int, list[Prompt]]:
-    by_count: dict[int, list[Prompt]] = defaultdict(list)
-    for line, row in zip(lines, rows_of(ws, lines), strict=True):
-        by_count[line.count or default].append(row)
-    return by_count
-
-
-def _run(ws: Workspace, run: Run) -> Generated:
-    num_missing = sum(1 for _ in missing_items(ws, run))
+def _run(ws: Workspace, run: Run, options: GenerateOptions) -> Generated:
+    ws.session.commit()  # the prompts that the sheet has brought
+    num_missing = run.num_items - queries.num_items_done(ws.session, run)
+    if options.dry_run:
+        return Generated(run.id, run.num_items, run.num_items - num_missing, num_missing)
     with progress(num_missing, "images") as advance:
-        return run_plan(ws, run, advance)
+        if options.ray is None:
+            return run_plan(ws, run, advance, device=options.device)
+        run_plan_on_ray = _on_ray()
+        return run_plan_on_ray(ws, run, advance, address=options.ray)
 
 
-def _only_counted(ws: Workspace, run: Run) -> Generated:
-    num_missing = sum(1 for _ in missing_items(ws, run))
-    return Generated(run.id, run.num_items, run.num_items - num_missing, num_missing)
+def _on_ray() -> Callable[..., Generated]:
+    try:
+        from curate.cluster.generate import run_plan_on_ray
+    except ModuleNotFoundError as error:
+        raise CurateError(
+            f"--ray needs a package that is not installed ({error.name}). "
+            "Install it with `pip install 'curate-images[ray]'`, on every node."
+        ) from error
+    return run_plan_on_ray
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, a job system's or a machine's shutting down, end as calmly as Ctrl-C."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

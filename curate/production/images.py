@@ -14,6 +14,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.pixels import array_of, levels, to_rgb_tensor
+from curate.production.environment import describe_environment
 from curate.production.items import Item
 from curate.workspace import Workspace
 from db import queries_generate
@@ -34,7 +35,7 @@ class Pixels:
 
     levels_BHWC: Tensor  # uint8; what stands where an image is no numbers has no meaning
     is_number_B: Tensor  # bool: every pixel of the image is a number
-    compute_batch_size: int
+    environment: dict[str, Any]  # what they were made in; one object for many batches
 
 
 class Maker:
@@ -51,6 +52,7 @@ class Maker:
         self.generator, self.settings, self.note = generator, settings, note
         self.give_prompts = give_prompts
         self._conditions: OrderedDict[str, Conditions] = OrderedDict()
+        self.environment = describe_environment(generator.device)
 
     @property
     def batch_size(self) -> int:
@@ -66,7 +68,7 @@ class Maker:
         while True:
             try:
                 images_BCHW = self._images(items)
-                return Pixels(levels(images_BCHW), _are_numbers(images_BCHW), self.batch_size)
+                return Pixels(levels(images_BCHW), _are_numbers(images_BCHW), self.environment)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -86,6 +88,7 @@ class Maker:
         halved = self.batch_size // 2
         self.note("out-of-memory", batch_size=self.batch_size, halved_to=halved)
         self.settings = replace(self.settings, batch_size=halved)
+        self.environment = describe_environment(self.generator.device, compute_batch_size=halved)
         gc.collect()
         if self.generator.device.type == "cuda":
             torch.cuda.empty_cache()

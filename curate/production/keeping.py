@@ -3,41 +3,34 @@
 from collections.abc import Sequence
 from typing import Any
 
-from curate.production.environment import describe_environment, environment_row
+from curate.production.environment import environment_row
 from curate.production.items import item_key, settings_hash
 from curate.production.writer import Encoded, Keep
 from curate.workspace import Workspace
 from db import queries_generate
 from db.engine import Session
-from db.models import Environment, Run
+from db.models import Run
 
 
-def keeper(ws: Workspace, run: Run, device: str, unit: str) -> Keep:
+def keeper(ws: Workspace, run: Run, unit: str) -> Keep:
     """Return what keeps a batch of the run's images: the files first, then the rows.
 
     Kept twice, a batch is there once: so it can be tried again after a lost connection.
     """
-    planned = int(run.settings["batch_size"])
-    environments: dict[int, Environment] = {}
+    common = _common_values(run, unit)
 
     def keep(session: Session, images: Sequence[Encoded]) -> int:
         hashes = ws.store.put_many([image.png for image in images])
-        for size in {image.compute_batch_size for image in images}:
-            if size not in environments:
-                smaller = None if size == planned else size
-                details = describe_environment(device, compute_batch_size=smaller)
-                environments[size] = environment_row(details)
-            queries_generate.get_or_add_environment(session, environments[size])
+        environment_ids = _environment_ids(session, images)
         files = [
             {"sha256": sha, "num_bytes": len(image.png), "media_type": "image/png"}
             for sha, image in zip(hashes, images, strict=True)
         ]
-        common = _common_values(run, unit)
         rows = [
             {
                 **common,
                 "file_sha256": sha,
-                "environment_id": environments[image.compute_batch_size].id,
+                "environment_id": environment_ids[id(image.environment)],
                 **_own_values(run, image),
             }
             for sha, image in zip(hashes, images, strict=True)
@@ -45,6 +38,15 @@ def keeper(ws: Workspace, run: Run, device: str, unit: str) -> Keep:
         return queries_generate.add_images(session, files, rows)
 
     return keep
+
+
+def _environment_ids(session: Session, images: Sequence[Encoded]) -> dict[int, str]:
+    """Return the row of each environment by its object: there are few, and hashing takes time."""
+    several = {id(image.environment): image.environment for image in images}
+    return {
+        place: queries_generate.get_or_add_environment(session, environment_row(details))
+        for place, details in several.items()
+    }
 
 
 def _common_values(run: Run, unit: str) -> dict[str, Any]:

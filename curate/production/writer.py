@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from curate.pixels import arrays_of, pixels_hash, png_bytes
 from curate.production.images import Pixels, no_numbers
@@ -33,7 +34,7 @@ class Encoded:
     png: bytes
     pixels_sha256: str
     shape: list[int]  # channels, height, width
-    compute_batch_size: int
+    environment: dict[str, Any]  # what it was made in
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
             png=png_bytes(array),
             pixels_sha256=pixels_hash(array),
             shape=[num_channels, *array.shape[:2]],
-            compute_batch_size=pixels.compute_batch_size,
+            environment=pixels.environment,
         )
         for item, array, is_whole in zip(items, arrays, whole, strict=True)
         if is_whole
