@@ -16,6 +16,8 @@ from scipy.stats import beta, binom
 
 from curate.errors import CurateError
 
+MOST_ERRORS_AT_FIRST = 5  # more gain nothing in simulations, and lose strict thresholds
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -71,13 +73,20 @@ def keeps(rung: Rung, promise: Promise) -> bool:
 
 
 def first_rung(rungs: Sequence[Rung], promise: Promise, *, share_rated: float) -> int:
-    """Return where the tests begin: where one error may be expected to be affordable.
+    """Return where the tests begin: where some errors may be expected to be affordable.
 
-    `rungs` go from strict to lenient. Stricter ones admit too few rated images to show anything.
-    It depends on the chance of an image to be drawn, `share_rated`, and not on what was drawn.
+    `rungs` go from strict to lenient. Stricter ones admit too few rated images to show anything,
+    and a bad image or two there would end the tests. So many errors (1 to 5) as half of the rated
+    images can afford: it depends on how many images are rated, and not on what was said.
     """
-    needed = num_needed(promise, errors=1)
-    enough = [n for n, rung in enumerate(rungs) if rung.num_images * share_rated >= needed]
+    expected = [rung.num_images * share_rated for rung in rungs]
+    affordable = [
+        needed
+        for errors in range(2, MOST_ERRORS_AT_FIRST + 1)
+        if (needed := num_needed(promise, errors=errors)) <= max(expected) / 2
+    ]
+    least = max(affordable, default=num_needed(promise, errors=1))
+    enough = [n for n, rated in enumerate(expected) if rated >= least]
     return enough[0] if enough else len(rungs) - 1
 
 
