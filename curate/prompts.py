@@ -31,7 +31,7 @@ COLUMNS = Columns(
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 BETWEEN_CHOICES = "|"
 SAY_HOW_MANY = "say how many in a column count"
-REMEMBERED = 100_000  # prompts of a sheet that a repetition is looked for among
+REMEMBERED = 20_000  # prompts of a sheet that a repetition is looked for among
 Label = tuple[str, str | None]  # modality and label
 
 
@@ -90,7 +90,7 @@ def stream_prompts(
     """Yield what `read_prompt_sheet` returns, one at a time: memory does not grow with the sheet.
 
     `refuse` is told of bad lines. A prompt that stands twice is refused within a sheet's first
-    100,000; a later repetition does no harm, since an image is made once.
+    20,000; a later repetition does no harm, since an image is made once.
     """
     columns = _with_choices(path)
     known = partial(_is_modality, new=new_modalities)

@@ -1,13 +1,14 @@
 """`curate train-generator`: find what the training needs, show its progress, tell what it made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from curate.commands.generate import rows_of, version_to_use
 from curate.errors import CurateError
 from curate.generators_store import import_version
-from curate.progress import progress
+from curate.progress import Advance, progress
 from curate.prompts import read_prompt_sheet
 from curate.train_generator.config import LessonConfig
 from curate.train_generator.kept_table import table_lines
@@ -16,6 +17,7 @@ from curate.workspace import Workspace
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from generators.training.config import TrainingConfig
+from generators.training.team import Team
 
 Say = Callable[[str], None]
 
@@ -30,15 +32,31 @@ def run_train_generator(
     unet: str | None,
     replay_prompts: Path | None,
     say: Say,
-) -> GeneratorVersion:
-    """Train from a version of the workspace, or from a checkpoint that is brought in first."""
+) -> GeneratorVersion | None:
+    """Train from a version of the workspace, or from a checkpoint that is brought in first.
+
+    Returns None in all processes but the one that tells what was made.
+    """
     if base is not None and version is not None:
         raise CurateError("Both --version and --base: give one of them.")
-    start = version_to_use(ws, version) if base is None else import_version(ws, base, unet=unet)
-    prompts = _sheet_prompts(ws, replay_prompts, say) if replay_prompts is not None else []
-    return train_generator(
-        ws, Task(start, training, lesson, replay_prompts=prompts), say=say, show=progress
-    )
+    team = Team()
+    tell, show = (say, progress) if team.is_main else (_say_nothing, _show_nothing)
+    with team.main_first():
+        start = version_to_use(ws, version) if base is None else import_version(ws, base, unet=unet)
+        prompts = _sheet_prompts(ws, replay_prompts, tell) if replay_prompts is not None else []
+        ws.session.commit()
+    task = Task(start, training, lesson, replay_prompts=prompts)
+    made = train_generator(ws, task, say=tell, show=show)
+    return made if team.is_main else None
+
+
+def _say_nothing(line: str) -> None:
+    """Leave it to the main process."""
+
+
+@contextmanager
+def _show_nothing(total: int, what: str) -> Iterator[Advance]:
+    yield lambda count: None
 
 
 def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:
@@ -69,5 +87,5 @@ def in_lines(version: GeneratorVersion) -> list[str]:
         f"replayed, {images['validated']} held out), {metrics['images_per_second']:.1f} images/s "
         f"on {metrics['device']}, at most {metrics['peak_bytes'] / 2**30:.1f} GiB",
         *(["Validation loss:", *table_lines(metrics["kept"])] if metrics["kept"] else []),
-        f"Samples: {metrics['samples']}",
+        *([f"Samples: {metrics['samples']}"] if metrics["samples"] else []),
     ]

@@ -14,33 +14,26 @@ import torch
 from curate.errors import CurateError
 from curate.generate import plan_run, run_plan
 from curate.generators_store import load_version, save_version
-from curate.pixels import array_of, to_rgb_tensor
 from curate.progress import Advance, ShowProgress
+from curate.train_generator.book import Book
 from curate.train_generator.captions import captioned
 from curate.train_generator.config import LessonConfig
 from curate.train_generator.framing import refuse_sided_texts
 from curate.train_generator.grid import prompts_to_show, write_grid
 from curate.train_generator.kept_table import kept_table
 from curate.train_generator.kept_tensors import KeptTensors
-from curate.train_generator.material import (
-    Frame,
-    KeptEmbeddings,
-    frame_of,
-    frozen_parts_hash,
-    keep_latents,
-)
+from curate.train_generator.material import frame_of, frozen_parts_hash
 from curate.train_generator.selection import Selection, select_images
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_training
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
-from db.queries_training import ImageToLearn
-from generators.base import Generator, Prompt
+from generators.base import Generator
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
 from generators.training.checkpoint import History
 from generators.training.config import TrainingConfig
-from generators.training.lesson import Drop, Example, Lesson, Pool, shown_prompt
+from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
 from generators.training.team import Team
 
@@ -66,39 +59,50 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     the same weights. Done before on the same images, it returns what it made then.
     """
     team = Team()
+    with team.main_first():
+        ready = _prepare(ws, task, say=say, show=show)
+    known = queries_training.find_trained_version(
+        ws.session, parent_id=task.start.id, config=ready.made_with
+    )
+    ws.session.commit()  # no transaction stays open through the training
+    if known is not None:
+        return known
+    trained = _trained(ws, task, ready, show)
+    if team.is_main:
+        _save(ws, trained, task, ready)
+        shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
+    team.wait()
+    made = queries_training.find_trained_version(
+        ws.session, parent_id=task.start.id, config=ready.made_with
+    )
+    assert made is not None  # the main process has just written it
+    return made
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a training needs, computed and kept."""
+
+    generator: Generator
+    chosen: Selection
+    lesson: Lesson
+    made_with: dict[str, Any]
+    key: str  # of this very training
+
+
+def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Ready:
     generator = _at_size(load_version(ws, task.start.id), task)
     kept = KeptTensors(ws)
-    if not team.is_main:
-        team.wait()  # until what is computed once is computed
-    pictures = _select(ws, task, kept, say if team.is_main else lambda line: None, show)
+    chosen = _select(ws, task, kept, say, show)
     frame = frame_of(generator, task.lesson, frozen_parts_hash(ws, task.start))
-    book = _Book(ws, pictures, frame, task)
+    book = Book(ws, chosen, frame, task.lesson, task.training)
     made_with = {
         "training": task.training.to_json(),
         "lesson": task.lesson.to_json(),
-        "examples": queries.json_hash([book.fingerprint(), task.training.batch_size]),
+        "examples": queries.json_hash(book.fingerprint()),
     }
-    known = queries_training.find_trained_version(
-        ws.session, parent_id=task.start.id, config=made_with
-    )
-    if known is not None:
-        return known
-    lesson = book.lesson(generator, kept, show)
-    if team.is_main:
-        team.wait()
     key = queries.json_hash([task.start.id, made_with])
-    ws.session.commit()  # no transaction stays open through the training
-    trained = _trained(ws, task, generator, lesson, key, show)
-    if team.is_main:
-        _save(ws, trained, task, made_with, pictures)
-    team.wait()
-    found = queries_training.find_trained_version(
-        ws.session, parent_id=task.start.id, config=made_with
-    )
-    assert found is not None  # the main process has just written it
-    if team.is_main:
-        shutil.rmtree(run_folder(ws, key))  # done: the version's row has the log
-    return found
+    return _Ready(generator, chosen, book.lesson(generator, kept, show), made_with, key)
 
 
 def run_folder(ws: Workspace, key: str) -> Path:
@@ -182,107 +186,22 @@ def _with_replayed_prompts(
     )
 
 
-class _Book:
-    """The chosen images as examples: with their prompts and the keys of their latents."""
-
-    def __init__(self, ws: Workspace, chosen: Selection, frame: Frame, task: Task) -> None:
-        self._ws, self._frame, self._task = ws, frame, task
-        self.chosen = chosen
-        everything = (*chosen.learned, *chosen.replayed, *chosen.validated)
-        ids = list(dict.fromkeys(image.prompt_id for image in everything))
-        self._conditions = queries_training.condition_files(ws.session, ids)
-        self._prompts: dict[tuple[str, str], Prompt] = {}
-        mirror = task.lesson.mirror
-        self.learned = [self._example(image, mirror) for image in chosen.learned]
-        self.replayed = [self._example(image, mirror) for image in chosen.replayed]
-        self.validated = [self._example(image, False) for image in chosen.validated]
-
-    def _example(self, image: ImageToLearn, mirror: bool) -> Example:
-        file = image.file_sha256
-        synthetic = image.origin == "synthetic" and self._task.lesson.replay == "prompts"
-        return Example(
-            image=self._frame.key(file),
-            prompt=self._prompt(image),
-            group=f"{image.modality} (replayed)" if synthetic else image.modality,
-            mirrored=self._frame.key(file, mirrored=True) if mirror else None,
-        )
-
-    def _prompt(self, image: ImageToLearn) -> Prompt:
-        known = (image.prompt_id, image.text)  # a captioned image has a text of its own
-        if known not in self._prompts:
-            roles = self._conditions.get(image.prompt_id, {})
-            images = {
-                role: to_rgb_tensor(array_of(self._ws.store.get(sha)))
-                for role, sha in roles.items()
-            }
-            self._prompts[known] = Prompt(
-                image.modality, image.text, image.label, image.record, images
-            )
-        return self._prompts[known]
-
-    def fingerprint(self) -> list[list[list[str]]]:
-        """Return what tells this book from another: every image's key with its words, in order."""
-        parts = (self.learned, self.replayed, self.validated)
-        return [
-            [[one.image, one.prompt.modality, one.prompt.text] for one in part] for part in parts
-        ]
-
-    def lesson(self, generator: Generator, kept: KeptTensors, show: ShowProgress) -> Lesson:
-        """Compute what is not kept yet, and return what the training reads."""
-        everything = (*self.chosen.learned, *self.chosen.replayed, *self.chosen.validated)
-        mirror = (False, True) if self._task.lesson.mirror else (False,)
-        latents = {
-            self._frame.key(image.file_sha256, mirrored=side): (image.file_sha256, side)
-            for image in everything
-            for side in mirror
-        }
-        keep_latents(self._ws, kept, generator, self._frame, latents, show)
-        embeddings = KeptEmbeddings(kept, generator, self._frame.codec_id)
-        if not self._task.training.train_text_encoder:
-            embeddings.fill(self._shown_prompts(), show)
-        replays = bool(self.replayed)
-        share = self._task.lesson.replay_share
-        pools = [Pool(self.learned, 1 - share if replays else 1.0)]
-        return Lesson(
-            pools=[*pools, Pool(self.replayed, share)] if replays else pools,
-            validation=self.validated,
-            latents=kept.__getitem__,
-            embed=embeddings,
-        )
-
-    def _shown_prompts(self) -> list[Prompt]:
-        """Return every prompt in every form that a step may show it in."""
-        config = self._task.training
-        drops = [Drop.NOTHING]
-        drops += [Drop.TEXT] if config.drop_text else []
-        drops += [Drop.MODALITY] if config.drop_modality else []
-        return [shown_prompt(prompt, drop) for prompt in self._prompts.values() for drop in drops]
-
-
-def _trained(
-    ws: Workspace,
-    task: Task,
-    generator: Generator,
-    lesson: Lesson,
-    key: str,
-    show: ShowProgress,
-) -> Trained:
-    config = task.lesson
+def _trained(ws: Workspace, task: Task, ready: _Ready, show: ShowProgress) -> Trained:
+    config, lesson = task.lesson, ready.lesson
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
     shown = prompts_to_show(everyone, config.num_samples)
-    folder = run_folder(ws, key)
 
     def look_on(generator: Generator, step: int) -> None:
         if shown:
-            path = grid_folder(ws, key) / f"step-{step:06}.png"
+            path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
             write_grid(generator, shown, config.sample_steps, path)
 
     with show(task.training.num_steps, "steps") as advance:
         return train(
-            generator,
+            ready.generator,
             lesson,
             task.training,
-            folder=folder,
+            folder=run_folder(ws, ready.key),
             report=_reporter(advance),
             look_on=look_on,
         )
@@ -299,13 +218,7 @@ def _reporter(advance: Advance) -> Callable[[History], None]:
     return report
 
 
-def _save(
-    ws: Workspace,
-    trained: Trained,
-    task: Task,
-    made_with: dict[str, Any],
-    pictures: Selection,
-) -> None:
+def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
     with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
         trained.trainee.save_result(Path(temporary))
         version = save_version(
@@ -316,30 +229,26 @@ def _save(
             how_made="train-generator",
             parent_id=task.start.id,
             weights="lora" if task.training.lora_rank else "full",
-            config=made_with,
-            metrics=_metrics(ws, trained, task, made_with, pictures),
+            config=ready.made_with,
+            metrics=_metrics(ws, trained, task, ready),
         )
     details = {
         "version": version.id,
         "start": task.start.id,
         "steps": trained.history.num_steps,
-        "images": len(pictures.learned),
+        "images": len(ready.chosen.learned),
     }
     queries.record_event(ws.session, "train-generator", details)
 
 
-def _metrics(
-    ws: Workspace,
-    trained: Trained,
-    task: Task,
-    made_with: dict[str, Any],
-    pictures: Selection,
-) -> dict[str, Any]:
+def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict[str, Any]:
+    chosen = ready.chosen
     history = trained.history
     first, last = history.validations[0], history.validations[-1]
-    new = {image.modality for image in pictures.learned}
+    new = {image.modality for image in chosen.learned}
     device = trained.trainee.generator.device
     every = max(1, history.num_steps // LOSSES_KEPT)
+    samples = grid_folder(ws, ready.key)
     return {
         "num_steps": history.num_steps,
         "losses": [
@@ -354,18 +263,16 @@ def _metrics(
         ],
         "kept": [row.to_json() for row in kept_table(first, last, new)],
         "num_images": {
-            "learned": len(pictures.learned),
-            "replayed": len(pictures.replayed),
-            "validated": len(pictures.validated),
+            "learned": len(chosen.learned),
+            "replayed": len(chosen.replayed),
+            "validated": len(chosen.validated),
         },
-        "captions": {image.file_sha256: image.text for image in pictures.to_caption},
+        "captions": {image.file_sha256: image.text for image in chosen.to_caption},
         "seconds": history.seconds,
         "images_per_second": history.num_steps * task.training.batch_size / history.seconds,
         "device": device.type,
         "peak_bytes": _peak_bytes(device),
-        "samples": str(
-            grid_folder(ws, queries.json_hash([task.start.id, made_with])).relative_to(ws.folder)
-        ),
+        "samples": str(samples.relative_to(ws.folder)) if task.lesson.num_samples else None,
     }
 
 

@@ -1,6 +1,7 @@
 """The processes that train together, as `accelerate launch` starts them; usually only one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,6 +53,17 @@ class Team:
             return values
         gathered: list[Any] = gather_object(values)
         return gathered
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Let the main process do something before all others do it too, and find it done."""
+        if not self.is_main:
+            self.wait()
+        try:
+            yield
+        finally:
+            if self.is_main:
+                self.wait()
 
     def wait(self) -> None:
         """Go on when all have come here."""
