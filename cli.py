@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from annotation.config import ServerConfig
 from curate import __version__
 from curate.export.config import FORMATS, ExportConfig
+from curate.image_service.config import ImageServiceConfig
 from curate.rl.config import ALGORITHMS as RL_ALGORITHMS
 from curate.rl.config import LORA_TARGETS, RLConfig
 from curate.train_generator.config import LessonConfig
@@ -207,6 +208,51 @@ def generate(
     else:
         typer.echo("\n".join(made.lines()))
     raise typer.Exit(0 if made.is_whole else 1)
+
+
+@app.command()
+def benchmark(
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="Generator version: an id or its beginning.",
+            show_default="latest, or the embedded model",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance; 1: none.")] = 1.0,
+    sampler: Annotated[str, typer.Option(help="ddim, dpm++ or unipc.")] = "ddim",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    largest_batch: Annotated[int, typer.Option(help="Largest compute batch to try.")] = 64,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Try torch.compile too; takes minutes.")
+    ] = False,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Measure a generator here; say which batch shape and settings are fastest.
+
+    Example: curate benchmark --steps 20
+    """
+    from curate.commands.benchmark import describe, lines, run_benchmark
+    from curate.workspace import open_workspace
+    from generators.config import SamplingSettings
+
+    settings = SamplingSettings(num_steps=steps, guidance=guidance, sampler=sampler)
+    with open_workspace(workspace) as ws:
+        found = run_benchmark(
+            ws,
+            version,
+            settings,
+            device=device,
+            largest_batch=largest_batch,
+            compiling=compiled,
+            say=_say,
+        )
+    if as_json:
+        print_json(describe(found))
+    else:
+        typer.echo("\n".join(lines(found)))
 
 
 @runs.command("list")
@@ -726,6 +772,34 @@ def rate_stop(workspace: Workspace = Path(".")) -> None:
     with open_workspace(workspace) as ws:
         stopped = stop_serving(ws)
     typer.echo("Stopped." if stopped else "Nothing was running.")
+
+
+@rate.command("images")
+def rate_images(
+    page: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Rating page that may show the images; again for more.",
+            show_default="this workspace's Label Studio",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where it listens.")] = ImageServiceConfig.host,
+    port: Annotated[int, typer.Option(help="A busy one is refused.")] = ImageServiceConfig.port,
+    workspace: Workspace = Path("."),
+) -> None:
+    """Serve raters' images at signed addresses that expire, until Ctrl-C: for teams.
+
+    Listens on this machine only; put a proxy with TLS before it. One machine needs no such service.
+
+    Example: curate rate images --page https://label-studio.example.org
+    """
+    from curate.commands.rate_images import serve_images
+    from curate.commands.rate_people import stop_at_a_signal
+    from curate.workspace import open_workspace
+
+    config = ImageServiceConfig(host=host, port=port, origins=tuple(page or ()))
+    with open_workspace(workspace) as ws:
+        serve_images(ws, config, say=typer.echo, stop=stop_at_a_signal())
 
 
 @rate.command()
