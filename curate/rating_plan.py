@@ -1,14 +1,16 @@
 """What people are asked -> a campaign's plan: images chosen, controls and repeats mixed in."""
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from uuid import UUID
 
 from curate.campaigns import CampaignPlan, Item, make_campaign
 from curate.errors import CurateError
+from curate.image_service.spoiling import SPOILINGS
 from curate.label_studio import BACKEND
 from curate.people import active_profiles
 from curate.rating_selection import Selected, draw_at_random, select
@@ -52,8 +54,11 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
             )
         return known
     rubric = load_rubric(ws, options.rubric)
-    chosen = _choose(ws, options)
-    items = _pairs(chosen, options) if options.pairs else _images(chosen, options)
+    candidates = _candidates(ws, options)
+    chosen = select(
+        ws, candidates, strategy=options.select, count=options.max_images, seed=options.seed
+    )
+    items = _pairs(chosen, candidates, options) if options.pairs else _images(chosen, options)
     plan = CampaignPlan(
         name=options.name,
         items=tuple(items),
@@ -67,20 +72,21 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
     return make_campaign(ws, plan, rubric)
 
 
-def _choose(ws: Workspace, options: PushOptions) -> Selected:
+def _candidates(ws: Workspace, options: PushOptions) -> list[Image]:
     if options.origin not in ORIGINS:
         raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
     if (options.select == "version") != (options.version is not None):
         raise CurateError("--select version and --version go together: name both or neither.")
     version_id = queries.find_version(ws.session, options.version).id if options.version else None
-    candidates = [
+    images = [
         image
         for origin in ORIGINS[options.origin]
         for image in queries_rating.images_to_rate(ws.session, origin=origin, version_id=version_id)
     ]
-    return select(
-        ws, candidates, strategy=options.select, count=options.max_images, seed=options.seed
-    )
+    if not options.pairs:
+        return images
+    num_of_prompt = Counter(image.prompt_id for image in images)
+    return [image for image in images if num_of_prompt[image.prompt_id] > 1]
 
 
 def _images(chosen: Selected, options: PushOptions) -> list[Item]:
@@ -94,40 +100,41 @@ def _images(chosen: Selected, options: PushOptions) -> list[Item]:
     ]
 
 
-def _pairs(chosen: Selected, options: PushOptions) -> list[Item]:
-    """Pair images of one prompt by lot; one left over is compared with one that has a partner."""
+def _pairs(chosen: Selected, candidates: Sequence[Image], options: PushOptions) -> list[Item]:
+    """Pair images of one prompt by lot; one left over meets any other of its prompt."""
     chance = random.Random(f"{options.seed}/pairs")
-    probability: dict[UUID, float] = {
+    of_prompt = _by_prompt(candidates)
+    probability = {
         image.id: value
         for image, value in zip(chosen.images, chosen.inclusion_probabilities, strict=True)
     }
-    by_prompt: dict[str, list[UUID]] = defaultdict(list)
-    for image in chosen.images:
-        by_prompt[image.prompt_id].append(image.id)
     pairs = []
-    for ids in by_prompt.values():
-        if len(ids) < 2:
-            raise CurateError(
-                "A prompt has one image only among those chosen, and a pair needs two. "
-                "Choose more with --images, or make more with `curate generate`."
-            )
+    for prompt_id, ids in _by_prompt(chosen.images).items():
         chance.shuffle(ids)
         pairs += list(zip(ids[::2], ids[1::2], strict=False))
         if len(ids) % 2:
-            pairs.append((ids[-1], ids[0]))
+            others = [image_id for image_id in of_prompt[prompt_id] if image_id != ids[-1]]
+            pairs.append((ids[-1], chance.choice(others)))
     return [
         Item(
             image_id=first,
             other_image_id=second,
             selection_method=options.select,
-            inclusion_probability=min(probability[first], probability[second]),
+            inclusion_probability=min(probability[first], probability.get(second, 1.0)),
         )
         for first, second in pairs
     ]
 
 
+def _by_prompt(images: Sequence[Image]) -> dict[str, list[UUID]]:
+    ids: dict[str, list[UUID]] = defaultdict(list)
+    for image in images:
+        ids[image.prompt_id].append(image.id)
+    return ids
+
+
 def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Item]:
-    """Draw real images for all raters: as they are, and spoiled so that all should refuse them."""
+    """Draw real images for all raters: half as they are, half spoiled so that all refuse them."""
     rated = {image.id for image in chosen.images}
     real = [
         image
@@ -135,7 +142,15 @@ def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Ite
         if image.id not in rated
     ]
     count = round(options.control_fraction * len(chosen.images))
-    drawn: Sequence[Image] = draw_at_random(ws, real, count, options.seed).images
+    drawn = list(draw_at_random(ws, real, count, options.seed).images)
+    random.Random(f"{options.seed}/controls").shuffle(drawn)
+    ways = cycle(SPOILINGS)
     return [
-        Item(image_id=image.id, purpose="control", selection_method="known-real") for image in drawn
+        Item(
+            image_id=image.id,
+            purpose="control",
+            selection_method="known-bad" if place % 2 else "known-real",
+            spoiled=next(ways) if place % 2 else None,
+        )
+        for place, image in enumerate(drawn)
     ]

@@ -51,6 +51,7 @@ def connect(url: str, token: str, *, transport: httpx.BaseTransport | None = Non
     clock = ServerClock()
     http = httpx.Client(
         timeout=TIMEOUT_S,
+        limits=httpx.Limits(max_keepalive_connections=0),  # nothing stays open that needs closing
         follow_redirects=True,
         trust_env=False,
         transport=transport,
