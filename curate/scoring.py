@@ -7,7 +7,7 @@ from uuid import UUID
 
 import torch
 
-from curate.stored_images import batches
+from curate.feature_cache import features_of
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import Image, Prompt
@@ -93,15 +93,12 @@ def _pages(
 def _scores(
     ws: Workspace, model: RewardModel, images: Sequence[tuple[Image, Prompt]]
 ) -> list[tuple[UUID, float, float]]:
-    scores: list[tuple[UUID, float, float]] = []
-    files = [image.file_sha256 for image, _ in images]
-    for positions, images_B3HW in batches(ws.store, files, IMAGES_A_BATCH):
-        shown = [images[position] for position in positions]
-        mean_B, spread_B = model.predict(
-            images_B3HW,
-            [prompt.modality for _, prompt in shown],
-            [prompt.text for _, prompt in shown],
-        )
-        ids = [image.id for image, _ in shown]
-        scores += zip(ids, mean_B.tolist(), spread_B.tolist(), strict=True)
-    return scores
+    if not images:
+        return []
+    mean_B, spread_B = model.predict_features(
+        features_of(ws, model.backbone, [image.file_sha256 for image, _ in images]),
+        [prompt.modality for _, prompt in images],
+        [prompt.text for _, prompt in images],
+    )
+    ids = [image.id for image, _ in images]
+    return list(zip(ids, mean_B.tolist(), spread_B.tolist(), strict=True))

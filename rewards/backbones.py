@@ -5,6 +5,7 @@ Shapes: B images, D features.
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,18 @@ def load_backbone(name: str) -> Backbone:
 
     "embedded" and "features" ship with curate (the second is for a judge that must not share the
     first). "torchvision/resnet50" takes torchvision's own weights, fetched once. Anything else is a
-    folder that transformers saved a vision model into.
+    folder that transformers saved a vision model into, or its name on the hub, fetched once. Of a
+    model of images and texts (CLIP, SigLIP) the image tower is taken.
     """
     if name in ("embedded", "features"):
         return _shipped(name)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name)
-    if (Path(name) / "config.json").is_file():
+    if (Path(name) / "config.json").is_file() or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return _from_transformers(name)
     raise RewardError(
-        f"No backbone {name!r}. Known: embedded, features, {TORCHVISION}NAME, or a folder with a "
-        "transformers vision model (config.json and model.safetensors)."
+        f"No backbone {name!r}. Known: embedded, features, {TORCHVISION}NAME, a folder with a "
+        "transformers vision model (config.json and model.safetensors), or its hub name OWNER/NAME."
     )
 
 
@@ -102,36 +104,41 @@ def torchvision_backbone(name: str, classifier: nn.Module) -> Backbone:
     return Backbone(name, network, last.in_features)
 
 
-def _from_transformers(folder: str) -> Backbone:
+def _from_transformers(name: str) -> Backbone:
     from transformers import AutoModel
 
     try:
         model, found = AutoModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
+            name, local_files_only=Path(name).is_dir(), output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise RewardError(
-            f"transformers cannot open {folder} ({error}). Save a vision model there with "
-            "save_pretrained."
+            f"transformers cannot open {name} ({error}). Save a vision model into a folder with "
+            "save_pretrained, and name the folder."
         ) from error
     missing = sorted(found["missing_keys"])
     if any(not key.startswith("pooler.") for key in missing):
         raise RewardError(
-            f"{folder} lacks weights of its network ({missing[0]} and {len(missing) - 1} more). "
+            f"{name} lacks weights of its network ({missing[0]} and {len(missing) - 1} more). "
             "Save the whole model there with save_pretrained."
         )
     if missing:
         model.pooler = None  # not asked, and random: its weights are in few checkpoints
-    pooled = _Pooled(model)
-    network = nn.Sequential(_Resized(*_preprocessing(Path(folder), model.config)), pooled)
+    if hasattr(model, "vision_model"):
+        model = model.vision_model
+    network = nn.Sequential(_Resized(*_preprocessing(name, model.config)), _Pooled(model))
     with torch.no_grad():
         dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
-    return Backbone(folder, network, dim)
+    return Backbone(name, network, dim)
 
 
-def _preprocessing(folder: Path, config: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    path = folder / "preprocessor_config.json"
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _preprocessing(name: str, config: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    from transformers.utils.hub import cached_file
+
+    path = cached_file(
+        name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+    )
+    saved = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     mean = tuple(saved.get("image_mean", IMAGENET_MEAN))
     return int(config.image_size), mean, tuple(saved.get("image_std", IMAGENET_STD))
 

@@ -12,7 +12,7 @@ class RewardConfig:
     backbone: str = "embedded"  # "features", "torchvision/NAME", a transformers folder or hub name
     text_buckets: int = 128  # words and word pairs are hashed into so many
     max_landmarks: int = 800  # rated images that new ones are compared with; time grows by the cube
-    modality_congruence: float = 5.0  # logits lost where an image shows another modality's like
+    modality_congruence: float = 10.0  # logits lost where an image shows another modality's like
     text_congruence: float = 1.5  # ... the like of another prompt of its modality
     num_parts: int = 5  # of the cross-validation, whole prompts and patients each
     min_ratings: int = 40  # comparisons count as ratings

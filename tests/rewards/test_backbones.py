@@ -79,6 +79,24 @@ def test_a_transformers_folder_is_a_backbone(tmp_path: Path) -> None:
     assert load_backbone(str(tmp_path / "vit")).fingerprint == backbone.fingerprint
 
 
+def test_of_a_model_of_images_and_texts_the_image_tower_is_taken(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**small, "intermediate_size": 32, "vocab_size": 50},
+        vision_config={**small, "intermediate_size": 32, "image_size": 32, "patch_size": 8},
+    )
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    backbone = load_backbone(str(tmp_path / "clip"))
+    assert backbone.features(torch.rand(2, 3, 48, 64)).shape == (2, 16)
+
+
+def test_a_hub_name_without_a_network_is_refused_with_what_to_do() -> None:
+    with pytest.raises(RewardError, match="name the folder"):
+        load_backbone("nobody/nothing")
+
+
 def test_a_transformers_folder_without_part_of_its_weights_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
     from transformers import ViTConfig, ViTModel
