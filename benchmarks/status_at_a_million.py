@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from curate.production.watch import Watch
 from curate.status import read_status
-from curate.workspace import init_workspace, open_workspace
+from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Campaign, File, Rater, RewardModel, Run, utc_now
 
@@ -75,10 +76,20 @@ def main(folder: Path) -> None:
     size = (folder / "curate.db").stat().st_size / 1e9
     with open_workspace(folder) as ws:
         print(json.dumps(read_status(ws).to_json(), indent=2))
-        print(f"{size:.2f} GB; status function: {timed(lambda: read_status(ws))}")
+        print(f"{size:.2f} GB; status function, rows counted: {timed(lambda: read_status(ws))}")
+        tell_the_end(ws)
+        print(f"as a run leaves it, its end told: {timed(lambda: read_status(ws))}")
     command = [sys.executable, "cli.py", "status", "--json", "--workspace", str(folder.absolute())]
     root = Path(__file__).parents[1]
     print(f"whole command: {timed(lambda: subprocess.check_output(command, cwd=root))}")
+
+
+def tell_the_end(ws: Workspace) -> None:
+    """Write the state that `curate generate` leaves at the end of a run."""
+    run = queries.last_run(ws.session)
+    assert run is not None
+    done = queries.num_items_done(ws.session, run)
+    Watch(ws.folder, run.id, planned=run.num_items, done=0).end("finished", made=done)
 
 
 def timed(call: Callable[[], object]) -> str:

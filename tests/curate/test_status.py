@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from curate.production.watch import Watch, run_states
 from curate.status import RunProgress, read_status
 from curate.workspace import Workspace
 from db import queries
@@ -74,6 +75,34 @@ def test_the_last_run_counts_what_an_earlier_one_made(workspace: Workspace) -> N
     assert status.last_run == RunProgress(second.id, second.version_id, done=2, planned=6)
     assert status.counts["synthetic_images"] == 3
     assert status.lines()[-1] == f"last run {second.id[:12]}: 2 of 6 images"
+
+
+def test_a_working_run_says_how_it_is(workspace: Workspace) -> None:
+    run = add_run(workspace, 50, 0)
+    watch = Watch(workspace.folder, run.id, planned=100, done=10)
+    watch.progress(30, 0, device="cpu", batch_size=8)
+    status = read_status(workspace)
+    assert status.last_run is not None and status.last_run.done == 40
+    assert f"run {run.id[:12]}: 40 of 100 images, running" in status.lines()[-1]
+    assert "(cpu, batches of 8)" in status.lines()[-1]
+    assert status.to_json()["working_runs"][0]["is_working"] is True
+    watch.end("stopped", made=30)
+    assert read_status(workspace).working == []
+
+
+def test_a_killed_run_is_known_as_such(workspace: Workspace) -> None:
+    run = add_run(workspace, 50, 0)
+    add_image(workspace, run, 0, 0)
+    watch = Watch(workspace.folder, run.id, planned=100, done=0)
+    watch.progress(7, 0)
+    child = subprocess.Popen(["true"])
+    child.wait()
+    path = workspace.folder / "runs" / f"{run.id}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"process": child.pid}))
+    status = read_status(workspace)
+    assert status.working == []
+    assert status.last_run is not None and status.last_run.done == 1  # what has a row
+    assert "killed; the same command goes on" in run_states(workspace.folder)[0].line()
 
 
 def test_a_run_of_more_prompts_than_a_statement_takes_is_counted(workspace: Workspace) -> None:

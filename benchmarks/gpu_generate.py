@@ -1,0 +1,202 @@
+"""Stable Diffusion 1.5's shape at 512 px on a GPU: curate against diffusers' optimised pipeline.
+
+    python -m benchmarks.gpu_generate [--images 64] [--batch-size 16] [--steps 20] [--blocks 5]
+
+Random weights: speed does not depend on what they have learned. Both make the same number of images
+at the same steps, guidance 7.5, DDIM, in the same batches, and give uint8 pixels on the CPU:
+
+- curate: bfloat16 denoiser and decoder, channels_last, torch.compile with CUDA graphs, guidance in
+  one batch, PNG files and rows included
+- diffusers: its optimisation guide's recipe: bfloat16 weights, channels_last, fused QKV products,
+  torch.compile in mode max-autotune of U-Net and decoder; prompt embeddings given; PNG not included
+
+Also shown: the share of the card's own matrix rate (a bfloat16 product of 8192 x 8192, measured
+here) that curate's networks reach. Goal: curate / diffusers >= 1.3. Without a GPU it says so.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.generate_speed import Production
+from curate.generators_store import save_version
+from curate.workspace import Workspace, init_workspace, open_workspace
+from generators.base import Generator, Prompt
+from generators.config import SamplingSettings
+from generators.sampling import decode, initial_noise, predict
+
+GUIDANCE = 7.5
+
+
+def sd15_shape() -> Generator:
+    """Return an untrained generator with Stable Diffusion 1.5's U-Net and autoencoder."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import BertConfig, BertModel
+
+    from generators.text_to_image import text_to_image
+    from generators.tiny import SCHEDULE, tiny_generator
+
+    torch.manual_seed(0)
+    conditioner: Any = tiny_generator().conditioner
+    tokenizer = conditioner.tokenizer
+    tokenizer.model_max_length = 77
+    text_encoder = BertModel(
+        BertConfig(vocab_size=len(tokenizer), hidden_size=768, max_position_embeddings=77)
+    )
+    unet = UNet2DConditionModel(
+        sample_size=64, cross_attention_dim=768, attention_head_dim=8, layers_per_block=2
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=512,
+    )
+    return text_to_image(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        unet=unet,
+        vae=vae,
+        scheduler_config=SCHEDULE,
+    )
+
+
+def production(ws: Workspace, settings: SamplingSettings, folder: Path) -> Production:
+    """Return `curate generate`'s work on this shape, on the GPU and accelerated."""
+    sd15_shape().save(folder)
+    version = save_version(
+        ws, folder, generator_name="sd15-shape", family="text-to-image", how_made="imported"
+    )
+    return Production(ws, settings, version=version, device="cuda")
+
+
+class Stock:
+    """diffusers' pipeline on the same weights, optimised as its documentation recommends."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+        self.options = options
+        self.pipe: Any = StableDiffusionPipeline.from_pretrained(
+            folder, torch_dtype=torch.bfloat16, safety_checker=None
+        ).to("cuda")
+        self.pipe.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe.fuse_qkv_projections()
+        for name in ("unet", "vae"):
+            getattr(self.pipe, name).to(memory_format=torch.channels_last)
+        self.pipe.unet = torch.compile(self.pipe.unet, mode="max-autotune", fullgraph=True)
+        self.pipe.vae.decode = torch.compile(
+            self.pipe.vae.decode, mode="max-autotune", fullgraph=True
+        )
+        shape = (options.batch_size, 77, 768)
+        self.embeddings = torch.randn(shape, device="cuda", dtype=torch.bfloat16)
+
+    def __call__(self, num_images: int) -> None:
+        """Make so many images, as arrays on the CPU."""
+        for _ in range(num_images // self.options.batch_size):
+            self.pipe(
+                prompt_embeds=self.embeddings,
+                negative_prompt_embeds=torch.zeros_like(self.embeddings),
+                num_inference_steps=self.options.steps,
+                guidance_scale=GUIDANCE,
+                output_type="np",
+            )
+
+
+def matrix_rate() -> float:
+    """Return the card's bfloat16 products in FLOP/s, the best of some."""
+    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    seconds = [timed(lambda: [a @ a for _ in range(20)]) / 20 for _ in range(5)]
+    return 2 * 8192**3 / min(seconds)
+
+
+def timed(call: Callable[[], Any]) -> float:
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    call()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def flop_an_image(settings: SamplingSettings) -> float:
+    """Return what an image costs: both halves of guidance in every step, and the decoder."""
+    generator = sd15_shape().to("cuda")
+    conditions = generator.conditioner([Prompt("OCT", "normal")]).to("cuda")
+    x_t = initial_noise([0], generator.latent_shape).to("cuda")
+    with FlopCounterMode(display=False) as of_a_step:
+        predict(generator, x_t, torch.tensor([500]), conditions, settings)
+    with FlopCounterMode(display=False) as of_decoding:
+        decode(generator, x_t, 1)
+    steps: float = of_a_step.get_total_flops() * settings.num_steps
+    return steps + of_decoding.get_total_flops()
+
+
+def measure(options: argparse.Namespace, work: Path) -> None:
+    settings = SamplingSettings(
+        num_steps=options.steps,
+        guidance=GUIDANCE,
+        batch_size=options.batch_size,
+        dtype="bfloat16",
+        decoder_dtype="bfloat16",
+        channels_last=True,
+        compile=True,
+    )
+    flop = flop_an_image(settings)
+    init_workspace(work / "workspace")
+    with open_workspace(work / "workspace") as ws:
+        ours = production(ws, settings, work / "model")
+        stock = Stock(work / "model", options)
+        for contestant in (ours, stock):
+            for _ in range(3):  # compiles, then records its CUDA graphs
+                contestant(2 * options.batch_size)
+        rates: dict[str, list[float]] = {"curate": [], "diffusers": []}
+        for _ in range(options.blocks):
+            rates["curate"].append(options.images / timed(lambda: ours(options.images)))
+            rates["diffusers"].append(options.images / timed(lambda: stock(options.images)))
+    show(rates, flop, matrix_rate())
+
+
+def show(rates: dict[str, list[float]], flop: float, peak: float) -> None:
+    print(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in bfloat16 products")
+    for name, values in rates.items():
+        median = statistics.median(values)
+        print(
+            f"{name:<9} {median:7.2f} images/s ({min(values):.2f}-{max(values):.2f}), "
+            f"{median * flop / peak:.0%} of the matrix rate"
+        )
+    ratios = [a / b for a, b in zip(rates["curate"], rates["diffusers"], strict=True)]
+    print(f"curate / diffusers {statistics.median(ratios):.2f} (goal 1.3)")
+    print(f"peak memory of both {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
+
+
+def main() -> None:
+    """Read the options and measure, where there is a GPU."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--blocks", type=int, default=5)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("No NVIDIA GPU here: nothing was measured.")
+        sys.exit(0)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
