@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from curate.errors import CurateError
-from curate.modalities import NoModality, resolve_modality
+from curate.modalities import canonical_modality
 from curate.train_generator.config import LessonConfig
 from curate.workspace import Workspace
 from db import queries, queries_reward, queries_training
@@ -31,7 +31,7 @@ def select_images(ws: Workspace, config: LessonConfig) -> Selection:
 
     Raises CurateError when there is nothing to learn, or no modality of that name.
     """
-    new = {_modality(name) for name in config.modalities}
+    new = {canonical_modality(name) or name for name in config.modalities}  # or imported as it is
     real = queries_training.images_to_learn(ws.session, origin="real")
     routes, notes = _routes(ws, config, real)
     unique = {(image.prompt_id, image.file_sha256): image for image in routes}
@@ -40,7 +40,7 @@ def select_images(ws: Workspace, config: LessonConfig) -> Selection:
     if not learned:
         raise CurateError(
             f"No image to learn from{_named(new)}: {len(real)} real images in the workspace, "
-            f"{len(routes)} by the routes asked for. Import some with `curate import`, or see "
+            f"{len(routes)} by the routes asked for ({_shown(routes)}). Import some, or see "
             "`curate train-generator --help` for --captioner, --synthetic and --rated."
         )
     with_text = [image for image in real if image.text]
@@ -145,11 +145,8 @@ def balanced(images: Sequence[ImageToLearn]) -> list[ImageToLearn]:
     return chosen
 
 
-def _modality(name: str) -> str:
-    try:
-        return resolve_modality(name, "", new=(name,) if name.isidentifier() else ())
-    except NoModality as error:
-        raise CurateError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+def _shown(images: Sequence[ImageToLearn]) -> str:
+    return ", ".join(sorted({image.modality for image in images})) or "no modality"
 
 
 def _named(modalities: set[str]) -> str:

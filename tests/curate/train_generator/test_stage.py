@@ -141,7 +141,7 @@ def test_latents_and_texts_are_computed_once(
 def test_named_modalities_are_learned_and_the_others_watched(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
-    lesson = dataclasses.replace(LESSON, modalities=("OCT",))
+    lesson = dataclasses.replace(LESSON, modalities=("oct",))  # in any spelling
     made = trained(pictures, quick_task(start, lesson))
     assert made.metrics["num_images"]["learned"] == 6
     assert [(row["group"], row["is_new"]) for row in made.metrics["kept"]] == [
@@ -190,8 +190,16 @@ def test_another_size_is_learned_and_kept(pictures: Workspace, start: GeneratorV
 
 
 def test_without_images_it_says_what_to_do(workspace: Workspace, start: GeneratorVersion) -> None:
-    with pytest.raises(CurateError, match="curate import"):
+    with pytest.raises(CurateError, match="0 real images in the workspace.*Import some"):
         trained(workspace, quick_task(start))
+
+
+def test_a_modality_that_no_image_has_is_refused_with_those_that_there_are(
+    pictures: Workspace, start: GeneratorVersion
+) -> None:
+    lesson = dataclasses.replace(LESSON, modalities=("PET",))
+    with pytest.raises(CurateError, match=r"of PET: 14 real images .*\(CXR, OCT\)"):
+        trained(pictures, quick_task(start, lesson))
 
 
 class Parrot:
