@@ -9,6 +9,20 @@ from generators.config import SamplingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
+class SafetyLimits:
+    """When a new version is rejected before anybody is asked about it; against the start version.
+
+    The share of near-copies apart, all are changes: a start version may lie outside already.
+    """
+
+    max_likeness_rise: float = 0.10  # of MS-SSIM among images of a prompt, relative
+    max_vendi_fall: float = 0.10  # of the Vendi score among images of a prompt, relative
+    max_copied: float = 0.05  # share of near-copies of training images, lower end of its interval
+    max_far_rise: float = 0.10  # of the share of images unlike any training image
+    max_shift: float = 2.0  # of a modality's mean brightness .. colour, in standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """One loop: how much is generated and rated a round, and when a new version is kept."""
 
@@ -22,6 +36,7 @@ class LoopConfig:
     gate_tolerance: float = 0.05  # a fall in the share of top ratings that must be excluded
     gate_confidence: float = 0.8  # of the two-sided interval around the difference
     seed: int = 0
+    safety: SafetyLimits = field(default_factory=SafetyLimits)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     rl: RLConfig = field(default_factory=RLConfig)
 
@@ -33,8 +48,12 @@ class LoopConfig:
     def from_json(cls, values: Mapping[str, Any]) -> "LoopConfig":
         """Read what `to_json` wrote."""
         known = dict(values)
-        sampling = SamplingSettings.from_json(known.pop("sampling"))
-        return cls(sampling=sampling, rl=RLConfig.from_json(known.pop("rl")), **known)
+        return cls(
+            safety=SafetyLimits(**known.pop("safety")),
+            sampling=SamplingSettings.from_json(known.pop("sampling")),
+            rl=RLConfig.from_json(known.pop("rl")),
+            **known,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

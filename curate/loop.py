@@ -17,14 +17,18 @@ from curate.generate import plan_run, run_plan, settings_hash
 from curate.loop_raters import Raters
 from curate.progress import progress
 from curate.rating import create_campaign
-from curate.reward_training import train_reward
+from curate.reward_training import load_reward_model, train_reward
 from curate.rl.stage import rl_step_on_model
+from curate.safety import check_new_version
+from curate.scoring import mean_prediction
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_loop, queries_rating, queries_reward
 from db.models import Campaign, GeneratorVersion, Image, Prompt, Round
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
 GATE_SEEDS = 500_000
+TRUSTED_CORRELATION = 0.6  # of a reward model with held-out ratings; below, it is followed less far
+LOW_KL_TARGET = 1e-3
 
 Say = Callable[[str], None]
 _Result = dict[str, Any] | str  # what changes in the round's row, or what the round waits for
@@ -195,31 +199,76 @@ def _quality(metrics: Mapping[str, Any]) -> str:
 
 def _step(now: "_Pass") -> dict[str, Any]:
     row, session = now.row, now.ws.session
+    model = queries_reward.find_reward_model(session, row.reward_model_id or "")
     config = replace(now.config.rl, seed=now.config.rl.seed + row.number)
+    caution = _caution(model.metrics)
+    if caution:
+        now.say(f"round {row.number}: {caution}")
+        config = replace(config, kl_target=min(config.kl_target, LOW_KL_TARGET))
     with progress(config.num_updates, f"RL updates of round {row.number}") as advance:
         version = rl_step_on_model(
             now.ws,
             config,
             start=queries.find_version(session, row.start_version_id),
             prompts=now.prompts,
-            reward_model=queries_reward.find_reward_model(session, row.reward_model_id or ""),
+            reward_model=model,
             report=lambda health: advance(1),
         )
-    return {"state": "stepped", "new_version_id": version.id}
+    return {
+        "state": "stepped",
+        "new_version_id": version.id,
+        "metrics": {"caution": caution} if caution else {},
+    }
+
+
+def _caution(metrics: Mapping[str, Any]) -> str:
+    """Return why this reward may only be followed a short way, or nothing."""
+    correlation = metrics["held_out"]["spearman"]
+    if correlation is not None and correlation >= TRUSTED_CORRELATION:
+        return ""
+    found = "cannot be measured" if correlation is None else f"is {correlation:.2f}"
+    return (
+        f"the reward model's rank correlation with held-out ratings {found}, below "
+        f"{TRUSTED_CORRELATION}: the RL step keeps to a KL budget of at most {LOW_KL_TARGET}. "
+        "More ratings raise it"
+    )
 
 
 def _push_gate(now: "_Pass") -> _Result:
-    row, images = now.row, list[Image]()
-    versions = (row.base_version_id, row.start_version_id, row.new_version_id or "")
-    for version_id in dict.fromkeys(versions):
-        images += _make_images(
+    row = now.row
+    versions = dict.fromkeys((row.base_version_id, row.start_version_id, row.new_version_id or ""))
+    made = {
+        version_id: _make_images(
             now, version_id, now.config.gate_images_per_prompt, _first_seed(row) + GATE_SEEDS
         )
+        for version_id in versions
+    }
+    start, new = made[row.start_version_id], made[row.new_version_id or ""]
+    checked = check_new_version(now.ws, start, new, now.config.safety)
+    metrics = {
+        **row.metrics,
+        "safety": checked.metrics,
+        "reward_rise": _reward_rise(now, start, new),
+    }
+    if checked.reasons:
+        return {"state": "rejected", "reasons": list(checked.reasons), "metrics": metrics}
+    images = [image for of_version in made.values() for image in of_version]
     images += queries_loop.draw_real_images(
         now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
     )
     campaign = _campaign(now, "gate", images, "gate")
-    return _shown(now, campaign, {"state": "gate_pushed", "gate_campaign_id": campaign.id})
+    return _shown(
+        now,
+        campaign,
+        {"state": "gate_pushed", "gate_campaign_id": campaign.id, "metrics": metrics},
+    )
+
+
+def _reward_rise(now: "_Pass", start: Sequence[Image], new: Sequence[Image]) -> float:
+    """Return how much more the round's reward model thinks of the new version's images."""
+    model = load_reward_model(now.ws, now.row.reward_model_id or "")
+    before, after = (mean_prediction(now.ws, model, images) for images in (start, new))
+    return after - before
 
 
 def _rate_gate(now: "_Pass") -> _Result:
@@ -236,10 +285,17 @@ def _decide(now: "_Pass") -> dict[str, Any]:
         tolerance=config.gate_tolerance,
         confidence=config.gate_confidence,
     )
+    reasons = list(verdict.reasons)
+    rise = row.metrics["reward_rise"]
+    if rise > 0 and verdict.metrics["difference"]["value"] <= 0:
+        reasons.append(
+            f"alarm: the reward rose by {rise:.3f} and the raters' verdict did not: the reward "
+            "model is being fooled. Rate more of the new version's images before the next round"
+        )
     return {
         "state": "promoted" if verdict.promoted else "rejected",
-        "metrics": verdict.metrics,
-        "reasons": list(verdict.reasons),
+        "metrics": {**row.metrics, **verdict.metrics},
+        "reasons": reasons,
     }
 
 

@@ -102,3 +102,15 @@ def _scores(
     )
     ids = [image.id for image, _ in images]
     return list(zip(ids, mean_B.tolist(), spread_B.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) -> float:
+    """Return the mean of what the model says of these images, 0 .. 1; no row is written."""
+    prompts = queries.prompts_of(ws.session, images)
+    means_B, _ = model.predict_features(
+        features_of(ws, model.backbone, [image.file_sha256 for image in images]),
+        [prompt.modality for prompt in prompts],
+        [prompt.text for prompt in prompts],
+    )
+    return float(means_B.mean())

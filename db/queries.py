@@ -94,6 +94,15 @@ def json_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def prompts_of(session: Session, images: Sequence[Image]) -> list[Prompt]:
+    """Return what each image was asked to show, in their order."""
+    ids = {image.prompt_id for image in images}
+    found = {
+        prompt.id: prompt for prompt in session.exec(select(Prompt).where(col(Prompt.id).in_(ids)))
+    }
+    return [found[image.prompt_id] for image in images]
+
+
 def prompt_hash(
     *,
     modality: str,

@@ -62,3 +62,14 @@ def _window_mean(images_BCHW: Tensor) -> Tensor:
     rows = F.conv2d(flat, window.view(1, 1, -1, 1))
     both = F.conv2d(rows, window.view(1, 1, 1, -1))
     return both.reshape(batch, channels, *both.shape[2:])
+
+
+def vendi_score(unit_ND: Tensor) -> float:
+    """Return the effective number of different items among N, 1 .. N, by features of length 1.
+
+    The exponential of the entropy of the eigenvalues of the cosine kernel over N (Friedman & Dieng
+    2023, TMLR).
+    """
+    kernel = unit_ND.double() @ unit_ND.double().T / len(unit_ND)
+    shares = torch.linalg.eigvalsh(kernel).clamp(min=0)
+    return float(torch.special.entr(shares).sum().exp())

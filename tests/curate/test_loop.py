@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from curate.config import LoopConfig
+from curate.config import LoopConfig, SafetyLimits
 from curate.errors import CurateError
 from curate.generate import images_of
 from curate.generators_store import save_version
@@ -123,3 +123,15 @@ def test_other_settings_under_the_same_name_are_refused(
     other = replace(CONFIG, images_per_prompt=6)
     with pytest.raises(CurateError, match="other settings"):
         loop(workspace, tiny_generator, tmp_path / "tiny", config=other)
+
+
+def test_a_version_that_trips_a_wire_is_rejected_before_anybody_is_asked(
+    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, safety=SafetyLimits(max_shift=0.0))
+    (row,) = loop(workspace, tiny_generator, tmp_path / "tiny", config=config)
+    assert row.state == "rejected"
+    assert "standard deviations" in row.reasons[0]
+    assert row.gate_campaign_id is None
+    assert row.metrics["safety"]["shifts"]
+    assert "rank correlation" in row.metrics["caution"]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 from torch import Tensor
 
-from curate.evaluation.diversity import ms_ssim
+from curate.evaluation.diversity import ms_ssim, vendi_score
 
 Array = NDArray[np.float64]
 
@@ -80,3 +80,12 @@ def test_too_small_an_image_is_refused() -> None:
     small = torch.zeros(1, 1, 32, 32)
     with pytest.raises(ValueError, match="3 scales leave 8 pixels"):
         ms_ssim(small, small)
+
+
+def test_the_vendi_score_counts_different_items() -> None:
+    assert vendi_score(torch.eye(5)) == pytest.approx(5)
+    assert vendi_score(torch.eye(5)[[2, 2, 2, 2]]) == pytest.approx(1)
+    cosine = 0.6  # of two items: the kernel's eigenvalues are (1 +- c) / 2
+    pair = torch.tensor([[1.0, 0.0], [cosine, (1 - cosine**2) ** 0.5]])
+    shares = np.array([1 + cosine, 1 - cosine]) / 2
+    assert vendi_score(pair) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))

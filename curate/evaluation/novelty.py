@@ -1,0 +1,26 @@
+"""Whether images are like none of the training images. Shapes: N, M images, D features."""
+
+import torch
+from torch import Tensor
+
+SHRINKAGE = 1e-3  # of the mean variance, added to each: few images leave directions without any
+FAR_PERCENTILE = 0.99  # of the training images' own distances: farther is out of distribution
+
+
+def mahalanobis(features_ND: Tensor, train_MD: Tensor) -> Tensor:
+    """Return each image's distance from the training images' mean, in their own spread, [N].
+
+    Lee et al. 2018 (NeurIPS), with one Gaussian for all. Distances to the nearest image miss what
+    this sees: in a self-supervised network's features noise lies near everything.
+    """
+    train = train_MD.double()
+    covariance = torch.cov(train.T)
+    shrunk = covariance + SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    centred_ND = features_ND.double() - train.mean(dim=0)
+    return (centred_ND * torch.linalg.solve(shrunk, centred_ND.T).T).sum(dim=1).sqrt()
+
+
+def far_share(features_ND: Tensor, train_MD: Tensor) -> float:
+    """Return the share of images farther out than 99 % of the training images, 0 .. 1."""
+    limit = mahalanobis(train_MD, train_MD).quantile(FAR_PERCENTILE)
+    return float((mahalanobis(features_ND, train_MD) > limit).double().mean())
