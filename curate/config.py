@@ -46,10 +46,10 @@ class LoopConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LoopConfig":
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote, also of a curate that had fewer settings."""
         known = dict(values)
         return cls(
-            safety=SafetyLimits(**known.pop("safety")),
+            safety=SafetyLimits(**known.pop("safety", {})),
             sampling=SamplingSettings.from_json(known.pop("sampling")),
             rl=RLConfig.from_json(known.pop("rl")),
             **known,

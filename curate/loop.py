@@ -102,7 +102,7 @@ def _get_or_start_round(
             start_version_id=start,
             config=config.to_json(),
         )
-    if row.config != config.to_json() or row.base_version_id != base.id:
+    if LoopConfig.from_json(row.config) != config or row.base_version_id != base.id:
         raise CurateError(
             f"Loop {config.name!r} was begun with other settings or another base generator. "
             "Go on with the same options, or give the new loop another --name."
@@ -286,7 +286,7 @@ def _decide(now: "_Pass") -> dict[str, Any]:
         confidence=config.gate_confidence,
     )
     reasons = list(verdict.reasons)
-    rise = row.metrics["reward_rise"]
+    rise = row.metrics.get("reward_rise", 0.0)  # not there when an older curate made the gate
     if rise > 0 and verdict.metrics["difference"]["value"] <= 0:
         reasons.append(
             f"alarm: the reward rose by {rise:.3f} and the raters' verdict did not: the reward "
