@@ -50,6 +50,7 @@ SEVERITIES, NOISE, LAPSE = (-0.8, 0.0, 0.8), 0.35, 0.15  # in grades; lapses are
 SHARES = ((0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))  # of the raters, by modality
 ATTACK_STEPS, ATTACK_STEP, NUM_STARTS = 50, 2 / 255, 100
 SPREAD_PENALTY = 1.0
+LEFT_OUT = "BrainMRI"  # rated by nobody where ignorance is measured
 Row = tuple[str, str, str, str]  # figure, value, ceiling, bar
 
 
@@ -63,6 +64,7 @@ class Pool:
     labels: Sequence[str | None]
     patients: Sequence[str | None]
     real_B: Tensor  # untouched real images
+    spoiled_B: Tensor
     truth_B: Tensor
     grade_B: Tensor  # 0 .. 2
     features_BD: Tensor
@@ -125,6 +127,7 @@ def build_pool(data: Path, folder: Path, eyes: TruthNetwork, backbone: Backbone)
         labels,
         [*([None] * len(made)), *(image.patient for image in real)],
         (torch.arange(len(pixels)) >= len(made)) & ~spoiled,
+        spoiled,
         truth_B,
         (truth_B[:, None] >= thresholds).sum(1),
         features_BD,
@@ -155,10 +158,13 @@ def generated(folder: Path) -> tuple[Tensor, list[Prompt]]:
 # -- several raters ------------------------------------------------------------------------------
 
 
-def draw(pool: Pool, seed: int, *, honest: bool = False) -> tuple[list[int], RatedImages]:
+def draw(
+    pool: Pool, seed: int, *, honest: bool = False, among: Tensor | None = None
+) -> tuple[list[int], RatedImages]:
     """Return which images were rated, and one rating each by one of three raters."""
     random = np.random.default_rng(seed)
-    places = sorted(random.choice(len(pool.grade_B), NUM_RATED, replace=False).tolist())
+    all_places = torch.arange(len(pool.grade_B)) if among is None else among.nonzero().flatten()
+    places = sorted(random.choice(all_places.numpy(), NUM_RATED, replace=False).tolist())
     order = sorted(set(pool.modalities))
     raters = [
         SimulatedRater(
@@ -311,32 +317,37 @@ def _share(name: str, num: int, total: int, bar: str) -> Row:
 
 @torch.no_grad()
 def unknown_images(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[Row]:
-    """The spread where nothing like it was rated."""
-    rated, model = fitted(pool, backbone)
-    places = [p for p in range(len(pool.grade_B)) if bool(pool.real_B[p]) and p not in set(rated)]
+    """The spread where nothing like it was rated: no spoiled image was, and no brain."""
+    brain_B = torch.tensor([modality == LEFT_OUT for modality in pool.modalities])
+    with torch.enable_grad():
+        rated, table = draw(pool, 0, among=~pool.spoiled_B & ~brain_B)
+        model = RewardModel(backbone, RewardConfig()).fit(table)
+    others_B = ~pool.spoiled_B & ~brain_B
+    others_B[rated] = False
+    places = others_B.nonzero().flatten().tolist()[::2]
     pixels = pool.pixels_B3HW[places]
     modalities, texts = [pool.modalities[p] for p in places], [pool.texts[p] for p in places]
+    brains = pool.pixels_B3HW[brain_B & ~pool.spoiled_B]
+    brains = brains.repeat(len(pixels) // len(brains) + 1, 1, 1, 1)[: len(pixels)]
     chance = torch.Generator().manual_seed(0)
     usual = model.predict(pixels, modalities, texts)[1]
+    partners = pixels.roll(1, 0)
     strange = {
         "noise": torch.rand(pixels.shape, generator=chance),
         "inverted": 1 - pixels,
-        "blocks": corrupt_one_way(pixels, pixels.roll(1, 0), "blocks", 1.0, chance),
-        "noise added": corrupt_one_way(pixels, pixels.roll(1, 0), "noise", 1.0, chance),
-        "flat grey": torch.full_like(pixels, 0.5),
+        f"{LEFT_OUT}, a modality never rated": brains,
+        "shuffled patches": corrupt_one_way(pixels, partners, "shuffle", 1.0, chance),
+        "blocks": corrupt_one_way(pixels, partners, "blocks", 1.0, chance),
+        "strong noise added": corrupt_one_way(pixels, partners, "noise", 1.0, chance),
+        "blurred": corrupt_one_way(pixels, partners, "blur", 1.0, chance),
     }
     limit = usual.quantile(0.95)
-    yield "spread of real images, median", f"{usual.median():.3f}", "", ""
+    yield "spread of like images, median", f"{usual.median():.3f}", "", ""
     for name, images in strange.items():
         mean_B, spread_B = model.predict(images, modalities, texts)
-        above = int((spread_B > limit).sum())
-        yield (
-            f"spread of {name}, median",
-            f"{spread_B.median():.3f}, {100 * above / len(images):.0f} % above real's 95th "
-            f"percentile; mean score {mean_B.mean():.2f}",
-            "",
-            "large",
-        )
+        above = 100 * float((spread_B > limit).float().mean())
+        found = f"{spread_B.median():.3f}; {above:.0f} % above the 95th percentile of like images"
+        yield f"spread of {name}, median", f"{found}; mean score {mean_B.mean():.2f}", "", "large"
 
 
 def attacked(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from curate.report import plots
 from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
 from curate.report.ratings import RatingsStory, ratings_stories
+from curate.report.reward_figures import RewardFigures, reward_figures
 from curate.report.tree import Node, release_tree
 from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
 from curate.selection import kind_of
@@ -32,6 +33,7 @@ HEALTH = {  # of an RL update: what a person should watch
     "gradient_norm": "gradient norm",
     "zero_spread_groups": "groups without a difference",
 }
+SHOWN_OVERLAYS = 8  # where the newest reward model looks
 SHOWN_MODELS = 5  # newest reward models side by side
 
 
@@ -77,6 +79,7 @@ class Story:
     scored_by: str | None
     ratings: tuple[RatingsStory, ...]
     reward_models: RewardModels | None
+    reward_figures: RewardFigures | None  # of the newest reward model
     health_plot: str | None
     rounds: tuple[Round, ...]
     releases: tuple[ReleaseStory, ...]
@@ -114,6 +117,7 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
         scored_by=model_id,
         ratings=ratings_stories(ws),
         reward_models=_reward_models(models),
+        reward_figures=reward_figures(ws, models[-1], _best_to_worst(images)) if models else None,
         health_plot=_health_plot(versions),
         rounds=tuple(rounds),
         releases=tuple(_release_story(ws, row, config) for row in reversed(releases)),
@@ -150,6 +154,13 @@ def _best_and_worst(
     num = min(config.num_best, len(ranked) // 2)
     pictures = [picture_of(ws, image) for image in ranked[:num] + ranked[len(ranked) - num :]]
     return tuple(pictures[:num]), tuple(pictures[num:])
+
+
+def _best_to_worst(images: Sequence[ScoredImage]) -> list[ScoredImage]:
+    """A few scored images, evenly from best to worst."""
+    scored = [image for image in images if image.score is not None]
+    ranked = sorted(scored, key=lambda image: (-(image.score or 0), image.item_key))
+    return ranked[:: max(1, len(ranked) // SHOWN_OVERLAYS)][:SHOWN_OVERLAYS]
 
 
 def _shares_plot(
