@@ -50,7 +50,9 @@ def auc(stream: Sequence[Fetched], truth: Sequence[bool], *, seed: int = 0) -> f
     told = cross_val_predict(
         forest, features(stream), np.array(truth), cv=folds, method="predict_proba"
     )
-    return float(roc_auc_score(truth, told[:, 1]))
+    found = float(roc_auc_score(truth, told[:, 1]))
+    print(f"AUC {found:.3f} on {len(stream)} items")  # `pytest -rP` shows it
+    return found
 
 
 def with_changed(item: Fetched, **changes: object) -> Fetched:

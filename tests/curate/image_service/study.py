@@ -29,6 +29,19 @@ class Truth:
 
 
 def make_study(ws: Workspace, *, num_images: int, num_raters: int = 2) -> Campaign:
+    """Show `add_images` to raters, each of them all."""
+    raters = [RaterProfile(name=f"rater {n}") for n in range(num_raters)]
+    return create_campaign(
+        ws,
+        name="study",
+        images=add_images(ws, num_images),
+        raters=raters,
+        overlap=num_raters,
+        backend="label-studio",
+    )
+
+
+def add_images(ws: Workspace, num_images: int) -> list[Image]:
     """Half real, half synthetic; half good, half bad; first the real ones, the good ones first."""
     prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
     half = num_images // 2
@@ -49,10 +62,7 @@ def make_study(ws: Workspace, *, num_images: int, num_raters: int = 2) -> Campai
     ]
     ws.session.add_all(images)
     ws.session.commit()
-    raters = [RaterProfile(name=f"rater {n}") for n in range(num_raters)]
-    return create_campaign(
-        ws, name="study", images=images, raters=raters, overlap=num_raters, backend="label-studio"
-    )
+    return images
 
 
 def truths(ws: Workspace, campaign: Campaign) -> dict[UUID, Truth]:
@@ -61,8 +71,8 @@ def truths(ws: Workspace, campaign: Campaign) -> dict[UUID, Truth]:
     for view in queries_rating.assignments(ws.session, campaign.id):
         image = ws.session.get(Image, view.image_id)
         assert image is not None
-        noise = np.asarray(array_of(ws.store.get(view.file_sha256))).astype(float)
-        spread = noise.std() / (257 if image.origin == "real" else 1)
+        pixels = array_of(ws.store.get(view.file_sha256))
+        spread = pixels.std() / (257 if pixels.dtype == np.uint16 else 1)
         hidden[view.id] = Truth(image.origin == "real", bool(spread < 20))
     return hidden
 
