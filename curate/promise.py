@@ -11,6 +11,7 @@ bound of Clopper and Pearson 1934, Biometrika 26:404).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from scipy.stats import beta, binom
 
@@ -58,6 +59,7 @@ def lower_bound(num_errors: int, num_rated: int, confidence: float) -> float:
     return float(1 - beta.ppf(confidence, num_errors + 1, num_rated - num_errors))
 
 
+@cache
 def num_needed(promise: Promise, *, errors: int = 0) -> int:
     """Return how many rated images keep the promise with so many errors among them."""
     needed = errors + 1
