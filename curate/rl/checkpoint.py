@@ -42,6 +42,11 @@ class Progress:
         return stopped or len(self.history) >= config.num_updates
 
 
+def fresh_progress(config: RLConfig) -> Progress:
+    """Return a run that has done nothing yet."""
+    return Progress((), config.kl_weight, PromptBuffers(config.baseline_buffer, {}))
+
+
 def save_checkpoint(folder: Path, policy: Policy, progress: Progress) -> None:
     """Write the run's state, whole or not at all, then the log that people read."""
     metadata = {
@@ -62,9 +67,9 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
 
     Raises CurateError when the checkpoint was made with other settings.
     """
-    path, size = folder / CHECKPOINT, policy.config.baseline_buffer
+    path = folder / CHECKPOINT
     if not path.exists():
-        return Progress((), policy.config.kl_weight, PromptBuffers(size, {}))
+        return fresh_progress(policy.config)
     with safe_open(path, framework="pt") as opened:
         metadata = opened.metadata()
     config = RLConfig.from_json(json.loads(metadata["config"]))
@@ -75,7 +80,7 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
         )
     _restore(policy, load_file(path))
     history = [UpdateHealth.from_json(one) for one in json.loads(metadata["history"])]
-    buffers = PromptBuffers(size, dict(json.loads(metadata["buffers"])))
+    buffers = PromptBuffers(config.baseline_buffer, dict(json.loads(metadata["buffers"])))
     return Progress(tuple(history), float(metadata["kl_weight"]), buffers)
 
 

@@ -1,5 +1,6 @@
 """What decides an RL step, beside the start version, the prompts and the reward."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -67,7 +68,8 @@ class RLConfig:
     kl_weight: float = 0.1  # first weight of the squared change of the predictions from the frozen
     # start; steered afterwards to spend the budget. 0: no anchor, only the stop
     kl_target: float = 0.01  # the budget: mean squared change of the predictions, which have about
-    # unit variance (0.01 = a tenth of their scale). At 3 x this the run stops
+    # unit variance (0.01 = a tenth of their scale). At 3 x this the run stops. inf with a weight of
+    # 0: nothing holds the weights, and the start is not even asked
 
     # the machine
     micro_batch: int = 32  # (image, step) pairs a backward pass: memory only, never the gradient
@@ -156,6 +158,11 @@ class RLConfig:
     def training_guidance(self) -> float:
         """Return the guidance of the predictions that are trained."""
         return 1.0 if self.algorithm in ("nft", "dpo") else self.guidance
+
+    @property
+    def asks_start(self) -> bool:
+        """Return whether the frozen start's predictions are needed."""
+        return self.algorithm == "dpo" or self.kl_weight > 0 or self.kl_target < math.inf
 
     @property
     def keeps_old_policy(self) -> bool:

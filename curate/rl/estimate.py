@@ -35,18 +35,34 @@ def estimate(config: RLConfig, generator: Generator, conditions: Conditions) -> 
     """Count the evaluations, and time one batch of each kind; `conditions` are of any image."""
     images = config.num_updates * config.images_per_update
     examples = images * config.examples_per_image
-    rollout_halves = 1 if config.guidance == 1 else 2
-    training_halves = 1 if config.training_guidance == 1 else 2
-    references = 2 if config.keeps_old_policy else 1
+    rollouts, training, references = (config.num_updates * kind for kind in _kinds(config))
     seconds_rollout = _seconds_of_one(config, generator, conditions, training=False)
     seconds_training = _seconds_of_one(config, generator, conditions, training=True)
+    passes = config.inner_epochs + (config.asks_start + config.keeps_old_policy) / 3
     return Estimate(
         images=images,
-        rollout_evaluations=images * config.num_steps * rollout_halves,
-        training_evaluations=3 * examples * config.inner_epochs * training_halves,
-        kl_evaluations=references * examples * training_halves,
-        seconds=images * config.num_steps * seconds_rollout
-        + examples * (config.inner_epochs + references / 3) * seconds_training,
+        rollout_evaluations=rollouts,
+        training_evaluations=training,
+        kl_evaluations=references,
+        seconds=images * config.num_steps * seconds_rollout + examples * passes * seconds_training,
+    )
+
+
+def evaluations_of_update(config: RLConfig) -> int:
+    """Return how many evaluations one update takes."""
+    return sum(_kinds(config))
+
+
+def _kinds(config: RLConfig) -> tuple[int, int, int]:
+    """Return an update's evaluations in rollouts, in training, and for reference."""
+    examples = config.images_per_update * config.examples_per_image
+    rollout_halves = 1 if config.guidance == 1 else 2
+    training_halves = 1 if config.training_guidance == 1 else 2
+    references = config.asks_start + config.keeps_old_policy
+    return (
+        config.images_per_update * config.num_steps * rollout_halves,
+        3 * examples * config.inner_epochs * training_halves,
+        references * examples * training_halves,
     )
 
 

@@ -1,10 +1,11 @@
 """What people have said of images, as lessons: ratings for `nft`, comparisons for `dpo`.
 
+The same answers count as for a reward model: no judge's rater, no gate, control or repeat.
 Shapes: N rated images, P pairs.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,78 +14,96 @@ from torch.nn import functional
 from curate.errors import CurateError
 from curate.generate import prompt_value
 from curate.rating import goodness
-from curate.reward_training import ratings_to_train_on
+from curate.reward_training import answers_to_train_on
 from curate.rl.algorithms.dpo import PreferredPairs
 from curate.rl.config import RLConfig
 from curate.rl.rated import RatedLatents, advantages_of_ratings
 from curate.stored_images import batches
 from curate.workspace import Workspace
-from db import queries, queries_rl
+from db import queries, queries_answers
 from db.queries import RatingView
+from db.queries_answers import ComparisonView
 from generators.base import Conditions, Generator
 
-FEWEST_RATED = 20  # images; below, one rater's mood decides
-FEWEST_PAIRS = 20
+FEWEST = 20  # rated images, or comparisons: below, one rater's mood decides
 IMAGES_A_BATCH = 32
 
 
-def hash_of_ratings(views: Sequence[RatingView]) -> str:
-    """Return what names this very set of ratings."""
-    return queries.json_hash(sorted(str(view.rating_id) for view in views))
+@dataclass(frozen=True)
+class Said:
+    """What is learned from: one of the two, as the algorithm has it."""
+
+    ratings: Sequence[RatingView] = ()
+    comparisons: Sequence[ComparisonView] = ()  # without ties
+
+    def named(self) -> dict[str, str]:
+        """Return what names these very answers, for the row of the version."""
+        ids = [str(view.rating_id) for view in self.ratings]
+        ids += [str(view.comparison_id) for view in self.comparisons]
+        return {"answers_sha256": queries.json_hash(sorted(ids))}
 
 
-def hash_of_preferences(ws: Workspace) -> str:
-    """Return what names the comparisons as they are now."""
-    pairs = queries_rl.preferences(ws.session)
-    return queries.json_hash([asdict(pair) for pair in pairs])
+def said_for(ws: Workspace, algorithm: str) -> Said:
+    """Return the answers that `nft` or `dpo` learns from; CurateError when too few, or for others.
 
-
-def ratings_to_learn_from(ws: Workspace) -> Sequence[RatingView]:
-    """Return the ratings that a reward model would be fitted to; refuse too few images."""
-    views = ratings_to_train_on(ws)
-    num_images = len({(view.file_sha256, view.prompt_id) for view in views})
-    if num_images < FEWEST_RATED:
+    Of a pair only a preferred image says something: ties are left out.
+    """
+    if algorithm not in ("nft", "dpo"):
         raise CurateError(
-            f"{num_images} rated images, but learning straight from ratings needs {FEWEST_RATED}. "
-            "Send more with `curate rate push`, fetch the answers with `curate rate pull`."
+            f"{algorithm} learns from new images and a reward. Straight from people learn nft "
+            "(ratings) and dpo (comparisons)."
         )
-    return views
+    answers = answers_to_train_on(ws)
+    pairs = [view for view in answers.comparisons if view.preferred != "tie"]
+    said = Said(ratings=answers.ratings) if algorithm == "nft" else Said(comparisons=pairs)
+    what = "rated images" if algorithm == "nft" else "comparisons with a preferred image"
+    found = len({view.image_id for view in said.ratings}) + len(said.comparisons)
+    if found < FEWEST:
+        raise CurateError(
+            f"{found} {what}, but {algorithm} needs {FEWEST}. Send more with `curate rate push`, "
+            "fetch the answers with `curate rate pull`."
+        )
+    return said
 
 
 def rated_latents(
-    ws: Workspace, generator: Generator, views: Sequence[RatingView], config: RLConfig
+    ws: Workspace, generator: Generator, said: Said, config: RLConfig
 ) -> RatedLatents:
     """Return every rated image as latents with its advantage; real images are brought to size."""
-    keys = list(dict.fromkeys((view.file_sha256, view.prompt_id) for view in views))
-    place = {key: number for number, key in enumerate(keys)}
-    real = {(view.file_sha256, view.prompt_id) for view in views if view.origin == "real"}
+    views = said.ratings
+    ids = dict.fromkeys(view.image_id for view in views)
+    places = {image_id: place for place, image_id in enumerate(ids)}
+    images = queries_answers.shown_images(ws.session, list(places))
+    real = {view.image_id for view in views if view.origin == "real"}
     advantages_N = advantages_of_ratings(
         [float(goodness(view)) for view in views],
-        [view.rater for view in views],
-        [place[view.file_sha256, view.prompt_id] for view in views],
-        [prompt_id for _, prompt_id in keys],
-        [key in real for key in keys],
+        [f"{view.rater} on {view.criterion}" for view in views],
+        [places[view.image_id] for view in views],
+        [image.prompt_id for image in images],
+        [image.image_id in real for image in images],
         clip=config.advantage_clip,
     )
     return RatedLatents(
-        latents=latents_of(ws, generator, [sha256 for sha256, _ in keys]),
-        conditions=conditions_of(ws, generator, [prompt_id for _, prompt_id in keys]),
+        latents=latents_of(ws, generator, [image.file_sha256 for image in images]),
+        conditions=conditions_of(ws, generator, [image.prompt_id for image in images]),
         advantages_N=advantages_N,
     )
 
 
-def preferred_pairs(ws: Workspace, generator: Generator) -> PreferredPairs:
-    """Return every pair of which one image was preferred. CurateError when they are too few."""
-    pairs = queries_rl.preferences(ws.session)
-    if len(pairs) < FEWEST_PAIRS:
-        raise CurateError(
-            f"{len(pairs)} comparisons with a preferred image, but dpo needs {FEWEST_PAIRS}. Ask "
-            "for more in a comparison campaign, or learn from ratings with `nft`."
-        )
+def preferred_pairs(ws: Workspace, generator: Generator, said: Said) -> PreferredPairs:
+    """Return the preferred image of every pair beside the other, as latents."""
+    ends = [
+        (view.left_image_id, view.right_image_id)
+        if (view.preferred == "left") == (view.polarity == "higher")
+        else (view.right_image_id, view.left_image_id)
+        for view in said.comparisons
+    ]
+    better = queries_answers.shown_images(ws.session, [first for first, _ in ends])
+    worse = queries_answers.shown_images(ws.session, [second for _, second in ends])
     return PreferredPairs(
-        better=latents_of(ws, generator, [pair.better_sha256 for pair in pairs]),
-        worse=latents_of(ws, generator, [pair.worse_sha256 for pair in pairs]),
-        conditions=conditions_of(ws, generator, [pair.prompt_id for pair in pairs]),
+        better=latents_of(ws, generator, [image.file_sha256 for image in better]),
+        worse=latents_of(ws, generator, [image.file_sha256 for image in worse]),
+        conditions=conditions_of(ws, generator, [image.prompt_id for image in better]),
     )
 
 

@@ -17,13 +17,7 @@ from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.estimate import Estimate, estimate
 from curate.rl.lessons import Source
-from curate.rl.people import (
-    hash_of_preferences,
-    hash_of_ratings,
-    preferred_pairs,
-    rated_latents,
-    ratings_to_learn_from,
-)
+from curate.rl.people import preferred_pairs, rated_latents, said_for
 from curate.rl.policy import require_denoiser
 from curate.rl.ranks import Ranks, best_device
 from curate.rl.training import Report, Trained, train, train_on
@@ -34,7 +28,6 @@ from db import queries, queries_rl
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
-from db.queries import RatingView
 from generators.base import Generator, Prompt
 from rewards.model import RewardModel
 
@@ -107,28 +100,19 @@ def rl_step_on_people(
 
     `nft` learns from the ratings that count, `dpo` from the comparisons. CurateError otherwise.
     """
-    views: Sequence[RatingView] = ()
-    if config.algorithm == "nft":
-        views = ratings_to_learn_from(ws)
-        said: dict[str, Any] = {"ratings_sha256": hash_of_ratings(views), "num_ratings": len(views)}
-    elif config.algorithm == "dpo":
-        said = {"comparisons_sha256": hash_of_preferences(ws)}
-    else:
-        raise CurateError(
-            f"{config.algorithm} learns from new images and a reward. Straight from people learn "
-            "nft (ratings) and dpo (comparisons)."
-        )
+    said = said_for(ws, config.algorithm)
 
     def learn(generator: Generator, folder: Path) -> Trained:
         source: Source = (
-            rated_latents(ws, generator, views, config)
+            rated_latents(ws, generator, said, config)
             if config.algorithm == "nft"
-            else preferred_pairs(ws, generator)
+            else preferred_pairs(ws, generator, said)
         )
         ws.session.commit()
         return train_on(generator, source, config, folder=folder, report=report, ranks=ranks)
 
-    return _taken(ws, _Step(start, {**config.to_json(), **said}, None, is_known=True), learn, ranks)
+    made_with = {**config.to_json(), **said.named()}
+    return _taken(ws, _Step(start, made_with, None, is_known=True), learn, ranks)
 
 
 @dataclass(frozen=True)

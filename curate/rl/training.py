@@ -68,7 +68,7 @@ def train_on(
     policy = Policy(require_denoiser(generator), config)
     progress = load_checkpoint(folder, policy)
     while not progress.is_finished(config):
-        progress = _one_update(policy, source, progress, ranks)
+        progress = one_update(policy, source, progress, ranks)
         ranks.refuse_differences(policy.weights)
         if ranks.is_first:
             save_checkpoint(folder, policy, progress)
@@ -76,7 +76,10 @@ def train_on(
     return Trained(policy, progress.history)
 
 
-def _one_update(policy: Policy, source: Source, progress: Progress, ranks: Ranks) -> Progress:
+def one_update(
+    policy: Policy, source: Source, progress: Progress, ranks: Ranks = ALONE
+) -> Progress:
+    """Take the next update: rollouts or given images, advantages, gradient, step."""
     config, update = policy.config, len(progress.history)
     started = time.monotonic()
     lesson = source.lesson(policy, update, progress.buffers, ranks)

@@ -69,7 +69,7 @@ def trl_trainer(
         ddpo_config(**ddpo_settings(config, generator, folder)),
         reward_of_numbers,
         lambda: (next(numbers), {}),
-        _pipeline(generator, prompts, folder),
+        _pipeline(generator, prompts, config, folder),
     )
     return trainer, given
 
@@ -127,7 +127,9 @@ def _trl() -> tuple[Any, Any]:
     return DDPOConfig, DDPOTrainer
 
 
-def _pipeline(generator: Generator, prompts: Sequence[Prompt], folder: Path) -> Any:
+def _pipeline(
+    generator: Generator, prompts: Sequence[Prompt], config: RLConfig, folder: Path
+) -> Any:
     from trl import DefaultDDPOStableDiffusionPipeline
 
     generator.save(folder / "start")
@@ -136,26 +138,39 @@ def _pipeline(generator: Generator, prompts: Sequence[Prompt], folder: Path) -> 
             f"trl-ddpo trains Stable Diffusion shaped generators, and {generator.family} is not "
             "one. Use --algorithm ddpo, which trains any."
         )
-    embeddings = Conditions.join(
+    tokens_BLD = Conditions.join(
         [generator.conditioner(prompts), generator.conditioner.unconditional(1)]
-    )
-    tokens_BLD = embeddings.tokens_BLD
+    ).tokens_BLD
     assert tokens_BLD is not None  # a stock U-Net has cross-attention
+    embeddings = Embeddings(tokens_BLD)
+    weights = list(generator.denoiser.parameters())
+    adapted = not all(weight.requires_grad for weight in weights)
+    trained = [weight for weight in weights if weight.requires_grad] if adapted else []
 
     class Pipeline(DefaultDDPOStableDiffusionPipeline):  # type: ignore[misc]  # trl is untyped
         """TRL's pipeline over our weights; prompts are row numbers of our embeddings."""
 
         tokenizer = Numbers(len(prompts))
-        text_encoder = Embeddings(tokens_BLD)
+        text_encoder = embeddings
 
         def get_trainable_layers(self) -> Any:
+            """Return the U-Net with its adapters in float32 again, as TRL's own method does."""
+            for weight in trained:
+                weight.data = weight.data.float()
             return self.sd_pipeline.unet
 
     pipeline = Pipeline(str(folder / "start"), use_lora=True)
     pipeline.sd_pipeline.unet = generator.denoiser.unet  # adapted, or free, as `Policy` made it
+    if config.guidance == 1:  # today's diffusers would join the negative embeddings all the same
+        pipeline.sd_pipeline._encode_prompt = _given_embeddings
+    pipeline.sd_pipeline.text_encoder = None  # ours: the embeddings' precision is the U-Net's
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_progress_bar_config = lambda **options: None
     return pipeline
+
+
+def _given_embeddings(*arguments: Any, prompt_embeds: Tensor, **options: Any) -> Tensor:
+    return prompt_embeds
 
 
 class Numbers:

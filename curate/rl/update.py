@@ -32,8 +32,10 @@ class Gradient:
     ratio_deviation: float  # largest |ratio - 1| between training pass and rollout
 
 
-def start_predictions(policy: Policy, examples: Examples) -> Tensor:
-    """Return what the frozen start predicts for every example."""
+def start_predictions(policy: Policy, examples: Examples) -> Tensor | None:
+    """Return what the frozen start predicts for every example, where anything depends on it."""
+    if not policy.config.asks_start:
+        return None
     of_examples = (examples.x_t, examples.t_N, examples.conditions, examples.guidance)
     with policy.at_start():
         return predictions(policy.generator, policy.config, *of_examples)
@@ -42,7 +44,7 @@ def start_predictions(policy: Policy, examples: Examples) -> Tensor:
 def accumulate_gradient(
     policy: Policy,
     examples: Examples,
-    start: Tensor,
+    start: Tensor | None,
     *,
     kl_weight: float,
     part: "Part | None" = None,
@@ -63,8 +65,9 @@ def accumulate_gradient(
             examples.conditions.select(rows),
             settings,
         )
-        found = examples.loss(prediction, start[rows], rows)
-        squared_change = (prediction - start[rows]).square().mean()
+        start_of_rows = None if start is None else start[rows]
+        found = examples.loss(prediction, start_of_rows, rows)
+        squared_change = _squared_change(prediction, start_of_rows)
         loss = found.loss + kl_weight * squared_change
         share = len(rows) / part.num_rows
         (loss * share * examples.scale).backward()
@@ -81,6 +84,13 @@ def accumulate_gradient(
         squared_change=change,
         ratio_deviation=max(ranks.told(deviation)),
     )
+
+
+def _squared_change(prediction: Tensor, start: Tensor | None) -> Tensor:
+    if start is None:
+        return prediction.new_zeros(())
+    change: Tensor = (prediction - start).square().mean()
+    return change
 
 
 @dataclass(frozen=True)

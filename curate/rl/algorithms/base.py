@@ -72,9 +72,10 @@ class Examples(Protocol):
         """Return what one example counts in the gradient, its share of the anchor with it."""
         ...
 
-    def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return the loss of these rows, from the policy's and the frozen start's predictions.
 
+        The start's are None where `RLConfig.asks_start` is false.
         The same rows come again in each inner epoch, in the same order.
         """
         ...

@@ -87,8 +87,9 @@ class NoisedPairs:
     together: int = 2
     scale: float = 1.0
 
-    def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return minus the log-probability that the better image is preferred."""
+        assert start is not None  # what dpo compares with
         target = self.target[rows]
         gain_N = _error(start, target) - _error(prediction, target)
         margin_P = gain_N[0::2] - gain_N[1::2]

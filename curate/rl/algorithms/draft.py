@@ -84,7 +84,7 @@ class LastSteps:
     together: int = 1
     scale: float = 1.0
 
-    def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return minus the reward, doubt counted against it, of the images predicted."""
         schedule, codec = self.generator.schedule, self.generator.codec
         latents = predicted_image(schedule, prediction, self.x_t[rows], self.t_N[rows])

@@ -90,7 +90,7 @@ class NoisedImages:
     together: int = 1
     scale: float = 1.0
 
-    def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return the reward-weighted losses of the two implicit policies."""
         old, target = self.old[rows], self.target[rows]
         change = self.strength * (prediction - old)

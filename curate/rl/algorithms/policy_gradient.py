@@ -115,7 +115,7 @@ class Pairs:
         mean, std = stochastic_step(self.schedule, prediction, *steps)
         self.log_probs_N[:] = log_prob(self.x_next, mean, std)
 
-    def loss(self, prediction: Tensor, start: Tensor, rows: Tensor) -> ExamplesLoss:
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return PPO's clipped loss.
 
         The ratio's denominator is the first training pass itself, its gradient stopped: exactly 1
@@ -124,7 +124,6 @@ class Pairs:
         x_t, x_next = self.x_t[rows], self.x_next[rows]
         steps = (self.t_N[rows], self.t_next_N[rows], ETA)
         mean, std = stochastic_step(self.schedule, prediction, x_t, *steps)
-        start_mean, _ = stochastic_step(self.schedule, start, x_t, *steps)
         log_probs_N = log_prob(x_next, mean, std)
         if self.log_probs_N[rows].isnan().any():
             self.log_probs_N[rows] = log_probs_N.detach()
@@ -134,6 +133,11 @@ class Pairs:
         return ExamplesLoss(
             loss=policy_loss.loss,
             clipped_fraction=policy_loss.clipped_fraction,
-            kl=exact_kl(mean, start_mean, std),
+            kl=None if start is None else self._kl(mean, std, start, rows),
             ratio_deviation=(ratio_N - 1).abs().max().item(),
         )
+
+    def _kl(self, mean: Tensor, std: Tensor, start: Tensor, rows: Tensor) -> float:
+        steps = (self.t_N[rows], self.t_next_N[rows], ETA)
+        start_mean, _ = stochastic_step(self.schedule, start, self.x_t[rows], *steps)
+        return exact_kl(mean, start_mean, std)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from tests.curate.test_loop import SAMPLING, RednessEyes
 FEW = ["--updates", "2", "--prompts-per-update", "2", "--group-size", "4", "--steps", "3"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def _rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed workspace: the tiny generator, its images rated, a reward model fitted."""
-    init_workspace(tmp_path / "workspace")
-    with open_workspace(tmp_path / "workspace") as ws:
+    folder = tmp_path_factory.mktemp("rated") / "workspace"
+    init_workspace(folder)
+    with open_workspace(folder) as ws:
         start, prompts = add_start(ws)
         run = plan_run(ws, start, prompts, count=24, settings=SAMPLING)
         run_plan(ws, run, lambda _: None)
@@ -33,7 +35,13 @@ def folder(tmp_path: Path) -> Path:
         eyes = RednessEyes(make_tiny_generator())
         simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
         train_reward(ws, RewardConfig())
-    return tmp_path / "workspace"
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, _rated: Path) -> Path:
+    """A copy of the rated workspace."""
+    return shutil.copytree(_rated, tmp_path / "workspace")
 
 
 def run_command(folder: Path, *options: str) -> tuple[int, str, str]:
@@ -64,6 +72,45 @@ def test_the_command_makes_a_version_and_says_its_price(folder: Path, tmp_path: 
     assert status == 0, err
     assert "refused: prompts.csv:3" in err.replace(" line ", ":")
     assert json.loads(out)["version"] != told["version"]
+
+
+def test_it_learns_straight_from_ratings(folder: Path) -> None:
+    options = ("--algorithm", "nft", "--from-ratings", "--json")
+    status, out, err = run_command(folder, *options)
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["reward_model"] is None and told["num_updates"] == 2
+    with open_workspace(folder) as ws:
+        made = ws.session.get_one(GeneratorVersion, told["version"])
+        assert len(made.config["answers_sha256"]) == 64 and made.config["algorithm"] == "nft"
+    again = json.loads(run_command(folder, "--version", told["parent"], *options)[1])
+    assert again["version"] == told["version"]  # the same ratings: nothing new to make
+
+
+def test_window_has_nothing_to_learn_from_ratings_alone_nor_dpo_without_comparisons(
+    folder: Path,
+) -> None:
+    status, _, err = run_command(folder, "--from-ratings")
+    assert status == 1 and "window learns from new images and a reward" in err
+    status, _, err = run_command(folder, "--algorithm", "dpo")
+    assert status == 1 and "0 comparisons with a preferred image, but dpo needs 20" in err
+
+
+def test_a_ddpo_config_is_read_and_options_beside_it_are_stronger(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "ddpo.json"
+    values = {"num_epochs": 1, "sample_batch_size": 4, "sample_num_steps": 3}
+    path.write_text(json.dumps({**values, "mixed_precision": "no", "sample_guidance_scale": 1.0}))
+    command = ["rl-step", "--workspace", str(folder), "--from-ddpo-config", str(path), "--json"]
+    result = CliRunner().invoke(cli.app, [*command, "--updates", "2"])
+    assert result.exit_code == 0, result.stderr
+    assert "DDPOConfig: prompts come 8 images at a time" in result.stderr
+    with open_workspace(folder) as ws:
+        told = json.loads(result.stdout)
+        made = ws.session.get_one(GeneratorVersion, told["version"])
+        assert made.config["algorithm"] == "ddpo" and made.config["num_steps"] == 3
+        assert made.config["num_updates"] == 2 and made.config["group_size"] == 8
 
 
 def test_what_cannot_be_run_is_one_line(folder: Path) -> None:

@@ -73,6 +73,7 @@ def test_doubt_counts_against_an_image(
     )
     rows = torch.arange(16)
     start = start_predictions(policy, examples)
+    assert start is not None
     loss = examples.loss(start, start, rows).loss.item()
     latents = predicted_image(tiny_generator.schedule, start, examples.x_t, examples.t_N)
     images = tiny_generator.codec.decode(latents)

@@ -35,6 +35,7 @@ def test_an_estimate_by_hand(
         {"algorithm": "ddpo"},
         {"algorithm": "nft", "guidance": 2.0},
         {"algorithm": "draft"},
+        {"kl_weight": 0.0, "kl_target": float("inf")},  # no anchor, no budget: no reference
     ],
 )
 def test_a_run_evaluates_what_was_estimated(
