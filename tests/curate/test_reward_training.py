@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from curate.rating_files import import_ratings
 from curate.reward_training import (
     Answers,
     _rated_images,
+    answers_to_train_on,
     load_reward_model,
     ratings_to_train_on,
     train_reward,
@@ -21,7 +23,16 @@ from curate.reward_training import (
 from curate.workspace import Workspace
 from db import queries_reward
 from db.errors import StoreError
-from db.models import Image, RewardModelRating
+from db.models import (
+    Assignment,
+    Campaign,
+    Comparison,
+    Criterion,
+    Image,
+    Rater,
+    RewardModelRating,
+    Rubric,
+)
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
@@ -111,9 +122,10 @@ def test_the_same_ratings_and_settings_give_the_same_model_without_a_second_fit(
     assert queries_reward.find_reward_model(workspace.session).id == other.id
 
 
-def test_gates_controls_and_repeats_are_left_out(workspace: Workspace) -> None:
+def test_gates_calibration_controls_and_repeats_are_left_out(workspace: Workspace) -> None:
     images = add_pictures(workspace, 40)
-    rate(workspace, images[:10], name="gate", purpose="gate")
+    rate(workspace, images[:5], name="gate", purpose="gate")
+    rate(workspace, images[5:10], name="calibration", purpose="calibration")
     campaign = create_campaign(
         workspace,
         name="train",
@@ -126,6 +138,66 @@ def test_gates_controls_and_repeats_are_left_out(workspace: Workspace) -> None:
     views = ratings_to_train_on(workspace)
     assert {view.purpose for view in views} == {"train"}
     assert len(views) == 40
+
+
+def compare(ws: Workspace, images: list[Image], polarity: str = "higher") -> None:
+    """One rater prefers the later image of each neighbouring pair."""
+    rubric = Rubric(name="pairs", version=1)
+    criterion = Criterion(
+        rubric_id=rubric.id,
+        name="quality",
+        question="Which one?",
+        min_value=1,
+        max_value=3,
+        polarity=polarity,
+    )
+    campaign = Campaign(
+        name="pairs",
+        kind="comparison",
+        rubric_id=rubric.id,
+        seed=0,
+        overlap=1,
+        simulated=True,
+        backend="csv",
+    )
+    rater = Rater(name="ann", simulated=True)
+    ws.session.add(rubric)
+    ws.session.flush()
+    ws.session.add_all([criterion, campaign, rater])
+    ws.session.flush()
+    for place, (left, right) in enumerate(pairwise(images)):
+        shown = Assignment(
+            campaign_id=campaign.id,
+            rater_id=rater.id,
+            image_id=left.id,
+            other_image_id=right.id,
+            position=place,
+        )
+        ws.session.add(shown)
+        ws.session.flush()
+        for revision, preferred in ((1, "left"), (2, "right")):  # ann changed her mind
+            ws.session.add(
+                Comparison(
+                    assignment_id=shown.id,
+                    criterion_id=criterion.id,
+                    preferred=preferred,
+                    revision=revision,
+                )
+            )
+    ws.session.commit()
+
+
+@pytest.mark.parametrize(("polarity", "left_is_better"), [("higher", 0.0), ("lower", 1.0)])
+def test_comparisons_are_learned_from_as_their_rater_last_meant_them(
+    workspace: Workspace, backbone: Backbone, polarity: str, left_is_better: float
+) -> None:
+    images = add_pictures(workspace, 6)
+    compare(workspace, images, polarity)
+    answers = answers_to_train_on(workspace)
+    pairs = _rated_images(workspace, answers, backbone).comparisons
+    assert len(answers.comparisons) == len(pairs.left_C) == 5
+    assert pairs.preference_C.tolist() == [left_is_better] * 5
+    assert set(pairs.raters) == {"ann"}
 
 
 def write_people(ws: Workspace, folder: Path, count: int, rater: str) -> None:
