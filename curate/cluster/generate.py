@@ -60,7 +60,7 @@ def run_plan_on_ray(
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Join the cluster at this address."""
+    """Join the cluster at this address; "local" is one of this machine, for this call."""
     quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init(address=address, **quietly)
