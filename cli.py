@@ -619,6 +619,9 @@ def simulate(
     repeats: Annotated[
         float, typer.Option(help="Share of images a rater sees a second time.")
     ] = 0.05,
+    purpose: Annotated[
+        str, typer.Option(help="train, or calibration: for the promise of a release.")
+    ] = "train",
     seed: Annotated[int, typer.Option(help="Of draw, shares and orders.")] = 0,
     workspace: Workspace = Path("."),
     as_json: Json = False,
@@ -642,6 +645,7 @@ def simulate(
         control_fraction=controls,
         repeat_fraction=repeats,
         seed=seed,
+        purpose=purpose,
     )
     with open_workspace(workspace) as ws:
         done = commands.simulate(ws, options)
@@ -806,6 +810,9 @@ def rate_images(
 def push(
     name: Annotated[str, typer.Option(help="Of the campaign; a known one is completed.")],
     select: Annotated[str, typer.Option(help="all, version or active.")] = "all",
+    purpose: Annotated[
+        str, typer.Option(help="train, or calibration: for the promise of a release.")
+    ] = "train",
     version: Annotated[
         str | None, typer.Option(help="For --select version.", show_default=False)
     ] = None,
@@ -846,6 +853,7 @@ def push(
     options = PushOptions(
         name=name,
         select=select,
+        purpose=purpose,
         version=version,
         origin=origin,
         max_images=images,

@@ -202,13 +202,13 @@ def _check_answered(found: Calibration, promise: Promise) -> None:
 
 def _no_draw(name: str | None, version_id: str | None, promise: Promise) -> str:
     missing = "No calibration ratings" if name is None else f"No calibration campaign {name!r}"
-    which = f" --version {version_id[:12]}" if version_id else ""
+    which = f" --select version --version {version_id[:12]}" if version_id else ""
     return (
         f"{missing}{' of version ' + version_id[:12] if version_id else ''}: {_in_words(promise)} "
         f"needs a random draw, rated by people after `curate train-reward`. At least "
         f"{num_needed(promise)} images if every one is good; {NUM_SUGGESTED} are a sound start: "
-        f"`curate rate push --purpose calibration --images {NUM_SUGGESTED}{which}` "
-        "(`curate rate simulate` takes the same options)."
+        f"`curate rate push --name draw --purpose calibration --images {NUM_SUGGESTED}{which}` "
+        "(or `curate rate simulate` with the same --purpose and --images)."
     )
 
 

@@ -28,6 +28,7 @@ class PushOptions:
 
     name: str
     select: str = "all"
+    purpose: str = "train"  # or "calibration": kept out of training, for a release's promise
     version: str | None = None
     origin: str = "synthetic"
     max_images: int | None = None
@@ -53,6 +54,7 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
                 "Give this one another --name."
             )
         return known
+    _check_purpose(options)
     rubric = load_rubric(ws, options.rubric)
     candidates = _candidates(ws, options)
     chosen = select(
@@ -70,6 +72,18 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
         backend=BACKEND,
     )
     return make_campaign(ws, plan, rubric)
+
+
+def _check_purpose(options: PushOptions) -> None:
+    """A calibration draw speaks for images that nobody has picked, one by one."""
+    if options.purpose not in ("train", "calibration"):
+        raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
+    picked = options.select == "active" or options.pairs or options.origin != "synthetic"
+    if options.purpose == "calibration" and picked:
+        raise CurateError(
+            "Calibration needs synthetic images drawn at random and rated one by one: drop "
+            "--select active, --pairs and --origin."
+        )
 
 
 def _candidates(ws: Workspace, options: PushOptions) -> list[Image]:
@@ -93,6 +107,7 @@ def _images(chosen: Selected, options: PushOptions) -> list[Item]:
     return [
         Item(
             image_id=image.id,
+            purpose=options.purpose,
             selection_method=options.select,
             inclusion_probability=probability,
         )

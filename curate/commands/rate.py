@@ -32,6 +32,7 @@ class SimulateOptions:
     control_fraction: float  # real images for all raters, as a share of the images
     repeat_fraction: float
     seed: int
+    purpose: str = "train"  # or "calibration": kept out of training, for a release's promise
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def _campaigns_to_finish(ws: Workspace, options: SimulateOptions) -> list[Campai
 
 
 def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> Campaign:
+    if options.purpose not in ("train", "calibration"):
+        raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
     candidates = _candidates(ws, options, eyes)
     chosen, probability = _draw(candidates, options.max_images, options.seed)
     is_drawn = probability < 1
@@ -91,6 +94,7 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -
         raters=simulated_raters(options.num_raters),
         overlap=options.overlap,
         seed=options.seed,
+        purpose=options.purpose,
         selection_method="random" if is_drawn else "all",
         inclusion_probability=probability,
         controls=_controls(ws, options, eyes, chosen),
@@ -208,27 +212,6 @@ def rater_lines(rows: Sequence[RaterRow]) -> list[str]:
             for row in rows
         ],
     )
-
-
-def agreement_lines(groups: Sequence[Agreement]) -> list[str]:
-    """Return the pairs of raters as a table a criterion."""
-    lines: list[str] = []
-    for group in groups:
-        lines += [f"{group.criterion}: {_summary(group)}"]
-        lines += table(
-            ("rater", "with", "images", "weighted kappa", "equal"),
-            [
-                (
-                    pair.rater,
-                    "itself, later" if pair.rater == pair.other else pair.other,
-                    pair.num_images,
-                    _number(pair.kappa, ".2f"),
-                    f"{100 * pair.exact:.0f} %",
-                )
-                for pair in [*group.between, *group.within]
-            ],
-        )
-    return lines or ["No ratings yet."]
 
 
 def _summary(group: Agreement) -> str:
