@@ -8,13 +8,13 @@ from uuid import UUID
 
 import numpy as np
 
-from annotation.base import ORIGIN, ORIGIN_ANSWERS, SCALE
+from annotation.base import ORIGIN, SCALE
 from curate.agreement.figures import bootstrapped
 from curate.evaluation.intervals import Estimate, wilson_interval
 from db.queries_agreement import Look
 
 HASTY_S = 2.0  # below that nobody has looked
-REAL, SYNTHETIC, UNSURE = range(1, len(ORIGIN_ANSWERS) + 1)
+REAL, SYNTHETIC, UNSURE = 1, 2, 3  # values of a question of origin
 
 
 @dataclass(frozen=True)
