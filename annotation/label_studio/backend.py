@@ -19,7 +19,7 @@ from annotation.label_studio.projects import (
     user_ids,
 )
 from annotation.label_studio.server import is_healthy
-from annotation.label_studio.tasks import changed_tasks, send_missing
+from annotation.label_studio.tasks import changed_tasks, send_tasks
 from annotation.label_studio.webhooks import ensure_webhook
 
 # A change counts from when it was made, but is seen when its transaction ends: so much of what
@@ -47,7 +47,7 @@ class LabelStudioBackend:
                 project = get_or_add_project(client.sdk, study, rater)
                 if study.images_folder:
                     ensure_images(client.sdk, project.id, study.images_folder)
-                num_new += send_missing(client.sdk, project.id, study, own)
+                num_new += send_tasks(client.sdk, project.id, study, own)
         return num_new
 
     def pull(self, study: Study, marks: Mapping[str, dt.datetime]) -> Iterator[Pulled]:

@@ -26,7 +26,7 @@ def labelling_form(study: Study) -> str:
     Images and questions stand side by side: below a tall image questions would be off-screen.
     """
     questions = "".join(_question(study, *entry) for entry in _with_keys(study))
-    extras = "" if study.is_pairwise else _reasons(study.reasons) + _comment()
+    extras = ("" if study.is_pairwise else _reasons(study.reasons)) + _comment()
     return (
         '<View><View style="display:flex; gap:16px; align-items:flex-start">'
         f'<View style="flex:1 1 auto; min-width:0">{_images(study)}</View>'

@@ -14,14 +14,21 @@ TASKS_A_REQUEST = 500
 FILTER_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def send_missing(
-    client: "LabelStudio", project_id: int, study: Study, tasks: Sequence[Task]
-) -> int:
+def send_tasks(client: "LabelStudio", project_id: int, study: Study, tasks: Sequence[Task]) -> int:
     """Import the tasks that are not there yet, in order; return how many.
 
     Label Studio numbers them as they come and shows them by number, so this order is the rater's.
+    One that waits for its answer gets its pictures' new addresses: signed ones end.
     """
-    there = uids_of(client, project_id)
+    there = {
+        task["data"]["uid"]: task
+        for task in _changed(client, project_id, since=None, fields="task_only")
+        if isinstance(task["data"], Mapping) and "uid" in task["data"]
+    }
+    for task in tasks:
+        known = there.get(task.uid)
+        if known and not known.get("is_labeled") and known["data"] != _data(study, task):
+            client.tasks.update(id=str(known["id"]), data=_data(study, task))
     missing = [task for task in tasks if task.uid not in there]
     for start in range(0, len(missing), TASKS_A_REQUEST):
         batch = missing[start : start + TASKS_A_REQUEST]
@@ -38,15 +45,6 @@ def _data(study: Study, task: Task) -> dict[str, str]:
         assert task.other_image_url is not None
         data["other"] = task.other_image_url
     return data
-
-
-def uids_of(client: "LabelStudio", project_id: int) -> set[str]:
-    """Return the uids of all tasks that are there."""
-    return {
-        task["data"]["uid"]
-        for task in _changed(client, project_id, since=None, fields="task_only")
-        if isinstance(task["data"], Mapping) and "uid" in task["data"]
-    }
 
 
 def changed_tasks(

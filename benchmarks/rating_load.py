@@ -1,0 +1,131 @@
+"""Many raters at once on a managed Label Studio: no answer lost, none doubled, and how fast.
+
+    python benchmarks/rating_load.py                       # 10 raters, 5,000 tasks: about 6 minutes
+    python benchmarks/rating_load.py --raters 4 --tasks 80
+
+Every rater is a thread that answers by HTTP what the label stream gives, while answers are pulled.
+Needs the environment of `curate rate serve` (made when it is missing).
+"""
+
+import argparse
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sqlmodel import select
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from annotation.config import ServerConfig
+from annotation.label_studio.access import new_access, write_access
+from annotation.label_studio.environment import ensure_environment, environment_folder
+from annotation.label_studio.server import start_server
+from curate.commands.rate_people import push
+from curate.label_studio import access_path, label_studio_backend, server_folder
+from curate.people import invite
+from curate.rating import Taken
+from curate.rating_plan import PushOptions
+from curate.rating_pull import pull_campaign
+from curate.workspace import Workspace, init_workspace, open_workspace
+from db import queries_rating
+from db.models import Rating
+from tests.annotation.label_studio.rater import Rater
+from tests.curate.pictures import add_pictures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--raters", type=int, default=10)
+    parser.add_argument("--tasks", type=int, default=5000, help="over all raters")
+    options = parser.parse_args()
+    python = ensure_environment(environment_folder(), say=print)
+    with tempfile.TemporaryDirectory() as folder:
+        init_workspace(folder)
+        with open_workspace(folder) as ws:
+            config = ServerConfig(port=free_port())
+            access = new_access(config.url)
+            write_access(access_path(ws), access)
+            server = start_server(python, server_folder(ws), config, access)
+            try:
+                measure(ws, options.raters, options.tasks)
+            finally:
+                server.stop()
+
+
+def measure(ws: Workspace, num_raters: int, num_tasks: int) -> None:
+    raters = [
+        Rater(i.url, i.email, i.password)
+        for n in range(num_raters)
+        for _, i in [
+            invite(ws, f"r{n}@example.org", name=f"r{n}", expert_level=3, say=lambda line: None)
+        ]
+    ]
+    add_pictures(ws, num_tasks, num_prompts=10)
+    plan = PushOptions(name="load", origin="real", overlap=1, control_fraction=0, repeat_fraction=0)
+    started = time.perf_counter()
+    done = push(ws, plan, images_from="local")
+    ws.session.commit()
+    print(f"push: {done.num_new} tasks in {time.perf_counter() - started:.1f} s")
+    pages = [done.pages[f"r{n}"].split("/projects/")[1].split("/")[0] for n in range(num_raters)]
+    seconds: list[float] = []
+    started = time.perf_counter()
+    with ThreadPoolExecutor(num_raters) as pool:
+        work = [pool.submit(rate_all, *entry, seconds) for entry in zip(raters, pages, strict=True)]
+        num_pulls, taken = pull_until(ws, work)
+    took = time.perf_counter() - started
+    given = sum(future.result() for future in work)
+    check(ws, num_tasks, given, taken)
+    tail = statistics.quantiles(seconds, n=20)[-1]
+    print(
+        f"{given} answers by {num_raters} raters at once in {took:.0f} s: {given / took:.1f} a "
+        f"second; one (next task and answer) took {statistics.median(seconds):.2f} s, 95 % under "
+        f"{tail:.2f} s; {num_pulls} pulls meanwhile; {given} rows, none lost, none doubled"
+    )
+
+
+def rate_all(rater: Rater, project: str, seconds: list[float]) -> int:
+    """Answer all that the stream gives; return how many."""
+    assert rater.log_in()
+    num_answers = 0
+    while True:
+        started = time.perf_counter()
+        task = rater.next_task(int(project))
+        if task is None:
+            return num_answers
+        rater.rate(task, quality=str(1 + task["id"] % 3))
+        seconds.append(time.perf_counter() - started)
+        num_answers += 1
+
+
+def pull_until(ws: Workspace, work: list) -> tuple[int, Taken]:
+    """Pull every two seconds until all raters are done, and once more."""
+    campaign = queries_rating.find_campaign(ws.session, "load")
+    num_pulls, taken = 0, Taken()
+    while True:
+        is_last = all(future.done() for future in work)
+        taken += pull_campaign(ws, campaign, label_studio_backend(ws)).taken
+        num_pulls += 1
+        if is_last:
+            return num_pulls, taken
+        time.sleep(2)
+
+
+def check(ws: Workspace, num_tasks: int, given: int, taken: Taken) -> None:
+    rows = list(ws.session.exec(select(Rating)))
+    assert given == num_tasks, f"{given} answers to {num_tasks} tasks"
+    assert len({row.assignment_id for row in rows}) == len(rows) == num_tasks, len(rows)
+    assert (taken.new, taken.revised, taken.quarantined) == (num_tasks, 0, 0), taken
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()

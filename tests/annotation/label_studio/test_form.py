@@ -1,0 +1,57 @@
+from xml.etree import ElementTree
+
+import pytest
+
+from annotation.base import ORIGIN, Question, Study
+from annotation.errors import AnnotationError
+from annotation.label_studio.form import labelling_form
+
+QUALITY = Question(name="quality", text='Is it "good" & < real?', min_value=1, max_value=3)
+ANATOMY = Question(
+    name="anatomy", text="Plausible?", min_value=1, max_value=5, wording={"5": "as in life"}
+)
+LOOKS = Question(name="origin", text="Real?", min_value=1, max_value=3, kind=ORIGIN)
+
+
+def form(*questions: Question, **study: object) -> ElementTree.Element:
+    return ElementTree.fromstring(
+        labelling_form(
+            Study(uid="s", instructions="", questions=questions, **study)  # type: ignore[arg-type]
+        )
+    )
+
+
+def test_every_answer_has_a_key_of_its_own() -> None:
+    found = form(QUALITY, ANATOMY, LOOKS, reasons=("blur", "grain"))
+    keys = [choice.get("hotkey") for choice in found.iter("Choice")]
+    assert None not in keys
+    assert len(set(keys)) == len(keys) == 3 + 5 + 3 + 2
+
+
+def test_what_is_stored_is_the_value_and_what_is_shown_its_wording() -> None:
+    (choices,) = [c for c in form(ANATOMY).iter("Choices") if c.get("name") == "verdict-anatomy"]
+    assert [choice.get("alias") for choice in choices] == ["1", "2", "3", "4", "5"]
+    assert choices[-1].get("value") == "5 as in life"
+    assert choices.get("required") == "true"
+
+
+def test_any_text_may_be_asked() -> None:
+    assert QUALITY.text in [header.get("value") for header in form(QUALITY).iter("Header")]
+
+
+def test_a_pair_shows_two_images_and_takes_left_tie_or_right() -> None:
+    found = form(QUALITY, is_pairwise=True)
+    assert [image.get("value") for image in found.iter("Image")] == ["$image", "$other"]
+    assert [choice.get("alias") for choice in found.iter("Choice")] == ["left", "tie", "right"]
+
+
+def test_no_field_belongs_to_two_images() -> None:
+    """Label Studio loses answers to a field with two targets."""
+    found = form(QUALITY, is_pairwise=True)
+    assert {choices.get("toName") for choices in found.iter("Choices")} == {"image"}
+
+
+def test_more_answers_than_keys_are_refused() -> None:
+    wide = Question(name="wide", text="?", min_value=1, max_value=12)
+    with pytest.raises(AnnotationError, match="12 answers and 9 keys"):
+        form(wide)
