@@ -1031,9 +1031,15 @@ def train_reward(
     rater: Annotated[
         list[str] | None, typer.Option(help="Only theirs; again for more.", show_default=False)
     ] = None,
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this question; again for more.", show_default=False),
+    ] = None,
     backbone: Annotated[
         str,
-        typer.Option(help="embedded, features, torchvision/NAME or a transformers folder."),
+        typer.Option(
+            help="embedded, features, torchvision/NAME, a transformers folder or OWNER/NAME."
+        ),
     ] = RewardConfig.backbone,
     min_ratings: Annotated[int, typer.Option(help="Refuse fewer.")] = RewardConfig.min_ratings,
     seed: Annotated[int, typer.Option(help="Of the fit.")] = RewardConfig.seed,
@@ -1056,6 +1062,7 @@ def train_reward(
             role="judge" if as_judge else "reward",
             campaigns=campaign or (),
             raters=rater or (),
+            criteria=criterion or (),
         )
     if as_json:
         print_json(describe_reward_model(row))
