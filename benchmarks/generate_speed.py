@@ -141,8 +141,8 @@ def measure(ws: Workspace, options: argparse.Namespace) -> dict[str, list[float]
         "single": (lambda n: piped(stock, options.steps, 1, n), singles),
         "minim": (lambda n: piped(stock, MINIM_STEPS, 1, n), max(1, singles // 4)),
     }
-    for call, _ in contestants.values():
-        call(options.batch_size)  # warm: allocations, first files, caches of embeddings
+    for name, (call, _) in contestants.items():  # warm: allocations, caches of embeddings
+        call(1 if name in ("single", "minim") else options.batch_size)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(options.blocks):
         for name, (call, num_images) in contestants.items():
