@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,19 +13,21 @@ from pathlib import Path
 import pytest
 
 from curate.doctor import examine
+from curate.generate import plan_run, run_plan
 from curate.generators_store import save_version
 from curate.production.watch import run_states
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from generators.base import Generator
+from generators.config import SamplingSettings
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
 ROOT = Path(__file__).parents[3]
-COUNT = 200
+COUNT, STEPS, BATCH = 100, 20, 4
 GENERATE = (
-    *("generate", "--prompt", "OCT: drusen", "--prompt", "OCT: healthy", "--steps", "40"),
-    *("--batch-size", "4"),
+    *("generate", "--prompt", "OCT: drusen", "--prompt", "OCT: healthy", "--steps", str(STEPS)),
+    *("--batch-size", str(BATCH), "--count", str(COUNT)),
 )
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -98,15 +101,11 @@ def curate(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, stderr=subprocess.PIPE)
 
 
-def done(folder: Path) -> int:
-    return max((state.done for state in run_states(folder)), default=0)
-
-
 def pixels(ws: Workspace) -> dict[str | None, str]:
     return {image.item_key: image.pixels_sha256 for image, _ in queries.images(ws.session)}
 
 
-def wait_until(holds: Callable[[], bool], *, within_s: float = 200) -> None:
+def wait_until(holds: Callable[[], bool], *, within_s: float = 300) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline
@@ -114,18 +113,22 @@ def wait_until(holds: Callable[[], bool], *, within_s: float = 200) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "CURATE_TEST_RAY" not in os.environ, reason="two Ray nodes: set CURATE_TEST_RAY=1 to start them"
+)
+@pytest.mark.timeout(900)  # on a busy machine; about 40 s on an idle one
 def test_a_node_killed_in_the_middle_costs_nothing_and_every_image_is_the_same(
     tmp_path: Path, tiny_generator: Generator, start: Start
 ) -> None:
     alone = make_workspace(tmp_path / "alone", tiny_generator)
     shared = make_workspace(tmp_path / "shared", tiny_generator)
-    assert curate(alone, *GENERATE, "--count", str(COUNT)).wait(280) == 0
+    make_alone(alone)
     port = 20000 + os.getpid() % 10000
     start("--head", f"--port={port}")
     wait_until(lambda: is_up(port))
     doomed = start(f"--address=127.0.0.1:{port}")
-    command = curate(shared, *GENERATE, "--count", str(COUNT), "--ray", f"127.0.0.1:{port}")
-    wait_until(lambda: both_at_work(shared) or command.poll() is not None)
+    command = curate(shared, *GENERATE, "--ray", f"127.0.0.1:{port}")
+    wait_until(lambda: is_in_the_middle(shared) or command.poll() is not None)
     kill(doomed)
     _, told = command.communicate(timeout=280)
     assert command.returncode == 0, told
@@ -136,10 +139,25 @@ def test_a_node_killed_in_the_middle_costs_nothing_and_every_image_is_the_same(
         assert examine(other).findings == []
 
 
-def both_at_work(folder: Path) -> bool:
-    return any(state.num_workers == 2 for state in run_states(folder))
+def make_alone(folder: Path) -> None:
+    """Make the same images on one machine, without Ray."""
+    with open_workspace(folder) as ws:
+        version = queries.find_version(ws.session, "latest")
+        prompts = [
+            queries.get_or_add_prompt(ws.session, modality="OCT", text=text)
+            for text in ("drusen", "healthy")
+        ]
+        settings = SamplingSettings(num_steps=STEPS, batch_size=BATCH)
+        run_plan(
+            ws, plan_run(ws, version, prompts, count=COUNT, settings=settings), lambda done: None
+        )
+
+
+def is_in_the_middle(folder: Path) -> bool:
+    """Say whether both nodes are at work, or one of them has not much left to do."""
+    return any(state.num_workers == 2 or state.made > COUNT / 2 for state in run_states(folder))
 
 
 def is_up(port: int) -> bool:
-    probe = [sys.executable, "-m", "ray.scripts.scripts", "status", f"--address=127.0.0.1:{port}"]
-    return subprocess.run(probe, env=environment(), capture_output=True).returncode == 0
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
