@@ -256,7 +256,9 @@ def ratios(found: Sequence[dict[str, Any]], ours: str, theirs: str) -> dict[str,
     """Return the median of the blocks' ratios with its quartiles."""
     rates = [block["images_per_second"] for block in found]
     values = sorted(rate[ours] / rate[theirs] for rate in rates)
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    low, _, high = (
+        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    )
     return {"median": statistics.median(values), "q1": low, "q3": high, "best": values[-1]}
 
 

@@ -14,7 +14,13 @@ from curate.rl.ddpo_config import read_ddpo_config
 from curate.rl.estimate import Estimate
 from curate.rl.health import UpdateHealth
 from curate.rl.ranks import Ranks, joined_ranks
-from curate.rl.stage import cost_of, prompts_to_practise, rl_step_on_model, rl_step_on_people
+from curate.rl.stage import (
+    cost_of,
+    doubts_about,
+    prompts_to_practise,
+    rl_step_on_model,
+    rl_step_on_people,
+)
 from curate.rl.training import Report
 from curate.workspace import Workspace
 from db import queries, queries_reward
@@ -71,6 +77,8 @@ def run_rl_step(
             return rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
     model = queries_reward.find_reward_model(ws.session, reward_model)
     prompts = _sheet_prompts(ws, sheet, say) if sheet else prompts_to_practise(ws, model)
+    for doubt in doubts_about(model):
+        say(f"Note: {doubt}")
     if ranks.is_first:
         say(in_words(cost_of(ws, config, start=start, prompts=prompts)))
     with _reported(config, ranks) as report:

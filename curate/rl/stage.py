@@ -31,6 +31,8 @@ from db.models import RewardModel as RewardModelRow
 from generators.base import Generator, Prompt
 from rewards.model import RewardModel
 
+TRUSTED_CORRELATION = 0.6  # Spearman, of held-out ratings
+
 
 def rl_step(
     ws: Workspace,
@@ -60,7 +62,15 @@ def rl_step(
     if config.algorithm == "dpo":
         raise CurateError("dpo learns from comparisons, not from a reward. Use window or nft.")
     made_with = {**config.to_json(), "prompt_ids": prompt_ids}
-    step = _Step(start, made_with, reward_model_id, is_known=reward_model_id is not None)
+    step = _Step(
+        start,
+        made_with,
+        reward_model_id,
+        is_known=reward_model_id is not None,
+        doubts=doubts_about(ws.session.get_one(RewardModelRow, reward_model_id))
+        if reward_model_id
+        else (),
+    )
     return _taken(ws, step, learn, ranks)
 
 
@@ -123,6 +133,7 @@ class _Step:
     made_with: dict[str, Any]
     reward_model_id: str | None
     is_known: bool  # all that decides it is in the database: a version made so before is the same
+    doubts: Sequence[str] = ()  # about the reward
 
 
 def _taken(
@@ -149,6 +160,22 @@ def _taken(
         shutil.rmtree(folder, ignore_errors=True)  # done: the version's row has the log
     version_id = ranks.told(made)[0]
     return ws.session.get_one(GeneratorVersion, version_id)
+
+
+def doubts_about(reward_model: RewardModelRow) -> list[str]:
+    """Return why a step should not follow this reward model far, if there is a reason.
+
+    A weak reward model is sooner fooled than followed: the reward rises, and the images get worse.
+    """
+    found = reward_model.metrics.get("held_out", {}).get("spearman")
+    if found is not None and found >= TRUSTED_CORRELATION:
+        return []
+    shown = "was not measured" if found is None else f"is {found:.2f}"
+    return [
+        f"the reward model's held-out rank correlation {shown}; below {TRUSTED_CORRELATION} take "
+        "one step with a small --kl-target (0.003), or only filter images, and let people rate "
+        "before the next"
+    ]
 
 
 def cost_of(
@@ -214,7 +241,7 @@ def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersi
             metrics={
                 "updates": [health.to_json() for health in history],
                 "stopped": history[-1].stopped,
-                "concerns": policy.config.concerns(),
+                "concerns": [*policy.config.concerns(), *step.doubts],
             },
             reward_model_id=step.reward_model_id,
         )

@@ -37,6 +37,7 @@ def own_images(generator: Generator, prompts: list[Prompt], count: int) -> tuple
     return latents, decode(generator, latents, 32).mean(dim=(1, 2, 3))
 
 
+@pytest.mark.slow
 def test_nft_learns_from_rated_images_without_any_reward(
     tiny_generator: Generator, small: Small, prompts: list[Prompt], tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_nft_learns_from_rated_images_without_any_reward(
     assert standard_errors(gained_B) > 5
 
 
+@pytest.mark.slow
 def test_dpo_learns_from_pairs(
     tiny_generator: Generator, small: Small, prompts: list[Prompt], tmp_path: Path
 ) -> None:

@@ -14,10 +14,10 @@ from sqlmodel import select
 from curate.generators_store import load_version, save_version
 from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
-from curate.rl.stage import rl_step, run_folder
+from curate.rl.stage import doubts_about, rl_step, run_folder
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from db.models import AuditEvent, GeneratorVersion, Prompt
+from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
 from generators.base import Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
@@ -91,9 +91,23 @@ def test_a_step_from_a_step_stands_on_both_adapters(
     assert second.metrics["updates"][0]["kl"] == 0.0  # the anchor is the version it started from
 
 
+@pytest.mark.parametrize(
+    ("held_out", "said"),
+    [
+        ({"spearman": 0.6}, []),
+        ({"spearman": 0.35}, ["is 0.35; below 0.6"]),
+        ({"spearman": None}, ["was not measured"]),
+        ({}, ["was not measured"]),
+    ],
+)
+def test_a_weak_reward_model_is_doubted(held_out: dict, said: list[str]) -> None:
+    doubts = doubts_about(RewardModel(metrics={"held_out": held_out}))
+    assert len(doubts) == len(said)
+    assert all(part in doubt for part, doubt in zip(said, doubts, strict=True))
+
+
 STEP_IN_A_PROCESS = """
 import json, sys, torch
-from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.stage import rl_step
 from curate.workspace import open_workspace

@@ -176,6 +176,7 @@ def test_2_several_processes_end_with_the_same_weights(tmp_path: Path) -> None:
     assert after_first != after_second  # and part: each took a step along its own gradient
 
 
+@pytest.mark.slow
 def test_3_and_9_a_resumed_run_goes_on_learning_at_the_right_update(
     small: Small,
     prompts: list[Prompt],
