@@ -17,7 +17,7 @@ from annotation.errors import AnnotationError
 
 FOLDER_VARIABLE = "CURATE_LABEL_STUDIO_ENV"  # a folder for the environment, instead of the cache
 COMPLETE = "complete"  # written last: an environment without it was interrupted
-PINS = Path(__file__).with_name("pins.txt")
+PINS = Path(__file__).parent / "pins.txt"
 
 
 def environment_folder() -> Path:

@@ -17,7 +17,8 @@ def mahalanobis(features_ND: Tensor, train_MD: Tensor) -> Tensor:
     covariance = torch.cov(train.T)
     shrunk = covariance + SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
     centred_ND = features_ND.double() - train.mean(dim=0)
-    return (centred_ND * torch.linalg.solve(shrunk, centred_ND.T).T).sum(dim=1).sqrt()
+    squares_N: Tensor = (centred_ND * torch.linalg.solve(shrunk, centred_ND.T).T).sum(dim=1)
+    return squares_N.sqrt()
 
 
 def far_share(features_ND: Tensor, train_MD: Tensor) -> float:
