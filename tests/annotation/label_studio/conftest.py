@@ -81,7 +81,7 @@ def migrated_data(label_studio_python: Path) -> Path:
 def served(
     label_studio_python: Path, migrated_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """24 pictures on four prompts, Label Studio up, ann and ben invited."""
+    """80 pictures on four prompts, Label Studio up, ann and ben invited."""
     folder = tmp_path_factory.mktemp("served") / "workspace"
     init_workspace(folder)
     shutil.copytree(migrated_data, folder / "label-studio")
@@ -94,7 +94,7 @@ def served(
     try:
         served = Served(folder, label_studio_python, server)
         with open_workspace(folder) as ws:
-            add_pictures(ws, 24, num_prompts=4, sides=(64,))
+            add_pictures(ws, 80, num_prompts=4, sides=(64,))
             _invite(ws, served, label_studio_python)
         yield served
     finally:
