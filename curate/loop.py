@@ -18,7 +18,7 @@ from curate.loop_raters import Raters
 from curate.progress import progress
 from curate.rating import create_campaign
 from curate.reward_training import load_reward_model, train_reward
-from curate.rl.stage import rl_step_on_model
+from curate.rl.stage import doubts_about, rl_step_on_model
 from curate.safety import check_new_version
 from curate.scoring import mean_prediction
 from curate.workspace import Workspace
@@ -27,8 +27,7 @@ from db.models import Campaign, GeneratorVersion, Image, Prompt, Round
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
 GATE_SEEDS = 500_000
-TRUSTED_CORRELATION = 0.6  # of a reward model with held-out ratings; below, it is followed less far
-LOW_KL_TARGET = 1e-3
+LOW_KL_TARGET = 1e-3  # for a step on a reward model that is in doubt
 
 Say = Callable[[str], None]
 _Result = dict[str, Any] | str  # what changes in the round's row, or what the round waits for
@@ -201,10 +200,10 @@ def _step(now: "_Pass") -> dict[str, Any]:
     row, session = now.row, now.ws.session
     model = queries_reward.find_reward_model(session, row.reward_model_id or "")
     config = replace(now.config.rl, seed=now.config.rl.seed + row.number)
-    caution = _caution(model.metrics)
-    if caution:
-        now.say(f"round {row.number}: {caution}")
+    doubts = doubts_about(model)
+    if doubts:
         config = replace(config, kl_target=min(config.kl_target, LOW_KL_TARGET))
+        now.say(f"round {row.number} keeps to a KL budget of {config.kl_target}: {doubts[0]}")
     with progress(config.num_updates, f"RL updates of round {row.number}") as advance:
         version = rl_step_on_model(
             now.ws,
@@ -217,21 +216,8 @@ def _step(now: "_Pass") -> dict[str, Any]:
     return {
         "state": "stepped",
         "new_version_id": version.id,
-        "metrics": {"caution": caution} if caution else {},
+        "metrics": {"doubts": doubts},
     }
-
-
-def _caution(metrics: Mapping[str, Any]) -> str:
-    """Return why this reward may only be followed a short way, or nothing."""
-    correlation = metrics["held_out"]["spearman"]
-    if correlation is not None and correlation >= TRUSTED_CORRELATION:
-        return ""
-    found = "cannot be measured" if correlation is None else f"is {correlation:.2f}"
-    return (
-        f"the reward model's rank correlation with held-out ratings {found}, below "
-        f"{TRUSTED_CORRELATION}: the RL step keeps to a KL budget of at most {LOW_KL_TARGET}. "
-        "More ratings raise it"
-    )
 
 
 def _push_gate(now: "_Pass") -> _Result:

@@ -134,4 +134,4 @@ def test_a_version_that_trips_a_wire_is_rejected_before_anybody_is_asked(
     assert "standard deviations" in row.reasons[0]
     assert row.gate_campaign_id is None
     assert row.metrics["safety"]["shifts"]
-    assert "rank correlation" in row.metrics["caution"]
+    assert "rank correlation" in row.metrics["doubts"][0]

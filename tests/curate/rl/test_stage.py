@@ -101,7 +101,15 @@ def test_a_step_from_a_step_stands_on_both_adapters(
     ],
 )
 def test_a_weak_reward_model_is_doubted(held_out: dict, said: list[str]) -> None:
-    doubts = doubts_about(RewardModel(metrics={"held_out": held_out}))
+    model = RewardModel(
+        id="a" * 64,
+        backbone="embedded",
+        file_sha256="b" * 64,
+        simulated=True,
+        num_ratings=1,
+        metrics={"held_out": held_out},
+    )
+    doubts = doubts_about(model)
     assert len(doubts) == len(said)
     assert all(part in doubt for part, doubt in zip(said, doubts, strict=True))
 
