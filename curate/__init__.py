@@ -1,3 +1,3 @@
 """The workflow: the only folder that knows all the others."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -185,7 +185,8 @@ def _rate(now: "_Pass") -> _Result:
 
 
 def _train(now: "_Pass") -> dict[str, Any]:
-    model = train_reward(now.ws)
+    _, asked = queries.default_rubric(now.ws.session)  # other rubrics may have other scales
+    model = train_reward(now.ws, criteria=[criterion.name for criterion in asked])
     now.say(f"round {now.row.number}: reward model {model.id[:12]}, {_quality(model.metrics)}")
     return {"state": "trained", "reward_model_id": model.id}
 

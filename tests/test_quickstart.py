@@ -35,7 +35,14 @@ def small() -> QuickstartConfig:
             images_per_prompt=5,
             gate_images_per_prompt=1,
             sampling=replace(loop.sampling, num_steps=4),
-            rl=replace(loop.rl, num_updates=1, prompts_per_update=4, group_size=2, num_steps=4),
+            rl=replace(
+                loop.rl,
+                num_updates=1,
+                prompts_per_update=4,
+                group_size=2,
+                num_steps=4,
+                window_start=1,
+            ),
         ),
     )
 
