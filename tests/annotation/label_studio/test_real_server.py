@@ -111,9 +111,11 @@ def test_what_two_raters_say_edit_delete_and_skip_becomes_just_those_rows(
         ],
         key=str,
     )
-    skipped = {r.assignment_id for r in ws.session.exec(select(Rating)) if r.reasons == [SKIPPED]}
+    passed_over = {
+        r.assignment_id for r in ws.session.exec(select(Rating)) if r.reasons == [SKIPPED]
+    }
     assigned = {view.id for view in queries_rating.assignments(ws.session, campaign.id)}
-    assert skipped & assigned == {in_order(ws, campaign, "ben")[0].id}
+    assert passed_over & assigned == {in_order(ws, campaign, "ben")[0].id}
 
 
 def pull_size(ws: Workspace, campaign: Campaign) -> int:
