@@ -5,6 +5,7 @@ from pathlib import Path
 import accelerate
 import pytest
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from generators.base import Generator, Prompt
@@ -177,8 +178,10 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 def two_processes(folder: Path) -> None:
     """Run in each of two processes."""
     torch.set_num_threads(1)
+    PartialState._reset_state()  # a fork inherits what this session's tests began, alone
+    assert PartialState(cpu=True).num_processes == 2
     result = trained(dataclasses.replace(QUICK, num_steps=3), folder / "two")
-    if result.trainee.weights and accelerate.PartialState().is_main_process:
+    if result.trainee.weights and PartialState().is_main_process:
         torch.save(weights(result), folder / "weights.pt")
         torch.save(result.history.validations[-1].losses, folder / "losses.pt")
 
