@@ -17,7 +17,8 @@ class Team:
 
     def __init__(self) -> None:
         """Join the others; the device is this process's own."""
-        self._state = PartialState()
+        # without a GPU accelerate joins processes only when told that the CPU is meant
+        self._state = PartialState(cpu=not torch.cuda.is_available())
         self.device: torch.device = self._state.device
         self.size: int = self._state.num_processes
         self.rank: int = self._state.process_index
