@@ -681,7 +681,7 @@ def import_ratings(
     from dataclasses import asdict
 
     from curate.commands.rate import import_lines
-    from curate.rating_files import import_ratings as take_file
+    from curate.rating.files import import_ratings as take_file
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -704,7 +704,7 @@ def export_ratings(
 
     Example: curate rate export ratings.csv
     """
-    from curate.rating_files import export_ratings as write_file
+    from curate.rating.files import export_ratings as write_file
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -719,7 +719,7 @@ def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None
     Example: curate rate status
     """
     from curate.commands.rate import campaign_lines
-    from curate.rating_report import campaign_rows
+    from curate.rating.report import campaign_rows
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -754,7 +754,7 @@ def rate_serve(
     Example: curate rate serve
     """
     from curate.commands import rate_people as commands
-    from curate.rating_server import ServeOptions
+    from curate.rating.server import ServeOptions
     from curate.workspace import open_workspace
 
     options = ServeOptions(
@@ -770,7 +770,7 @@ def rate_stop(workspace: Workspace = Path(".")) -> None:
 
     Example: curate rate stop
     """
-    from curate.rating_server import stop_serving
+    from curate.rating.server import stop_serving
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -847,7 +847,7 @@ def push(
     Example: curate rate push --name first --images 200
     """
     from curate.commands import rate_people as commands
-    from curate.rating_plan import PushOptions
+    from curate.rating.plan import PushOptions
     from curate.workspace import open_workspace
 
     options = PushOptions(
@@ -923,7 +923,7 @@ def show_raters(
     if context.invoked_subcommand is not None:
         return
     from curate.commands.rate import rater_lines
-    from curate.rating_report import rater_rows
+    from curate.rating.report import rater_rows
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -951,7 +951,7 @@ def invite_rater(
     from dataclasses import asdict
 
     from curate.commands.rate_people import invitation_lines
-    from curate.people import invite
+    from curate.rating.people import invite
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -969,7 +969,7 @@ def list_raters(workspace: Workspace = Path("."), as_json: Json = False) -> None
     Example: curate rate raters list
     """
     from curate.commands.rate_people import people_lines
-    from curate.people import people
+    from curate.rating.people import people
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
@@ -989,7 +989,7 @@ def deactivate_rater(
 
     Example: curate rate raters deactivate reader-1
     """
-    from curate.people import deactivate
+    from curate.rating.people import deactivate
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from annotation.config import default_raters
 from annotation.simulated import SimulatedRater
-from curate.active import about_one, inclusion_probabilities, information, spread_draw
 from curate.evaluation.features import features_of as compared_features
 from curate.evaluation.features import unit
 from curate.evaluation.intervals import bootstrap_mean
 from curate.feature_cache import features_of
 from curate.near_duplicates import nearest_known
+from curate.rating.active import about_one, inclusion_probabilities, information, spread_draw
 from curate.stored_images import batches
 from curate.workspace import Workspace, open_workspace
 from db import queries_release
@@ -130,7 +130,7 @@ def choose_at_random(
 def choose_actively(
     pool: Pool, model: RewardModel | None, left: Places, count: int, chance: np.random.Generator
 ) -> Places:
-    """As `curate.active.select_active`, whose parts these are; raters agree alike here."""
+    """As `curate.rating.active.select_active`, whose parts these are; raters agree alike here."""
     worth = np.ones(len(left))
     if model is not None:
         rated = np.setdiff1d(pool_places(pool), left)

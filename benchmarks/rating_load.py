@@ -25,11 +25,11 @@ from annotation.label_studio.access import new_access, write_access
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from annotation.label_studio.server import start_server
 from curate.commands.rate_people import push
-from curate.label_studio import access_path, label_studio_backend, server_folder
-from curate.people import invite
-from curate.rating import Taken
-from curate.rating_plan import PushOptions
-from curate.rating_pull import pull_campaign
+from curate.rating.answers import Taken
+from curate.rating.label_studio import access_path, label_studio_backend, server_folder
+from curate.rating.people import invite
+from curate.rating.plan import PushOptions
+from curate.rating.pull import pull_campaign
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries_rating
 from db.models import Rating

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from curate.errors import CurateError
 from curate.promise import Promise, num_needed
-from curate.rating import goodness
+from curate.rating.answers import goodness
 from curate.workspace import Workspace
 from db import queries, queries_calibration
 from db.models import Campaign

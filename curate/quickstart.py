@@ -14,8 +14,8 @@ from curate.export.config import ExportConfig
 from curate.export.release import Exported, export_release
 from curate.generate import plan_run, run_plan
 from curate.generators_store import embedded_version
-from curate.loop import last_version_id, run_loop
-from curate.loop_raters import SimulatedRaters
+from curate.loop.raters import SimulatedRaters
+from curate.loop.rounds import last_version_id, run_loop
 from curate.progress import progress
 from curate.report import write_report
 from curate.scoring import Which, count_scored, score_images

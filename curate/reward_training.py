@@ -12,7 +12,7 @@ import torch
 
 from curate.errors import CurateError
 from curate.feature_cache import features_of
-from curate.rating import goodness, unknown_campaign
+from curate.rating.answers import goodness, unknown_campaign
 from curate.workspace import Workspace
 from db import queries, queries_answers, queries_rating, queries_reward
 from db.models import RewardModel as RewardModelRow

@@ -24,7 +24,7 @@ from curate.evaluation.judge import judge_versions
 from curate.generate import plan_run, run_plan, settings_hash
 from curate.generators_store import embedded_version
 from curate.quickstart import quickstart_prompts
-from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.rl.config import RLConfig
 from curate.rl.stage import rl_step_on_people
 from curate.workspace import Workspace, init_workspace, open_workspace

@@ -12,7 +12,7 @@ from curate.agreement.figures import CriterionWorth, criterion_worth
 from curate.agreement.readers import RaterWorth, pooled_turing_accuracy, rater_worth
 from curate.agreement.warnings import warnings_of
 from curate.evaluation.intervals import Estimate
-from curate.rating import unknown_campaign
+from curate.rating.answers import unknown_campaign
 from curate.workspace import Workspace
 from db import queries_agreement, queries_rating
 from db.queries_agreement import Look

@@ -9,11 +9,11 @@ from typing import Any
 from curate.commands.generate import rows_of, version_to_use
 from curate.config import LoopConfig
 from curate.errors import CurateError
-from curate.label_studio import BACKEND
-from curate.loop import Looped, run_loop
-from curate.loop_raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
+from curate.loop.raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
+from curate.loop.rounds import Looped, run_loop
 from curate.prompts import read_prompt_sheet
 from curate.quickstart import quickstart_prompts
+from curate.rating.label_studio import BACKEND
 from curate.workspace import Workspace
 from db import queries, queries_loop
 from db.models import GeneratorVersion, Prompt, Round

@@ -8,9 +8,15 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.progress import progress
-from curate.rating import Taken, create_campaign, goodness, simulate_campaign, simulated_raters
-from curate.rating_files import Imported
-from curate.rating_report import Agreement, RaterRow, agreement
+from curate.rating.answers import (
+    Taken,
+    create_campaign,
+    goodness,
+    simulate_campaign,
+    simulated_raters,
+)
+from curate.rating.files import Imported
+from curate.rating.report import Agreement, RaterRow, agreement
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Campaign, Image

@@ -8,7 +8,7 @@ from annotation.label_studio.access import read_access
 from curate.errors import CurateError
 from curate.image_service.config import ImageServiceConfig
 from curate.image_service.server import image_service
-from curate.label_studio import access_path
+from curate.rating.label_studio import access_path
 from curate.workspace import Workspace
 
 

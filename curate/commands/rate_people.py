@@ -9,12 +9,12 @@ from pathlib import Path
 from annotation.label_studio.accounts import Invitation
 from curate.commands.rate import table
 from curate.errors import CurateError
-from curate.label_studio import BACKEND, label_studio_backend
-from curate.people import Person
-from curate.rating_plan import PushOptions, plan_campaign
-from curate.rating_pull import Fetched, campaigns_of_people, pull_campaign
-from curate.rating_send import Pushed, backend_that_is_up, send_campaign
-from curate.rating_server import PULL_EVERY_S, ServeOptions, news, serve, watch
+from curate.rating.label_studio import BACKEND, label_studio_backend
+from curate.rating.people import Person
+from curate.rating.plan import PushOptions, plan_campaign
+from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
+from curate.rating.send import Pushed, backend_that_is_up, send_campaign
+from curate.rating.server import PULL_EVERY_S, ServeOptions, news, serve, watch
 from curate.workspace import Workspace
 from db import queries
 

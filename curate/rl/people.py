@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from curate.errors import CurateError
 from curate.generate import prompt_value
-from curate.rating import goodness
+from curate.rating.answers import goodness
 from curate.reward_training import answers_to_train_on
 from curate.rl.algorithms.dpo import PreferredPairs
 from curate.rl.config import RLConfig

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from curate.errors import CurateError
 from curate.feature_cache import features_of
 from curate.pixels import to_rgb_tensor
-from curate.rating import create_campaign, simulate_campaign, simulated_raters
-from curate.rating_files import import_ratings
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.files import import_ratings
 from curate.reward_training import (
     Answers,
     _rated_images,

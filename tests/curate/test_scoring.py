@@ -2,7 +2,7 @@ import pytest
 import torch
 from sqlmodel import select
 
-from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.reward_training import train_reward
 from curate.scoring import Which, count_scored, score_images
 from curate.workspace import Workspace

@@ -20,7 +20,7 @@ from annotation.errors import AnnotationError
 from annotation.label_studio.access import Access, new_access, read_access, write_access
 from annotation.label_studio.environment import PINS, ensure_environment, environment_folder
 from annotation.label_studio.server import ManagedServer, start_server
-from curate.people import invite
+from curate.rating.people import invite
 from curate.workspace import Workspace, init_workspace, open_workspace
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures

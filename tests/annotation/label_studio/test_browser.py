@@ -14,10 +14,10 @@ from sqlmodel import col, select
 
 from annotation.base import SKIPPED
 from curate.commands.rate_people import push
-from curate.label_studio import label_studio_backend
-from curate.rating_plan import PushOptions
-from curate.rating_pull import pull_campaign
-from curate.rating_send import Pushed
+from curate.rating.label_studio import label_studio_backend
+from curate.rating.plan import PushOptions
+from curate.rating.pull import pull_campaign
+from curate.rating.send import Pushed
 from curate.workspace import Workspace
 from db import queries_rating
 from db.models import Assignment, Criterion, Rater, Rating

@@ -7,10 +7,10 @@ import pytest
 
 from curate.config import LoopConfig
 from curate.generators_store import save_version
-from curate.label_studio import label_studio_backend
-from curate.loop import Looped, run_loop
-from curate.loop_raters import PeopleInLabelStudio
-from curate.rating_push import study_of
+from curate.loop.raters import PeopleInLabelStudio
+from curate.loop.rounds import Looped, run_loop
+from curate.rating.label_studio import label_studio_backend
+from curate.rating.push import study_of
 from curate.rl.config import RLConfig
 from curate.workspace import open_workspace
 from db import queries, queries_rating

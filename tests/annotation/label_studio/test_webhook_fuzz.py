@@ -3,7 +3,7 @@
 import random
 import threading
 
-from curate.rating_server import webhook_receiver
+from curate.rating.server import webhook_receiver
 from tests.broken_http import exchange, mutated
 
 SECRET = "a-secret-of-thirty-two-characters"

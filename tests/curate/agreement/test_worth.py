@@ -10,7 +10,7 @@ from curate.agreement.figures import KAPPA
 from curate.agreement.worth import ratings_worth
 from curate.commands.agreement import worth_lines
 from curate.errors import CurateError
-from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.workspace import Workspace
 from db.models import Assignment, Campaign, Comparison, Criterion, Image, Rater, Rating, Rubric
 from tests.curate.pictures import BrightnessEyes, add_pictures

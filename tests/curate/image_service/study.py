@@ -12,7 +12,7 @@ from PIL import PngImagePlugin
 from annotation.base import RaterProfile
 from curate.generate import environment_row
 from curate.pixels import array_of, pixels_hash
-from curate.rating import create_campaign
+from curate.rating.answers import create_campaign
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_rating
 from db.models import Campaign, Image, Prompt, Run

@@ -14,7 +14,7 @@ from tests.curate.pictures import BrightnessEyes, add_pictures
 
 @pytest.fixture
 def studied(workspace: Workspace) -> Workspace:
-    from curate.rating import create_campaign, simulate_campaign, simulated_raters
+    from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 
     campaign = create_campaign(
         workspace,

@@ -8,15 +8,15 @@ from typer.testing import CliRunner
 
 import cli
 from curate.generate import plan_run, run_plan, settings_hash
-from curate.rating import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.reward_training import train_reward
 from curate.workspace import init_workspace, open_workspace
 from db import queries_generate
 from db.models import GeneratorVersion
 from generators.tiny import tiny_generator as make_tiny_generator
 from rewards.config import RewardConfig
+from tests.curate.loop.test_rounds import SAMPLING, RednessEyes
 from tests.curate.rl.test_stage import add_start
-from tests.curate.test_loop import SAMPLING, RednessEyes
 
 FEW = ["--updates", "2", "--prompts-per-update", "2", "--group-size", "4", "--steps", "3"]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from curate.evaluation.features import features_of, unit
 from curate.near_duplicates import nearest_known
-from curate.rating import goodness
-from curate.rating_selection import Selected
+from curate.rating.answers import goodness
+from curate.rating.selection import Selected
 from curate.workspace import Workspace
 from db import queries, queries_active, queries_reward
 from db.models import Image

@@ -10,8 +10,8 @@ from curate.config import LoopConfig, SafetyLimits
 from curate.errors import CurateError
 from curate.generate import images_of
 from curate.generators_store import save_version
-from curate.loop import last_version_id, run_loop
-from curate.loop_raters import SimulatedRaters
+from curate.loop.raters import SimulatedRaters
+from curate.loop.rounds import last_version_id, run_loop
 from curate.rl.config import RLConfig
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries, queries_loop

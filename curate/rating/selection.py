@@ -29,7 +29,7 @@ Strategy = Callable[[Workspace, Sequence[Image], int, int], Selected]
 def strategies() -> dict[str, Strategy]:
     """Return the strategies by name."""
     known: dict[str, Strategy] = {"all": draw_at_random, "version": draw_at_random}
-    if find_spec("curate.active") is not None:
+    if find_spec("curate.rating.active") is not None:
         known["active"] = _active
     return known
 
@@ -53,5 +53,5 @@ def draw_at_random(ws: Workspace, images: Sequence[Image], count: int, seed: int
 
 
 def _active(ws: Workspace, images: Sequence[Image], count: int, seed: int) -> Selected:
-    chosen = import_module("curate.active").select_active(ws, images, count=count, seed=seed)
+    chosen = import_module("curate.rating.active").select_active(ws, images, count=count, seed=seed)
     return Selected(chosen.images, chosen.inclusion_probabilities)

@@ -6,8 +6,8 @@ from typing import Any
 from annotation.label_studio.backend import LabelStudioBackend
 from curate.errors import CurateError
 from curate.image_service.addresses import Addresses, local_files, presigned_urls, signed_urls
-from curate.label_studio import label_studio_backend, server_folder
-from curate.rating_push import push_campaign, study_of
+from curate.rating.label_studio import label_studio_backend, server_folder
+from curate.rating.push import push_campaign, study_of
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign

@@ -17,7 +17,7 @@ from annotation.label_studio.accounts import (
 )
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from curate.errors import CurateError
-from curate.label_studio import access_path, label_studio_access, server_folder
+from curate.rating.label_studio import access_path, label_studio_access, server_folder
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Rater

@@ -22,9 +22,9 @@ from annotation.label_studio.environment import ensure_environment, environment_
 from annotation.label_studio.server import ManagedServer, start_server
 from annotation.label_studio.webhooks import webhook_app
 from curate.errors import CurateError
-from curate.label_studio import BACKEND, access_path, label_studio_backend, server_folder
-from curate.rating_pull import Fetched, campaigns_of_people, pull_campaign
-from curate.rating_push import study_of
+from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
+from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
+from curate.rating.push import study_of
 from curate.workspace import Workspace
 
 Say = Callable[[str], None]

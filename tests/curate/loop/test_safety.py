@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from curate.config import SafetyLimits
+from curate.loop.safety import check_new_version
 from curate.pixels import pixels_hash, png_bytes
-from curate.safety import check_new_version
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from annotation.base import RatingBackend
-from curate.rating import Taken, take_answers, unknown_campaign
-from curate.rating_push import study_of
+from curate.rating.answers import Taken, take_answers, unknown_campaign
+from curate.rating.push import study_of
 from curate.workspace import Workspace
 from db import queries_rating
 from db.models import Campaign, SyncMark

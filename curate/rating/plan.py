@@ -8,13 +8,13 @@ from itertools import cycle
 from pathlib import Path
 from uuid import UUID
 
-from curate.campaigns import CampaignPlan, Item, make_campaign
 from curate.errors import CurateError
 from curate.image_service.spoiling import SPOILINGS
-from curate.label_studio import BACKEND
-from curate.people import active_profiles
-from curate.rating_selection import Selected, draw_at_random, select
-from curate.rubrics import load_rubric
+from curate.rating.campaigns import CampaignPlan, Item, make_campaign
+from curate.rating.label_studio import BACKEND
+from curate.rating.people import active_profiles
+from curate.rating.rubrics import load_rubric
+from curate.rating.selection import Selected, draw_at_random, select
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Campaign, Image

@@ -5,8 +5,8 @@ import pytest
 
 from annotation.base import RaterProfile
 from curate.errors import CurateError
-from curate.rating import Taken, create_campaign, simulate_campaign, simulated_raters
-from curate.rating_files import export_ratings, import_ratings
+from curate.rating.answers import Taken, create_campaign, simulate_campaign, simulated_raters
+from curate.rating.files import export_ratings, import_ratings
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries, queries_rating
 from db.queries import RatingView

@@ -14,7 +14,7 @@ from annotation.agreement.pairs import (
     within_raters,
 )
 from annotation.agreement.table import Verdict
-from curate.rating import goodness, unknown_campaign
+from curate.rating.answers import goodness, unknown_campaign
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.queries import RatingView

@@ -63,14 +63,14 @@ def test_simulated_raters_rate_what_nobody_was_asked_about_and_say_so(study: Pat
 def test_a_simulation_that_was_begun_is_finished_first(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.rating.IMAGES_A_COMMIT", 4)
+    monkeypatch.setattr("curate.rating.answers.IMAGES_A_COMMIT", 4)
     options = ("rate", "simulate", "--origin", "real", "--images", "12", "--controls", "0")
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("curate.rating.Taken.__add__", stop)  # after the first batch is kept
+        patched.setattr("curate.rating.answers.Taken.__add__", stop)  # after a batch
         run(study, *options, status=130)
     (row,) = run_json(study, "rate", "status")
     assert 0 < row["answered"] < row["assigned"]

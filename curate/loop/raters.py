@@ -7,12 +7,12 @@ from annotation.base import SKIPPED, RaterProfile
 from annotation.errors import AnnotationError
 from annotation.simulated import Eyes
 from curate.errors import CurateError
-from curate.label_studio import BACKEND
-from curate.people import active_profiles
 from curate.progress import progress
-from curate.rating import simulate_campaign, simulated_raters
-from curate.rating_pull import pull_campaign
-from curate.rating_send import LOCAL, backend_that_is_up, send_campaign
+from curate.rating.answers import simulate_campaign, simulated_raters
+from curate.rating.label_studio import BACKEND
+from curate.rating.people import active_profiles
+from curate.rating.pull import pull_campaign
+from curate.rating.send import LOCAL, backend_that_is_up, send_campaign
 from curate.workspace import Workspace
 from db import queries_rating
 from db.models import Campaign

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import CurateError
-from curate.rubrics import load_rubric
+from curate.rating.rubrics import load_rubric
 from curate.workspace import Workspace
 from db import queries_rating
 

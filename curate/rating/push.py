@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from annotation.base import Question, RatingBackend, Study, Task
 from curate.image_service.addresses import Addresses
-from curate.people import emails_of
+from curate.rating.people import emails_of
 from curate.workspace import Workspace
 from db import queries_rating
 from db.models import SIDES, Campaign, Criterion, Rubric

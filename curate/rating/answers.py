@@ -16,8 +16,8 @@ from uuid import UUID
 from annotation.base import PREFERENCES, Answer, RaterProfile, Unreadable
 from annotation.config import SimulatedRaterConfig, default_raters
 from annotation.simulated import Eyes, SimulatedRater
-from curate.campaigns import CampaignPlan, Item, make_campaign
 from curate.errors import CurateError
+from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.stored_images import batches
 from curate.workspace import Workspace
 from db import queries, queries_rating

@@ -3,7 +3,7 @@ from uuid import uuid4
 
 import pytest
 
-from curate.gate import Verdict, judge_round
+from curate.loop.gate import Verdict, judge_round
 from db.queries import RatingView
 
 

@@ -7,11 +7,11 @@ from sqlmodel import select
 
 from annotation.label_studio.access import Access
 from annotation.label_studio.backend import LabelStudioBackend
-from curate.campaigns import CampaignPlan, Item, make_campaign
-from curate.people import active_profiles
-from curate.rating import Taken
-from curate.rating_pull import pull_campaign
-from curate.rating_push import push_campaign
+from curate.rating.answers import Taken
+from curate.rating.campaigns import CampaignPlan, Item, make_campaign
+from curate.rating.people import active_profiles
+from curate.rating.pull import pull_campaign
+from curate.rating.push import push_campaign
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Campaign, Rating

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.active import inclusion_probabilities, select_active, spread_draw
+from curate.rating.active import inclusion_probabilities, select_active, spread_draw
 from db.models import Score
 
 

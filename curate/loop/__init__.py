@@ -1,0 +1,1 @@
+"""Rounds of the loop, and what decides whether a round's new version is kept."""

@@ -1,0 +1,1 @@
+"""Rating studies: rubrics, campaigns, who is asked what, and what comes back."""
