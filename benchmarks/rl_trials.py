@@ -88,7 +88,7 @@ class RealImages:
 def real_images(data: Path) -> RealImages:
     """Read train and val images."""
     rows = [row for split in ("train", "val") for row in read_images(data, split=split)]
-    features, energies = _features(squares := central_squares(rows)), laplacian_energy(squares)
+    features, energies = features_in_d(squares := central_squares(rows)), laplacian_energy(squares)
     of = {
         m: [i for i, row in enumerate(rows) if row.modality == m]
         for m in {r.modality for r in rows}
@@ -99,7 +99,8 @@ def real_images(data: Path) -> RealImages:
     )
 
 
-def _features(images_BCHW: Tensor) -> Tensor:
+def features_in_d(images_BCHW: Tensor) -> Tensor:
+    """Return the features [B, D] of images in feature network D."""
     network = load_features()
     with torch.inference_mode():
         return torch.cat([network(part) for part in images_BCHW.split(64)]).double()
@@ -121,22 +122,23 @@ def show(generator: Generator, prompts: list[Prompt], real: RealImages) -> Shown
     images = unit_range(generator, decode(generator, latents, SETTINGS.batch_size))
     images = images.expand(-1, 3, -1, -1)
     modalities, labels = [p.modality for p in asked], [p.label for p in asked]
-    eyes, features, energies = load_eyes(), _features(images), laplacian_energy(images)
+    eyes, features, energies = load_eyes(), features_in_d(images), laplacian_energy(images)
     of = {m: [i for i, name in enumerate(modalities) if name == m] for m in sorted(set(modalities))}
     return Shown(
         images,
         eyes.truth(images, modalities, labels),
         (eyes.score(images, modalities, labels) == 3).float(),
-        _likeness(images),
+        likeness_P(images, IMAGES_PER_PROMPT).mean().item(),
         {m: squared_mmd(features[i], real.features[m]).item() for m, i in of.items()},
         {m: energies[i].mean().item() / real.sharpness[m] for m, i in of.items()},
     )
 
 
-def _likeness(images_BCHW: Tensor) -> float:
-    groups = images_BCHW.split(IMAGES_PER_PROMPT)
-    first, second = torch.tril_indices(IMAGES_PER_PROMPT, IMAGES_PER_PROMPT, offset=-1)
-    return sum(ms_ssim(g[first], g[second]).mean().item() for g in groups) / len(groups)
+def likeness_P(images_BCHW: Tensor, images_per_prompt: int) -> Tensor:
+    """Return the mean MS-SSIM of the pairs of each prompt's images."""
+    groups = images_BCHW.split(images_per_prompt)
+    first, second = torch.tril_indices(images_per_prompt, images_per_prompt, offset=-1)
+    return torch.stack([ms_ssim(group[first], group[second]).mean() for group in groups])
 
 
 def paired(after_B: Tensor, before_B: Tensor) -> str:
