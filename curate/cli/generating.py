@@ -9,6 +9,7 @@ from curate.cli.shared import (
     Device,
     Guidance,
     Json,
+    Loop,
     Sampler,
     Steps,
     Version,
@@ -78,6 +79,7 @@ def generate(
     out: Annotated[
         Path | None, typer.Option(help="New folder for --from-manifest.", show_default=False)
     ] = None,
+    loop: Loop = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing.")] = False,
     workspace: Workspace = Path("."),
     as_json: Json = False,
@@ -86,6 +88,7 @@ def generate(
 
     Example: curate generate --prompts prompts.csv --count 200
     """
+    from curate.commands.by_hand import generate_for
     from curate.commands.generate import GenerateOptions, generate_images, make_release_again
     from curate.workspace import open_workspace
     from generators.config import SamplingSettings
@@ -118,7 +121,7 @@ def generate(
                 compile=compiled,
             ),
         )
-        made = generate_images(ws, options)
+        made = generate_for(ws, loop, options) if loop else generate_images(ws, options)
     if as_json:
         print_json(made.to_json())
     else:

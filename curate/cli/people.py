@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from annotation.config import ServerConfig
-from curate.cli.shared import Campaign, Json, Workspace, print_json
+from curate.cli.shared import Campaign, Json, Loop, Workspace, print_json
 from curate.image_service.config import ImageServiceConfig
 
 commands = typer.Typer()
@@ -90,7 +90,12 @@ def rate_images(
 
 @commands.command()
 def push(
-    name: Annotated[str, typer.Option(help="Of the campaign; a known one is completed.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the campaign; a known one is completed.", show_default="with --loop: its own"
+        ),
+    ] = None,
     select: Annotated[str, typer.Option(help="all, version or active.")] = "all",
     purpose: Annotated[
         str, typer.Option(help="train, or calibration: for the promise of a release.")
@@ -121,6 +126,7 @@ def push(
         str,
         typer.Option(help="local, the image service's address, or a store like s3://bucket/x."),
     ] = "local",
+    loop: Loop = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
@@ -129,11 +135,15 @@ def push(
     Example: curate rate push --name first --images 200
     """
     from curate.commands import rate_people as commands
+    from curate.commands.by_hand import push_for
+    from curate.errors import CurateError
     from curate.rating.plan import PushOptions
     from curate.workspace import open_workspace
 
+    if name is None and loop is None:
+        raise CurateError("A campaign needs a name: --name, or --loop for a loop's round.")
     options = PushOptions(
-        name=name,
+        name=name or "",
         select=select,
         purpose=purpose,
         version=version,
@@ -148,7 +158,11 @@ def push(
         seed=seed,
     )
     with open_workspace(workspace) as ws:
-        pushed = commands.push(ws, options, images_from=images_from)
+        pushed = (
+            push_for(ws, loop, options, images_from=images_from)
+            if loop
+            else commands.push(ws, options, images_from=images_from)
+        )
     if as_json:
         print_json(pushed.to_json())
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.cli import people
-from curate.cli.shared import Campaign, Json, Workspace, print_json
+from curate.cli.shared import Campaign, Json, Loop, Workspace, print_json
 
 commands = typer.Typer()
 rate = typer.Typer(
@@ -41,6 +41,7 @@ def simulate(
         str, typer.Option(help="train, or calibration: for the promise of a release.")
     ] = "train",
     seed: Annotated[int, typer.Option(help="Of draw, shares and orders.")] = 0,
+    loop: Loop = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
@@ -51,6 +52,7 @@ def simulate(
     Example: curate rate simulate --images 400 --overlap 3
     """
     from curate.commands import rate as commands
+    from curate.commands.by_hand import simulate_for
     from curate.workspace import open_workspace
 
     options = commands.SimulateOptions(
@@ -66,7 +68,7 @@ def simulate(
         purpose=purpose,
     )
     with open_workspace(workspace) as ws:
-        done = commands.simulate(ws, options)
+        done = simulate_for(ws, loop, options) if loop else commands.simulate(ws, options)
     if as_json:
         print_json([campaign.to_json() for campaign in done])
     else:

@@ -1,11 +1,11 @@
 """Reward models: fitted to ratings, asked about images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from curate.cli.shared import Json, Workspace, print_json
+from curate.cli.shared import Json, Loop, Workspace, print_json
 from rewards.config import RewardConfig
 
 commands = typer.Typer()
@@ -35,6 +35,7 @@ def train_reward(
     ] = RewardConfig.backbone,
     min_ratings: Annotated[int, typer.Option(help="Refuse fewer.")] = RewardConfig.min_ratings,
     seed: Annotated[int, typer.Option(help="Of the fit.")] = RewardConfig.seed,
+    loop: Loop = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
@@ -42,19 +43,25 @@ def train_reward(
 
     Example: curate train-reward
     """
+    from curate.commands.by_hand import train_for
     from curate.commands.rewards import describe_reward_model, reward_model_lines
+    from curate.errors import CurateError
     from curate.reward_training import train_reward as fit
     from curate.workspace import open_workspace
 
     config = RewardConfig(backbone=backbone, min_ratings=min_ratings, seed=seed)
+    narrowed: dict[str, Any] = {
+        "campaigns": campaign or (),
+        "raters": rater or (),
+        "criteria": criterion or (),
+    }
+    if loop and as_judge:
+        raise CurateError("--as-judge with --loop: a judge has no part in a loop. Drop one.")
     with open_workspace(workspace) as ws:
-        row = fit(
-            ws,
-            config,
-            role="judge" if as_judge else "reward",
-            campaigns=campaign or (),
-            raters=rater or (),
-            criteria=criterion or (),
+        row = (
+            train_for(ws, loop, config, **narrowed)
+            if loop
+            else fit(ws, config, role="judge" if as_judge else "reward", **narrowed)
         )
     if as_json:
         print_json(describe_reward_model(row))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.shared import Json, Workspace, print_json, say
+from curate.cli.shared import Json, Loop, Workspace, print_json, say
 from curate.rl.config import ALGORITHMS as RL_ALGORITHMS
 from curate.rl.config import LORA_TARGETS, RLConfig
 
@@ -29,26 +29,37 @@ def loop(
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Of the loop; another name is another loop.")] = "loop",
-    raters: Annotated[str, typer.Option(help="simulated, or label-studio: people.")] = "simulated",
+    raters: Annotated[
+        str | None,
+        typer.Option(help="simulated, or label-studio: people.", show_default="simulated"),
+    ] = None,
     images_from: Annotated[
         str, typer.Option(help="For people: as in `curate rate push`.")
     ] = "local",
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and go on whenever people have.")
     ] = False,
-    images_per_prompt: Annotated[int, typer.Option(help="Rated a round.")] = 16,
+    images_per_prompt: Annotated[
+        int | None, typer.Option(help="Rated a round.", show_default="16")
+    ] = None,
     gate_images: Annotated[
-        int, typer.Option(help="Of each version a prompt, rated before a round's version is kept.")
-    ] = 8,
-    updates: Annotated[int, typer.Option(help="RL updates a round.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the whole loop.")] = 0,
+        int | None,
+        typer.Option(
+            help="Of each version a prompt, rated before a round's version is kept.",
+            show_default="8",
+        ),
+    ] = None,
+    updates: Annotated[
+        int | None, typer.Option(help="RL updates a round.", show_default="20")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the whole loop.", show_default="0")] = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
     """Run the whole circle: generate, rate, learn, RL step, gate.
 
-    Stopped anywhere, the same command goes on from there. With people it does what is possible
-    now and says what it waits for.
+    Stopped anywhere, the same command goes on from there; options that are left away stay as the
+    loop was begun. With people it does what is possible now and says what it waits for.
 
     Example: curate loop --rounds 3
     """
@@ -79,6 +90,33 @@ def loop(
             print_json(looped_json(looped))
         else:
             typer.echo("\n".join(looped_lines(looped)))
+
+
+@commands.command()
+def gate(
+    loop: Annotated[str, typer.Option(help="Whose round's new version.")] = "loop",
+    images_from: Annotated[
+        str, typer.Option(help="For people: as in `curate rate push`.")
+    ] = "local",
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Ask raters blind whether a round's new version is better; promote or reject it.
+
+    The last step of a round that is taken by single commands, `--loop NAME` with each of them.
+
+    Example: curate gate --loop first
+    """
+    from curate.commands.by_hand import gate as pass_gate
+    from curate.commands.loop import looped_json, looped_lines
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        looped = pass_gate(ws, loop, images_from=images_from, say=say)
+        if as_json:
+            print_json(looped_json(looped))
+        else:
+            typer.echo(looped_lines(looped)[-1])
 
 
 @commands.command()
@@ -179,6 +217,7 @@ def rl_step(
         str, typer.Option(help="float32 or bfloat16, in training.")
     ] = RLConfig.training_dtype,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = RLConfig.seed,
+    loop: Loop = None,
     as_json: Json = False,
 ) -> None:
     """Improve a generator's U-Net by a reward model: a new version, its parent the start.
@@ -188,6 +227,9 @@ def rl_step(
 
     Example: curate rl-step --updates 20 --window 2
     """
+    from functools import partial
+
+    from curate.commands.by_hand import rl_step_for
     from curate.commands.rl_step import given_options, in_lines, run_rl_step, settings, summary
     from curate.workspace import open_workspace
 
@@ -212,9 +254,10 @@ def rl_step(
     )
     config = settings(options, given_options(context), from_ddpo_config, say)
     with open_workspace(workspace) as ws:
-        made = run_rl_step(
+        take = run_rl_step if loop is None else partial(rl_step_for, loop=loop)
+        made = take(
             ws,
-            config,
+            config=config,
             version=version,
             reward_model=reward_model,
             sheet=prompts,

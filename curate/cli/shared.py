@@ -26,6 +26,10 @@ Version = Annotated[
         show_default="latest, or the embedded model",
     ),
 ]
+Loop = Annotated[
+    str | None,
+    typer.Option("--loop", help="Do it as the next step of this loop's round.", show_default=False),
+]
 Steps = Annotated[int, typer.Option(help="Sampling steps.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1: none.")]
 Sampler = Annotated[str, typer.Option(help="ddim, dpm++ or unipc.")]

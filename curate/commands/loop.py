@@ -10,10 +10,11 @@ from curate.commands.generate import rows_of, version_to_use
 from curate.config import LoopConfig
 from curate.errors import CurateError
 from curate.loop.raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
-from curate.loop.rounds import Looped, run_loop
+from curate.loop.rounds import Looped, prompts_of, run_loop
 from curate.prompts import read_prompt_sheet
 from curate.quickstart import quickstart_prompts
 from curate.rating.label_studio import BACKEND
+from curate.rating.send import LOCAL
 from curate.workspace import Workspace
 from db import queries, queries_loop
 from db.models import GeneratorVersion, Prompt, Round
@@ -26,36 +27,30 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """What a loop is asked for on the command line."""
+    """What a loop is asked for; None: as it was begun, or the defaults of LoopConfig."""
 
     rounds: int
-    sheet: Path | None
-    version: str | None
+    sheet: Path | None = None
+    version: str | None = None
     name: str
-    raters: str
-    images_from: str
-    images_per_prompt: int
-    gate_images_per_prompt: int
-    updates: int
-    seed: int
+    raters: str | None = None
+    images_from: str = LOCAL
+    images_per_prompt: int | None = None
+    gate_images_per_prompt: int | None = None
+    updates: int | None = None
+    seed: int | None = None
 
 
 def loop_rounds(ws: Workspace, options: LoopOptions, *, say: Say) -> Looped:
     """Bring the loop as far as it gets now."""
-    config = LoopConfig(
-        name=options.name,
-        raters=options.raters,
-        images_per_prompt=options.images_per_prompt,
-        gate_images_per_prompt=options.gate_images_per_prompt,
-        seed=options.seed,
-    )
-    config = replace(config, rl=replace(config.rl, num_updates=options.updates))
+    first = queries_loop.find_round(ws.session, options.name, 1)
+    config = _config(first, options)
     return run_loop(
         ws,
         config,
         rounds=options.rounds,
-        base=_base(ws, options),
-        prompts=_prompts(ws, options),
+        base=_base(ws, first, options),
+        prompts=_prompts(ws, first, options),
         raters=_raters(ws, config, options),
         say=say,
     )
@@ -97,10 +92,26 @@ def _ended_line(row: Round) -> str:
     )
 
 
-def _prompts(ws: Workspace, options: LoopOptions) -> Sequence[Prompt]:
-    if options.sheet is None:
-        return quickstart_prompts(ws)
-    return rows_of(ws, read_prompt_sheet(options.sheet).prompts)
+def _config(first: Round | None, options: LoopOptions) -> LoopConfig:
+    begun = LoopConfig.from_json(first.config) if first else LoopConfig(name=options.name)
+    asked = {
+        "raters": options.raters,
+        "images_per_prompt": options.images_per_prompt,
+        "gate_images_per_prompt": options.gate_images_per_prompt,
+        "seed": options.seed,
+    }
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if options.updates is not None:
+        given["rl"] = replace(begun.rl, num_updates=options.updates)
+    return replace(begun, **given)
+
+
+def _prompts(ws: Workspace, first: Round | None, options: LoopOptions) -> Sequence[Prompt]:
+    if options.sheet is not None:
+        return rows_of(ws, read_prompt_sheet(options.sheet).prompts)
+    if first is not None and first.run_id is not None:
+        return prompts_of(ws, first)
+    return quickstart_prompts(ws)
 
 
 def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
@@ -113,9 +124,8 @@ def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
     )
 
 
-def _base(ws: Workspace, options: LoopOptions) -> GeneratorVersion:
+def _base(ws: Workspace, first: Round | None, options: LoopOptions) -> GeneratorVersion:
     """Return where the loop begins: what it was begun with before, when it is gone on with."""
-    known = queries_loop.find_round(ws.session, options.name, 1)
-    if known is not None and options.version is None:
-        return queries.find_version(ws.session, known.base_version_id)
+    if first is not None and options.version is None:
+        return queries.find_version(ws.session, first.base_version_id)
     return version_to_use(ws, options.version)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 from curate.errors import CurateError
 from curate.progress import progress
@@ -39,6 +40,7 @@ class SimulateOptions:
     repeat_fraction: float
     seed: int
     purpose: str = "train"  # or "calibration": kept out of training, for a release's promise
+    among: frozenset[UUID] | None = None  # only these images; None: all
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def _candidates(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> 
         for image in queries_rating.images_to_rate(
             ws.session, origin=origin, modalities=eyes.modalities, version_id=version_id
         )
+        if options.among is None or image.id in options.among
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from annotation.label_studio.accounts import Invitation
 from curate.commands.rate import table
 from curate.errors import CurateError
+from curate.loop.by_hand import note_whole_campaigns
 from curate.rating.label_studio import BACKEND, label_studio_backend
 from curate.rating.people import Person
 from curate.rating.plan import PushOptions, plan_campaign
@@ -36,6 +37,7 @@ def pull(ws: Workspace, names: Sequence[str], *, everything: bool) -> list[Fetch
     new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
     if new:
         queries.record_event(ws.session, "rate pull", {"new": new})
+    note_whole_campaigns(ws)
     return fetched
 
 

@@ -1,6 +1,6 @@
 """`curate rl-step`: find what the step needs, say its price, show its progress."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,10 @@ from db.models import Prompt as PromptRow
 Say = Callable[[str], None]
 
 
+ADVICE = (
+    "Take one small step (--kl-target 0.003), or only filter images by score, and let people rate "
+    "before the next."
+)
 OPTION_OF = {"num_updates": "updates", "num_steps": "steps", "window_size": "window"}
 
 
@@ -61,10 +65,12 @@ def run_rl_step(
     sheet: Path | None,
     from_people: bool,
     say: Say,
+    known_prompts: Sequence[PromptRow] = (),
 ) -> GeneratorVersion:
     """Take an RL step from a version by a reward model, each named by "latest" or an id's start.
 
-    Without a prompt sheet it practises on the prompts whose images the reward model was fitted to.
+    Without a prompt sheet it practises on `known_prompts`; without these, on the prompts whose
+    images the reward model was fitted to.
     `from_people`: no reward model, but ratings (nft) or comparisons (dpo) themselves.
     """
     ranks = joined_ranks()
@@ -76,9 +82,11 @@ def run_rl_step(
         with _reported(config, ranks) as report:
             return rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
     model = queries_reward.find_reward_model(ws.session, reward_model)
-    prompts = _sheet_prompts(ws, sheet, say) if sheet else prompts_to_practise(ws, model)
+    prompts = (
+        _sheet_prompts(ws, sheet, say) if sheet else known_prompts or prompts_to_practise(ws, model)
+    )
     for doubt in doubts_about(model):
-        say(f"Note: {doubt}")
+        say(f"Note: {doubt}. {ADVICE}")
     if ranks.is_first:
         say(in_words(cost_of(ws, config, start=start, prompts=prompts)))
     with _reported(config, ranks) as report:

@@ -10,12 +10,12 @@ from curate.errors import CurateError
 from curate.progress import progress
 from curate.rating.answers import simulate_campaign, simulated_raters
 from curate.rating.label_studio import BACKEND
-from curate.rating.people import active_profiles
+from curate.rating.people import active_profiles, people
 from curate.rating.pull import pull_campaign
 from curate.rating.send import LOCAL, backend_that_is_up, send_campaign
 from curate.workspace import Workspace
 from db import queries_rating
-from db.models import Campaign
+from db.models import Campaign, Comparison
 
 SIMULATED = "simulated"
 
@@ -102,17 +102,34 @@ class PeopleInLabelStudio:
         return f"{total - num_open} of {total} rated in {campaign.name}: {by_rater}{trouble}"
 
 
+def is_whole(ws: Workspace, campaign: Campaign) -> bool:
+    """Return whether every task has a verdict, or was passed over."""
+    return not any(still for still, _ in _open_by_rater(ws, campaign).values())
+
+
 def _open_by_rater(ws: Workspace, campaign: Campaign) -> dict[str, tuple[int, int]]:
-    """Return {rater: (tasks without a verdict, tasks)}; a task passed over is not open."""
-    views = queries_rating.assignments(ws.session, campaign.id)
-    ratings = queries_rating.latest_ratings(ws.session, [view.id for view in views])
+    """Return {rater: (tasks without a verdict, tasks)} of those who are still asked.
+
+    A task passed over is not open. Nobody waits for a rater who was deactivated.
+    """
+    gone = {person.name for person in people(ws) if not person.is_active}
+    views = [
+        view
+        for view in queries_rating.assignments(ws.session, campaign.id)
+        if view.rater not in gone
+    ]
+    verdicts = queries_rating.latest_verdicts(ws.session, campaign, [view.id for view in views])
     settled = {
         assignment_id
-        for (assignment_id, _), rating in ratings.items()
-        if rating.value is not None or SKIPPED in rating.reasons
+        for (assignment_id, _), verdict in verdicts.items()
+        if _said(verdict) is not None or SKIPPED in verdict.reasons
     }
     counts: dict[str, tuple[int, int]] = {}
     for view in views:
         still, asked = counts.get(view.rater, (0, 0))
         counts[view.rater] = (still + (view.id not in settled), asked + 1)
     return counts
+
+
+def _said(verdict: queries_rating.Verdict) -> int | str | None:
+    return verdict.preferred if isinstance(verdict, Comparison) else verdict.value

@@ -23,7 +23,7 @@ from curate.rl.stage import doubts_about, rl_step_on_model
 from curate.scoring import mean_prediction
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_loop, queries_rating, queries_reward
-from db.models import Campaign, GeneratorVersion, Image, Prompt, Round
+from db.models import Campaign, GeneratorVersion, Image, Prompt, Round, Run
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
 GATE_SEEDS = 500_000
@@ -69,7 +69,7 @@ def run_loop(
     """
     done: list[Round] = []
     for number in range(1, rounds + 1):
-        row = _get_or_start_round(ws, config, number, base, done)
+        row = get_or_start_round(ws, config, number, base, done)
         done.append(row)
         now = _Pass(ws, config, row, prompts, raters, say)
         while row.state in STEPS:
@@ -87,9 +87,14 @@ def last_version_id(rounds: Sequence[Round]) -> str:
     return promoted[-1] or rounds[0].base_version_id if promoted else rounds[0].base_version_id
 
 
-def _get_or_start_round(
+def get_or_start_round(
     ws: Workspace, config: LoopConfig, number: int, base: GeneratorVersion, done: Sequence[Round]
 ) -> Round:
+    """Return the loop's round of this number, begun when it is new; `done` are those before it.
+
+    Raises CurateError when it was begun with other settings. Who rates may change until they are
+    asked; how the RL step was taken is history once it is.
+    """
     row = queries_loop.find_round(ws.session, config.name, number)
     if row is None:
         start = last_version_id(done) if done else base.id
@@ -101,12 +106,29 @@ def _get_or_start_round(
             start_version_id=start,
             config=config.to_json(),
         )
-    if LoopConfig.from_json(row.config) != config or row.base_version_id != base.id:
-        raise CurateError(
-            f"Loop {config.name!r} was begun with other settings or another base generator. "
-            "Go on with the same options, or give the new loop another --name."
-        )
+    begun = LoopConfig.from_json(row.config)
+    if row.campaign_id is None:
+        begun = replace(begun, raters=config.raters)
+    if row.new_version_id is not None:
+        begun = replace(begun, rl=config.rl)
+    if begun != config or row.base_version_id != base.id:
+        raise other_settings(config.name)
     return row
+
+
+def other_settings(loop_name: str) -> CurateError:
+    """Return the error for a loop that is gone on with otherwise."""
+    return CurateError(
+        f"Loop {loop_name!r} was begun with other settings or another base generator. "
+        "Go on with the same options, or give the new loop another name."
+    )
+
+
+def prompts_of(ws: Workspace, row: Round) -> list[Prompt]:
+    """Return the prompts of a round that has its images, in their order."""
+    run = ws.session.get(Run, row.run_id)
+    assert run is not None  # a round that is generated names its run
+    return [ws.session.get_one(Prompt, prompt_id) for prompt_id in run.prompt_ids]
 
 
 def _make_images(now: "_Pass", version_id: str, count: int, first_seed: int) -> list[Image]:
@@ -125,13 +147,31 @@ def _make_images(now: "_Pass", version_id: str, count: int, first_seed: int) -> 
     return list(queries_generate.images_of_run(now.ws.session, run, settings_hash(run.settings)))
 
 
-def _first_seed(row: Round) -> int:
+def first_seed(row: Round) -> int:
+    """Return the seed of each prompt's first image in this round."""
     return row.number * SEEDS_A_ROUND
+
+
+def campaign_name(row: Round, kind: str = "round") -> str:
+    """Return what the round's campaign is called: of its images, or "gate" of the versions'."""
+    return f"{row.loop_name}-{kind}-{row.number}"
+
+
+def campaign_seed(row: Round, seed: int) -> int:
+    """Return the seed of the round's campaigns in a loop of this seed."""
+    return seed * SEEDS_A_ROUND + row.number
+
+
+def scales_asked(ws: Workspace, row: Round) -> list[str]:
+    """Return the names of the criteria on a scale that the round's raters were asked about."""
+    campaign = ws.session.get_one(Campaign, row.campaign_id)
+    asked = queries_rating.criteria(ws.session, campaign.rubric_id)
+    return [criterion.name for criterion in asked if criterion.kind == "scale"]
 
 
 def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) -> Campaign:
     """Return the round's campaign: the one of its name, made first when there is none."""
-    session, name = now.ws.session, f"{now.config.name}-{kind}-{now.row.number}"
+    session, name = now.ws.session, campaign_name(now.row, kind)
     known = queries_rating.find_campaign(session, name)
     if known is not None:
         shown = {view.image_id for view in queries_rating.assignments(session, known.id)}
@@ -148,7 +188,7 @@ def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) ->
         images=images,
         raters=raters,
         overlap=min(now.config.overlap, len(raters)),
-        seed=now.config.seed * SEEDS_A_ROUND + now.row.number,
+        seed=campaign_seed(now.row, now.config.seed),
         purpose=purpose,
         backend=now.raters.backend,
     )
@@ -167,17 +207,18 @@ def _rated(now: "_Pass", campaign_id: UUID | None, result: _Result) -> _Result:
 
 def _generate(now: "_Pass") -> dict[str, Any]:
     images = _make_images(
-        now, now.row.start_version_id, now.config.images_per_prompt, _first_seed(now.row)
+        now, now.row.start_version_id, now.config.images_per_prompt, first_seed(now.row)
     )
     return {"state": "generated", "run_id": images[0].run_id}
 
 
 def _push(now: "_Pass") -> _Result:
     images = _make_images(
-        now, now.row.start_version_id, now.config.images_per_prompt, _first_seed(now.row)
+        now, now.row.start_version_id, now.config.images_per_prompt, first_seed(now.row)
     )
     campaign = _campaign(now, "round", images, "train")
-    return _shown(now, campaign, {"state": "pushed", "campaign_id": campaign.id})
+    asked = {"campaign_id": campaign.id, "config": now.config.to_json()}
+    return _shown(now, campaign, {"state": "pushed", **asked})
 
 
 def _rate(now: "_Pass") -> _Result:
@@ -185,8 +226,7 @@ def _rate(now: "_Pass") -> _Result:
 
 
 def _train(now: "_Pass") -> dict[str, Any]:
-    _, asked = queries.default_rubric(now.ws.session)  # other rubrics may have other scales
-    model = train_reward(now.ws, criteria=[criterion.name for criterion in asked])
+    model = train_reward(now.ws, criteria=scales_asked(now.ws, now.row))
     now.say(f"round {now.row.number}: reward model {model.id[:12]}, {_quality(model.metrics)}")
     return {"state": "trained", "reward_model_id": model.id}
 
@@ -204,7 +244,7 @@ def _step(now: "_Pass") -> dict[str, Any]:
     doubts = doubts_about(model)
     if doubts:
         config = replace(config, kl_target=min(config.kl_target, LOW_KL_TARGET))
-        now.say(f"round {row.number} keeps to a KL budget of {config.kl_target}: {doubts[0]}")
+        now.say(f"round {row.number}: {doubts[0]}. So this step stays near its start.")
     with progress(config.num_updates, f"RL updates of round {row.number}") as advance:
         version = rl_step_on_model(
             now.ws,
@@ -226,7 +266,7 @@ def _push_gate(now: "_Pass") -> _Result:
     versions = dict.fromkeys((row.base_version_id, row.start_version_id, row.new_version_id or ""))
     made = {
         version_id: _make_images(
-            now, version_id, now.config.gate_images_per_prompt, _first_seed(row) + GATE_SEEDS
+            now, version_id, now.config.gate_images_per_prompt, first_seed(row) + GATE_SEEDS
         )
         for version_id in versions
     }

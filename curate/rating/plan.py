@@ -39,6 +39,7 @@ class PushOptions:
     control_fraction: float = 0.1  # of the images; half known real, half known bad
     repeat_fraction: float = 0.05
     seed: int = 0
+    among: frozenset[UUID] | None = None  # only these images; None: all
 
 
 def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
@@ -96,6 +97,7 @@ def _candidates(ws: Workspace, options: PushOptions) -> list[Image]:
         image
         for origin in ORIGINS[options.origin]
         for image in queries_rating.images_to_rate(ws.session, origin=origin, version_id=version_id)
+        if options.among is None or image.id in options.among
     ]
     if not options.pairs:
         return images

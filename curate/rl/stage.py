@@ -168,14 +168,14 @@ def doubts_about(reward_model: RewardModelRow) -> list[str]:
     A weak reward model is sooner fooled than followed: the reward rises, and the images get worse.
     """
     found = reward_model.metrics.get("held_out", {}).get("spearman")
-    if found is not None and found >= TRUSTED_CORRELATION:
-        return []
-    shown = "was not measured" if found is None else f"is {found:.2f}"
-    return [
-        f"the reward model's held-out rank correlation {shown}; below {TRUSTED_CORRELATION} take "
-        "one step with a small --kl-target (0.003), or only filter images, and let people rate "
-        "before the next"
-    ]
+    if found is None:
+        return ["the ratings are too few to test the reward model on ratings it has not seen"]
+    if found < TRUSTED_CORRELATION:
+        return [
+            f"the reward model ranks images that it has not seen only roughly as raters do: rank "
+            f"correlation {found:.2f}, and {TRUSTED_CORRELATION} is needed to trust it"
+        ]
+    return []
 
 
 def cost_of(

@@ -1,14 +1,10 @@
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
 from curate.config import LoopConfig, SafetyLimits
 from curate.errors import CurateError
-from curate.generate import images_of
 from curate.generators_store import save_version
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
@@ -17,8 +13,8 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries, queries_loop
 from db.models import Round
 from generators.base import Generator
-from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
+from tests.curate.loop.eyes import RednessEyes
 
 SAMPLING = SamplingSettings(num_steps=3, batch_size=16)
 CONFIG = LoopConfig(
@@ -27,28 +23,6 @@ CONFIG = LoopConfig(
     sampling=SAMPLING,
     rl=RLConfig(num_updates=2, prompts_per_update=2, group_size=4, num_steps=3, learning_rate=1e-2),
 )
-
-
-class RednessEyes:
-    """Sees how red an image is; a third of the tiny generator's images get each grade."""
-
-    def __init__(self, generator: Generator, *, tired: bool = False) -> None:
-        self.tired = tired
-        conditions = generator.conditioner([PromptValue("OCT", "normal")] * 60)
-        images = images_of(generator, conditions, range(60), SAMPLING)
-        low, high = redness(images).quantile(torch.tensor([1 / 3, 2 / 3])).tolist()
-        self.thresholds = (low, high)
-
-    def truth(
-        self, images: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
-    ) -> Tensor:
-        if self.tired:
-            raise KeyboardInterrupt
-        return redness(images)
-
-
-def redness(images_BCHW: Tensor) -> Tensor:
-    return images_BCHW[:, 0].mean(dim=(1, 2)) - images_BCHW[:, 1:].mean(dim=(1, 2, 3))
 
 
 def loop(
@@ -76,7 +50,7 @@ def loop(
         base=base,
         prompts=prompts,
         raters=SimulatedRaters(
-            ws, count=config.num_raters, eyes=RednessEyes(generator, tired=tired)
+            ws, count=config.num_raters, eyes=RednessEyes(generator, SAMPLING, tired=tired)
         ),
         say=lambda line: None,
     ).rounds

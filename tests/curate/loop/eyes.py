@@ -1,0 +1,37 @@
+"""Eyes of simulated raters that find grades of all kinds among a tiny generator's images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from curate.generate import images_of
+from generators.base import Generator
+from generators.base import Prompt as PromptValue
+from generators.config import SamplingSettings
+
+
+class RednessEyes:
+    """Sees how red an image is; a third of the tiny generator's images get each grade."""
+
+    modalities = ("OCT", "CXR")
+
+    def __init__(
+        self, generator: Generator, sampling: SamplingSettings, *, tired: bool = False
+    ) -> None:
+        self.tired = tired
+        conditions = generator.conditioner([PromptValue("OCT", "normal")] * 60)
+        images = images_of(generator, conditions, range(60), sampling)
+        low, high = redness(images).quantile(torch.tensor([1 / 3, 2 / 3])).tolist()
+        self.thresholds = (low, high)
+
+    def truth(
+        self, images: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
+    ) -> Tensor:
+        if self.tired:
+            raise KeyboardInterrupt
+        return redness(images)
+
+
+def redness(images_BCHW: Tensor) -> Tensor:
+    return images_BCHW[:, 0].mean(dim=(1, 2)) - images_BCHW[:, 1:].mean(dim=(1, 2, 3))
