@@ -10,7 +10,7 @@ class Rater:
     """What a person can do on the rating page, without the page."""
 
     def __init__(self, url: str, email: str, password: str) -> None:
-        self.email, self.password = email, password
+        self.name, self.email, self.password = email.split("@")[0], email, password
         self.client = httpx.Client(
             base_url=url,
             follow_redirects=True,

@@ -55,6 +55,13 @@ def auc(stream: Sequence[Fetched], truth: Sequence[bool], *, seed: int = 0) -> f
     return found
 
 
+def spread_by_chance(truth: Sequence[bool]) -> float:
+    """Return the standard error of an AUC where nothing tells (Hanley and McNeil 1982)."""
+    num_true = sum(truth)
+    num_false = len(truth) - num_true
+    return float(np.sqrt((len(truth) + 1) / (12 * num_true * num_false)))
+
+
 def with_changed(item: Fetched, **changes: object) -> Fetched:
     """Return the item with a leak planted."""
     return replace(item, **changes)  # type: ignore[arg-type]
