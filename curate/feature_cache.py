@@ -29,7 +29,7 @@ def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Te
 
     A cache that cannot be read is made again.
     """
-    with closing(_open(ws.cache / "features" / f"{backbone.fingerprint[:32]}.sqlite")) as cache:
+    with closing(_open(_path(ws, backbone))) as cache:
         features_ND = torch.zeros(len(sha256s), backbone.dim)
         known = _read(cache, sorted(set(sha256s)), backbone.dim)
         missing = sorted(set(sha256s) - known.keys())
@@ -41,6 +41,23 @@ def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Te
         for place, sha256 in enumerate(sha256s):
             features_ND[place] = known[sha256]
     return features_ND
+
+
+def missing_features(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> list[str]:
+    """Return which of the images have no features in the cache, each once, sorted."""
+    with closing(_open(_path(ws, backbone))) as cache:
+        several = sorted(set(sha256s))
+        return sorted(set(several) - _read(cache, several, backbone.dim).keys())
+
+
+def keep_features(ws: Workspace, backbone: Backbone, features: dict[str, Tensor]) -> None:
+    """Put features [D] by image hash into the cache, computed elsewhere by this backbone."""
+    with closing(_open(_path(ws, backbone))) as cache:
+        _write(cache, features)
+
+
+def _path(ws: Workspace, backbone: Backbone) -> Path:
+    return ws.cache / "features" / f"{backbone.fingerprint[:32]}.sqlite"
 
 
 def _open(path: Path) -> sqlite3.Connection:

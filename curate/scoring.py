@@ -42,6 +42,9 @@ class Which:
     origin: str | None = None  # "real" or "synthetic"
 
 
+Page = list[tuple[Image, Prompt]]
+
+
 def score_images(
     ws: Workspace,
     row: RewardModelRow,
@@ -49,18 +52,20 @@ def score_images(
     advance: Callable[[int], None],
     which: Which | None = None,
     model: RewardModel | None = None,
+    ahead: Callable[[Iterator[Page]], Iterator[Page]] = iter,
 ) -> Scored:
     """Score all images, or those of `which`, that this reward model has not scored yet.
 
     Rows are kept in batches, so that a stopped command goes on where it stood. `advance(n)` is told
-    of every n images done.
+    of every n images done. `ahead` is given the pages of images and gives each back when features
+    that others compute are in the cache; what it leaves out is computed here.
     """
     which = which or Which()
     model = model or RewardModel.load(ws.store.local_path(row.file_sha256))
     _, already = count_scored(ws, row, which)
     num_new = num_unknown = 0
-    for page in _pages(ws, row.id, which):
-        known = [pair for pair in page if pair[1].modality in model.modalities_]
+    for page in ahead(_pages(ws, row.id, which)):
+        known = known_to(model, page)
         queries_reward.add_scores(ws.session, row.id, _scores(ws, model, known))
         num_new += len(known)
         num_unknown += len(page) - len(known)
@@ -74,9 +79,12 @@ def count_scored(ws: Workspace, row: RewardModelRow, which: Which | None = None)
     return queries_reward.num_images_and_scores(ws.session, row.id, **vars(which or Which()))
 
 
-def _pages(
-    ws: Workspace, reward_model_id: str, which: Which
-) -> Iterator[list[tuple[Image, Prompt]]]:
+def known_to(model: RewardModel, page: Page) -> Page:
+    """Return the images that the model can score: of a modality of which some were rated."""
+    return [pair for pair in page if pair[1].modality in model.modalities_]
+
+
+def _pages(ws: Workspace, reward_model_id: str, which: Which) -> Iterator[Page]:
     after: UUID | None = None
     while page := queries_reward.unscored_images(
         ws.session,

@@ -10,6 +10,7 @@ from curate.cli.shared import (
     Guidance,
     Json,
     Loop,
+    Ray,
     Sampler,
     Steps,
     Version,
@@ -66,12 +67,7 @@ def generate(
         bool, typer.Option("--compile", help="torch.compile; on a GPU with CUDA graphs.")
     ] = False,
     device: Device = "auto",
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Share the work on Ray: auto (here), or a cluster's address.", show_default=False
-        ),
-    ] = None,
+    ray: Ray = None,
     from_manifest: Annotated[
         Path | None,
         typer.Option(help="A release: make its images again, into --out.", show_default=False),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.cli.shared import Json, Loop, Workspace, print_json
+from curate.cli.shared import Json, Loop, Ray, Workspace, print_json
 from rewards.config import RewardConfig
 
 commands = typer.Typer()
@@ -78,6 +78,7 @@ def score(
     origin: Annotated[
         str | None, typer.Option(help="Only real, or only synthetic.", show_default=False)
     ] = None,
+    ray: Ray = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
@@ -89,7 +90,8 @@ def score(
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
-        done = commands.score(ws, reward_model, commands.which_images(ws, version, origin))
+        which = commands.which_images(ws, version, origin)
+        done = commands.score(ws, reward_model, which, ray=ray)
     if as_json:
         print_json(done.to_json())
     else:

@@ -34,6 +34,18 @@ Steps = Annotated[int, typer.Option(help="Sampling steps.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1: none.")]
 Sampler = Annotated[str, typer.Option(help="ddim, dpm++ or unipc.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Share the work on Ray: auto (here), or a cluster's HOST:PORT.", show_default=False
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that train together, with --ray.", show_default="all GPUs, or else all CPUs"
+    ),
+]
 
 
 def print_json(result: Any) -> None:

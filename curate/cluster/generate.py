@@ -4,17 +4,12 @@ The items, their bytes and how they are kept are those of one machine: a killed 
 the batches it had, which others make again.
 """
 
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import chain
-from typing import Any
 
-import ray
-
-from curate.cluster.crew import Batch, Crew
-from curate.cluster.worker import packed
-from curate.errors import CurateError
+from curate.cluster.crew import Crew
+from curate.cluster.image_worker import Batch, Equipment, ImageWorker, Made, packed
+from curate.cluster.joining import connected
 from curate.generate import Generated, batches_of, concluded, ended, missing_items, writing
 from curate.generators_store import load_version
 from curate.production.images import prompt_values
@@ -37,8 +32,7 @@ def run_plan_on_ray(
 ) -> Generated:
     """Make what is missing of the plan, as `curate.generate.run_plan` does.
 
-    `address` is a cluster's, or "auto": the cluster that this machine belongs to, else one of its
-    own cores and GPUs, started for this call.
+    `address` is a cluster's HOST:PORT, or "auto" (`curate.cluster.joining.connected`).
     """
     ws.session.commit()
     already = queries.num_items_done(ws.session, run)
@@ -50,7 +44,7 @@ def run_plan_on_ray(
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
     with ended(watch), connected(address):
         generator = load_version(ws, run.version_id)
-        crew = Crew(packed(generator), run.settings, watch.note)
+        crew = Crew(ImageWorker, Equipment(packed(generator), run.settings), watch.note)
         with writing(ws, keeper(ws, run, generator.codec.unit), watch, advance) as writer:
             items = chain([first], missing)
             batches = _with_prompts(ws, items, int(run.settings["batch_size"]))
@@ -58,35 +52,16 @@ def run_plan_on_ray(
     return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=smallest)
 
 
-@contextmanager
-def connected(address: str) -> Iterator[None]:
-    """Join the cluster at this address; "local" is one of this machine, for this call."""
-    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        ray.init(address=address, **quietly)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        if address != "auto":
-            raise CurateError(
-                f"No Ray cluster at {address!r} ({str(error).splitlines()[0]}). Start one with "
-                "`ray start --head`, join it with `ray start --address=HOST:6379`."
-            ) from error
-        ray.init(address="local", include_dashboard=False, **quietly)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def _with_prompts(ws: Workspace, items: Iterator[Item], batch_size: int) -> Iterator[Batch]:
     for batch in batches_of(items, batch_size):
         prompt_ids = list(dict.fromkeys(item.prompt_id for item in batch))
         values = prompt_values(ws, prompt_ids)
         ws.session.commit()  # no transaction stays open while others work
-        yield batch, values
+        yield Batch(batch, values)
 
 
 def _make_all(
-    crew: Crew,
+    crew: Crew[Batch, Made],
     batches: Iterator[Batch],
     writer: Writer,
     watch: Watch,
@@ -101,17 +76,19 @@ def _make_all(
         return not stopped
 
     try:
-        for answer in crew.work(batches, may_go_on):
-            for event, details in answer.notes:
+        for made in crew.work(batches, may_go_on):
+            for event, details in made.notes:
                 watch.note(event, **details)
-            writer.add_encoded(answer.batch)
-            smallest = min(smallest, answer.batch_size)
+            writer.add_encoded(made.batch)
+            smallest = min(smallest, made.batch_size)
             advance(writer.take_written())
-            watch.progress(writer.num_new, len(writer.broken), **_state(crew, answer, smallest))
+            watch.progress(
+                writer.num_new,
+                len(writer.broken),
+                batch_size=smallest,
+                device=made.device,
+                num_workers=crew.num_ready,
+            )
     finally:
         crew.dismiss()
     return stopped, smallest
-
-
-def _state(crew: Crew, answer: Any, smallest: int) -> dict[str, Any]:
-    return {"batch_size": smallest, "device": answer.device, "num_workers": crew.num_ready}

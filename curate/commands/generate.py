@@ -1,12 +1,13 @@
 """`curate generate`: from a sheet or texts to runs; or a release made again."""
 
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.commands.on_ray import ray_installed
 from curate.errors import CurateError
 from curate.export.manifest import read_manifest
 from curate.generate import Generated, plan_runs, run_plan
@@ -172,19 +173,9 @@ def _run(ws: Workspace, run: Run, options: GenerateOptions) -> Generated:
     with progress(num_missing, "images") as advance:
         if options.ray is None:
             return run_plan(ws, run, advance, device=options.device)
-        run_plan_on_ray = _on_ray()
+        with ray_installed():
+            from curate.cluster.generate import run_plan_on_ray
         return run_plan_on_ray(ws, run, advance, address=options.ray)
-
-
-def _on_ray() -> Callable[..., Generated]:
-    try:
-        from curate.cluster.generate import run_plan_on_ray
-    except ModuleNotFoundError as error:
-        raise CurateError(
-            f"--ray needs a package that is not installed ({error.name}). "
-            "Install it with `pip install 'curate-images[ray]'`, on every node."
-        ) from error
-    return run_plan_on_ray
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from curate.commands.on_ray import ray_installed, tell_event
 from curate.errors import CurateError
 from curate.progress import progress
 from curate.scoring import Scored, Which, count_scored, score_images
@@ -93,12 +94,18 @@ def _rater_line(habits: Mapping[str, Any]) -> str:
     )
 
 
-def score(ws: Workspace, reward_model: str, which: Which) -> Scored:
-    """Score what has no score of this model yet, showing progress."""
+def score(ws: Workspace, reward_model: str, which: Which, *, ray: str | None = None) -> Scored:
+    """Score what has no score of this model yet, showing progress; `ray` as in `on_ray`."""
     row = queries_reward.find_reward_model(ws.session, reward_model)
     num_images, num_scored = count_scored(ws, row, which)
     with progress(num_images - num_scored, "images") as advance:
-        return score_images(ws, row, advance=advance, which=which)
+        if ray is None or num_images == num_scored:
+            return score_images(ws, row, advance=advance, which=which)
+        with ray_installed():
+            from curate.cluster.score import score_images_on_ray
+        return score_images_on_ray(
+            ws, row, advance=advance, address=ray, note=tell_event, which=which
+        )
 
 
 def which_images(ws: Workspace, version: str | None, origin: str | None) -> Which:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from curate.cluster.versions import own_versions
 from curate.production.images import Maker
 from curate.production.items import Item
 from curate.production.writer import EncodedBatch, encode
@@ -30,8 +31,24 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A batch, and what its worker wants to have told: [(event, details)]."""
+class Equipment:
+    """What a worker opens: a generator, and how it samples."""
+
+    weights: Weights
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items to make, with their prompts by id."""
+
+    items: Sequence[Item]
+    prompts: Mapping[str, Prompt]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A batch's images, and what its worker wants to have told: [(event, details)]."""
 
     batch: EncodedBatch
     notes: list[tuple[str, dict[str, Any]]]
@@ -39,28 +56,28 @@ class Answer:
     device: str
 
 
-class Worker:
-    """One process of the crew, on a GPU where it was given one."""
+class ImageWorker:
+    """A generator in one process of the crew, on a GPU where it was given one."""
 
-    def __init__(self, weights: Weights, settings: dict[str, Any]) -> None:
+    def __init__(self, equipment: Equipment) -> None:
         """Open the generator; as long as this takes, the worker is not ready."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        sampling = SamplingSettings.from_json(settings)
-        generator = accelerate(opened(weights).to(device), sampling)
+        sampling = SamplingSettings.from_json(equipment.settings)
+        generator = accelerate(opened(equipment.weights).to(device), sampling)
         self._prompts: Mapping[str, Prompt] = {}
         self._notes: list[tuple[str, dict[str, Any]]] = []
         self._maker = Maker(generator, sampling, self._give_prompts, self._note)
 
-    def ready(self) -> bool:
-        """Answer as soon as the generator is open."""
-        return True
+    def versions(self) -> dict[str, str]:
+        """Return what decides the images' bytes, as soon as the generator is open."""
+        return own_versions()
 
-    def make(self, items: Sequence[Item], prompts: Mapping[str, Prompt]) -> Answer:
-        """Return the items' images as files; `prompts` are the batch's, by id."""
-        self._prompts, self._notes = prompts, []
-        batch = encode(items, self._maker.make(items))
+    def work(self, batch: Batch) -> Made:
+        """Return the items' images as files."""
+        self._prompts, self._notes = batch.prompts, []
+        encoded = encode(batch.items, self._maker.make(batch.items))
         device = str(self._maker.generator.device)
-        return Answer(batch, self._notes, self._maker.batch_size, device)
+        return Made(encoded, self._notes, self._maker.batch_size, device)
 
     def _give_prompts(self, prompt_ids: Sequence[str]) -> dict[str, Prompt]:
         return {name: self._prompts[name] for name in prompt_ids}

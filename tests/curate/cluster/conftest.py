@@ -1,0 +1,32 @@
+"""Ray clusters: one of this machine for the whole suite, one of two nodes by CURATE_TEST_RAY=1."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.curate.cluster.nodes import Nodes
+
+# The clusters answer no stranger. Ray reads this once, when it is imported: before the tests are.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    """A head; a second node may join, in a network namespace of its own where root permits."""
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    if "CURATE_TEST_RAY" not in os.environ:
+        pytest.skip("two Ray nodes: set CURATE_TEST_RAY=1 to start them")
+    started = Nodes(apart=True)
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Nodes]:
+    """One node with two cores."""
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    started = Nodes(num_cpus=2)
+    yield started
+    started.end()
