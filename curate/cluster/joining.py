@@ -48,7 +48,7 @@ def _join_any(quietly: dict[str, Any]) -> None:
         ray.init(address="auto", **quietly)
     except NO_CLUSTER as error:
         if _is_mismatch(error):
-            raise _refused("auto", error) from error
+            raise refusal("auto", error) from error
         _start(quietly)
 
 
@@ -58,7 +58,7 @@ def _join(address: str, quietly: dict[str, Any]) -> None:
     try:
         ray.init(address=address, **quietly)
     except NO_CLUSTER as error:
-        raise _refused(address, error) from error
+        raise refusal(address, error) from error
 
 
 def _probe(address: str) -> None:
@@ -77,7 +77,8 @@ def _probe(address: str) -> None:
         ) from error
 
 
-def _refused(address: str, error: Exception) -> CurateError:
+def refusal(address: str, error: Exception) -> CurateError:
+    """Return what to tell of a cluster that answered, and let us not join."""
     said = " ".join(str(error).split())
     if _is_mismatch(error):
         return CurateError(

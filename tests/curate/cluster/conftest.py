@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.curate.cluster.nodes import Nodes
+from tests.db.conftest import postgres_url
+from tests.db.test_store import s3_server, s3_url
+
+__all__ = ["postgres_url", "s3_server", "s3_url"]  # fixtures
 
 # The clusters answer no stranger. Ray reads this once, when it is imported: before the tests are.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

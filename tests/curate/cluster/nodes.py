@@ -64,11 +64,8 @@ class Nodes:
 
     def curate(self, *arguments: str) -> Process:
         """Start a command on the head's machine."""
-        command = [sys.executable, "cli.py", *arguments]
-        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, **pipes)
-        self._processes.append(process)
-        return process
+        self._processes.append(start_curate(*arguments))
+        return self._processes[-1]
 
     def _start(self, *options: str, prefix: tuple[str, ...] = (), num_cpus: int = 1) -> Process:
         common = ("--block", f"--num-cpus={num_cpus}", "--object-store-memory=100000000")
@@ -132,6 +129,12 @@ class Network:
             subprocess.run(line.split(), stderr=subprocess.DEVNULL)
 
 
+def start_curate(*arguments: str) -> Process:
+    command = [sys.executable, "cli.py", *arguments]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=environment(), text=True, **pipes)
+
+
 def kill(process: Process) -> None:
     """End a process with all its descendants, at once."""
     for each in processes_of(process.pid):
@@ -154,6 +157,14 @@ def processes_of(parent: int) -> list[int]:
     return found
 
 
+def command_line(process: int) -> bytes:
+    """Return a process's command line; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -161,7 +172,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(holds: Callable[[], bool], *, within_s: float = 300) -> None:
+def wait_until(holds: Callable[[], bool], *, within_s: float = 600) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from db.models import Score
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
-from tests.curate.cluster.nodes import Nodes, processes_of
+from tests.curate.cluster.nodes import Nodes, command_line, processes_of
 from tests.curate.pictures import BrightnessEyes, add_pictures
 from tests.curate.test_reward_training import Brightness
 
@@ -29,7 +28,7 @@ NUM_IMAGES = 1200  # more than two pages of 512: the first is done, the others a
 def kill_one_worker(node: Nodes) -> bool:
     """Kill a process that computes features; say whether there was one."""
     for process in processes_of(node.head.pid):
-        if b"FeatureWorker" in Path(f"/proc/{process}/cmdline").read_bytes():
+        if b"FeatureWorker" in command_line(process):
             os.kill(process, signal.SIGKILL)
             return True
     return False
