@@ -17,6 +17,12 @@ REASONS, COMMENT = "reasons", "comment"
 KEY_ROWS = ("123456789", "qwert", "asdfg")
 ORIGIN_KEYS = "jkl"
 REASON_KEYS = "uiopnm"
+# The panels beside the form are for regions, which nobody draws here: their place is the image's.
+STYLE = (
+    ".lsf-sidepanels { padding: 0 !important } "
+    ".lsf-sidepanels__wrapper { display: none !important } "
+    ".lsf-sidepanels__content { width: 100% !important; max-width: 100% !important }"
+)
 PREFERENCE_WORDING = {"left": "left is better", "tie": "no difference", "right": "right is better"}
 
 
@@ -28,7 +34,8 @@ def labelling_form(study: Study) -> str:
     questions = "".join(_question(study, *entry) for entry in _with_keys(study))
     extras = ("" if study.is_pairwise else _reasons(study.reasons)) + _comment()
     return (
-        '<View><View style="display:flex; gap:16px; align-items:flex-start">'
+        f"<View><Style>{STYLE}</Style>"
+        '<View style="display:flex; gap:16px; align-items:flex-start">'
         f'<View style="flex:1 1 auto; min-width:0">{_images(study)}</View>'
         '<View style="flex:0 0 330px">'
         '<Header value="$asked" size="4"/>'

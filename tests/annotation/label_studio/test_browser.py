@@ -44,6 +44,7 @@ question = "Is the anatomy plausible?"
 scale = [1, 5]
 wording = { 1 = "impossible", 5 = "as in life" }
 """
+TASK = ".lsf-current-task__task-id"
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -63,12 +64,13 @@ def chromium() -> Iterator[Any]:
 
 
 class Page:
-    """One rater's page, and every address that it asked for."""
+    """One rater's page on a small laptop, and every address that it asked for."""
 
     def __init__(self, browser: Any, person: Person, address: str) -> None:
-        self.page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        self.page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
         self.asked: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
+        self.address = address
         self.page.goto(f"{person.client.base_url}/user/login/")
         self.page.fill("input[name=email]", person.email)
         self.page.fill("input[name=password]", person.password)
@@ -79,6 +81,11 @@ class Page:
         self.page.wait_for_selector("img[alt=image], .konvajs-content canvas, img", timeout=60_000)
         self.press("Escape")  # the instructions
 
+    @property
+    def task(self) -> int:
+        """Label Studio's number of the task on the page."""
+        return int(self.page.inner_text(TASK).split()[0])
+
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
@@ -86,7 +93,7 @@ class Page:
     def choose(self, wording: str) -> None:
         self.page.click(f".lsf-choice:has-text('{wording}')")
 
-    def send(self, method: str, path: str, action: Any) -> None:
+    def sends(self, method: str, path: str, action: Any) -> None:
         """Do what makes the page send something, and wait until the server has taken it."""
 
         def fits(response: Any) -> bool:
@@ -95,14 +102,50 @@ class Page:
         with self.page.expect_response(fits, timeout=30_000) as sent:
             action()
         assert sent.value.ok
+
+    def moves(self, action: Any) -> None:
+        """Do what brings another task, and wait for it."""
+        before = self.task
+        action()
+        self.page.wait_for_function(
+            f"now => parseInt(document.querySelector('{TASK}')?.innerText || now) !== now",
+            arg=before,
+            timeout=30_000,
+        )
         self.page.wait_for_selector("button[name=submit]", timeout=30_000)
-        self.page.wait_for_timeout(500)
+
+    def answers(self, action: Any) -> None:
+        self.moves(lambda: self.sends("POST", "/annotations", action))
 
     def submit_by_keyboard(self) -> None:
-        self.send("POST", "/annotations", lambda: self.press("Control+Enter"))
+        self.answers(lambda: self.press("Control+Enter"))
 
     def submit_by_mouse(self) -> None:
-        self.send("POST", "/annotations", lambda: self.page.click("button[name=submit]"))
+        self.answers(lambda: self.page.click("button[name=submit]"))
+
+    def skip(self) -> None:
+        self.answers(lambda: self.page.click("button[aria-label=skip-task]"))
+
+    def back(self) -> None:
+        self.moves(lambda: self.page.click("button[aria-label='Previous task']"))
+
+    def update(self) -> None:
+        self.sends("PATCH", "/annotations/", lambda: self.page.click("button[name=submit]"))
+
+    def delete(self, task: int) -> None:
+        """Delete the task's answer: its list's menu has what the label stream lacks."""
+        self.page.goto(self.address.replace("labeling=1", f"task={task}"))
+        self.page.hover(".lsf-annotation-button")
+        self.page.click(".lsf-annotation-button__trigger")
+        self.page.click("text=Delete Annotation")
+        confirm = "[data-testid=dialog-ok-button]"
+        self.sends("DELETE", "/annotations/", lambda: self.page.click(confirm))
+
+    def height_left(self) -> float:
+        """Return the pixels between the form's last field and the bar below it."""
+        last = self.page.locator("[placeholder=Comment]").bounding_box()
+        bar = self.page.locator(".lsf-bottombar").bounding_box()
+        return float(bar["y"] - last["y"] - last["height"])
 
     def picture(self, name: str) -> None:
         folder = os.environ.get("CURATE_SCREENSHOTS")
@@ -133,13 +176,16 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
 ) -> None:
     ann = Page(chromium, served.raters["ann"], study.pages["ann"])
     ann.picture("rating-page")
+    assert ann.height_left() > 0  # all is seen without scrolling
+    shown = ann.page.inner_text(".lsf-main-view")
+    assert all(f"[{key}]" in shown for key in "123qwertjkluio")  # every answer's key
     ann.press("3", "t", "j")  # by keyboard: fit for training, anatomy 5, real
     ann.picture("rating-answered")
     ann.submit_by_keyboard()
     for wording in ("1 unusable", "1 impossible", "synthetic", "blurred"):  # by mouse
         ann.choose(wording)
     ann.submit_by_mouse()
-    ann.send("POST", "/annotations", lambda: ann.page.click("button[aria-label=skip-task]"))
+    ann.skip()
     ann.press("2", "w", "l")
     ann.submit_by_keyboard()
     ben = Page(chromium, served.raters["ben"], study.pages["ben"])
@@ -149,11 +195,11 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
     assert campaign is not None
     backend = label_studio_backend(ws)
     assert pull_campaign(ws, campaign, backend).taken.new == 5 * 3
-    ben.page.click("button[aria-label='Previous task']")  # the answer again, to edit it
-    ben.page.wait_for_timeout(1500)
+    ben.back()  # the answer again, to edit it
     ben.press("1")
-    ben.send("PATCH", "/annotations/", lambda: ben.page.click("button[name=submit]"))
-    delete_last(ann)
+    ben.update()
+    ann.back()
+    ann.delete(ann.task)
     assert pull_campaign(ws, campaign, backend).taken.revised == 1 + 3
     assert verdicts(ws) == {
         ("ann", 0): {"quality": [3], "anatomy": [5], "origin": [1]},
@@ -165,23 +211,6 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
     assert reasons(ws) == {("ann", 1): ["blurred"], ("ann", 2): [SKIPPED]}
     ours = (served.url, "data:", "blob:")  # nothing is fetched from another machine
     assert [url for url in ann.asked + ben.asked if not url.startswith(ours)] == []
-
-
-def delete_last(page: Page) -> None:
-    """Delete the newest annotation as the page's own script would."""
-    status = page.page.evaluate(
-        """async () => {
-            const tasks = await (await fetch('/api/tasks/?fields=all&page_size=100&project='
-                + location.pathname.split('/')[2])).json();
-            const made = tasks.tasks.flatMap(task => task.annotations);
-            const last = made.sort((a, b) => a.id - b.id).at(-1);
-            const token = document.cookie.match(/csrftoken=([^;]+)/)[1];
-            const sent = await fetch(`/api/annotations/${last.id}/`,
-                {method: 'DELETE', headers: {'X-CSRFToken': token}});
-            return sent.status;
-        }"""
-    )
-    assert status == 204
 
 
 def looks(ws: Workspace) -> Iterator[tuple[tuple[str, int], str, Rating]]:

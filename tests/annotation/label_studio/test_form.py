@@ -55,3 +55,8 @@ def test_more_answers_than_keys_are_refused() -> None:
     wide = Question(name="wide", text="?", min_value=1, max_value=12)
     with pytest.raises(AnnotationError, match="12 answers and 9 keys"):
         form(wide)
+
+
+def test_the_image_has_the_place_of_the_panels_that_no_rating_needs() -> None:
+    (style,) = form(QUALITY).iter("Style")
+    assert "sidepanels__wrapper { display: none" in (style.text or "")
