@@ -8,17 +8,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import torch
 
 from curate.errors import CurateError
 from curate.generators_store import load_version
-from curate.production.environment import describe_environment, environment_row
+from curate.production.environment import describe_environment, environment_row, gpu_memory_gb
 from curate.production.images import Maker, images_of, prompt_value, prompt_values
 from curate.production.items import Item, item_key, settings_hash
 from curate.production.keeping import keeper
+from curate.production.patience import Note, patiently, untold
 from curate.production.watch import Say, Watch
 from curate.production.writer import Keep, Writer
 from curate.workspace import Workspace
@@ -26,6 +27,7 @@ from db import queries, queries_generate
 from db.engine import Engine
 from db.models import GeneratorVersion, Prompt, Run
 from generators.acceleration import accelerate
+from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 
 __all__ = [
@@ -127,38 +129,55 @@ def _run_of(
     return queries_generate.get_or_add_run(ws.session, run)
 
 
-def missing_items(ws: Workspace, run: Run) -> Iterator[Item]:
+def missing_items(ws: Workspace, run: Run, note: Note = untold) -> Iterator[Item]:
     """Yield the items of the plan that no row has, in plan order.
 
     What is done is counted on an index for a thousand prompts at once; seeds are looked at only
-    where some of a prompt's are missing and others not. Between two looks no transaction is open.
+    where some of a prompt's are missing and others not. Between two looks no transaction is open;
+    a lost database is waited for, and `note` is told.
     """
     for start in range(0, len(run.prompt_ids), LOOK_PROMPTS):
         prompt_ids = run.prompt_ids[start : start + LOOK_PROMPTS]
-        num_done = queries_generate.num_done_by_prompt(
-            ws.session, **_which(run), prompt_ids=prompt_ids, **_seeds(run, 0, run.count)
-        )
-        ws.session.commit()
+        num_done = _num_done(ws, run, prompt_ids, note)
         for place, prompt_id in enumerate(prompt_ids, start):
             number = num_done.get(prompt_id, 0)
             if number < run.count:
-                for offset in _missing_offsets(ws, run, prompt_id, looking=number > 0):
+                look = number > 0
+                for offset in _missing_offsets(ws, run, prompt_id, note, looking=look):
                     index = place * run.count + offset
                     yield Item(index, prompt_id, run.first_seed + offset)
 
 
-def _missing_offsets(ws: Workspace, run: Run, prompt_id: str, *, looking: bool) -> Iterator[int]:
+def _num_done(ws: Workspace, run: Run, prompt_ids: list[str], note: Note) -> dict[str, int]:
+    def ask() -> dict[str, int]:
+        found = queries_generate.num_done_by_prompt(
+            ws.session, **_which(run), prompt_ids=prompt_ids, **_seeds(run, 0, run.count)
+        )
+        ws.session.commit()
+        return found
+
+    return patiently(ask, ws.session, note)
+
+
+def _missing_offsets(
+    ws: Workspace, run: Run, prompt_id: str, note: Note, *, looking: bool
+) -> Iterator[int]:
     for low in range(0, run.count, LOOK_SEEDS):
         high = min(low + LOOK_SEEDS, run.count)
-        done: set[int] = set()
-        if looking:
-            done = queries.seeds_done(
-                ws.session, **_which(run), prompt_id=prompt_id, **_seeds(run, low, high)
-            )
-            ws.session.commit()
+        done = _seeds_done(ws, run, prompt_id, range(low, high), note) if looking else set()
         for offset in range(low, high):
             if run.first_seed + offset not in done:
                 yield offset
+
+
+def _seeds_done(ws: Workspace, run: Run, prompt_id: str, offsets: range, note: Note) -> set[int]:
+    def ask() -> set[int]:
+        seeds = _seeds(run, offsets.start, offsets.stop)
+        found = queries.seeds_done(ws.session, **_which(run), prompt_id=prompt_id, **seeds)
+        ws.session.commit()
+        return found
+
+    return patiently(ask, ws.session, note)
 
 
 def _which(run: Run) -> dict[str, Any]:
@@ -188,18 +207,16 @@ def run_plan(
     """
     ws.session.commit()  # the writing thread has a session of its own, which must see the plan
     already = queries.num_items_done(ws.session, run)
-    missing = missing_items(ws, run)
-    first = next(missing, None)
-    if first is None:
+    if already == run.num_items:
         queries.record_event(ws.session, "generate", {"run": run.id, "made": 0})
         return Generated(run.id, run.num_items, already, 0)
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
     with ended(watch):
         generator, settings = _opened(ws, run, device)
-        maker = Maker(generator, settings, lambda ids: _prompts(ws, ids), watch.note)
+        maker = Maker(generator, settings, lambda ids: _prompts(ws, ids, watch.note), watch.note)
         keep = keeper(ws, run, generator.codec.unit)
         with writing(ws, keep, watch, advance) as writer:
-            batches = batches_of(chain([first], missing), settings.batch_size)
+            batches = batches_of(missing_items(ws, run, watch.note), settings.batch_size)
             stopped = not make_all(batches, maker, writer, watch, advance)
     return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)
 
@@ -224,7 +241,7 @@ def concluded(
     details = {"run": run.id, "made": writer.num_new, "broken": broken}
     if batch_size < int(run.settings["batch_size"]):
         details["compute_batch_size"] = batch_size
-    queries.record_event(ws.session, "generate", details)
+    patiently(lambda: queries.record_event(ws.session, "generate", details), ws.session, watch.note)
     return Generated(run.id, run.num_items, already, writer.num_new, broken, stopped)
 
 
@@ -249,10 +266,13 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
-def _prompts(ws: Workspace, prompt_ids: Sequence[str]) -> Any:
-    values = prompt_values(ws, prompt_ids)
-    ws.session.commit()  # no transaction stays open while images are made
-    return values
+def _prompts(ws: Workspace, prompt_ids: Sequence[str], note: Note) -> dict[str, PromptValue]:
+    def ask() -> dict[str, PromptValue]:
+        values = prompt_values(ws, prompt_ids)
+        ws.session.commit()  # no transaction stays open while images are made
+        return values
+
+    return patiently(ask, ws.session, note)
 
 
 def make_all(
@@ -273,13 +293,9 @@ def make_all(
             len(writer.broken),
             batch_size=maker.batch_size,
             device=str(maker.generator.device),
-            gpu_memory_gb=_gpu_memory_gb(maker.generator.device),
+            gpu_memory_gb=gpu_memory_gb(maker.generator.device),
         )
     return True
-
-
-def _gpu_memory_gb(device: torch.device) -> float | None:
-    return torch.cuda.max_memory_reserved(device) / 1e9 if device.type == "cuda" else None
 
 
 def batches_of(items: Iterator[Item], batch_size: int) -> Iterator[list[Item]]:

@@ -23,7 +23,8 @@ BUSY_TIMEOUT_MS = 60_000  # a second process waits this long for the writer befo
 def make_engine(url: str) -> Engine:
     """Return an engine on `url`; SQLite gets a write-ahead log and its foreign keys switched on."""
     try:
-        engine = sa.create_engine(url)
+        # pre-ping: a server that was restarted since the last question costs one new connection
+        engine = sa.create_engine(url, pool_pre_ping=url.startswith("postgresql"))
     except sa.exc.ArgumentError as error:
         raise StoreError(
             f"{url!r} is no database URL. Give one like postgresql://user@host/name."
@@ -108,6 +109,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 def _explain(context: ExceptionContext) -> None:
     """Turn what an operator can fix (locked, full, gone, not a database) into one line."""
+    if context.is_pre_ping:  # the pool sees to it: it connects anew, and that may fail here
+        return
     error = context.original_exception
     operational = isinstance(context.sqlalchemy_exception, sa.exc.OperationalError)
     if operational or "not a database" in str(error):

@@ -41,6 +41,11 @@ def _device_details(device: torch.device) -> dict[str, Any]:
     return details
 
 
+def gpu_memory_gb(device: torch.device) -> float | None:
+    """Return the most memory that was taken on a GPU, in 10^9 bytes; None elsewhere."""
+    return torch.cuda.max_memory_reserved(device) / 1e9 if device.type == "cuda" else None
+
+
 def environment_row(details: dict[str, Any]) -> Environment:
     """Return the row of an environment; its id hashes the details."""
     return Environment(id=queries.json_hash(details), details=details)

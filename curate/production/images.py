@@ -16,6 +16,7 @@ from curate.errors import CurateError
 from curate.pixels import array_of, levels, to_rgb_tensor
 from curate.production.environment import describe_environment
 from curate.production.items import Item
+from curate.production.patience import Note
 from curate.workspace import Workspace
 from db import queries_generate
 from generators.base import Conditions, Generator
@@ -25,7 +26,6 @@ from generators.sampling import decode, sample
 
 KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
 
-Note = Callable[..., None]  # note(event, **details): told of what a run's log should hold
 GivePrompts = Callable[[Sequence[str]], dict[str, PromptValue]]  # by the ids of their rows
 
 

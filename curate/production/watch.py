@@ -1,4 +1,4 @@
-"""What a run is doing, for whoever asks; and what it is asked to do: pause, go on, stop.
+"""What a run or a training is doing, for whoever asks; and its orders: pause, go on, stop.
 
 In the workspace's folder `runs/`, by run: ID.json (how it is, rewritten every second), ID.jsonl
 (its log, a JSON object a line) and ID.wanted (a word). Files, so that they work while the database
@@ -23,7 +23,9 @@ WANTED = ("run", "pause", "stop")
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LOG_LINES = 30.0  # about progress; what matters is logged at once
 RATE_WINDOW_S = 60.0
-SILENT_S = 30.0  # a working run says something every second; silent for so long, it was killed
+# A working run says something after every batch or step. Silent for longer, it was killed: its
+SILENT_S = 300.0  # process cannot be seen from another machine,
+SILENT_HERE_S = 3600.0  # and here it can, but its number may be another's by now
 TOLD = (
     "out-of-memory",
     "database-lost",
@@ -39,12 +41,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run is."""
+    """How a run of `curate generate` is, or a training."""
 
     run_id: str
     state: str  # "starting", "running", "paused", "stopped", "finished", "failed"
     planned: int
-    done: int  # images of the plan that have a row, whichever run made them
+    done: int  # images of the plan that have a row, whichever run made them; or steps taken
+    what: str = "images"  # what is counted; "steps" of a training
     made: int = 0  # by this process
     broken: int = 0  # left out: pixels that are no numbers
     images_per_second: float = 0.0  # over the last minute
@@ -65,13 +68,14 @@ class RunState:
         if self.state not in ("starting", "running", "paused"):
             return False
         silent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(self.updated_at)
-        if silent.total_seconds() > SILENT_S and self.state != "starting":
-            return False
-        return self.host != socket.gethostname() or _is_alive(self.process)
+        if self.host != socket.gethostname():
+            return silent.total_seconds() < SILENT_S or self.state == "starting"
+        return silent.total_seconds() < SILENT_HERE_S and _is_alive(self.process)
 
     def line(self) -> str:
         """Return the state for a person to read."""
-        share = f"run {self.run_id[:12]}: {self.done:,} of {self.planned:,} images"
+        kind = "training" if self.what == "steps" else "run"
+        share = f"{kind} {self.run_id[:12]}: {self.done:,} of {self.planned:,} {self.what}"
         if not self.is_working:
             killed = self.state in ("starting", "running", "paused")
             state = "killed; the same command goes on" if killed else self.state
@@ -93,14 +97,25 @@ class Watch:
     """What a working run tells, and hears."""
 
     def __init__(
-        self, folder: Path, run_id: str, *, planned: int, done: int, say: Say | None = None
+        self,
+        folder: Path,
+        run_id: str,
+        *,
+        planned: int,
+        done: int,
+        say: Say | None = None,
+        what: str = "images",
+        images_each: int = 1,
     ) -> None:
-        """Begin a run's state and log below the workspace's `folder`; forget old wishes."""
+        """Begin a run's state and log below the workspace's `folder`; forget old wishes.
+
+        `images_each` says how many images one of `what` takes: the rate is told in images.
+        """
         self._folder = folder / FOLDER
         self._folder.mkdir(exist_ok=True)
         self._say = say or _to_stderr
         self._lock = threading.RLock()  # the writing thread tells things too
-        self._first_done = done
+        self._first_done, self._images_each = done, images_each
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._last_look = self._last_line = 0.0
         self.state = RunState(
@@ -108,6 +123,7 @@ class Watch:
             "starting",
             planned,
             done,
+            what,
             process=os.getpid(),
             host=socket.gethostname(),
             started_at=_now(),
@@ -146,33 +162,43 @@ class Watch:
                 made=made,
                 done=self._first_done + made,
                 broken=broken,
-                images_per_second=rate,
+                images_per_second=rate * self._images_each,
                 seconds_left=left / rate if rate else None,
                 **details,
             )
             if now - self._last_line >= SECONDS_BETWEEN_LOG_LINES:
                 self._last_line = now
-                self.note("progress", made=made, images_per_second=round(rate, 3))
+                self.note(
+                    "progress", made=made, images_per_second=round(self.state.images_per_second, 3)
+                )
 
     @property
     def rate(self) -> float:
-        """Return images a second over the last minute."""
+        """Return how many a second were made over the last minute."""
         (then, before), (now, made) = self._recent[0], self._recent[-1]
         return (made - before) / (now - then) if now > then else 0.0
 
     def may_go_on(self) -> bool:
         """Return whether the run shall go on; wait here while it is paused."""
+        while (wanted := self.heard()) == "pause":
+            time.sleep(SECONDS_BETWEEN_LOOKS / 2)
+        return wanted != "stop"
+
+    def heard(self) -> str:
+        """Return what is wanted now, "run", "pause" or "stop"; tell when that has changed."""
         wanted = self._wanted()
         if wanted == "pause":
-            self.note("paused")
-            while (wanted := self._wanted()) == "pause":
-                with self._lock:
-                    self._update(state="paused", images_per_second=0.0, seconds_left=None)
-                time.sleep(SECONDS_BETWEEN_LOOKS / 2)
+            if self.state.state != "paused":
+                self.note("paused")
+            with self._lock:
+                self._update(state="paused", images_per_second=0.0, seconds_left=None)
+        elif self.state.state == "paused":
             self._recent.clear()
             self._recent.append((time.monotonic(), self.state.made))
             self.note("resumed" if wanted == "run" else "stop-asked")
-        return wanted != "stop"
+            with self._lock:
+                self._update(state="running")
+        return wanted
 
     def end(self, state: str, *, made: int | None = None, error: str = "", **last: Any) -> None:
         """Write the last state: finished, stopped or failed, with other fields of it."""

@@ -16,14 +16,13 @@ from typing import Any
 from curate.pixels import arrays_of, pixels_hash, png_bytes
 from curate.production.images import Pixels, no_numbers
 from curate.production.items import Item
+from curate.production.patience import Note, patiently
 from db.engine import Engine, Session, open_session
-from db.errors import ConnectionLost
 
 FLUSH_IMAGES = 512  # files and rows are made durable in batches of about this many
 FLUSH_SECONDS = 2.0  # or this often
 WAITING_BATCHES = 8  # more than so many unwritten ones, and the generator waits: memory stays flat
 MAX_ENCODERS = 8
-DATABASE_PATIENCE_S = 600.0  # for how long a lost database is asked again
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
 
 # Keeps images and returns how many were new.
 Keep = Callable[[Session, Sequence[Encoded]], int]
-Note = Callable[..., None]
 
 
 class Writer:
@@ -165,26 +163,3 @@ class Writer:
             return
         self._num_new += patiently(lambda: self._keep(session, images), session, self._note)
         self._num_written += len(images)
-
-
-def patiently(ask: Callable[[], int], session: Session, note: Note) -> int:
-    """Return `ask()`; a lost database is asked again for minutes, what it had not kept is redone.
-
-    `ask` may run twice, so it must change nothing the second time.
-    """
-    deadline = time.monotonic() + DATABASE_PATIENCE_S
-    pause, lost = 1.0, False
-    while True:
-        try:
-            answer = ask()
-            if lost:
-                note("database-back")
-            return answer
-        except ConnectionLost as error:
-            session.rollback()
-            if time.monotonic() + pause > deadline:
-                raise
-            note("database-lost", error=str(error), again_in_s=pause)
-            lost = True
-        time.sleep(pause)
-        pause = min(pause * 2, 30.0)

@@ -14,7 +14,7 @@ import torch
 from curate.errors import CurateError
 from curate.generate import plan_run, run_plan
 from curate.generators_store import load_version, save_version
-from curate.progress import Advance, ShowProgress
+from curate.progress import ShowProgress
 from curate.train_generator.book import Book
 from curate.train_generator.captions import captioned
 from curate.train_generator.config import LessonConfig
@@ -24,6 +24,7 @@ from curate.train_generator.kept_table import kept_table
 from curate.train_generator.kept_tensors import KeptTensors
 from curate.train_generator.material import frame_of, frozen_parts_hash
 from curate.train_generator.selection import Selection, select_images
+from curate.train_generator.watched import stopped, watched
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_training
 from db.models import GeneratorVersion
@@ -31,7 +32,6 @@ from db.models import Prompt as PromptRow
 from generators.base import Generator
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
-from generators.training.checkpoint import History
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
@@ -56,7 +56,8 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     """Fine-tune the start version on the workspace's images; return the new version, its child.
 
     Stopped anywhere, even by SIGKILL, the same call goes on after the last checkpoint and ends with
-    the same weights. Done before on the same images, it returns what it made then.
+    the same weights. Done before on the same images, it returns what it made then. Raises
+    CurateError when `curate runs stop` ended it early.
     """
     team = Team()
     with team.main_first():
@@ -67,7 +68,9 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     ws.session.commit()  # no transaction stays open through the training
     if known is not None:
         return known
-    trained = _trained(ws, task, ready, show)
+    trained = _trained(ws, task, ready, team, show)
+    if not trained.is_finished:
+        raise stopped(trained.history.num_steps, task.training.num_steps)
     if team.is_main:
         _save(ws, trained, task, ready)
         shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
@@ -186,7 +189,7 @@ def _with_replayed_prompts(
     )
 
 
-def _trained(ws: Workspace, task: Task, ready: _Ready, show: ShowProgress) -> Trained:
+def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowProgress) -> Trained:
     config, lesson = task.lesson, ready.lesson
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
     shown = prompts_to_show(everyone, config.num_samples)
@@ -196,26 +199,20 @@ def _trained(ws: Workspace, task: Task, ready: _Ready, show: ShowProgress) -> Tr
             path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
             write_grid(generator, shown, config.sample_steps, path)
 
-    with show(task.training.num_steps, "steps") as advance:
+    folder = run_folder(ws, ready.key)
+    with (
+        show(task.training.num_steps, "steps") as advance,
+        watched(ws, ready.key, task.training, folder, team, advance) as watcher,
+    ):
         return train(
             ready.generator,
             lesson,
             task.training,
-            folder=run_folder(ws, ready.key),
-            report=_reporter(advance),
+            folder=folder,
+            report=watcher.report,
             look_on=look_on,
+            listen=watcher.listen,
         )
-
-
-def _reporter(advance: Advance) -> Callable[[History], None]:
-    num_shown = 0
-
-    def report(history: History) -> None:
-        nonlocal num_shown  # what an earlier, stopped call did counts at once
-        advance(history.num_steps - num_shown)
-        num_shown = history.num_steps
-
-    return report
 
 
 def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:

@@ -77,6 +77,15 @@ def save_checkpoint(folder: Path, trainee: Trainee, history: History) -> None:
     (folder / LOG).write_text("".join(lines), encoding="utf-8")
 
 
+def steps_kept(folder: Path) -> int:
+    """Return how many steps the checkpoint holds: 0 where there is none."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as file:
+        return len(json.loads(file.metadata()["history"])["losses"])
+
+
 def load_checkpoint(folder: Path, trainee: Trainee) -> History:
     """Put the training's state back; without a checkpoint, return a fresh start.
 

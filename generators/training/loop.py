@@ -23,7 +23,7 @@ from generators.training.checkpoint import (
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Draws, Drop, Example, Lesson, Slot, seeded, shown_prompt
 from generators.training.loss import diffusion_losses
-from generators.training.team import Team
+from generators.training.team import Listen, Team
 from generators.training.trainee import Trainee
 
 Report = Callable[[History], None]  # told after every step
@@ -32,10 +32,15 @@ LookOn = Callable[[Generator, int], None]  # shown the averaged generator, after
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the weights, and what happened."""
+    """A training at its end, or where it was stopped: the weights, and what happened."""
 
     trainee: Trainee
     history: History
+
+    @property
+    def is_finished(self) -> bool:
+        """Say whether all steps were taken."""
+        return self.history.num_steps == self.trainee.config.num_steps
 
 
 def train(
@@ -46,10 +51,12 @@ def train(
     folder: Path,
     report: Report = lambda history: None,
     look_on: LookOn = lambda generator, step: None,
+    listen: Listen = lambda: "run",
 ) -> Trained:
     """Take the steps that `folder`'s checkpoint has not; return what all of them made.
 
     Killed at any moment and called again, it ends with the same weights, to the last bit on a CPU.
+    `listen` is asked before every step: "pause" waits, "stop" keeps the steps taken and returns.
     """
     team = Team()
     generator.to(team.device)
@@ -59,16 +66,16 @@ def train(
     history = load_checkpoint(folder, trainee)
     if not history.validations:
         teacher.look(history, look_on)
-    while history.num_steps < config.num_steps:
+    while history.num_steps < config.num_steps and team.may_go_on(listen):
         teacher.step(history)
         done = history.num_steps
         if done % config.validate_every == 0 or done == config.num_steps:
             teacher.look(history, look_on)
-        if done % config.checkpoint_every == 0 or done == config.num_steps:
-            if team.is_main:
-                save_checkpoint(folder, trainee, history)
-            team.wait()
+        if done % config.checkpoint_every == 0:
+            teacher.keep(folder, history)
         report(history)
+    if history.num_steps % config.checkpoint_every:
+        teacher.keep(folder, history)
     generator.denoiser.eval()
     return Trained(trainee, history)
 
@@ -134,6 +141,12 @@ class _Teacher:
                 row = replace(row, channels_BCHW=nothing.channels_BCHW)
             rows.append(row)
         return Conditions.join(rows)
+
+    def keep(self, folder: Path, history: History) -> None:
+        """Write a checkpoint; every process goes on when it is there."""
+        if self.team.is_main:
+            save_checkpoint(folder, self.trainee, history)
+        self.team.wait()
 
     def look(self, history: History, look_on: LookOn) -> None:
         """Validate the averaged weights and show them."""

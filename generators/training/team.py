@@ -1,6 +1,7 @@
 """The processes that train together, as `accelerate launch` starts them; usually only one."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +11,10 @@ from accelerate.utils import gather_object, reduce
 from torch import Tensor
 
 from generators.errors import GeneratorError
+
+WISHES = ("run", "pause", "stop")
+PAUSE_S = 0.5  # between two questions whether a pause is over
+Listen = Callable[[], str]  # what is wanted now, one of WISHES
 
 
 class Team:
@@ -32,6 +37,19 @@ class Team:
                 "Give a larger --batch-size."
             )
         return range(self.rank, count, self.size)
+
+    def may_go_on(self, listen: Listen) -> bool:
+        """Return whether to go on, every process alike; wait here during a pause.
+
+        The main process alone listens. The others hear of it twice a second, so that no wait of
+        theirs for each other runs out of time.
+        """
+        while (wanted := self._wish(listen)) == "pause":
+            time.sleep(PAUSE_S)
+        return wanted != "stop"
+
+    def _wish(self, listen: Listen) -> str:
+        return WISHES[int(self.sum(float(WISHES.index(listen())) if self.is_main else 0.0))]
 
     def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
         """Give every process the sum of all their gradients."""
