@@ -1,6 +1,7 @@
 """Stable Diffusion 1.5's shape at 512 px on a GPU: curate against diffusers' optimised pipeline.
 
     python -m benchmarks.gpu_generate [--images 64] [--batch-size 16] [--steps 20] [--blocks 5]
+                                      [--tiny]
 
 Random weights: speed does not depend on what they have learned. Both make the same number of images
 at the same steps, guidance 7.5, DDIM, in the same batches, and give uint8 pixels on the CPU:
@@ -12,6 +13,8 @@ at the same steps, guidance 7.5, DDIM, in the same batches, and give uint8 pixel
 
 Also shown: the share of the card's own matrix rate (a bfloat16 product of 8192 x 8192, measured
 here) that curate's networks reach. Goal: curate / diffusers >= 1.3. Without a GPU it says so.
+`--tiny` runs all of it in seconds on a tiny model, on a CPU too and without compiling: it proves
+that the script works, its rates mean nothing.
 """
 
 import argparse
@@ -32,8 +35,18 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.base import Generator, Prompt
 from generators.config import SamplingSettings
 from generators.sampling import decode, initial_noise, predict
+from generators.tiny import SCHEDULE, tiny_generator
 
 GUIDANCE = 7.5
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def shape(*, tiny: bool) -> Generator:
+    """Return the untrained generator that is measured."""
+    return tiny_generator() if tiny else sd15_shape()
 
 
 def sd15_shape() -> Generator:
@@ -42,7 +55,6 @@ def sd15_shape() -> Generator:
     from transformers import BertConfig, BertModel
 
     from generators.text_to_image import text_to_image
-    from generators.tiny import SCHEDULE, tiny_generator
 
     torch.manual_seed(0)
     conditioner: Any = tiny_generator().conditioner
@@ -72,12 +84,11 @@ def sd15_shape() -> Generator:
 
 
 def production(ws: Workspace, settings: SamplingSettings, folder: Path) -> Production:
-    """Return `curate generate`'s work on this shape, on the GPU and accelerated."""
-    sd15_shape().save(folder)
+    """Return `curate generate`'s work on the model in `folder`, accelerated."""
     version = save_version(
-        ws, folder, generator_name="sd15-shape", family="text-to-image", how_made="imported"
+        ws, folder, generator_name="measured", family="text-to-image", how_made="imported"
     )
-    return Production(ws, settings, version=version, device="cuda")
+    return Production(ws, settings, version=version, device=str(device()))
 
 
 class Stock:
@@ -88,19 +99,22 @@ class Stock:
 
         self.options = options
         self.pipe: Any = StableDiffusionPipeline.from_pretrained(
-            folder, torch_dtype=torch.bfloat16, safety_checker=None
-        ).to("cuda")
+            folder, dtype=torch.bfloat16, safety_checker=None
+        ).to(device())
         self.pipe.scheduler = DDIMScheduler.from_config(self.pipe.scheduler.config)
         self.pipe.set_progress_bar_config(disable=True)
         self.pipe.fuse_qkv_projections()
         for name in ("unet", "vae"):
             getattr(self.pipe, name).to(memory_format=torch.channels_last)
-        self.pipe.unet = torch.compile(self.pipe.unet, mode="max-autotune", fullgraph=True)
-        self.pipe.vae.decode = torch.compile(
-            self.pipe.vae.decode, mode="max-autotune", fullgraph=True
+        if not options.tiny:
+            self.pipe.unet = torch.compile(self.pipe.unet, mode="max-autotune", fullgraph=True)
+            self.pipe.vae.decode = torch.compile(
+                self.pipe.vae.decode, mode="max-autotune", fullgraph=True
+            )
+        tokens = (self.pipe.tokenizer.model_max_length, self.pipe.unet.config.cross_attention_dim)
+        self.embeddings = torch.randn(
+            options.batch_size, *tokens, device=device(), dtype=torch.bfloat16
         )
-        shape = (options.batch_size, 77, 768)
-        self.embeddings = torch.randn(shape, device="cuda", dtype=torch.bfloat16)
 
     def __call__(self, num_images: int) -> None:
         """Make so many images, as arrays on the CPU."""
@@ -114,33 +128,37 @@ class Stock:
             )
 
 
-def matrix_rate() -> float:
-    """Return the card's bfloat16 products in FLOP/s, the best of some."""
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    seconds = [timed(lambda: [a @ a for _ in range(20)]) / 20 for _ in range(5)]
-    return 2 * 8192**3 / min(seconds)
+def matrix_rate(side: int) -> float:
+    """Return the device's bfloat16 products of square matrices in FLOP/s, the best of some."""
+    a = torch.randn(side, side, device=device(), dtype=torch.bfloat16)
+    seconds = min(timed(lambda: [a @ a for _ in range(20)]) / 20 for _ in range(5))
+    return 2.0 * side**3 / seconds
 
 
 def timed(call: Callable[[], Any]) -> float:
-    torch.cuda.synchronize()
+    synchronize()
     started = time.perf_counter()
     call()
-    torch.cuda.synchronize()
+    synchronize()
     return time.perf_counter() - started
 
 
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 @torch.inference_mode()
-def flop_an_image(settings: SamplingSettings) -> float:
+def flop_an_image(generator: Generator, settings: SamplingSettings) -> float:
     """Return what an image costs: both halves of guidance in every step, and the decoder."""
-    generator = sd15_shape().to("cuda")
-    conditions = generator.conditioner([Prompt("OCT", "normal")]).to("cuda")
-    x_t = initial_noise([0], generator.latent_shape).to("cuda")
+    generator.to(device())
+    conditions = generator.conditioner([Prompt("OCT", "normal")]).to(device())
+    x_t = initial_noise([0], generator.latent_shape).to(device())
     with FlopCounterMode(display=False) as of_a_step:
         predict(generator, x_t, torch.tensor([500]), conditions, settings)
     with FlopCounterMode(display=False) as of_decoding:
         decode(generator, x_t, 1)
-    steps: float = of_a_step.get_total_flops() * settings.num_steps
-    return steps + of_decoding.get_total_flops()
+    return float(of_a_step.get_total_flops() * settings.num_steps + of_decoding.get_total_flops())
 
 
 def measure(options: argparse.Namespace, work: Path) -> None:
@@ -151,9 +169,12 @@ def measure(options: argparse.Namespace, work: Path) -> None:
         dtype="bfloat16",
         decoder_dtype="bfloat16",
         channels_last=True,
-        compile=True,
+        compile=not options.tiny,
     )
-    flop = flop_an_image(settings)
+    model = shape(tiny=options.tiny)
+    model.save(work / "model")
+    flop = flop_an_image(model, settings)
+    del model  # its memory is not what is measured
     init_workspace(work / "workspace")
     with open_workspace(work / "workspace") as ws:
         ours = production(ws, settings, work / "model")
@@ -165,11 +186,15 @@ def measure(options: argparse.Namespace, work: Path) -> None:
         for _ in range(options.blocks):
             rates["curate"].append(options.images / timed(lambda: ours(options.images)))
             rates["diffusers"].append(options.images / timed(lambda: stock(options.images)))
-    show(rates, flop, matrix_rate())
+    show(rates, flop, matrix_rate(256 if options.tiny else 8192))
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def show(rates: dict[str, list[float]], flop: float, peak: float) -> None:
-    print(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in bfloat16 products")
+    print(f"{device_name()}: {peak / 1e12:.3g} TFLOP/s in bfloat16 products")
     for name, values in rates.items():
         median = statistics.median(values)
         print(
@@ -178,7 +203,8 @@ def show(rates: dict[str, list[float]], flop: float, peak: float) -> None:
         )
     ratios = [a / b for a, b in zip(rates["curate"], rates["diffusers"], strict=True)]
     print(f"curate / diffusers {statistics.median(ratios):.2f} (goal 1.3)")
-    print(f"peak memory of both {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
+    if torch.cuda.is_available():
+        print(f"peak memory of both {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
 
 
 def main() -> None:
@@ -190,8 +216,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true", help="prove the script, on any machine")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
+    if not options.tiny and not torch.cuda.is_available():
         print("No NVIDIA GPU here: nothing was measured.")
         sys.exit(0)
     with tempfile.TemporaryDirectory() as folder:

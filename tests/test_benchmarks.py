@@ -1,0 +1,34 @@
+"""The scripts that wait for a GPU: they run here on a tiny model, so that they run there."""
+
+import sys
+from typing import Any
+
+import pytest
+
+from benchmarks import gpu_generate, gpu_train
+
+
+def printed(
+    script: Any, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> str:
+    """Return what the script prints for these words."""
+    monkeypatch.setattr(sys, "argv", [script.__name__, "--tiny", *words])
+    script.main()
+    out: str = capsys.readouterr().out
+    return out
+
+
+def test_generating_in_production_is_compared_with_diffusers_pipeline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--images", "2", "--batch-size", "2", "--steps", "2", "--blocks", "1"]
+    out = printed(gpu_generate, words, monkeypatch, capsys)
+    assert "curate / diffusers" in out and "of the matrix rate" in out
+
+
+def test_training_with_averages_in_bfloat16_is_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--batch-size", "2", "--micro-batch", "1", "--steps", "2", "--checkpointing"]
+    out = printed(gpu_train, words, monkeypatch, capsys)
+    assert "2 steps of 2 images, 1 a pass" in out and "images/s" in out
