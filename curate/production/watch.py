@@ -80,6 +80,8 @@ class RunState:
             killed = self.state in ("starting", "running", "paused")
             state = "killed; the same command goes on" if killed else self.state
             return f"{share}, {state}" + (f": {self.message}" if self.state == "failed" else "")
+        if self.state == "starting":  # opens the model: no rate, no device yet
+            return f"{share}, starting"
         left = "" if self.seconds_left is None else f", {_duration(self.seconds_left)} left"
         gpu = "" if self.gpu_memory_gb is None else f", {self.gpu_memory_gb:.1f} GB"
         workers = "" if self.num_workers == 1 else f", {self.num_workers} workers"

@@ -80,6 +80,7 @@ def test_the_last_run_counts_what_an_earlier_one_made(workspace: Workspace) -> N
 def test_a_working_run_says_how_it_is(workspace: Workspace) -> None:
     run = add_run(workspace, 50, 0)
     watch = Watch(workspace.folder, run.id, planned=100, done=10)
+    assert read_status(workspace).lines()[-1].endswith(": 10 of 100 images, starting")
     watch.progress(30, 0, device="cpu", batch_size=8)
     status = read_status(workspace)
     assert status.last_run is not None and status.last_run.done == 40
