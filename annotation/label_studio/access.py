@@ -22,6 +22,7 @@ class Access:
 
     url: str
     token: str = field(repr=False)
+    page_url: str = ""  # where raters' browsers go, when that is not `url`
     managed: bool = False  # curate started it, in the workspace
     admin_email: str = ""
     admin_password: str = field(default="", repr=False)
@@ -29,6 +30,11 @@ class Access:
     webhook_url: str = ""  # where `serve` listens for hints
     # managed only: rater -> token of curate's account in that rater's own organisation
     rooms: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def page(self) -> str:
+        """Return the address that raters are given."""
+        return self.page_url or self.url
 
     def token_for(self, rater: str) -> str:
         """Return the token that reaches this rater's projects."""

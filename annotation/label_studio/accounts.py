@@ -47,7 +47,7 @@ def invite_to_managed(
             "password": password,
         },
     )
-    return with_room(access, rater, answer["token"]), Invitation(email, access.url, password)
+    return with_room(access, rater, answer["token"]), Invitation(email, access.page, password)
 
 
 def invite_elsewhere(access: Access, email: str) -> Invitation:

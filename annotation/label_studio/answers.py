@@ -44,8 +44,13 @@ def read_task(
     own = []
     for annotation in _annotations(task, unreadable):
         author = _user_id(annotation.get("completed_by"))
+        # the Community edition lets others write in somebody's name, but tells who did
+        writer = _user_id(annotation.get("updated_by", author))
         if author is None or author != user_id:
             reason = f"made by user {author}, but the task is {rater}'s (user {user_id})"
+            unreadable.append(_unreadable(_source_uid(annotation), reason, annotation))
+        elif writer not in (None, user_id):
+            reason = f"last written by user {writer} in the name of {rater} (user {user_id})"
             unreadable.append(_unreadable(_source_uid(annotation), reason, annotation))
         elif moment(annotation.get("updated_at")) is None:
             unreadable.append(_unreadable(_source_uid(annotation), "no updated_at", annotation))

@@ -71,7 +71,7 @@ class LabelStudioBackend:
             with understood(client.url):
                 project = find_project(client.sdk, study, rater)
             if project is not None:
-                pages[rater] = f"{client.url}/projects/{project.id}/data?labeling=1"
+                pages[rater] = f"{self.access.page}/projects/{project.id}/data?labeling=1"
         return pages
 
     def health(self) -> Health:

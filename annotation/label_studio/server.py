@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from annotation.config import LABEL_STUDIO_VERSION, ServerConfig
+from annotation.config import LABEL_STUDIO_VERSION, LOOPBACK, ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio.access import Access
 
@@ -87,6 +87,14 @@ def refuse_busy_port(config: ServerConfig) -> None:
                 f"Cannot listen on {config.host}:{config.port} ({error.strerror}). Stop what runs "
                 "there (`curate rate stop` ends this workspace's server), or name another --port."
             ) from error
+
+
+def free_port() -> int:
+    """Return a port of this machine where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def server_environment(

@@ -25,8 +25,15 @@ def rate_serve(
             show_default="CURATE_LABEL_STUDIO_TOKEN",
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Where Label Studio listens.")] = ServerConfig.host,
+    host: Annotated[str, typer.Option(help="Where raters reach it.")] = ServerConfig.host,
     port: Annotated[int, typer.Option(help="A busy one is refused.")] = ServerConfig.port,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="What raters are told, like https://labels.example.org.",
+            show_default="host and port",
+        ),
+    ] = None,
     workspace: Workspace = Path("."),
 ) -> None:
     """Run Label Studio for this workspace's raters and pull what they answer, until Ctrl-C.
@@ -40,7 +47,10 @@ def rate_serve(
     from curate.workspace import open_workspace
 
     options = ServeOptions(
-        server=ServerConfig(host=host, port=port), url=url, token=commands.read_token(token)
+        server=ServerConfig(host=host, port=port),
+        address=address,
+        url=url,
+        token=commands.read_token(token),
     )
     with open_workspace(workspace) as ws:
         commands.serve_until_stopped(ws, options, typer.echo)

@@ -33,4 +33,4 @@ def _rating_page(ws: Workspace) -> str:
             "No rating page is known, and browsers show images only to pages that are. "
             "Name it: `curate rate images --page https://label-studio.example.org`."
         )
-    return access.url.rstrip("/")
+    return access.page.rstrip("/")

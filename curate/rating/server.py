@@ -12,32 +12,37 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import waitress
-
 from annotation.config import LOOPBACK, ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio.access import Access, new_access, read_access, write_access
 from annotation.label_studio.backend import LabelStudioBackend
 from annotation.label_studio.environment import ensure_environment, environment_folder
-from annotation.label_studio.server import ManagedServer, start_server
+from annotation.label_studio.gateway import gateway_app
+from annotation.label_studio.server import ManagedServer, free_port, start_server
 from annotation.label_studio.webhooks import webhook_app
 from curate.errors import CurateError
 from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
 from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
 from curate.rating.push import study_of
 from curate.workspace import Workspace
+from curate.wsgi import listen, served
 
 Say = Callable[[str], None]
 PULL_EVERY_S = 30.0  # without a hint
 PULL_ALL_EVERY_S = 3600.0  # a full reading: what no filter can tell
 STOP_S = 30.0
+MAX_HINT = 1_048_576  # bytes; nobody reads them
+GATEWAY_THREADS = 16  # a rater's browser fetches some things at once
+MAX_ANSWER = 1_048_576  # bytes
+MAX_COOKIES = 32_768  # bytes of headers; Label Studio keeps its session in a cookie
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
     """Where things listen, or whose server is used."""
 
-    server: ServerConfig
+    server: ServerConfig  # what raters reach: the door before Label Studio
+    address: str | None = None  # as raters' browsers know it, if not by that
     url: str | None = None
     token: str | None = None
 
@@ -56,7 +61,7 @@ def serve(ws: Workspace, options: ServeOptions, *, say: Say, stop: threading.Eve
         for campaign in campaigns_of_people(ws, BACKEND, ()):
             backend.send_hints(study_of(ws, campaign), receiver)
         write_access(access_path(ws), replace(access, webhook_url=receiver))
-        say(f"Label Studio is at {access.url}; raters log in there. Ctrl-C stops it.")
+        say(f"Raters log in at {access.page}. Ctrl-C stops it.")
         watch(
             ws,
             woken,
@@ -134,24 +139,11 @@ def news(fetched: Fetched) -> list[str]:
 @contextmanager
 def webhook_receiver(secret: str, woken: threading.Event) -> Iterator[str]:
     """Listen for hints on a free port of this machine; yield the address."""
-    server = waitress.create_server(
-        webhook_app(secret, woken.set),
-        host=LOOPBACK,
-        port=0,
-        threads=2,
-        ident=None,
-        map={},
-        max_request_body_size=1_048_576,
-        max_request_header_size=8_192,
-        channel_timeout=10,
-    )
-    thread = threading.Thread(target=server.run, name="webhooks", daemon=True)
-    thread.start()
-    try:
-        yield f"http://{LOOPBACK}:{server.effective_port}"
-    finally:
-        server.close()
-        thread.join(timeout=5)
+    listener = listen(LOOPBACK, 0, "The receiver of hints")
+    port = listener.getsockname()[1]
+    app = webhook_app(secret, woken.set)
+    with served(app, listener, threads=2, max_body=MAX_HINT):
+        yield f"http://{LOOPBACK}:{port}"
 
 
 def _reach(
@@ -167,7 +159,14 @@ def _reach(
                 "into the environment variable CURATE_LABEL_STUDIO_TOKEN."
             )
         fresh = new_access(options.url.rstrip("/"))
-        kept = replace(fresh, token=options.token, managed=False, admin_email="", admin_password="")
+        kept = replace(
+            fresh,
+            token=options.token,
+            page_url=(options.address or "").rstrip("/"),
+            managed=False,
+            admin_email="",
+            admin_password="",
+        )
     assert kept is not None
     health = LabelStudioBackend(kept).health()
     if not health.is_up:
@@ -179,12 +178,19 @@ def _reach(
 def _start_managed(
     ws: Workspace, options: ServeOptions, kept: Access | None, parts: ExitStack, say: Say
 ) -> tuple[Access, ManagedServer]:
-    access = replace(kept or new_access(options.server.url), url=options.server.url)
+    listener = listen(options.server.host, options.server.port, "The rating page")
+    parts.callback(listener.close)
+    inner = ServerConfig(port=free_port())  # on loopback, whatever raters reach
+    page = (options.address or options.server.url).rstrip("/")
+    access = replace(kept or new_access(inner.url), url=inner.url, page_url=page)
     write_access(access_path(ws), access)  # before the start: the server remembers its first token
     python = ensure_environment(environment_folder(), say=say)
     say("Starting Label Studio (the first time takes half a minute)")
-    server = start_server(python, server_folder(ws), options.server, access)
+    server = start_server(python, server_folder(ws), inner, access)
     parts.callback(server.stop)
+    gateway = gateway_app(inner.url, address=page)
+    limits = {"max_header": MAX_COOKIES, "max_body": MAX_ANSWER}
+    parts.enter_context(served(gateway, listener, threads=GATEWAY_THREADS, **limits))
     return access, server
 
 

@@ -92,6 +92,16 @@ def test_what_another_user_says_is_refused_and_withdraws_nothing(author: object)
     assert "but the task is ann's" in faults[0].reason
 
 
+@pytest.mark.parametrize("fields", [{"updated_by": 9}, {"updated_by": {"id": 9}}])
+def test_what_another_user_wrote_in_the_raters_name_is_refused(fields: dict[str, Any]) -> None:
+    said = annotation(chosen("verdict-quality", "3"), **fields)
+    answers, faults = read_task(STUDY, "ann", ANN, task(said))
+    assert answers == []
+    assert faults[0].reason == "last written by user 9 in the name of ann (user 2)"
+    own = annotation(chosen("verdict-quality", "3"), updated_by=ANN)
+    assert values(read_task(STUDY, "ann", ANN, task(own))[0])["quality"] == 3
+
+
 @pytest.mark.parametrize(
     ("item", "reason"),
     [
