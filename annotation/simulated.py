@@ -10,8 +10,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from annotation.base import RaterProfile
+from annotation.base import PREFERENCES, RaterProfile
 from annotation.config import SimulatedRaterConfig
+
+TIE_WIDTH = 0.25  # grades
 
 
 class Eyes(Protocol):
@@ -61,6 +63,34 @@ class SimulatedRater:
             min_value + self._grade(truth, thresholds, occasion)
             for truth, occasion in zip(truth_B, occasions, strict=True)
         ]
+
+    def compare(
+        self,
+        pairs: Sequence[tuple[float, float]],
+        thresholds: Sequence[float],
+        occasions: Sequence[str],
+    ) -> list[str]:
+        """Return which of left and right is preferred, by the truths of both; or "tie".
+
+        Each side is looked at with the noise of one look. A difference of less than a quarter of a
+        grade is a tie.
+        """
+        return [
+            self._preference(left, right, thresholds, occasion)
+            for (left, right), occasion in zip(pairs, occasions, strict=True)
+        ]
+
+    def _preference(
+        self, left: float, right: float, thresholds: Sequence[float], occasion: str
+    ) -> str:
+        chance = random.Random(f"{self.config.name}/{self.config.seed}/{occasion}/pair")
+        if chance.random() < self.config.lapse:
+            return chance.choice(PREFERENCES)
+        noise = chance.gauss(0, self.config.noise) - chance.gauss(0, self.config.noise)
+        difference = (left - right) / _grade_width(thresholds) + noise
+        if abs(difference) < TIE_WIDTH:
+            return "tie"
+        return "left" if difference > 0 else "right"
 
     def _grade(self, truth: float, thresholds: Sequence[float], occasion: str) -> int:
         chance = random.Random(f"{self.config.name}/{self.config.seed}/{occasion}")

@@ -1,56 +1,58 @@
 """200 rated images and no reward model: does `nft` raise the judge's share of top ratings?
 
-    python benchmarks/rl/people.py [--images-per-prompt 10] [--updates 12] [--seeds 3] [--json FILE]
+    python -m benchmarks.rl.people OUT.jsonl [--seeds 3] [--tune FOLDER]
 
-In a workspace of its own: the embedded model draws 10 images for each of the 20 shipped prompts,
-three simulated raters rate them (two an image), `nft` learns straight from those ratings, and base
-and result draw 20 images a prompt at equal, unused seeds. Who rates (network A) and who judges
-(network C) share neither weights nor training images. The interval is a paired bootstrap over
-prompts, per seed and over the seeds' means. Prints one JSON object.
+In a workspace of its own for each seed: the embedded model draws 10 images for each of the 20
+shipped prompts, three simulated raters rate them (two an image), `nft` learns straight from those
+ratings, and base and result draw 10 images a prompt at equal, unused seeds. Who rates (network A)
+and who judges (network C) share neither weights nor training images. The intervals are of a paired
+bootstrap over prompts, for each seed and for the means over the seeds.
+
+`--tune` is for choosing settings: it shows what the raters' eyes see and writes the pictures to a
+folder, and the judge is not asked. `--set learning_rate=1e-3` changes a setting of the step.
+Each finished seed is a line of OUT.jsonl. Prints one JSON object.
 """
 
 import argparse
 import json
 import tempfile
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
+from torchvision.utils import save_image
 
-from curate.evaluation.intervals import bootstrap_mean
-from curate.evaluation.judge import judge_versions
+from benchmarks.rl.embedded import FIRST_SEED, SAMPLING, embedded, finished, keep, likeness
+from benchmarks.rl.embedded import pictures as pictures_of
+from benchmarks.rl.embedded import prompts as shipped_prompts
+from curate.evaluation.intervals import paired_bootstrap
 from curate.generate import plan_run, run_plan, settings_hash
-from curate.generators_store import embedded_version
+from curate.generators_store import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.rl.config import RLConfig
 from curate.rl.stage import rl_step_on_people
+from curate.rl.usual import usual
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries_generate
-from generators.config import SamplingSettings
-from rewards.frozen import load_eyes
+from generators.base import Generator
+from rewards.frozen import load_eyes, load_judge
 
-SAMPLING = SamplingSettings(num_steps=10, sampler="dpm++", batch_size=32)
-JUDGED_SEED = 1_000_000  # the first seed that is judged; no image to learn from has it
-SETTINGS = RLConfig(
-    algorithm="nft",
-    prompts_per_update=8,
-    group_size=8,
-    lora_targets="attention+convolutions",
-    learning_rate=1e-3,
-    advantage_clip=2.0,
-)
+RATED_PER_PROMPT = 10  # x 20 prompts: the 200 rated images
 
 
-def rate(ws: Workspace, images_per_prompt: int, seed: int) -> int:
+def rate(ws: Workspace, seed: int) -> int:
     """Draw and rate the images to learn from; return how many ratings there are."""
     run = plan_run(
         ws,
         embedded_version(ws),
         quickstart_prompts(ws),
-        count=images_per_prompt,
+        count=RATED_PER_PROMPT,
         first_seed=1000 * seed,
         settings=SAMPLING,
     )
@@ -63,61 +65,108 @@ def rate(ws: Workspace, images_per_prompt: int, seed: int) -> int:
     return 2 * len(images)
 
 
-def one_seed(folder: Path, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+class Tops:
+    """The share of top ratings that one network gives to each prompt's images."""
+
+    def __init__(self, per_prompt: int, *, by_judge: bool) -> None:
+        self.network = load_judge() if by_judge else load_eyes()
+        self.per_prompt = per_prompt
+        self.prompts = [prompt for prompt in shipped_prompts() for _ in range(per_prompt)]
+
+    def pictures(self, generator: Generator, seed: int) -> Tensor:
+        """Return images at seeds that no rated image has."""
+        first = FIRST_SEED + 1000 * seed
+        seeds = range(first, first + len(self.prompts))
+        return pictures_of(generator, self.prompts, seeds, SAMPLING)[1]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> list[float]:
+        """Return the share of top ratings of each prompt."""
+        modalities, labels = [p.modality for p in self.prompts], [p.label for p in self.prompts]
+        top_B = self.network.score(images, modalities, labels).eq(3).float()
+        shares: list[float] = top_B.view(-1, self.per_prompt).mean(dim=1).tolist()
+        return shares
+
+
+def one_seed(config: RLConfig, tops: Tops, sheets: Path | None) -> dict[str, Any]:
     """Return what one run from rating to judgement shows."""
-    init_workspace(folder)
-    config = replace(SETTINGS, num_updates=options.updates, seed=seed)
-    with open_workspace(folder) as ws:
-        num_ratings = rate(ws, options.images_per_prompt, seed)
-        start = embedded_version(ws)
-        started = time.perf_counter()
-        made = rl_step_on_people(ws, config, start=start)
-        seconds = time.perf_counter() - started
-        judged = judge_versions(
-            ws,
-            start.id,
-            made.id,
-            quickstart_prompts(ws),
-            count=options.judged_per_prompt,
-            first_seed=JUDGED_SEED + 1000 * seed,
-            settings=SAMPLING,
-        )
-        updates = made.metrics["updates"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "workspace"
+        init_workspace(folder)
+        with open_workspace(folder) as ws:
+            num_ratings = rate(ws, config.seed)
+            started, processor = time.perf_counter(), time.process_time()
+            made = rl_step_on_people(ws, config, start=embedded_version(ws))
+            seconds = time.perf_counter() - started, time.process_time() - processor
+            result, updates = load_version(ws, made.id), made.metrics["updates"]
+    before, after = (tops.pictures(g, config.seed) for g in (embedded(), result))
+    if sheets:
+        sheets.mkdir(parents=True, exist_ok=True)
+        for name, images in (("before", before), ("after", after)):
+            save_image(images, sheets / f"{name}-{config.seed}.png", nrow=2 * tops.per_prompt)
     return {
-        "seed": seed,
+        "seed": config.seed,
         "ratings": num_ratings,
-        "seconds_of_the_step": seconds,
+        "seconds_of_the_step": seconds[0],
+        "cpu_seconds_of_the_step": seconds[1],
         "updates": len(updates),
-        "squared_change": updates[-1]["squared_change"],
-        "judged": asdict(judged),
+        "squared_change": [round(update["squared_change"], 5) for update in updates],
+        "ms_ssim": [likeness(images, tops.per_prompt) for images in (before, after)],
+        "before_P": (before_P := tops(before)),
+        "after_P": (after_P := tops(after)),
+        "difference": asdict(paired_bootstrap(before_P, after_P)),
+        "settings": config.to_json(),
     }
+
+
+def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return shares and differences, for each seed and over all."""
+    before_P, after_P = (
+        np.mean([run[name] for run in runs], axis=0) for name in ("before_P", "after_P")
+    )
+    return {
+        "share_of_top": {"base": float(before_P.mean()), "after": float(after_P.mean())},
+        "difference": asdict(paired_bootstrap(before_P, after_P)),
+        "seeds": [
+            {name: run[name] for name in ("seed", "difference", "ms_ssim", "squared_change")}
+            for run in runs
+        ],
+        "cpu_seconds_of_the_steps": [round(run["cpu_seconds_of_the_step"]) for run in runs],
+    }
+
+
+def changed(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return NAME=VALUE settings, values as JSON or else as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images-per-prompt", type=int, default=10)
-    parser.add_argument("--judged-per-prompt", type=int, default=20)
-    parser.add_argument("--updates", type=int, default=12)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--per-prompt", type=int, default=10, help="images judged")
+    parser.add_argument("--tune", type=Path, metavar="FOLDER")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found = []
-    for seed in range(options.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            found.append(one_seed(Path(folder) / "workspace", options, seed))
-    differences = [run["judged"]["difference"]["value"] for run in found]
-    pooled = bootstrap_mean(differences) if len(differences) > 1 else None
-    told = {
-        "settings": SETTINGS.to_json(),
-        "runs": found,
-        "difference_over_seeds": asdict(pooled) if pooled else None,
-    }
-    text = json.dumps(told, indent=2)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    tops = Tops(options.per_prompt, by_judge=options.tune is None)
+    runs = finished(options.out)
+    done = {run["seed"] for run in runs}
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
+        if seed not in done:
+            config = usual("nft", **changed(options.set), seed=seed, micro_batch=32)
+            runs.append(one_seed(config, tops, options.tune))
+            keep(options.out, runs[-1])
+    print(json.dumps(summary(runs), indent=2))
 
 
 if __name__ == "__main__":

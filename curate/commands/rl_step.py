@@ -22,10 +22,12 @@ from curate.rl.stage import (
     rl_step_on_people,
 )
 from curate.rl.training import Report
+from curate.rl.usual import usual
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
+from db.models import RewardModel as RewardModelRow
 
 Say = Callable[[str], None]
 
@@ -34,7 +36,12 @@ ADVICE = (
     "Take one small step (--kl-target 0.003), or only filter images by score, and let people rate "
     "before the next."
 )
-OPTION_OF = {"num_updates": "updates", "num_steps": "steps", "window_size": "window"}
+OPTION_OF = {
+    "num_updates": "updates",
+    "num_steps": "steps",
+    "window_size": "window",
+    "memory_gib": "memory",
+}
 
 
 def given_options(context: Any) -> set[str]:
@@ -46,13 +53,13 @@ def given_options(context: Any) -> set[str]:
 def settings(
     options: Mapping[str, Any], given: set[str], ddpo_config: Path | None, say: Say
 ) -> RLConfig:
-    """Return the options as settings; with a DDPOConfig, only `given` ones beside its own."""
+    """Return the `given` options beside the algorithm's usual settings, or a DDPOConfig's."""
+    chosen = {name: options[name] for name in options if OPTION_OF.get(name, name) in given}
     if ddpo_config is None:
-        return RLConfig(**options)
+        return usual(**chosen)
     config, notes = read_ddpo_config(ddpo_config)
     for note in notes:
         say(f"DDPOConfig: {note}")
-    chosen = {name: options[name] for name in options if OPTION_OF.get(name, name) in given}
     return replace(config, **chosen)
 
 
@@ -75,21 +82,16 @@ def run_rl_step(
     """
     ranks = joined_ranks()
     say = say if ranks.is_first else lambda line: None
-    start = queries.find_version(ws.session, version)
     for concern in config.concerns():
         say(f"Note: {concern}")
-    if from_people:
-        with _reported(config, ranks) as report:
-            return rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
-    model = queries_reward.find_reward_model(ws.session, reward_model)
-    prompts = (
-        _sheet_prompts(ws, sheet, say) if sheet else known_prompts or prompts_to_practise(ws, model)
+    start, model, prompts = _materials(
+        ws, version, reward_model, sheet, from_people, say, known_prompts
     )
-    for doubt in doubts_about(model):
-        say(f"Note: {doubt}. {ADVICE}")
-    if ranks.is_first:
-        say(in_words(cost_of(ws, config, start=start, prompts=prompts)))
+    if ranks.is_first and config.algorithm != "trl-ddpo":
+        say(in_words(_price(ws, config, start, model, prompts, ranks)))
     with _reported(config, ranks) as report:
+        if model is None:
+            return rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
         return rl_step_on_model(
             ws,
             config,
@@ -99,6 +101,55 @@ def run_rl_step(
             report=report,
             ranks=ranks,
         )
+
+
+def price_of_rl_step(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    version: str,
+    reward_model: str,
+    sheet: Path | None,
+    from_people: bool,
+    say: Say,
+) -> Estimate:
+    """Return what `run_rl_step` would cost, without taking the step."""
+    found = _materials(ws, version, reward_model, sheet, from_people, say, ())
+    return _price(ws, config, *found, joined_ranks())
+
+
+def _materials(
+    ws: Workspace,
+    version: str,
+    reward_model: str,
+    sheet: Path | None,
+    from_people: bool,
+    say: Say,
+    known_prompts: Sequence[PromptRow],
+) -> tuple[GeneratorVersion, RewardModelRow | None, Sequence[PromptRow]]:
+    """Return start, reward model and prompts; neither of the last two where people have said it."""
+    start = queries.find_version(ws.session, version)
+    if from_people:
+        return start, None, ()
+    model = queries_reward.find_reward_model(ws.session, reward_model)
+    prompts = (
+        _sheet_prompts(ws, sheet, say) if sheet else known_prompts or prompts_to_practise(ws, model)
+    )
+    for doubt in doubts_about(model):
+        say(f"Note: {doubt}. {ADVICE}")
+    return start, model, prompts
+
+
+def _price(
+    ws: Workspace,
+    config: RLConfig,
+    start: GeneratorVersion,
+    model: RewardModelRow | None,
+    prompts: Sequence[PromptRow],
+    ranks: Ranks,
+) -> Estimate:
+    prompt = prompts[0] if prompts else None
+    return cost_of(ws, config, start=start, prompt=prompt, reward_model=model, ranks=ranks)
 
 
 @contextmanager
@@ -132,7 +183,8 @@ def in_words(cost: Estimate) -> str:
     return (
         f"{cost.images} images, {cost.evaluations} U-Net evaluations (rollouts "
         f"{cost.rollout_evaluations}, training {cost.training_evaluations}, anchor "
-        f"{cost.kl_evaluations}), about {cost.seconds / 60:.1f} minutes beside the rewards"
+        f"{cost.kl_evaluations}), {cost.flops / 1e12:.3g} TFLOP, about {cost.seconds / 60:.1f} "
+        "minutes with the rewards"
     )
 
 

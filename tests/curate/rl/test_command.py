@@ -9,13 +9,15 @@ from typer.testing import CliRunner
 import cli
 from curate.generate import plan_run, run_plan, settings_hash
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulated_pairs import simulate_comparisons
 from curate.reward_training import train_reward
 from curate.workspace import init_workspace, open_workspace
 from db import queries_generate
-from db.models import GeneratorVersion
+from db.models import GeneratorVersion, Run
 from generators.tiny import tiny_generator as make_tiny_generator
 from rewards.config import RewardConfig
-from tests.curate.loop.test_rounds import SAMPLING, RednessEyes
+from tests.curate.loop.eyes import RednessEyes
+from tests.curate.loop.test_rounds import SAMPLING
 from tests.curate.rl.test_stage import add_start
 
 FEW = ["--updates", "2", "--prompts-per-update", "2", "--group-size", "4", "--steps", "3"]
@@ -32,7 +34,7 @@ def _rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_plan(ws, run, lambda _: None)
         images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
         campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
-        eyes = RednessEyes(make_tiny_generator())
+        eyes = RednessEyes(make_tiny_generator(), SAMPLING)
         simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
         train_reward(ws, RewardConfig())
     return folder
@@ -53,8 +55,9 @@ def test_the_command_makes_a_version_and_says_its_price(folder: Path, tmp_path: 
     status, out, err = run_command(folder, "--json")
     assert status == 0, err
     told = json.loads(out)
-    # 2 updates of 8 images: 3 steps, of which 2 are trained (3 evaluations) and anchored (1)
-    assert "16 images, 176 U-Net evaluations (rollouts 48, training 96, anchor 32)" in err
+    # 2 updates of 8 images: 3 steps, of which 2 are trained (a backward pass, 2 evaluations, since
+    # the rollout keeps what it predicted) and anchored (1)
+    assert "16 images, 144 U-Net evaluations (rollouts 48, training 64, anchor 32)" in err
     assert "8 images an update; below 64" in err
     with open_workspace(folder) as ws:
         versions = {row.id: row for row in ws.session.exec(select(GeneratorVersion))}
@@ -72,6 +75,16 @@ def test_the_command_makes_a_version_and_says_its_price(folder: Path, tmp_path: 
     assert status == 0, err
     assert "refused: prompts.csv:3" in err.replace(" line ", ":")
     assert json.loads(out)["version"] != told["version"]
+
+
+def test_a_dry_run_says_the_price_and_makes_nothing(folder: Path) -> None:
+    status, out, err = run_command(folder, "--dry-run", "--json")
+    assert status == 0, err
+    price = json.loads(out)
+    assert price["images"] == 16 and price["rollout_evaluations"] == 48
+    assert price["flops"] > 0 and price["seconds"] > 0
+    with open_workspace(folder) as ws:
+        assert len(ws.session.exec(select(GeneratorVersion)).all()) == 1
 
 
 def test_it_learns_straight_from_ratings(folder: Path) -> None:
@@ -94,6 +107,25 @@ def test_window_has_nothing_to_learn_from_ratings_alone_nor_dpo_without_comparis
     assert status == 1 and "window learns from new images and a reward" in err
     status, _, err = run_command(folder, "--algorithm", "dpo")
     assert status == 1 and "0 comparisons with a preferred image, but dpo needs 20" in err
+
+
+def test_it_learns_from_compared_pairs(folder: Path) -> None:
+    with open_workspace(folder) as ws:
+        run = ws.session.exec(select(Run)).one()
+        images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+        eyes = RednessEyes(make_tiny_generator(), SAMPLING)
+        taken = simulate_comparisons(ws, images, name="pairs", num_raters=2, eyes=eyes)
+        assert taken.new == 3 * 23 and taken.quarantined == 0  # 3 prompts, 24 images each
+    status, out, err = run_command(folder, "--algorithm", "dpo", "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["reward_model"] is None and told["num_updates"] == 2
+    with open_workspace(folder) as ws:
+        made = ws.session.get_one(GeneratorVersion, told["version"])
+        first, last = made.metrics["updates"]
+        assert len(made.config["answers_sha256"]) == 64 and made.config["algorithm"] == "dpo"
+        assert first["loss"] == pytest.approx(0.6931472, rel=1e-5)  # undecided at the start: log 2
+        assert last["loss"] != first["loss"] and last["squared_change"] > 0
 
 
 def test_a_ddpo_config_is_read_and_options_beside_it_are_stronger(
