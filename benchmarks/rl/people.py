@@ -1,12 +1,13 @@
 """200 rated images and no reward model: does `nft` raise the judge's share of top ratings?
 
-    python -m benchmarks.rl.people OUT.jsonl [--seeds 3] [--tune FOLDER]
+    python -m benchmarks.rl.people OUT.jsonl [--seeds 3] [--algorithm dpo] [--tune FOLDER]
 
 In a workspace of its own for each seed: the embedded model draws 10 images for each of the 20
 shipped prompts, three simulated raters rate them (two an image), `nft` learns straight from those
 ratings, and base and result draw 10 images a prompt at equal, unused seeds. Who rates (network A)
 and who judges (network C) share neither weights nor training images. The intervals are of a paired
-bootstrap over prompts, for each seed and for the means over the seeds.
+bootstrap over prompts, for each seed and for the means over the seeds. With `--algorithm dpo` the
+raters compare the same images in 180 pairs instead.
 
 `--tune` is for choosing settings: it shows what the raters' eyes see and writes the pictures to a
 folder, and the judge is not asked. `--set learning_rate=1e-3` changes a setting of the step.
@@ -35,6 +36,7 @@ from curate.generate import plan_run, run_plan, settings_hash
 from curate.generators_store import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulated_pairs import simulate_comparisons
 from curate.rl.config import RLConfig
 from curate.rl.stage import rl_step_on_people
 from curate.rl.usual import usual
@@ -46,8 +48,8 @@ from rewards.frozen import load_eyes, load_judge
 RATED_PER_PROMPT = 10  # x 20 prompts: the 200 rated images
 
 
-def rate(ws: Workspace, seed: int) -> int:
-    """Draw and rate the images to learn from; return how many ratings there are."""
+def ask(ws: Workspace, seed: int, *, pairs: bool) -> int:
+    """Draw the images to learn from and have them rated, or compared; return how many answers."""
     run = plan_run(
         ws,
         embedded_version(ws),
@@ -58,6 +60,10 @@ def rate(ws: Workspace, seed: int) -> int:
     )
     run_plan(ws, run, lambda _: None)
     images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+    if pairs:
+        return simulate_comparisons(
+            ws, images, name="first", num_raters=3, eyes=load_eyes(), seed=seed
+        ).new
     campaign = create_campaign(
         ws, name="first", images=images, raters=simulated_raters(3), overlap=2, seed=seed
     )
@@ -94,7 +100,7 @@ def one_seed(config: RLConfig, tops: Tops, sheets: Path | None) -> dict[str, Any
         folder = Path(temporary) / "workspace"
         init_workspace(folder)
         with open_workspace(folder) as ws:
-            num_ratings = rate(ws, config.seed)
+            num_answers = ask(ws, config.seed, pairs=config.algorithm == "dpo")
             started, processor = time.perf_counter(), time.process_time()
             made = rl_step_on_people(ws, config, start=embedded_version(ws))
             seconds = time.perf_counter() - started, time.process_time() - processor
@@ -106,7 +112,7 @@ def one_seed(config: RLConfig, tops: Tops, sheets: Path | None) -> dict[str, Any
             save_image(images, sheets / f"{name}-{config.seed}.png", nrow=2 * tops.per_prompt)
     return {
         "seed": config.seed,
-        "ratings": num_ratings,
+        "answers": num_answers,
         "seconds_of_the_step": seconds[0],
         "cpu_seconds_of_the_step": seconds[1],
         "updates": len(updates),
@@ -153,6 +159,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--per-prompt", type=int, default=10, help="images judged")
+    parser.add_argument("--algorithm", choices=["nft", "dpo"], default="nft")
     parser.add_argument("--tune", type=Path, metavar="FOLDER")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--threads", type=int, default=1)
@@ -163,7 +170,7 @@ def main() -> None:
     done = {run["seed"] for run in runs}
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         if seed not in done:
-            config = usual("nft", **changed(options.set), seed=seed, micro_batch=32)
+            config = usual(options.algorithm, **changed(options.set), seed=seed, micro_batch=32)
             runs.append(one_seed(config, tops, options.tune))
             keep(options.out, runs[-1])
     print(json.dumps(summary(runs), indent=2))

@@ -18,6 +18,13 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
         "advantage_clip": 2.0,  # goodness is 0 or 1 from here on: 5 would call nearly all average
         "kl_target": 3e-3,
     },
+    "dpo": {
+        "num_updates": 8,
+        "lora_targets": "attention+convolutions",
+        "learning_rate": 1e-3,
+        "minibatches": 4,
+        "kl_target": 3e-3,
+    },
 }
 
 
