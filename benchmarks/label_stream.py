@@ -1,10 +1,10 @@
 """How blind the label stream of a real Label Studio is: a classifier tries to see through it.
 
-    python benchmarks/label_stream.py                # 1,000 images, two raters: about 6 minutes
+    python benchmarks/label_stream.py                # 1,000 images, two raters: 6 minutes when idle
     python benchmarks/label_stream.py --images 100
 
 Half of the images are real, half synthetic; half good, half bad. Both raters read them in their own
-order; all that their browsers are given, pixels left out, goes to the classifier. Then 300 others
+order; all that their browsers are given, pixels left out, goes to the classifier. Then 150 others
 are pushed with a leak planted: the good ones first. Fails where the blind stream tells or the
 leaking one does not. Needs the environment of `curate rate serve` (made when it is missing).
 """
@@ -33,7 +33,7 @@ from tests.curate.image_service.blindness import auc, spread_by_chance
 from tests.curate.image_service.study import add_images
 
 BLIND, SEEN = 0.55, 0.9
-NUM_LEAKING = 300
+NUM_LEAKING = 150
 
 
 def main() -> None:

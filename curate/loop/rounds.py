@@ -232,9 +232,13 @@ def _train(now: "_Pass") -> dict[str, Any]:
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:
-    found = {name: metrics["held_out"][name] for name in ("auc_top_or_rest", "spearman")}
-    shown = (f"{name} {value:.2f}" for name, value in found.items() if value is not None)
-    return f"held out: {', '.join(shown) or 'too few ratings to say'}"
+    held_out = metrics["held_out"]
+    found = {
+        "AUC, best rated against others": held_out["auc_top_or_rest"],
+        "rank correlation": held_out["spearman"],
+    }
+    shown = [f"{name} {value:.2f}" for name, value in found.items() if value is not None]
+    return f"on ratings left out: {', '.join(shown)}" if shown else "too few ratings to test it"
 
 
 def _step(now: "_Pass") -> dict[str, Any]:
