@@ -84,7 +84,6 @@ def generate(
 
     Example: curate generate --prompts prompts.csv --count 200
     """
-    from curate.commands.by_hand import generate_for
     from curate.commands.generate import GenerateOptions, generate_images, make_release_again
     from curate.workspace import open_workspace
     from generators.config import SamplingSettings
@@ -117,7 +116,12 @@ def generate(
                 compile=compiled,
             ),
         )
-        made = generate_for(ws, loop, options) if loop else generate_images(ws, options)
+        if loop is None:
+            made = generate_images(ws, options)
+        else:
+            from curate.commands.by_hand import generate_for
+
+            made = generate_for(ws, loop, options)
     if as_json:
         print_json(made.to_json())
     else:

@@ -145,7 +145,6 @@ def push(
     Example: curate rate push --name first --images 200
     """
     from curate.commands import rate_people as commands
-    from curate.commands.by_hand import push_for
     from curate.errors import CurateError
     from curate.rating.plan import PushOptions
     from curate.workspace import open_workspace
@@ -168,11 +167,12 @@ def push(
         seed=seed,
     )
     with open_workspace(workspace) as ws:
-        pushed = (
-            push_for(ws, loop, options, images_from=images_from)
-            if loop
-            else commands.push(ws, options, images_from=images_from)
-        )
+        if loop is None:
+            pushed = commands.push(ws, options, images_from=images_from)
+        else:
+            from curate.commands.by_hand import push_for
+
+            pushed = push_for(ws, loop, options, images_from=images_from)
     if as_json:
         print_json(pushed.to_json())
     else:

@@ -52,7 +52,6 @@ def simulate(
     Example: curate rate simulate --images 400 --overlap 3
     """
     from curate.commands import rate as commands
-    from curate.commands.by_hand import simulate_for
     from curate.workspace import open_workspace
 
     options = commands.SimulateOptions(
@@ -68,7 +67,12 @@ def simulate(
         purpose=purpose,
     )
     with open_workspace(workspace) as ws:
-        done = simulate_for(ws, loop, options) if loop else commands.simulate(ws, options)
+        if loop is None:
+            done = commands.simulate(ws, options)
+        else:
+            from curate.commands.by_hand import simulate_for
+
+            done = simulate_for(ws, loop, options)
     if as_json:
         print_json([campaign.to_json() for campaign in done])
     else:

@@ -43,7 +43,6 @@ def train_reward(
 
     Example: curate train-reward
     """
-    from curate.commands.by_hand import train_for
     from curate.commands.rewards import describe_reward_model, reward_model_lines
     from curate.errors import CurateError
     from curate.reward_training import train_reward as fit
@@ -58,11 +57,12 @@ def train_reward(
     if loop and as_judge:
         raise CurateError("--as-judge with --loop: a judge has no part in a loop. Drop one.")
     with open_workspace(workspace) as ws:
-        row = (
-            train_for(ws, loop, config, **narrowed)
-            if loop
-            else fit(ws, config, role="judge" if as_judge else "reward", **narrowed)
-        )
+        if loop is None:
+            row = fit(ws, config, role="judge" if as_judge else "reward", **narrowed)
+        else:
+            from curate.commands.by_hand import train_for
+
+            row = train_for(ws, loop, config, **narrowed)
     if as_json:
         print_json(describe_reward_model(row))
     else:

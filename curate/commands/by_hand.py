@@ -13,14 +13,8 @@ from curate.commands.rate import Simulated, SimulateOptions, simulate
 from curate.commands.rate_people import push
 from curate.commands.rl_step import run_rl_step
 from curate.errors import CurateError
-from curate.loop.by_hand import (
-    begin_round,
-    images_of_round,
-    note,
-    note_whole_campaigns,
-    round_for,
-)
-from curate.loop.raters import SIMULATED
+from curate.loop.by_hand import begin_round, images_of_round, note, round_for
+from curate.loop.raters import SIMULATED, note_whole_campaigns
 from curate.loop.rounds import (
     Looped,
     campaign_name,

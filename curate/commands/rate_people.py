@@ -9,7 +9,7 @@ from pathlib import Path
 from annotation.label_studio.accounts import Invitation
 from curate.commands.rate import table
 from curate.errors import CurateError
-from curate.loop.by_hand import note_whole_campaigns
+from curate.loop.raters import note_whole_campaigns
 from curate.rating.label_studio import BACKEND, label_studio_backend
 from curate.rating.people import Person
 from curate.rating.plan import PushOptions, plan_campaign

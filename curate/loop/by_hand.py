@@ -12,11 +12,11 @@ from typing import Any
 from curate.config import LoopConfig
 from curate.errors import CurateError
 from curate.generate import settings_hash
-from curate.loop.raters import is_whole
+from curate.loop.raters import note_whole_campaigns
 from curate.loop.rounds import get_or_start_round, other_settings
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_loop
-from db.models import ROUND_STATES, Campaign, GeneratorVersion, Image, Round, Run
+from db.models import ROUND_STATES, GeneratorVersion, Image, Round, Run
 from generators.config import SamplingSettings
 
 COMMAND_AFTER = {
@@ -29,7 +29,6 @@ COMMAND_AFTER = {
     "gate_pushed": "rate pull",
     "gate_rated": "gate",
 }
-WHOLE = {"pushed": "rated", "gate_pushed": "gate_rated"}
 
 
 def begin_round(
@@ -94,17 +93,6 @@ def note(ws: Workspace, row: Round, state: str, *, made: dict[str, Any], **besid
                 f"{str(known)[:12]}; this one is {str(value)[:12]}. It is kept, but outside the "
                 "loop: leave --loop away to make others."
             )
-
-
-def note_whole_campaigns(ws: Workspace) -> None:
-    """Bring every round whose raters have answered all to its next state."""
-    for row in queries_loop.rounds(ws.session):
-        if row.state not in WHOLE:
-            continue
-        campaign = ws.session.get(Campaign, row.gate_campaign_id or row.campaign_id)
-        assert campaign is not None  # a foreign key of the round
-        if is_whole(ws, campaign):
-            queries.advance_round(ws.session, row, WHOLE[row.state])
 
 
 def images_of_round(ws: Workspace, row: Round) -> Sequence[Image]:

@@ -14,10 +14,11 @@ from curate.rating.people import active_profiles, people
 from curate.rating.pull import pull_campaign
 from curate.rating.send import LOCAL, backend_that_is_up, send_campaign
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries, queries_loop, queries_rating
 from db.models import Campaign, Comparison
 
 SIMULATED = "simulated"
+WHOLE = {"pushed": "rated", "gate_pushed": "gate_rated"}  # a round, once all have answered
 
 
 class Raters(Protocol):
@@ -105,6 +106,17 @@ class PeopleInLabelStudio:
 def is_whole(ws: Workspace, campaign: Campaign) -> bool:
     """Return whether every task has a verdict, or was passed over."""
     return not any(still for still, _ in _open_by_rater(ws, campaign).values())
+
+
+def note_whole_campaigns(ws: Workspace) -> None:
+    """Bring every round whose raters have answered all to its next state."""
+    for row in queries_loop.rounds(ws.session):
+        if row.state not in WHOLE:
+            continue
+        campaign = ws.session.get(Campaign, row.gate_campaign_id or row.campaign_id)
+        assert campaign is not None  # a foreign key of the round
+        if is_whole(ws, campaign):
+            queries.advance_round(ws.session, row, WHOLE[row.state])
 
 
 def _open_by_rater(ws: Workspace, campaign: Campaign) -> dict[str, tuple[int, int]]:
