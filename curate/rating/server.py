@@ -4,6 +4,7 @@ With an address given, Label Studio is somebody else's and only curate's own par
 """
 
 import os
+import secrets
 import signal
 import threading
 import time
@@ -14,7 +15,13 @@ from pathlib import Path
 
 from annotation.config import LOOPBACK, ServerConfig
 from annotation.errors import AnnotationError
-from annotation.label_studio.access import Access, new_access, read_access, write_access
+from annotation.label_studio.access import (
+    TOKEN_VARIABLE,
+    Access,
+    new_access,
+    read_access,
+    write_access,
+)
 from annotation.label_studio.backend import LabelStudioBackend
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from annotation.label_studio.gateway import gateway_app
@@ -149,30 +156,32 @@ def webhook_receiver(secret: str, woken: threading.Event) -> Iterator[str]:
 def _reach(
     ws: Workspace, options: ServeOptions, parts: ExitStack, say: Say
 ) -> tuple[Access, ManagedServer | None]:
-    kept = read_access(access_path(ws))
-    if options.url is None and (kept is None or kept.managed):
+    kept = _named(options) or read_access(access_path(ws))
+    if kept is None or kept.managed:
         return _start_managed(ws, options, kept, parts, say)
-    if options.url is not None:
-        if options.token is None:
-            raise CurateError(
-                f"No token for {options.url}. Put it into a file and name that with --token, or "
-                "into the environment variable CURATE_LABEL_STUDIO_TOKEN."
-            )
-        fresh = new_access(options.url.rstrip("/"))
-        kept = replace(
-            fresh,
-            token=options.token,
-            page_url=(options.address or "").rstrip("/"),
-            managed=False,
-            admin_email="",
-            admin_password="",
-        )
-    assert kept is not None
     health = LabelStudioBackend(kept).health()
     if not health.is_up:
         raise CurateError(health.message)
     write_access(access_path(ws), kept)
     return kept, None
+
+
+def _named(options: ServeOptions) -> Access | None:
+    """Return somebody else's server, when the command names one."""
+    if options.url is None:
+        return None
+    token = options.token or os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        raise CurateError(
+            f"No token for {options.url}. Put it into a file and name that with --token, or "
+            f"into the environment variable {TOKEN_VARIABLE}."
+        )
+    return Access(
+        url=options.url.rstrip("/"),
+        token=token,
+        page_url=(options.address or "").rstrip("/"),
+        webhook_secret=secrets.token_urlsafe(32),
+    )
 
 
 def _start_managed(

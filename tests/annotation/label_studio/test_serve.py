@@ -1,0 +1,196 @@
+"""`curate rate serve` with a Label Studio that runs already: tokens of both kinds, and errors."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from annotation.config import ServerConfig
+from annotation.errors import AnnotationError
+from annotation.label_studio.access import TOKEN_VARIABLE, URL_VARIABLE
+from curate.commands.rate_people import push
+from curate.errors import CurateError
+from curate.rating.people import invite
+from curate.rating.plan import PushOptions
+from curate.rating.server import ServeOptions, serve, stop_serving
+from curate.workspace import init_workspace, open_workspace
+from curate.wsgi import listen
+from curate.wsgi import served as answering
+from db import queries_rating
+from tests.annotation.label_studio.conftest import Served
+from tests.annotation.label_studio.rater import Rater
+from tests.annotation.label_studio.test_real_server import project_of, pull, rate_all, rows
+from tests.curate.pictures import add_pictures
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+pytestmark = [
+    pytest.mark.slow,
+    # the SDK, when it exchanges a personal token
+    pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated"),
+]
+
+ROOT = Path(__file__).parents[3]
+UP_S = 120
+
+
+def tokens(served: Served) -> dict[str, str]:
+    """Return curate's tokens of both kinds, the personal one made as its page makes it."""
+    access = served.access
+    admin = Rater(served.url, access.admin_email, access.admin_password)
+    assert admin.log_in()
+    return {"legacy": access.token, "personal": admin._send("POST", "/api/token/", {})["token"]}
+
+
+@pytest.fixture(scope="module")
+def known_tokens(served: Served) -> dict[str, str]:
+    return tokens(served)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A workspace with four pictures and no Label Studio."""
+    folder = tmp_path / "elsewhere"
+    init_workspace(folder)
+    with open_workspace(folder) as ws:
+        add_pictures(ws, 4, sides=(64,))
+    return folder
+
+
+def serving(folder: Path, arguments: list[str], variables: dict[str, str]) -> str:
+    """Run `curate rate serve` until it says that it is up; return the process's command line."""
+    log = folder / "serve.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-u", str(ROOT / "cli.py"), "rate", "serve", *arguments],
+            env={**os.environ, **variables},
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + UP_S
+    while "Raters log in at" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    command = Path(f"/proc/{process.pid}/cmdline").read_text().replace("\0", " ")
+    with open_workspace(folder) as ws:
+        assert stop_serving(ws)
+    assert process.wait(30) == 0
+    return command + log.read_text()
+
+
+def signed_up(link: str, email: str) -> Rater:
+    """Come by the server's own sign-up link, as a rater there would."""
+    url, path = re.fullmatch(r"(https?://[^/]+)(/.*)", link).groups()  # type: ignore[union-attr]
+    rater = Rater(url, email, "a password of theirs")
+    page = rater.client.get(path).text
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+    assert found is not None
+    form = {"email": email, "password": rater.password, "csrfmiddlewaretoken": found[1]}
+    answer = rater.client.post(path, data=form, headers={"Referer": link})
+    assert answer.is_success and answer.url.path != "/user/signup/"
+    return rater
+
+
+@pytest.mark.parametrize(
+    ("kind", "way"), [("personal", "file"), ("legacy", "environment"), ("legacy", "url and token")]
+)
+def test_a_server_that_runs_already_takes_tokens_of_both_kinds(
+    served: Served, known_tokens: dict[str, str], elsewhere: Path, kind: str, way: str
+) -> None:
+    token = known_tokens[kind]
+    (elsewhere / "token.txt").write_text(f"{token}\n")
+    arguments, variables = {
+        "file": (["--url", served.url, "--token", "token.txt"], {}),
+        "environment": ([], {URL_VARIABLE: served.url, TOKEN_VARIABLE: token}),
+        "url and token": (["--url", f"{served.url}/"], {TOKEN_VARIABLE: token}),
+    }[way]
+    assert token not in serving(elsewhere, arguments, variables)
+    if way == "url and token":
+        return
+    with open_workspace(elsewhere) as ws:
+        email = f"{kind}@example.org"
+        person, invitation = invite(ws, email, name=None, expert_level=3, say=print)
+        rater = signed_up(invitation.url, email)
+        plan = PushOptions(
+            name=kind,
+            origin="real",
+            overlap=1,
+            max_images=3,
+            control_fraction=0,
+            repeat_fraction=0,
+        )
+        done = push(ws, plan, images_from="https://images.example.org")
+        project = project_of(done, person.name)
+        rate_all(rater, project, ["1", "2", "3"])
+        campaign = queries_rating.find_campaign(ws.session, kind)
+        assert campaign is not None
+        assert pull(ws, campaign).new == 3
+        assert [row[2] for row in rows(ws, campaign)] == [1, 2, 3]
+        ws.session.commit()
+    kept = (elsewhere / "label-studio" / "access.json").stat()
+    assert kept.st_mode & 0o077 == 0
+    assert token.encode() not in (elsewhere / "curate.db").read_bytes()
+
+
+def not_label_studio(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
+    start("200 OK", [("Content-Type", "text/html")])
+    return [b"<h1>Something else</h1>"]
+
+
+@pytest.fixture
+def something_else() -> Iterator[str]:
+    listener = listen("127.0.0.1", 0, "Something else")
+    with answering(not_label_studio, listener, threads=1):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+WRONG = {
+    "legacy": "0123456789abcdef0123456789abcdef01234567",
+    # signed by somebody else, valid until 2100
+    "personal": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
+    "eyJ0b2tlbl90eXBlIjoicmVmcmVzaCIsImV4cCI6NDEwMjQ0NDgwMCwianRpIjoieCIsInVzZXJfaWQiOiIxIn0."
+    "c2lnbmVkLWJ5LXNvbWVib2R5LWVsc2Utd2hvLWlzLW5vdC11cw",
+    "half of one": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJ0b2tlbl90eXBlIjoi",
+}
+
+
+def refusal(folder: Path, url: str, token: str) -> str:
+    with open_workspace(folder) as ws, pytest.raises((CurateError, AnnotationError)) as caught:
+        options = ServeOptions(server=ServerConfig(), url=url, token=token)
+        serve(ws, options, say=print, stop=threading.Event())
+    assert not (folder / "label-studio" / "access.json").exists()  # nothing wrong is kept
+    assert "\n" not in str(caught.value)
+    assert token not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", list(WRONG))
+def test_a_wrong_token_is_told_in_one_line(served: Served, elsewhere: Path, kind: str) -> None:
+    said = refusal(elsewhere, served.url, WRONG[kind])
+    assert re.search("refuses the token.*Account & Settings", said)
+
+
+def test_what_is_not_there_or_something_else_is_told_in_one_line(
+    elsewhere: Path, something_else: str
+) -> None:
+    for url in ("http://127.0.0.1:9", something_else):
+        assert f"nothing answers as Label Studio at {url}" in refusal(elsewhere, url, "x" * 40)
+
+
+def test_an_address_without_a_token_is_told_where_to_put_it(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    with open_workspace(elsewhere) as ws, pytest.raises(CurateError, match=TOKEN_VARIABLE):
+        options = ServeOptions(server=ServerConfig(), url="http://127.0.0.1:9")
+        serve(ws, options, say=print, stop=threading.Event())
