@@ -213,7 +213,9 @@ def run_plan(
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
     with ended(watch):
         generator, settings = _opened(ws, run, device)
-        maker = Maker(generator, settings, lambda ids: _prompts(ws, ids, watch.note), watch.note)
+        maker = Maker(
+            generator, settings, lambda ids: stored_prompts(ws, ids, watch.note), watch.note
+        )
         keep = keeper(ws, run, generator.codec.unit)
         with writing(ws, keep, watch, advance) as writer:
             batches = batches_of(missing_items(ws, run, watch.note), settings.batch_size)
@@ -266,7 +268,9 @@ def chosen_device(name: str) -> torch.device:
     return device
 
 
-def _prompts(ws: Workspace, prompt_ids: Sequence[str], note: Note) -> dict[str, PromptValue]:
+def stored_prompts(ws: Workspace, prompt_ids: Sequence[str], note: Note) -> dict[str, PromptValue]:
+    """Return prompts by id, condition images loaded; a lost database is waited for."""
+
     def ask() -> dict[str, PromptValue]:
         values = prompt_values(ws, prompt_ids)
         ws.session.commit()  # no transaction stays open while images are made

@@ -37,7 +37,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Ray = Annotated[
     str | None,
     typer.Option(
-        help="Share the work on Ray: auto (here), or a cluster's HOST:PORT.", show_default=False
+        help="Share the work on Ray: a cluster's HOST:PORT, auto or local (this machine).",
+        show_default=False,
     ),
 ]
 RayWorkers = Annotated[

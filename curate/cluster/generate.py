@@ -5,15 +5,20 @@ the batches it had, which others make again.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from curate.cluster.crew import Crew
 from curate.cluster.image_worker import Batch, Equipment, ImageWorker, Made, packed
 from curate.cluster.joining import connected
-from curate.generate import Generated, batches_of, concluded, ended, missing_items, writing
+from curate.generate import (
+    Generated,
+    batches_of,
+    concluded,
+    ended,
+    missing_items,
+    stored_prompts,
+    writing,
+)
 from curate.generators_store import load_version
-from curate.production.images import prompt_values
-from curate.production.items import Item
 from curate.production.keeping import keeper
 from curate.production.watch import Say, Watch
 from curate.production.writer import Writer
@@ -36,9 +41,7 @@ def run_plan_on_ray(
     """
     ws.session.commit()
     already = queries.num_items_done(ws.session, run)
-    missing = missing_items(ws, run)
-    first = next(missing, None)
-    if first is None:
+    if already == run.num_items:
         queries.record_event(ws.session, "generate", {"run": run.id, "made": 0})
         return Generated(run.id, run.num_items, already, 0)
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
@@ -46,29 +49,27 @@ def run_plan_on_ray(
         generator = load_version(ws, run.version_id)
         crew = Crew(ImageWorker, Equipment(packed(generator), run.settings), watch.note)
         with writing(ws, keeper(ws, run, generator.codec.unit), watch, advance) as writer:
-            items = chain([first], missing)
-            batches = _with_prompts(ws, items, int(run.settings["batch_size"]))
-            stopped, smallest = _make_all(crew, batches, writer, watch, advance)
+            stopped, smallest = _make_all(crew, ws, run, writer, watch, advance)
     return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=smallest)
 
 
-def _with_prompts(ws: Workspace, items: Iterator[Item], batch_size: int) -> Iterator[Batch]:
-    for batch in batches_of(items, batch_size):
+def _batches(ws: Workspace, run: Run, watch: Watch) -> Iterator[Batch]:
+    items = missing_items(ws, run, watch.note)
+    for batch in batches_of(items, int(run.settings["batch_size"])):
         prompt_ids = list(dict.fromkeys(item.prompt_id for item in batch))
-        values = prompt_values(ws, prompt_ids)
-        ws.session.commit()  # no transaction stays open while others work
-        yield Batch(batch, values)
+        yield Batch(batch, stored_prompts(ws, prompt_ids, watch.note))
 
 
 def _make_all(
     crew: Crew[Batch, Made],
-    batches: Iterator[Batch],
+    ws: Workspace,
+    run: Run,
     writer: Writer,
     watch: Watch,
     advance: Callable[[int], None],
 ) -> tuple[bool, int]:
     """Return whether a stop was asked for, and the smallest compute shape that a worker took."""
-    stopped, smallest = False, 2**31
+    stopped, smallest = False, int(run.settings["batch_size"])
 
     def may_go_on() -> bool:
         nonlocal stopped
@@ -76,7 +77,7 @@ def _make_all(
         return not stopped
 
     try:
-        for made in crew.work(batches, may_go_on):
+        for made in crew.work(_batches(ws, run, watch), may_go_on):
             for event, details in made.notes:
                 watch.note(event, **details)
             writer.add_encoded(made.batch)

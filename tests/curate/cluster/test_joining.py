@@ -1,29 +1,23 @@
 """What a user is told of a cluster that cannot be joined."""
 
-import subprocess
+import importlib
 import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
 from curate.cluster.joining import connected, refusal
+from curate.commands.on_ray import ray_installed
 from curate.errors import CurateError
-from tests.curate.cluster.nodes import ROOT, environment, free_port
-
-WITHOUT_RAY = """
-import sys
-sys.modules["ray"] = None  # as if it were not installed
-import cli
-cli.app(sys.argv[1:], prog_name="curate")
-"""
+from tests.curate.cluster.nodes import free_port
 
 
 @pytest.mark.parametrize("address", ["cluster", "cluster:", ":6379", "cluster:head"])
 def test_an_address_needs_host_and_port(address: str) -> None:
-    with pytest.raises(CurateError, match=f"--ray {address}: needed is auto, or the HOST:PORT"):
+    with pytest.raises(
+        CurateError, match=f"--ray {address}: needed is auto, local, or the HOST:PORT"
+    ):
         with connected(address):
             pass
 
@@ -43,11 +37,12 @@ def test_other_versions_and_other_doors_are_told_apart() -> None:
     assert "Does the cluster ask for a token?" in str(refusal("a:1", other))
 
 
-def test_without_the_extra_its_name_is_told(tmp_path: Path) -> None:
-    here: Any = {"cwd": ROOT, "env": environment(), "capture_output": True, "text": True}
-    subprocess.run([sys.executable, "cli.py", "init", str(tmp_path)], **here, check=True)
-    asked = ("generate", "--prompt", "OCT: drusen", "--count", "1", "--ray", "auto")
-    command = [sys.executable, "-c", WITHOUT_RAY, *asked, "--workspace", str(tmp_path)]
-    done = subprocess.run(command, **here)
-    assert done.returncode == 1
-    assert "pip install 'curate-images[ray]'" in done.stderr.splitlines()[-1]
+def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("curate.cluster.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    with pytest.raises(
+        CurateError, match=r"not installed \(ray\).*pip install 'curate-images\[ray\]'"
+    ):
+        with ray_installed():
+            importlib.import_module("curate.cluster.generate")
