@@ -30,6 +30,8 @@ class Access:
     webhook_url: str = ""  # where `serve` listens for hints
     # managed only: rater -> token of curate's account in that rater's own organisation
     rooms: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # managed only: where Label Studio keeps its rows, as it spells that; empty: SQLite
+    database: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def page(self) -> str:

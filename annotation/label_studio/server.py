@@ -19,6 +19,7 @@ POLL_S = 0.2
 STOP_S = 15
 # What Label Studio reads from its surroundings. Stray ones (PORT, DEBUG, USERNAME) would leak in.
 ITS_PREFIXES = ("LABEL_STUDIO_", "HEARTEX_", "DJANGO_SETTINGS_MODULE")
+DATABASE = ("DJANGO_DB", "POSTGRE_")  # spelled without an S
 STRAY = ("USERNAME", "PASSWORD", "HOST", "PORT", "DEBUG", "USER_TOKEN", "SECRET_KEY", "DATA_DIR")
 
 
@@ -97,19 +98,47 @@ def free_port() -> int:
         return port
 
 
+def database_to_use(surroundings: Mapping[str, str], kept: Access | None) -> dict[str, str]:
+    """Return Label Studio's database: what the environment names, else what was used before.
+
+    Raises AnnotationError when raters have accounts in another one already.
+    """
+    before = dict(kept.database) if kept else {}
+    named = {name: value for name, value in surroundings.items() if name.startswith(DATABASE)}
+    if not named:
+        return before
+    if named.get("DJANGO_DB") != "default" or not named.get("POSTGRE_NAME"):
+        raise AnnotationError(
+            "For Label Studio on PostgreSQL set DJANGO_DB=default and POSTGRE_NAME, and "
+            "POSTGRE_HOST, POSTGRE_PORT, POSTGRE_USER and POSTGRE_PASSWORD as needed."
+        )
+    if kept and kept.rooms and _place(named) != _place(before):
+        raise AnnotationError(
+            f"The raters' accounts are in {_place(before)}, and the environment names "
+            f"{_place(named)}. Unset DJANGO_DB and POSTGRE_*, or use a new workspace."
+        )
+    return named
+
+
+def _place(database: Mapping[str, str]) -> str:
+    if not database:
+        return "SQLite"
+    host, port = database.get("POSTGRE_HOST", "localhost"), database.get("POSTGRE_PORT", "5432")
+    return f"PostgreSQL {database['POSTGRE_NAME']} at {host}:{port}"
+
+
 def server_environment(
     surroundings: Mapping[str, str], folder: Path, access: Access
 ) -> dict[str, str]:
-    """Return the server's environment: quiet, closed to strangers, its data in `folder`.
-
-    PostgreSQL's variables (DJANGO_DB and POSTGRE_*) pass through as they are.
-    """
+    """Return the server's environment: quiet, closed to strangers, its data in `folder`."""
     inherited = {
         name: value
         for name, value in surroundings.items()
-        if not name.startswith(ITS_PREFIXES) and name not in STRAY
+        if not name.startswith((*ITS_PREFIXES, *DATABASE)) and name not in STRAY
     }
-    return inherited | {
+    return {
+        **inherited,
+        **access.database,
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder / "data"),
         "LABEL_STUDIO_USERNAME": access.admin_email,
         "LABEL_STUDIO_PASSWORD": access.admin_password,

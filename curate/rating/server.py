@@ -25,7 +25,12 @@ from annotation.label_studio.access import (
 from annotation.label_studio.backend import LabelStudioBackend
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from annotation.label_studio.gateway import gateway_app
-from annotation.label_studio.server import ManagedServer, free_port, start_server
+from annotation.label_studio.server import (
+    ManagedServer,
+    database_to_use,
+    free_port,
+    start_server,
+)
 from annotation.label_studio.webhooks import webhook_app
 from curate.errors import CurateError
 from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
@@ -191,7 +196,12 @@ def _start_managed(
     parts.callback(listener.close)
     inner = ServerConfig(port=free_port())  # on loopback, whatever raters reach
     page = (options.address or options.server.url).rstrip("/")
-    access = replace(kept or new_access(inner.url), url=inner.url, page_url=page)
+    access = replace(
+        kept or new_access(inner.url),
+        url=inner.url,
+        page_url=page,
+        database=database_to_use(os.environ, kept),
+    )
     write_access(access_path(ws), access)  # before the start: the server remembers its first token
     python = ensure_environment(environment_folder(), say=say)
     say("Starting Label Studio (the first time takes half a minute)")

@@ -35,11 +35,13 @@ from tests.annotation.label_studio.rater import Rater
 pytestmark = pytest.mark.slow
 
 
-def pushed(ws: Workspace, name: str, **options: Any) -> tuple[Campaign, Pushed]:
+def pushed(
+    ws: Workspace, name: str, *, images_from: str = "local", **options: Any
+) -> tuple[Campaign, Pushed]:
     plan = PushOptions(
         name=name, origin="real", max_images=4, control_fraction=0, repeat_fraction=0, **options
     )
-    done = push(ws, plan, images_from="local")
+    done = push(ws, plan, images_from=images_from)
     ws.session.commit()
     campaign = queries_rating.find_campaign(ws.session, name)
     assert campaign is not None
@@ -87,27 +89,34 @@ def rate_all(rater: Rater, project: int, values: list[str]) -> list[dict[str, An
 def test_what_two_raters_say_edit_delete_and_skip_becomes_just_those_rows(
     ws: Workspace, served: Served
 ) -> None:
-    campaign, done = pushed(ws, "two raters")
-    ann, ben = served.raters["ann"], served.raters["ben"]
-    assert ann.log_in() and ben.log_in()
-    said = rate_all(ann, project_of(done, "ann"), ["3", "2", "1", "3"])
-    skipped = ben.next_task(project_of(done, "ben"))
+    two_raters_say_edit_delete_and_skip(ws, served.raters["ann"], served.raters["ben"], "local")
+
+
+def two_raters_say_edit_delete_and_skip(
+    ws: Workspace, one: Rater, other: Rater, images_from: str
+) -> None:
+    """Let both rate, change their minds, and compare every row with what they meant."""
+    first, second = (rater.email.split("@")[0] for rater in (one, other))
+    campaign, done = pushed(ws, "two raters", images_from=images_from, raters=(first, second))
+    assert one.log_in() and other.log_in()
+    said = rate_all(one, project_of(done, first), ["3", "2", "1", "3"])
+    skipped = other.next_task(project_of(done, second))
     assert skipped is not None
-    ben.skip(skipped)
+    other.skip(skipped)
     assert pull(ws, campaign) == Taken(new=5, unchanged=3)  # three wait for an answer
-    ann.edit(said[1], quality="1")
-    ann.delete(said[2])
+    one.edit(said[1], quality="1")
+    one.delete(said[2])
     assert pull(ws, campaign).revised == 2
     assert pull(ws, campaign, everything=True) == Taken(unchanged=pull_size(ws, campaign))
     assert rows(ws, campaign) == sorted(
         [
-            ("ann", 0, 3, 1),
-            ("ann", 1, 1, 2),
-            ("ann", 1, 2, 1),
-            ("ann", 2, 1, 1),
-            ("ann", 2, None, 2),
-            ("ann", 3, 3, 1),
-            ("ben", 0, None, 1),
+            (first, 0, 3, 1),
+            (first, 1, 1, 2),
+            (first, 1, 2, 1),
+            (first, 2, 1, 1),
+            (first, 2, None, 2),
+            (first, 3, 3, 1),
+            (second, 0, None, 1),
         ],
         key=str,
     )
@@ -115,7 +124,7 @@ def test_what_two_raters_say_edit_delete_and_skip_becomes_just_those_rows(
         r.assignment_id for r in ws.session.exec(select(Rating)) if r.reasons == [SKIPPED]
     }
     assigned = {view.id for view in queries_rating.assignments(ws.session, campaign.id)}
-    assert passed_over & assigned == {in_order(ws, campaign, "ben")[0].id}
+    assert passed_over & assigned == {in_order(ws, campaign, second)[0].id}
 
 
 def pull_size(ws: Workspace, campaign: Campaign) -> int:

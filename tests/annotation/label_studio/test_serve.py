@@ -1,11 +1,7 @@
 """`curate rate serve` with a Label Studio that runs already: tokens of both kinds, and errors."""
 
-import os
 import re
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +15,14 @@ from curate.commands.rate_people import push
 from curate.errors import CurateError
 from curate.rating.people import invite
 from curate.rating.plan import PushOptions
-from curate.rating.server import ServeOptions, serve, stop_serving
+from curate.rating.server import ServeOptions, serve
 from curate.workspace import init_workspace, open_workspace
 from curate.wsgi import listen
 from curate.wsgi import served as answering
 from db import queries_rating
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
+from tests.annotation.label_studio.serving import serving
 from tests.annotation.label_studio.test_real_server import project_of, pull, rate_all, rows
 from tests.curate.pictures import add_pictures
 
@@ -37,9 +34,6 @@ pytestmark = [
     # the SDK, when it exchanges a personal token
     pytest.mark.filterwarnings("ignore:The `parse_obj` method is deprecated"),
 ]
-
-ROOT = Path(__file__).parents[3]
-UP_S = 120
 
 
 def tokens(served: Served) -> dict[str, str]:
@@ -63,29 +57,6 @@ def elsewhere(tmp_path: Path) -> Path:
     with open_workspace(folder) as ws:
         add_pictures(ws, 4, sides=(64,))
     return folder
-
-
-def serving(folder: Path, arguments: list[str], variables: dict[str, str]) -> str:
-    """Run `curate rate serve` until it says that it is up; return the process's command line."""
-    log = folder / "serve.txt"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-u", str(ROOT / "cli.py"), "rate", "serve", *arguments],
-            env={**os.environ, **variables},
-            cwd=folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    deadline = time.monotonic() + UP_S
-    while "Raters log in at" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-    command = Path(f"/proc/{process.pid}/cmdline").read_text().replace("\0", " ")
-    with open_workspace(folder) as ws:
-        assert stop_serving(ws)
-    assert process.wait(30) == 0
-    return command + log.read_text()
 
 
 def signed_up(link: str, email: str) -> Rater:
@@ -114,7 +85,9 @@ def test_a_server_that_runs_already_takes_tokens_of_both_kinds(
         "environment": ([], {URL_VARIABLE: served.url, TOKEN_VARIABLE: token}),
         "url and token": (["--url", f"{served.url}/"], {TOKEN_VARIABLE: token}),
     }[way]
-    assert token not in serving(elsewhere, arguments, variables)
+    with serving(elsewhere, arguments, variables) as up:
+        assert token not in up.command
+    assert token not in up.said()
     if way == "url and token":
         return
     with open_workspace(elsewhere) as ws:

@@ -11,9 +11,10 @@ from annotation.config import ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio import environment as environments
 from annotation.label_studio import server as servers
-from annotation.label_studio.access import new_access
+from annotation.label_studio.access import new_access, with_room
 from annotation.label_studio.environment import ensure_environment
 from annotation.label_studio.server import (
+    database_to_use,
     is_healthy,
     refuse_busy_port,
     server_environment,
@@ -23,23 +24,45 @@ from annotation.label_studio.server import (
 ACCESS = new_access("http://127.0.0.1:8090")
 
 
-def test_stray_variables_do_not_leak_in_and_postgresql_passes_through() -> None:
+def test_stray_variables_do_not_leak_in() -> None:
     surroundings = {
         "PATH": "/bin",
         "DEBUG": "true",
         "PORT": "80",
         "LABEL_STUDIO_HOST": "elsewhere",
         "HEARTEX_X": "1",
-        "DJANGO_DB": "default",
-        "POSTGRE_NAME": "labels",
+        "POSTGRE_NAME": "of another shell",
     }
     found = server_environment(surroundings, Path("/ws/label-studio"), ACCESS)
-    assert {"DEBUG", "PORT", "LABEL_STUDIO_HOST", "HEARTEX_X"}.isdisjoint(found)
-    assert (found["PATH"], found["DJANGO_DB"], found["POSTGRE_NAME"]) == (
-        "/bin",
-        "default",
-        "labels",
-    )
+    assert found["PATH"] == "/bin"
+    assert (set(surroundings) - {"PATH"}).isdisjoint(found)
+
+
+def test_a_postgresql_that_was_named_once_is_used_from_then_on() -> None:
+    named = {"DJANGO_DB": "default", "POSTGRE_NAME": "labels", "POSTGRE_PASSWORD": "secret"}
+    access = replace(ACCESS, database=database_to_use({"PATH": "/bin", **named}, None))
+    assert access.database == named
+    assert database_to_use({"PATH": "/bin"}, access) == named
+    assert named.items() <= server_environment({}, Path("/ws"), access).items()
+    assert "secret" not in repr(access)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"POSTGRE_NAME": "labels"}, "set DJANGO_DB=default"),
+        ({"DJANGO_DB": "default"}, "POSTGRE_NAME"),
+        (
+            {"DJANGO_DB": "default", "POSTGRE_NAME": "labels"},
+            "accounts are in SQLite.*PostgreSQL labels at localhost:5432",
+        ),
+    ],
+)
+def test_a_database_without_the_raters_accounts_is_refused(
+    named: dict[str, str], message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        database_to_use(named, with_room(ACCESS, "ann", "token of ann's room"))
 
 
 def test_nothing_is_sent_to_its_makers_and_strangers_cannot_sign_up() -> None:
