@@ -20,7 +20,9 @@ from curate.cli.shared import (
 )
 
 commands = typer.Typer()
-runs = typer.Typer(no_args_is_help=True, help="Runs of `curate generate`: watch, pause, stop.")
+runs = typer.Typer(
+    no_args_is_help=True, help="Runs and trainings of generators: watch, pause, stop."
+)
 commands.add_typer(runs, name="runs")
 
 
@@ -175,7 +177,7 @@ WorkingRun = Annotated[
 
 @runs.command("list")
 def list_runs(workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """List what `curate generate` does and did here: progress, rate, time left, GPU memory.
+    """List what `generate` and `train-generator` do and did here: progress, rate, time left.
 
     Example: curate runs list
     """
@@ -190,7 +192,7 @@ def list_runs(workspace: Workspace = Path("."), as_json: Json = False) -> None:
 
 @runs.command()
 def pause(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
-    """Let a working run wait after its present batch, its images written.
+    """Let a working run or training wait after its present batch or step.
 
     Example: curate runs pause
     """
@@ -212,7 +214,7 @@ def resume(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
 
 @runs.command()
 def stop(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
-    """End a working run after its present batch; the same `curate generate` goes on later.
+    """End a working run or training after its present batch or step; the same command goes on.
 
     Example: curate runs stop
     """

@@ -1,4 +1,4 @@
-"""`curate runs`: which runs there were, how they are, and what they are asked to do.
+"""`curate runs`: which runs and trainings there were, how they are, what they are asked to do.
 
 Runs tell and hear through files: this works while the database does not.
 """
@@ -9,9 +9,9 @@ from curate.errors import CurateError
 from curate.production.watch import RunState, ask, run_states
 
 ANSWERS = {
-    "pause": "waits after its present batch; `curate runs resume` lets it go on.",
+    "pause": "waits after its present batch or step; `curate runs resume` lets it go on.",
     "run": "goes on.",
-    "stop": "ends after its present batch; the same `curate generate` goes on later.",
+    "stop": "ends after its present batch or step; the same command goes on later.",
 }
 
 
@@ -31,7 +31,7 @@ def ask_run(workspace: Path, run: str | None, wanted: str) -> str:
     chosen = [state for state in working if state.run_id.startswith(run or "")]
     if len(chosen) == 1:
         ask(workspace, chosen[0].run_id, wanted)
-        return f"Run {chosen[0].run_id[:12]} {ANSWERS[wanted]}"
+        return f"{chosen[0].kind.capitalize()} {chosen[0].run_id[:12]} {ANSWERS[wanted]}"
     problem = "No run is" if not chosen else f"{len(chosen)} runs are"
     known = ", ".join(state.run_id[:12] for state in working) or "none"
     raise CurateError(f"{problem} at work that fits (at work: {known}). See `curate runs list`.")

@@ -72,10 +72,14 @@ class RunState:
             return silent.total_seconds() < SILENT_S or self.state == "starting"
         return silent.total_seconds() < SILENT_HERE_S and _is_alive(self.process)
 
+    @property
+    def kind(self) -> str:
+        """Return what this is, in a word."""
+        return "training" if self.what == "steps" else "run"
+
     def line(self) -> str:
         """Return the state for a person to read."""
-        kind = "training" if self.what == "steps" else "run"
-        share = f"{kind} {self.run_id[:12]}: {self.done:,} of {self.planned:,} {self.what}"
+        share = f"{self.kind} {self.run_id[:12]}: {self.done:,} of {self.planned:,} {self.what}"
         if not self.is_working:
             killed = self.state in ("starting", "running", "paused")
             state = "killed; the same command goes on" if killed else self.state

@@ -10,6 +10,7 @@ from curate.evaluation.intervals import bootstrap_mean
 from generators.training.checkpoint import Validation
 
 TOLERANCE = 0.05  # of the loss before: an old group is kept if its interval lies below
+LEAST_IMAGES = 6  # for a verdict: by chance, all of six change to one side once in 32 times
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class KeptRow:
 
     @property
     def verdict(self) -> str:
-        """Return in a word what happened."""
+        """Return in a word what happened; of a few images, nothing is said."""
+        if self.num < LEAST_IMAGES:
+            return "unsure"
         if self.is_new:
             return "learned" if self.high < 0 else "worse" if self.low > 0 else "unsure"
         return "kept" if self.high <= TOLERANCE else "lost" if self.low > TOLERANCE else "unsure"
@@ -63,12 +66,18 @@ def _row(group: str, before: list[float], after: list[float], is_new: bool) -> K
 
 def table_lines(rows: list[dict[str, Any]]) -> list[str]:
     """Return the table for people, from its plain values."""
+
+    def change(row: dict[str, Any]) -> str:
+        few = row["num"] < LEAST_IMAGES
+        interval = "too few images" if few else f"{row['low']:+.1%} to {row['high']:+.1%}"
+        return f"{row['change']:+.1%} ({interval})"
+
     header = f"{'group':<22}{'':<9}{'images':>7}{'before':>9}{'after':>9}  change (95 % interval)"
     return [
         header,
         *(
             f"{row['group']:<22}{row['verdict']:<9}{row['num']:>7}{row['before']:>9.4f}"
-            f"{row['after']:>9.4f}  {row['change']:+.1%} ({row['low']:+.1%} to {row['high']:+.1%})"
+            f"{row['after']:>9.4f}  {change(row)}"
             for row in rows
         ),
     ]
