@@ -18,10 +18,12 @@ KEY_ROWS = ("123456789", "qwert", "asdfg")
 ORIGIN_KEYS = "jkl"
 REASON_KEYS = "uiopnm"
 # The panels beside the form are for regions, which nobody draws here: their place is the image's.
+# Questions stand closer, so that a usual rubric is seen whole on a laptop (768 pixels high).
 STYLE = (
     ".lsf-sidepanels { padding: 0 !important } "
     ".lsf-sidepanels__wrapper { display: none !important } "
-    ".lsf-sidepanels__content { width: 100% !important; max-width: 100% !important }"
+    ".lsf-sidepanels__content { width: 100% !important; max-width: 100% !important } "
+    ".lsf-main-view h4, .lsf-choices { margin: 6px 0 !important }"
 )
 PREFERENCE_WORDING = {"left": "left is better", "tie": "no difference", "right": "right is better"}
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 RUBRIC = """
 name = "oct"
 instructions = "Look at each image as in daily reading."
-reasons = ["wrong anatomy", "blurred", "grain or grid"]
+reasons = ["wrong anatomy", "blurred", "grain or grid", "wrong modality", "text or marks"]
 ask_origin = true
 
 [[criteria]]
@@ -178,7 +178,7 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
     ann.picture("rating-page")
     assert ann.height_left() > 0  # all is seen without scrolling
     shown = ann.page.inner_text(".lsf-main-view")
-    assert all(f"[{key}]" in shown for key in "123qwertjkluio")  # every answer's key
+    assert all(f"[{key}]" in shown for key in "123qwertjkluiopn")  # every answer's key
     ann.press("3", "t", "j")  # by keyboard: fit for training, anatomy 5, real
     ann.picture("rating-answered")
     ann.submit_by_keyboard()
