@@ -55,7 +55,7 @@ COMMON: dict[str, Any] = dict(
 ARMS: dict[str, dict[str, Any]] = {
     "ddpo": {"algorithm": "ddpo"},
     "window": {"algorithm": "window", "window_start": 5},  # where the embedded model lacks most
-    "nft": {"algorithm": "nft", "minibatches": 4},
+    "nft": {"algorithm": "nft", "minibatches": 4, "advantage_clip": 2.0},  # as it usually runs
     "draft": {"algorithm": "draft"},
 }
 
