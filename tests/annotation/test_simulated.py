@@ -68,6 +68,15 @@ def test_noise_and_lapses_come_as_often_as_told() -> None:
     assert middle_share(lapse=0.3) == pytest.approx(0.7 + 0.3 / 3, abs=0.03)
 
 
+def test_of_a_pair_the_better_is_preferred_near_ones_tie_and_sides_do_not_matter() -> None:
+    pairs = [(0.9, 0.1), (0.1, 0.9), (0.5, 0.51)]
+    calm = rater(noise=0.0, lapse=0.0)
+    assert calm.compare(pairs, THRESHOLDS, occasions(3)) == ["left", "right", "tie"]
+    unsure = rater(noise=1.0, lapse=0.0)
+    found = unsure.compare([(0.5, 0.5)] * 2000, THRESHOLDS, occasions(2000))
+    assert abs(found.count("left") - found.count("right")) < 200  # 5 standard deviations
+
+
 def test_the_default_raters_differ_and_are_marked_as_simulated() -> None:
     configs = default_raters(3)
     assert len({config.severity for config in configs}) == 3
