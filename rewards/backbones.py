@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rewards import open_clip
 from rewards.errors import RewardError
 
 TORCHVISION = "torchvision/"
@@ -49,17 +50,24 @@ def load_backbone(name: str) -> Backbone:
     "embedded" and "features" ship with curate (the second is for a judge that must not share the
     first). "torchvision/resnet50" takes torchvision's own weights, fetched once. Anything else is a
     folder that transformers saved a vision model into, or its name on the hub, fetched once. Of a
-    model of images and texts (CLIP, SigLIP) the image tower is taken.
+    model of images and texts (CLIP, SigLIP) the image tower is taken; so it is of what open_clip
+    saved (BiomedCLIP).
     """
     if name in ("embedded", "features"):
         return _shipped(name)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name)
-    if (Path(name) / "config.json").is_file() or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if (Path(name) / open_clip.CONFIG).is_file():
+        return _from_open_clip(name, Path(name) / open_clip.CONFIG)
+    if (Path(name) / "config.json").is_file():
         return _from_transformers(name)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        config = open_clip.saved_file(name, open_clip.CONFIG)
+        return _from_open_clip(name, config) if config else _from_transformers(name)
     raise RewardError(
         f"No backbone {name!r}. Known: embedded, features, {TORCHVISION}NAME, a folder with a "
-        "transformers vision model (config.json and model.safetensors), or its hub name OWNER/NAME."
+        "transformers vision model (config.json and model.safetensors) or an open_clip one "
+        f"({open_clip.CONFIG}), or its hub name OWNER/NAME."
     )
 
 
@@ -129,6 +137,19 @@ def _from_transformers(name: str) -> Backbone:
     network = nn.Sequential(_Resized(*_preprocessing(name, model.config)), _Pooled(model))
     with torch.no_grad():
         dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
+    return Backbone(name, network, dim)
+
+
+def _from_open_clip(name: str, config: Path) -> Backbone:
+    tower, looks = open_clip.image_tower(name, config)
+    resized = _Resized(
+        looks["side"],
+        tuple(looks.get("mean", IMAGENET_MEAN)),
+        tuple(looks.get("std", IMAGENET_STD)),
+    )
+    network = nn.Sequential(resized, tower)
+    with torch.no_grad():
+        dim = network.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
     return Backbone(name, network, dim)
 
 

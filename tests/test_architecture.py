@@ -40,6 +40,7 @@ HOMES = {
     "sqlalchemy": ("db",),
     "sqlmodel": ("db",),
     "tokenizers": ("generators",),
+    "timm": ("rewards",),
     "torchvision": ("rewards",),
     "transformers": ("generators", "rewards"),
     "trl": ("curate/rl",),

@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -115,3 +117,36 @@ def test_a_transformers_folder_without_part_of_its_weights_is_refused(tmp_path: 
 def test_a_backbone_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(RewardError, match="Known: "):
         load_backbone(name)
+
+
+def save_as_open_clip(folder: Path) -> nn.Module:
+    """Write a tiny model in the layout of BiomedCLIP; return its image tower."""
+    tower = timm.create_model("test_vit", num_classes=0)
+    vision = {"timm_model_name": "test_vit", "timm_pool": "", "image_size": 160}
+    looks = {"mean": [0.4, 0.4, 0.4], "std": [0.3, 0.3, 0.3]}
+    saved = {"model_cfg": {"embed_dim": 8, "vision_cfg": vision}, "preprocess_cfg": looks}
+    (folder / "open_clip_config.json").write_text(json.dumps(saved))
+    weights = {f"visual.trunk.{key}": value for key, value in tower.state_dict().items()}
+    others = {"text.proj.weight": torch.zeros(2, 2), "logit_scale": torch.zeros(())}
+    torch.save({**weights, **others}, folder / "open_clip_pytorch_model.bin")
+    return tower.eval()
+
+
+def test_a_model_that_open_clip_saved_gives_its_image_towers_features(tmp_path: Path) -> None:
+    tower = save_as_open_clip(tmp_path)
+    backbone = load_backbone(str(tmp_path))
+    images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = tower((images - 0.4) / 0.3)
+    assert torch.allclose(backbone.features(images), expected, atol=1e-5)
+    assert backbone.dim == expected.shape[1]
+
+
+def test_an_open_clip_folder_that_lacks_weights_is_refused(tmp_path: Path) -> None:
+    save_as_open_clip(tmp_path)
+    (tmp_path / "open_clip_pytorch_model.bin").unlink()
+    with pytest.raises(RewardError, match="neither open_clip_model.safetensors nor"):
+        load_backbone(str(tmp_path))
+    torch.save({}, tmp_path / "open_clip_pytorch_model.bin")
+    with pytest.raises(RewardError, match="are not those of test_vit"):
+        load_backbone(str(tmp_path))
