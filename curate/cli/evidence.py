@@ -77,9 +77,18 @@ def export(
         int | None,
         typer.Option(help="At most so many of a label, spread out.", show_default=False),
     ] = None,
+    spread_penalty: Annotated[
+        float, typer.Option(help="Take so many spreads off each score before it decides.")
+    ] = ExportConfig.spread_penalty,
     with_real: Annotated[
         bool, typer.Option("--with-real", help="Mix in the real training images.")
     ] = False,
+    real_share: Annotated[
+        float | None,
+        typer.Option(
+            help="With --with-real: at most this share of the release.", show_default="all of them"
+        ),
+    ] = None,
     val_share: Annotated[
         float, typer.Option(help="For validation: whole prompts and patients.")
     ] = ExportConfig.val_share,
@@ -134,7 +143,9 @@ def export(
         good=good,
         calibration=calibration,
         per_label=per_label,
-        with_real=with_real,
+        spread_penalty=spread_penalty,
+        with_real=with_real or real_share is not None,
+        real_share=real_share,
         val_share=val_share,
         test_share=test_share,
         formats=tuple(also or ()),

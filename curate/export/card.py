@@ -114,6 +114,8 @@ def _rule_notes(config: ExportConfig) -> str:
     notes = []
     if config.top_share is not None:
         notes.append(f", which keeps the best {100 * config.top_share:g} % of the scored images")
+    if config.spread_penalty:
+        notes.append(f"; {config.spread_penalty:g} spreads were taken off every score before")
     if config.per_label is not None:
         notes.append(f"; at most {config.per_label} of one modality and label, spread out")
     if config.target_precision is not None:

@@ -1,13 +1,14 @@
 """Which images go out, and all that stands behind them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
 from curate.calibration import find_calibration
+from curate.errors import CurateError
 from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, reference_of, unit
 from curate.export.certificate import Certificate
 from curate.export.config import ExportConfig
@@ -20,7 +21,7 @@ from curate.promise import Promise
 from curate.selection import Decision, Features, Known, select_images
 from curate.workspace import Workspace
 from db import queries, queries_release, queries_reward
-from db.models import RewardModel
+from db.models import Image, Prompt, RewardModel
 from db.queries_release import ScoredImage
 from rewards import frozen
 
@@ -63,9 +64,10 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     shares = shares_of(config.val_share, config.test_share)
     model = queries_reward.find_reward_model(ws.session, config.reward_model)
     version = queries.find_version(ws.session, config.version) if config.version else None
-    images = queries_release.synthetic_images(
+    scored = queries_release.synthetic_images(
         ws.session, reward_model_id=model.id, version_id=version.id if version else None
     )
+    images = cautious(scored, config.spread_penalty)
     network = frozen.load_features()
     reference = reference_of(ws, network)
 
@@ -78,11 +80,41 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     promised = _promised(ws, config, images, known, features, model)
     decisions = promised.decisions if promised else select_images(images, config, known, features)
     kept = [decision.image for decision in decisions if decision.kept]
-    real = real_for_release(ws) if config.with_real else []
+    real = _share_of(real_for_release(ws), config, len(kept)) if config.with_real else []
     entries = entries_of(ws, kept, real, shares)
     versions = {image.version_id for image in kept}
     lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
     return Chosen(config, model, decisions, entries, lineage, reference, promised)
+
+
+def cautious(images: Sequence[ScoredImage], penalty: float) -> list[ScoredImage]:
+    """Return the images with so many spreads taken off their scores, never below 0.
+
+    An image unlike every rated one has a large spread and a score near the usual: with a penalty
+    it must be better than usual to leave.
+    """
+    if penalty < 0:
+        raise CurateError(f"A spread penalty of {penalty}: it is 0 or more.")
+    return [
+        image
+        if image.score is None or image.spread is None
+        else replace(image, score=max(0.0, image.score - penalty * image.spread))
+        for image in images
+    ]
+
+
+def _share_of(
+    real: list[tuple[Image, Prompt]], config: ExportConfig, num_synthetic: int
+) -> list[tuple[Image, Prompt]]:
+    """Return so many real images that they are at most the share asked for.
+
+    They come by the hashes of their pixels: an order that has nothing to do with what they show.
+    """
+    if config.real_share is None:
+        return real
+    if not 0 < config.real_share < 1:
+        raise CurateError(f"A real share of {config.real_share}: it lies above 0 and below 1.")
+    return real[: int(num_synthetic * config.real_share / (1 - config.real_share))]
 
 
 def _promised(

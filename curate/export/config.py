@@ -21,7 +21,9 @@ class ExportConfig:
     good: int | None = None  # consensus from which an image is good; None: the best value
     calibration: str | None = None  # campaign that the promise rests on; None: the latest
     per_label: int | None = None  # at most so many of one modality and label
+    spread_penalty: float = 0.0  # so many spreads are taken off each score before it decides
     with_real: bool = False  # the real training images too
+    real_share: float | None = None  # ... as at most this share of the release, 0 .. 1; None: all
     val_share: float = 0.0  # of the images, whole prompts and patients, 0 .. 1
     test_share: float = 0.0
     formats: tuple[str, ...] = ()  # further ones, of FORMATS
