@@ -5,7 +5,8 @@
 DATA_FOLDER holds the real images (`data.csv`); POOL_FOLDER becomes a workspace with 400 images of
 the embedded generator, made once (a minute on two idle cores). Half of all images are spoiled, so
 that every grade is there. The eyes of the simulated raters are the truth; nothing of theirs is in
-the reward model. Prints one Markdown table: figure, ceiling where there is one, bar.
+the reward model. The real images that are not in the pool, of other patients, are its references,
+as an import gives them. Prints one Markdown table: figure, ceiling where there is one, bar.
 
 The ceiling is the same model fitted to the true grades of the same images: what backbone and number
 of images allow when nobody errs. Shapes: B images, R ratings, S repetitions.
@@ -13,7 +14,7 @@ of images allow when nobody errs. Shapes: B images, R ratings, S repetitions.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,9 +40,9 @@ from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
 from rewards.frozen import TruthNetwork, load_eyes
 from rewards.frozen.corruptions import corrupt, corrupt_one_way
-from rewards.frozen.data import central_squares, read_images
+from rewards.frozen.data import RealImage, central_squares, read_images
 from rewards.model import RewardModel
-from rewards.ratings import RatedImages
+from rewards.ratings import RatedImages, References
 
 NUM_RATED = 300
 IMAGES_A_PROMPT = 20
@@ -69,6 +70,13 @@ class Pool:
     grade_B: Tensor  # 0 .. 2
     features_BD: Tensor
     thresholds: tuple[float, ...]
+    references: References
+    num_real: int  # the last ones, spoiled or not
+
+    @property
+    def num_made(self) -> int:
+        """How many images, the first ones, are the generator's."""
+        return len(self.grade_B) - self.num_real
 
     def chosen(self, places: Sequence[int]) -> tuple[Tensor, list[str], list[str]]:
         """Return features, modalities and texts of some images."""
@@ -101,8 +109,8 @@ def main() -> None:
 def build_pool(data: Path, folder: Path, eyes: TruthNetwork, backbone: Backbone) -> Pool:
     """Return made and real images, every second one spoiled, with truth and features."""
     made, prompts = generated(folder)
-    real = [image for split in ("train", "val") for image in read_images(data, split=split)]
-    real = real[:: max(1, len(real) // len(made))]  # as many as made ones
+    everything = [image for split in ("train", "val") for image in read_images(data, split=split)]
+    real = everything[:: max(1, len(everything) // len(made))]  # as many as made ones
     texts = {(prompt.modality, prompt.label): prompt.text for prompt in prompts}
     pixels = torch.cat([made, central_squares(real)])
     modalities = [*(prompt.modality for prompt in prompts), *(image.modality for image in real)]
@@ -132,6 +140,26 @@ def build_pool(data: Path, folder: Path, eyes: TruthNetwork, backbone: Backbone)
         (truth_B[:, None] >= thresholds).sum(1),
         features_BD,
         eyes.thresholds,
+        _references(everything, real, texts, backbone),
+        len(real),
+    )
+
+
+def _references(
+    everything: Sequence[RealImage],
+    real: Sequence[RealImage],
+    texts: Mapping[tuple[str, str | None], str],
+    backbone: Backbone,
+) -> References:
+    """Return the real images of patients who are not in the pool."""
+    patients = {image.patient for image in real}
+    others = [image for image in everything if image.patient not in patients]
+    with torch.no_grad():
+        features = [backbone.features(part) for part in central_squares(others).split(64)]
+    return References(
+        features_SD=torch.cat(features),
+        modalities=[image.modality for image in others],
+        texts=[texts.get((image.modality, image.label), image.label) for image in others],
     )
 
 
@@ -189,6 +217,7 @@ def draw(
         grade_R=pool.grade_B[places] if honest else torch.tensor(grades),
         raters=["truth"] * len(places) if honest else [f"r{j}" for j in who],
         weight_R=torch.ones(len(places)),
+        references=pool.references,
     )
 
 
@@ -233,10 +262,10 @@ def several_raters(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator
         model = RewardModel(backbone, RewardConfig()).fit(table)
         knowing.append(against_truth(model, pool, rated))
         nobody = replace(table, raters=["anybody"] * len(rated))
-        blind = RewardModel(backbone, RewardConfig()).fit(nobody)
+        blind = RewardModel(backbone, RewardConfig()).fit(nobody, measured=False)
         ignoring.append(against_truth(blind, pool, rated))
         _, honest = draw(pool, seed, honest=True)
-        best = RewardModel(backbone, RewardConfig()).fit(honest)
+        best = RewardModel(backbone, RewardConfig()).fit(honest, measured=False)
         ceiling.append(against_truth(best, pool, rated))
         quality = model.quality_
         assert quality is not None
@@ -274,12 +303,12 @@ def _row(name: str, values: Sequence[float], ceiling: Sequence[float] | None, ba
 def fitted(pool: Pool, backbone: Backbone) -> tuple[list[int], RewardModel]:
     """Return the model of the first repetition and what was rated."""
     rated, table = draw(pool, 0)
-    return rated, RewardModel(backbone, RewardConfig()).fit(table)
+    return rated, RewardModel(backbone, RewardConfig()).fit(table, measured=False)
 
 
 @torch.no_grad()
 def wrong_prompts(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[Row]:
-    """Good images under another modality, and under another finding of their own."""
+    """Good images under another modality, and under another finding of their own modality."""
     rated, model = fitted(pool, backbone)
     good = [p for p in range(len(pool.grade_B)) if pool.grade_B[p] == 2 and p not in set(rated)]
     features, modalities, texts = pool.chosen(good)
@@ -292,8 +321,21 @@ def wrong_prompts(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[
         wrong_B, _ = model.predict_features(features, asked, other)
         lower, total = lower + int((wrong_B < right_B).sum()), total + len(good)
     yield _share("wrong modality scores lower", lower, total, ">= 85 %")
-    lower = total = 0
+    made = [place for place in range(len(good)) if good[place] < pool.num_made]
+    real = [place for place in range(len(good)) if good[place] >= pool.num_made]
+    for name, which in (("made", made), ("real", real)):
+        lower, total = _wrong_findings(pool, model, [good[place] for place in which], known)
+        yield _share(f"wrong finding, {name} images, scores lower", lower, total, "reported")
+
+
+def _wrong_findings(
+    pool: Pool, model: RewardModel, good: Sequence[int], known: Sequence[tuple[str, str]]
+) -> tuple[int, int]:
+    """Return how many wrong findings score lower than the right one, of how many measurable."""
+    features, modalities, texts = pool.chosen(good)
+    right_B, _ = model.predict_features(features, modalities, texts)
     measurable = load_eyes().labels
+    lower = total = 0
     for at, (m, t) in enumerate(zip(modalities, texts, strict=True)):
         if pool.labels[good[at]] not in measurable[m]:
             continue
@@ -302,7 +344,7 @@ def wrong_prompts(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[
             features[at : at + 1].expand(len(rivals), -1), [m] * len(rivals), rivals
         )
         lower, total = lower + int((wrong_B < right_B[at]).sum()), total + len(rivals)
-    yield _share("wrong finding, where measurable, scores lower", lower, total, "reported")
+    return lower, total
 
 
 def _turned(modality: str, known: Sequence[str], offset: int) -> str:
@@ -321,7 +363,7 @@ def unknown_images(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator
     brain_B = torch.tensor([modality == LEFT_OUT for modality in pool.modalities])
     with torch.enable_grad():
         rated, table = draw(pool, 0, among=~pool.spoiled_B & ~brain_B)
-        model = RewardModel(backbone, RewardConfig()).fit(table)
+        model = RewardModel(backbone, RewardConfig()).fit(table, measured=False)
     others_B = ~pool.spoiled_B & ~brain_B
     others_B[rated] = False
     places = others_B.nonzero().flatten().tolist()[::2]

@@ -1,9 +1,10 @@
 """Ratings and comparisons -> a fitted reward model -> its row, with the ratings that made it.
 
-Shapes: N images, R ratings, C comparisons.
+Shapes: N images, R ratings, C comparisons, S references.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from uuid import UUID
@@ -14,20 +15,26 @@ from curate.errors import CurateError
 from curate.feature_cache import features_of
 from curate.rating.answers import goodness, unknown_campaign
 from curate.workspace import Workspace
-from db import queries, queries_answers, queries_rating, queries_reward
+from db import queries, queries_answers, queries_rating, queries_release, queries_reward
+from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
 from db.queries import RatingView
-from db.queries_answers import ComparisonView
+from db.queries_answers import ComparisonView, ShownImage
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
-from rewards.ratings import Comparisons, RatedImages
+from rewards.ratings import Comparisons, RatedImages, References
 
 # What calibration, gates, controls and repeats say is kept for measuring.
 PURPOSES = ("train",)
 TOP_LEVEL = 3  # a specialist's rating weighs 1 in the loss, a trainee's a third
 ROLES = ("reward", "judge")
+REFERENCE_SPLITS = ("train", None)
 PREFERENCE = {"left": 1.0, "tie": 0.5, "right": 0.0}
+REFERENCES_A_PROMPT, MAX_REFERENCES = 40, 600  # more tell findings apart little better, and cost
+MOST_LOOKED_AT = 20_000  # real images, among which references are looked for
+
+Reference = tuple[Image, Prompt]
 
 
 @dataclass(frozen=True)
@@ -77,21 +84,26 @@ def train_reward(
     )
     if role == "judge":
         _check_apart(ws, answers, config)
-    made_with = {**config.to_json(), **_hashes(answers)}
+    references = [] if role == "judge" else references_for(ws, answers)
+    made_with = {**config.to_json(), **_hashes(answers, references)}
     for known in queries_reward.reward_models(ws.session, role):
         if known.config == made_with:
             return known
     backbone = backbone or load_backbone(config.backbone)
-    model = RewardModel(backbone, config).fit(_rated_images(ws, answers, backbone))
-    return _keep(ws, model, answers, role, made_with)
+    rated = _rated_images(ws, answers, backbone, references)
+    model = RewardModel(backbone, config).fit(rated)
+    return _keep(ws, model, answers, role, made_with, len(references))
 
 
-def _hashes(answers: Answers) -> dict[str, str]:
+def _hashes(answers: Answers, references: Sequence[Reference]) -> dict[str, str]:
     ratings = sorted(str(view.rating_id) for view in answers.ratings)
     hashes = {"ratings_sha256": queries.json_hash(ratings)}
     if answers.comparisons:
         pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
         hashes["comparisons_sha256"] = queries.json_hash(pairs)
+    if references:
+        shown = [[image.file_sha256, prompt.id] for image, prompt in references]
+        hashes["references_sha256"] = queries.json_hash(shown)
     return hashes
 
 
@@ -186,11 +198,50 @@ def _check_apart(ws: Workspace, answers: Answers, config: RewardConfig) -> None:
         )
 
 
-def _rated_images(ws: Workspace, answers: Answers, backbone: Backbone) -> RatedImages:
-    ratings, pairs = answers.ratings, answers.comparisons
-    ids = dict.fromkeys(view.image_id for view in ratings)
+def references_for(ws: Workspace, answers: Answers) -> list[Reference]:
+    """Return real images that were imported with a caption: what they show is what it says.
+
+    Held-out ones stay out, and so does every patient of whom an image was rated: a reference would
+    tell the cross-validation about an image that is held out. Of many, so many of each prompt.
+    """
+    shown = _shown(ws, answers)
+    patients = {image.patient for image in shown} - {None}
+    files = {image.file_sha256 for image in shown}
+    num_of: Counter[str] = Counter()
+    found: list[Reference] = []
+    for image, prompt in queries_release.real_images(
+        ws.session, splits=REFERENCE_SPLITS, limit=MOST_LOOKED_AT
+    ):
+        fits = image.file_sha256 not in files and image.patient not in patients
+        if fits and num_of[prompt.id] < REFERENCES_A_PROMPT and len(found) < MAX_REFERENCES:
+            num_of[prompt.id] += 1
+            found.append((image, prompt))
+    return found
+
+
+def _references(ws: Workspace, backbone: Backbone, references: Sequence[Reference]) -> References:
+    if not references:
+        return References()
+    return References(
+        features_SD=features_of(ws, backbone, [image.file_sha256 for image, _ in references]),
+        modalities=[prompt.modality for _, prompt in references],
+        texts=[prompt.text for _, prompt in references],
+    )
+
+
+def _shown(ws: Workspace, answers: Answers) -> list[ShownImage]:
+    """Return all images of the answers, as they were shown."""
+    pairs = answers.comparisons
+    ids = dict.fromkeys(view.image_id for view in answers.ratings)
     ids |= dict.fromkeys(end for view in pairs for end in (view.left_image_id, view.right_image_id))
-    shown = queries_answers.shown_images(ws.session, list(ids))
+    return queries_answers.shown_images(ws.session, list(ids))
+
+
+def _rated_images(
+    ws: Workspace, answers: Answers, backbone: Backbone, references: Sequence[Reference]
+) -> RatedImages:
+    ratings, pairs = answers.ratings, answers.comparisons
+    shown = _shown(ws, answers)
     keys = list(dict.fromkeys((image.file_sha256, image.prompt_id) for image in shown))
     number = {key: place for place, key in enumerate(keys)}
     place = {image.image_id: number[image.file_sha256, image.prompt_id] for image in shown}
@@ -213,6 +264,7 @@ def _rated_images(ws: Workspace, answers: Answers, backbone: Backbone) -> RatedI
         criteria=criteria,
         criterion_R=_longs(criteria.index(view.criterion) for view in ratings),
         comparisons=_comparisons(pairs, place, criteria),
+        references=_references(ws, backbone, references),
     )
 
 
@@ -245,6 +297,7 @@ def _keep(
     answers: Answers,
     role: str,
     made_with: dict[str, object],
+    num_references: int,
 ) -> RewardModelRow:
     path = ws.cache / f"reward-{os.getpid()}.safetensors"
     model.save(path)
@@ -260,14 +313,14 @@ def _keep(
         simulated=answers.simulated,
         num_ratings=len(answers.ratings),
         config=made_with,
-        metrics=_metrics(model, answers),
+        metrics=_metrics(model, answers, num_references),
     )
     queries.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
     uses = dict.fromkeys((view.rating_id for view in answers.ratings), "fitted")
     return queries_reward.add_reward_model(ws.session, row, uses)
 
 
-def _metrics(model: RewardModel, answers: Answers) -> dict[str, object]:
+def _metrics(model: RewardModel, answers: Answers, num_references: int) -> dict[str, object]:
     assert model.quality_ is not None  # fitted just now
     ratings, pairs = answers.ratings, answers.comparisons
     images = {view.image_id for view in ratings}
@@ -278,6 +331,7 @@ def _metrics(model: RewardModel, answers: Answers) -> dict[str, object]:
         "num_raters": len(answers.raters),
         "num_images": len(images),
         "num_comparisons": len(pairs),
+        "num_references": num_references,
         "raters": [asdict(habits) for habits in model.raters_],
         "notes": list(model.notes_),
     }

@@ -13,6 +13,8 @@ K thresholds between K + 1 rating values.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from rewards.check import check_enough, what_to_know
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
 from rewards.folds import kind_of_groups, parts
+from rewards.informative import Joint, before_any_rating
 from rewards.likelihood import grade_probabilities
 from rewards.posterior import Calibration, above, expected
 from rewards.process import Congruence, Fit, Pairs, Process, fit_process
@@ -43,7 +46,7 @@ from rewards.validation import (
     short_figures,
 )
 
-FORMAT = "curate-reward-2"
+FORMAT = "curate-reward-3"
 # Of which the evidence chooses, one after the other, each beginning with what is usual.
 KERNELS: dict[str, tuple[float, float]] = {
     "reach": (1.4, 0.7),
@@ -52,6 +55,30 @@ KERNELS: dict[str, tuple[float, float]] = {
 }
 SHARES = (0.25, 0.5)  # of the images: points of the learning curve before the last, all of them
 PROCESS = "process_."  # what the names of its tensors begin with
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What a model is fitted to, prompts as numbers."""
+
+    rated: RatedImages
+    pairs: Pairs  # the rated images
+    references: Pairs
+
+
+def _usual_kernel(num_modalities: int) -> Kernel:
+    usual = {name: values[0] for name, values in KERNELS.items()}
+    return Kernel(num_modalities=num_modalities, **usual)
+
+
+def joint_before_any_rating(
+    features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str], config: RewardConfig
+) -> Joint:
+    """Return what `RewardModel.joint` says when nothing was rated yet."""
+    known = sorted(set(modalities))
+    encode = partial(prompt_features, modalities=known, buckets=config.text_buckets)
+    prompts_BP = torch.stack([encode(*pair) for pair in zip(modalities, texts, strict=True)])
+    return before_any_rating(features_BD, prompts_BP, _usual_kernel(len(known)))
 
 
 class RewardModel(nn.Module):
@@ -70,21 +97,26 @@ class RewardModel(nn.Module):
         self.quality_: Quality | None = None
         self.held_out_by_ = ""  # "prompt" or "image"
 
-    def fit(self, rated: RatedImages) -> "RewardModel":
+    def fit(self, rated: RatedImages, *, measured: bool = True) -> "RewardModel":
         """Fit to ratings and comparisons; deterministic. RewardError when they do not do.
 
-        Quality and calibration are cross-validated: whole prompts and patients are left out in
-        turn. The model itself then learns from everything, since a finding that it has never seen
-        rated could not be scored.
+        Quality and calibration are cross-validated. For the quality whole prompts and patients are
+        left out in turn; the calibration is that of new images of known prompts, which is what is
+        scored most. The model itself then learns from everything, since a finding that it has never
+        seen rated could not be scored. Not `measured`, it predicts the same after a third of the
+        time, and `quality_` stays None.
         """
         check_enough(rated, self.config)
         self.modalities_ = tuple(sorted(set(rated.modalities)))
         self.values_ = tuple(rated.values)
         self.criteria_ = tuple(rated.criteria)
-        pairs = Pairs(rated.features_ND, self._prompts(rated.modalities, rated.texts))
-        best = self._best_fit(rated, pairs)
+        encoded = self._encoded(rated)
+        best = self._best_fit(encoded)
         self.process_ = best.process
-        self._validate(rated, pairs)
+        known = self._cross_fit(encoded, by="image")
+        self.calibration_ = calibrations(known.asked, rated)
+        if measured:
+            self._measure(encoded, known)
         self.raters_ = habits_of(rated, best.scales)
         self.notes_ = what_to_know(rated)
         return self
@@ -121,6 +153,21 @@ class RewardModel(nn.Module):
         chances_CMBK = self._chances(features_BD, modalities, texts)
         above_BK = torch.stack([expected(each) for each in chances_CMBK]).amin(0)
         return grade_probabilities(above_BK)
+
+    @torch.no_grad()
+    def joint(
+        self, features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str]
+    ) -> list[Joint]:
+        """Return what is known of these images together, a criterion each; memory grows as B^2."""
+        if self.process_ is None:
+            raise ValueError("a reward model predicts after fit() or load()")
+        prompts_BP = self._prompts(modalities, texts)
+        means_CB, _ = self.process_.latent(features_BD, prompts_BP, self._congruence)
+        covariance_CBB = self.process_.covariance(features_BD, prompts_BP)
+        return [
+            Joint(*each)
+            for each in zip(means_CB.double(), covariance_CBB, self.calibration_, strict=True)
+        ]
 
     def train(self, mode: bool = True) -> "RewardModel":
         """Stay as fitted."""
@@ -194,60 +241,57 @@ class RewardModel(nn.Module):
         own = {name.removeprefix(PROCESS): tensor for name, tensor in tensors.items()}
         self.process_ = Process(Kernel(**settings["kernel"]), own)
 
-    def _best_fit(self, rated: RatedImages, pairs: Pairs) -> Fit:
+    def _encoded(self, rated: RatedImages) -> "_Encoded":
+        pairs = Pairs(rated.features_ND, self._prompts(rated.modalities, rated.texts))
+        known = rated.references.of_modalities(self.modalities_)
+        prompts_SP = self._prompts(known.modalities, known.texts)
+        features_SD = known.features_SD if known.texts else rated.features_ND[:0]
+        return _Encoded(rated, pairs, Pairs(features_SD, prompts_SP))
+
+    def _best_fit(self, encoded: "_Encoded") -> Fit:
         """Return the fit to everything whose kernel has the most evidence."""
-        everything = torch.arange(len(rated.prompts))
-        usual = Kernel(
-            num_modalities=len(self.modalities_),
-            reach=KERNELS["reach"][0],
-            scale=KERNELS["scale"][0],
-            text=KERNELS["text"][0],
-        )
-        best = self._fit(rated, pairs, everything, usual)
+        everything = torch.arange(len(encoded.rated.prompts))
+        best = self._fit(encoded, everything, _usual_kernel(len(self.modalities_)))
         for name, (_, value) in KERNELS.items():
             other = Kernel(**{**vars(best.process.kernel), name: value})
-            tried = self._fit(rated, pairs, everything, other)
+            tried = self._fit(encoded, everything, other)
             best = max(best, tried, key=lambda fit: fit.log_evidence)
         return best
 
-    def _fit(self, rated: RatedImages, pairs: Pairs, learn: Tensor, kernel: Kernel) -> Fit:
+    def _fit(self, encoded: "_Encoded", learn: Tensor, kernel: Kernel) -> Fit:
         """Fit to the images at the positions `learn` only."""
+        rated = encoded.rated
         chosen_N = torch.zeros(len(rated.prompts), dtype=torch.bool)
         chosen_N[learn] = True
         raters = rated.all_raters()
         return fit_process(
-            pairs,
+            encoded.pairs,
             learn,
             [rated.answers(c, chosen_N, raters) for c in range(len(self.criteria_))],
             kernel,
             shows_N=rated.not_the_worst(),
+            references=encoded.references,
             num_thresholds=len(self.values_) - 1,
             num_raters=len(raters),
             landmarks=self.config.max_landmarks,
             seed=self.config.seed,
         )
 
-    def _validate(self, rated: RatedImages, pairs: Pairs) -> None:
-        """Set calibration and quality by cross-validation.
-
-        The calibration is that of new images of known prompts, which is what is scored most.
-        """
+    def _measure(self, encoded: "_Encoded", known: HeldOut) -> None:
+        """Set the quality; `known` is what was held out of prompts that were learned from."""
+        rated = encoded.rated
         self.held_out_by_ = kind_of_groups(rated)
-        known = self._cross_fit(rated, pairs, by="image")
-        self.calibration_ = calibrations(known.asked, rated)
         curve = []
         for share in (*SHARES, 1.0):
             held_out = known
             if self.held_out_by_ == "prompt" or share < 1:
-                held_out = self._cross_fit(rated, pairs, by=self.held_out_by_, share=share)
+                held_out = self._cross_fit(encoded, by=self.held_out_by_, share=share)
             said = promised(held_out, self.calibration_)
             num_images = share * len(rated.prompts) * (1 - 1 / self.config.num_parts)
             curve.append({"num_images": round(num_images), **short_figures(rated, said)})
         self.quality_ = quality_of(rated, said, promised(known, self.calibration_), curve)
 
-    def _cross_fit(
-        self, rated: RatedImages, pairs: Pairs, *, by: str, share: float = 1.0
-    ) -> HeldOut:
+    def _cross_fit(self, encoded: "_Encoded", *, by: str, share: float = 1.0) -> HeldOut:
         """Cross-validate with parts `by` prompt or image; only a `share` of the rest is learned."""
         assert self.process_ is not None
         kernel = self.process_.kernel
@@ -255,11 +299,11 @@ class RewardModel(nn.Module):
         def refit(learn: Tensor) -> Process:
             chance = torch.Generator().manual_seed(self.config.seed)
             some = torch.randperm(len(learn), generator=chance)[: round(share * len(learn))]
-            return self._fit(rated, pairs, learn[some.sort().values], kernel).process
+            return self._fit(encoded, learn[some.sort().values], kernel).process
 
         return cross_fit(
-            pairs,
-            parts(rated, self.config.num_parts, self.config.seed, by=by),
+            encoded.pairs,
+            parts(encoded.rated, self.config.num_parts, self.config.seed, by=by),
             refit,
             congruence=self._congruence,
             num_criteria=len(self.criteria_),
@@ -299,4 +343,5 @@ class RewardModel(nn.Module):
             )
             for pair in set(pairs)
         }
-        return torch.stack([encoded[pair] for pair in pairs])
+        width = len(self.modalities_) + self.config.text_buckets
+        return torch.stack([encoded[pair] for pair in pairs]) if pairs else torch.zeros(0, width)

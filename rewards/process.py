@@ -1,7 +1,8 @@
 """Latent quality of images with their prompts, as a Gaussian process fitted to people's answers.
 
-Shapes: B images to predict, N rated images, L landmarks, D image features, P prompt features,
-C criteria, M modalities, T texts that enough images were asked for by.
+Shapes: B images to predict, N rated images, L landmarks (rated images that new ones are compared
+with), S landmarks and references, D image features, P prompt features, C criteria, M modalities, T
+texts that enough images were asked for by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from rewards.posterior import fit_posterior
 from rewards.ratings import Answers
 from rewards.similarity import Kernel, whitener
 
-RIDGE = 0.1  # of the recognisers, in likenesses of an image to itself
+RIDGE = 0.03  # of the recognisers, in likenesses of an image to itself
 MIN_IMAGES_A_TEXT, MAX_TEXTS = 4, 200  # of fewer images nothing is known; of more, time
 ALIKE = 1e-4  # two texts whose features differ by less are one
 
@@ -31,17 +32,24 @@ class Pairs:
         """Return some of them."""
         return Pairs(self.features_ND[positions], self.prompts_NP[positions])
 
+    def joined(self, others: "Pairs") -> "Pairs":
+        """Return these, then the others."""
+        return Pairs(
+            torch.cat([self.features_ND, others.features_ND]),
+            torch.cat([self.prompts_NP, others.prompts_NP]),
+        )
+
 
 class Process(nn.Module):
     """What is saved of a fit: landmarks, coordinates and the posterior of every criterion."""
 
     feature_mean_D: Tensor
     feature_std_D: Tensor
-    landmarks_LD: Tensor
+    landmarks_SD: Tensor  # the L landmarks, then the references
     landmark_prompts_LP: Tensor
     whitener_LL: Tensor
-    modality_LM: Tensor  # likeness to landmarks -> 1 for the modality an image shows, else 0
-    text_LT: Tensor  # ... for the text
+    modality_SM: Tensor  # likeness to them -> 1 for the modality an image shows, else 0
+    text_ST: Tensor  # ... for the text
     text_prompts_TP: Tensor
     weights_CL: Tensor
     unsure_CLL: Tensor
@@ -57,22 +65,36 @@ class Process(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return mean [C, B] and variance [C, B] of the latent quality, with gradients."""
         standard_BD = (features_BD - self.feature_mean_D) / self.feature_std_D
-        likeness_BL = self.kernel.images(standard_BD, self.landmarks_LD)
+        likeness_BS = self.kernel.images(standard_BD, self.landmarks_SD)
+        likeness_BL = likeness_BS[:, : len(self.landmark_prompts_LP)]
         pairs_BL = self.kernel.pairs(likeness_BL, prompts_BP, self.landmark_prompts_LP)
         coordinates_BL = pairs_BL @ self.whitener_LL.T
         novel_B = (self.kernel.variance - coordinates_BL.square().sum(1)).clamp(min=0)
         unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL)
         mean_CB = self.weights_CL @ coordinates_BL.T
-        lost_B = self._lost(likeness_BL, prompts_BP, congruence)
+        lost_B = self._lost(likeness_BS, prompts_BP, congruence)
         return mean_CB - lost_B, novel_B + unsure_CBL.square().sum(2)
 
-    def _lost(self, likeness_BL: Tensor, prompts_BP: Tensor, congruence: "Congruence") -> Tensor:
+    def covariance(self, features_BD: Tensor, prompts_BP: Tensor) -> Tensor:
+        """Return the covariance [C, B, B] of the latent quality of these images, float64."""
+        standard_BD = (features_BD - self.feature_mean_D) / self.feature_std_D
+        marks_LD = self.landmarks_SD[: len(self.landmark_prompts_LP)]
+        likeness_BL = self.kernel.images(standard_BD, marks_LD)
+        pairs_BL = self.kernel.pairs(likeness_BL, prompts_BP, self.landmark_prompts_LP)
+        coordinates_BL = pairs_BL.double() @ self.whitener_LL.double().T
+        likeness_BB = self.kernel.images(standard_BD, standard_BD)
+        before_BB = self.kernel.pairs(likeness_BB, prompts_BP, prompts_BP).double()
+        novel_BB = before_BB - coordinates_BL @ coordinates_BL.T
+        unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL.double())
+        return novel_BB + unsure_CBL @ unsure_CBL.transpose(1, 2)
+
+    def _lost(self, likeness_BS: Tensor, prompts_BP: Tensor, congruence: "Congruence") -> Tensor:
         """Return what each image loses [B], in logits, for showing what was not asked for."""
         count = self.kernel.num_modalities
         modality_BM = prompts_BP[:, :count]
         text_BT, of_modality_BT = _asked_text(prompts_BP, self.text_prompts_TP, count)
-        modality_B = _missed(likeness_BL @ self.modality_LM, modality_BM, 1 - modality_BM)
-        text_B = _missed(likeness_BL @ self.text_LT, text_BT, of_modality_BT - text_BT)
+        modality_B = _missed(likeness_BS @ self.modality_SM, modality_BM, 1 - modality_BM)
+        text_B = _missed(likeness_BS @ self.text_ST, text_BT, of_modality_BT - text_BT)
         return congruence.modality * modality_B + congruence.text * text_B
 
 
@@ -109,6 +131,7 @@ def fit_process(
     kernel: Kernel,
     *,
     shows_N: Tensor,
+    references: Pairs,
     num_thresholds: int,
     num_raters: int,
     landmarks: int,
@@ -116,7 +139,8 @@ def fit_process(
 ) -> Fit:
     """Fit every criterion to its `answers`, which speak of the images `learn_N` (positions) only.
 
-    `shows_N` says which images show what their prompt asks for: they teach to tell modalities.
+    `shows_N` says which images show what their prompt asks for. They and the `references` teach to
+    tell modalities and texts.
     """
     mean_D = pairs.features_ND[learn_N].mean(0)
     std_D = pairs.features_ND[learn_N].std(0).clamp(min=1e-6)
@@ -131,19 +155,19 @@ def fit_process(
         fit_posterior(coordinates_NL, each, num_thresholds=num_thresholds, num_raters=num_raters)
         for each in answers
     ]
-    shown = place_L[shows_N[place_L]]
-    texts_TP = _texts(pairs.prompts_NP[shown])
-    recogniser_LX = _recogniser(
-        likeness_NL[place_L], shows_N[place_L], marks.prompts_NP, texts_TP, kernel.num_modalities
-    )
+    shown = Pairs((references.features_ND - mean_D) / std_D, references.prompts_NP)
+    all_marks = marks.joined(shown)
+    shows_S = torch.cat([shows_N[place_L], torch.ones(len(shown.prompts_NP), dtype=torch.bool)])
+    texts_TP = _texts(all_marks.prompts_NP[shows_S])
+    recogniser_SX = _recogniser(kernel, all_marks, shows_S, texts_TP)
     tensors = {
         "feature_mean_D": mean_D,
         "feature_std_D": std_D,
-        "landmarks_LD": marks.features_ND,
+        "landmarks_SD": all_marks.features_ND,
         "landmark_prompts_LP": marks.prompts_NP,
         "whitener_LL": whitener_LL,
-        "modality_LM": recogniser_LX[:, : kernel.num_modalities],
-        "text_LT": recogniser_LX[:, kernel.num_modalities :],
+        "modality_SM": recogniser_SX[:, : kernel.num_modalities],
+        "text_ST": recogniser_SX[:, kernel.num_modalities :],
         "text_prompts_TP": texts_TP,
         "weights_CL": torch.stack([each.weights_L for each in found]),
         "unsure_CLL": torch.stack([each.unsure_LL for each in found]),
@@ -160,10 +184,11 @@ def _landmarks(learn_N: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _texts(prompts_NP: Tensor) -> Tensor:
-    """Return the prompts [T, P] that enough images were asked for by; none if they are too many."""
+    """Return the prompts [T, P] that enough images were asked for by; of many, the commonest."""
     texts_TP, num_T = prompts_NP.unique(dim=0, return_counts=True)
-    enough_TP: Tensor = texts_TP[num_T >= MIN_IMAGES_A_TEXT]
-    return enough_TP if len(enough_TP) <= MAX_TEXTS else enough_TP[:0]
+    common_T = num_T.argsort(descending=True, stable=True)[:MAX_TEXTS]
+    enough_TP: Tensor = texts_TP[common_T[num_T[common_T] >= MIN_IMAGES_A_TEXT]]
+    return enough_TP
 
 
 def _asked_text(prompts_BP: Tensor, texts_TP: Tensor, num_modalities: int) -> tuple[Tensor, Tensor]:
@@ -173,14 +198,14 @@ def _asked_text(prompts_BP: Tensor, texts_TP: Tensor, num_modalities: int) -> tu
     return (same_BT * words_BT > 1 - ALIKE).float(), same_BT
 
 
-def _recogniser(
-    likeness_LL: Tensor, shows_L: Tensor, prompts_LP: Tensor, texts_TP: Tensor, num_modalities: int
-) -> Tensor:
-    """Return [L, M + T] by ridge regression from the landmarks that show what was asked."""
-    asked_LT, _ = _asked_text(prompts_LP, texts_TP, num_modalities)
-    asked_LX = torch.cat([prompts_LP[:, :num_modalities], asked_LT], dim=1).double()
-    among_LL = likeness_LL[shows_L][:, shows_L].double()
-    ridge_LL = among_LL + RIDGE * torch.eye(len(among_LL), dtype=torch.float64)
-    weights_LX = torch.zeros(asked_LX.shape, dtype=torch.float64)
-    weights_LX[shows_L] = torch.linalg.solve(ridge_LL, asked_LX[shows_L])
-    return weights_LX
+def _recogniser(kernel: Kernel, marks: Pairs, shows_S: Tensor, texts_TP: Tensor) -> Tensor:
+    """Return [S, M + T] by ridge regression from the marks that show what was asked."""
+    count = kernel.num_modalities
+    shown = marks.chosen(shows_S.nonzero().flatten())
+    asked_ST, _ = _asked_text(shown.prompts_NP, texts_TP, count)
+    asked_SX = torch.cat([shown.prompts_NP[:, :count], asked_ST], dim=1).double()
+    among_SS = kernel.images(shown.features_ND, shown.features_ND).double()
+    ridge_SS = among_SS + RIDGE * torch.eye(len(among_SS), dtype=torch.float64)
+    weights_SX = torch.zeros(len(shows_S), asked_SX.shape[1], dtype=torch.float64)
+    weights_SX[shows_S] = torch.linalg.solve(ridge_SS, asked_SX)
+    return weights_SX

@@ -1,6 +1,6 @@
 """Rated images as tensors: what a reward model is fitted to.
 
-Shapes: N rated images, R ratings, C comparisons, D image features, J raters.
+Shapes: N rated images, R ratings, C comparisons, S references, D image features, J raters.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,28 @@ class Comparisons:
 
 
 @dataclass(frozen=True, kw_only=True)
+class References:
+    """Images that show what their captions say, real ones as a rule; nobody needs to rate them.
+
+    From them, too, a reward model learns to see that an image shows another finding than was asked
+    for. None may be of a patient of a rated image: it would leak into the cross-validation.
+    """
+
+    features_SD: Tensor = field(default_factory=lambda: torch.zeros(0, 0))  # of the backbone
+    modalities: Sequence[str] = ()  # [S]
+    texts: Sequence[str] = ()  # [S]
+
+    def of_modalities(self, wanted: Sequence[str]) -> "References":
+        """Return those of some modalities."""
+        places = [place for place, name in enumerate(self.modalities) if name in wanted]
+        return References(
+            features_SD=self.features_SD[places],
+            modalities=[self.modalities[place] for place in places],
+            texts=[self.texts[place] for place in places],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RatedImages:
     """What a reward model is fitted to. An image need not be rated on every criterion."""
 
@@ -48,6 +70,7 @@ class RatedImages:
     comparisons: Comparisons = field(default_factory=Comparisons)
     patients: Sequence[str | None] = ()  # [N] where known: a real image's, or its source's
     labels: Sequence[str | None] = ()  # [N] what the prompts ask for, for the fairness table
+    references: References = field(default_factory=References)
 
     def of_images(self, chosen_N: Chosen) -> Tensor:
         """Return the positions of the ratings of the chosen images."""

@@ -190,12 +190,11 @@ def _figures(rated: RatedImages, said: Promised, ratings: Tensor) -> dict[str, A
 
 
 def _groups(rated: RatedImages, said: Promised) -> list[dict[str, Any]]:
-    """Return the fairness table: a row a modality, then a row a label within its modality."""
+    """Return the fairness table: a row a modality, each followed by a row a label of it."""
     labels = list(rated.labels) or [None] * len(rated.modalities)
-    names = [
-        *((modality, None) for modality in sorted(set(rated.modalities))),
-        *sorted({(m, x) for m, x in zip(rated.modalities, labels, strict=True) if x is not None}),
-    ]
+    within = set(zip(rated.modalities, labels, strict=True))
+    whole = {(modality, None) for modality in rated.modalities}
+    names = sorted(within | whole, key=lambda name: (name[0], name[1] is not None, name[1] or ""))
     return [row for m, x in names if (row := _group(rated, said, m, x, labels)) is not None]
 
 

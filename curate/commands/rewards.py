@@ -22,11 +22,13 @@ def reward_model_lines(row: RewardModel) -> list[str]:
     held_out, metrics = row.metrics["held_out"], row.metrics
     kind = "simulated ratings" if row.simulated else "ratings by people"
     pairs = f" and {metrics['num_comparisons']} comparisons" if metrics["num_comparisons"] else ""
+    captioned = metrics.get("num_references", 0)  # no row of an earlier version says it
+    seen = f", {captioned} captioned real images" if captioned else ""
     means = ", ".join(f"{v}: {mean:.2f}" for v, mean in sorted(held_out["mean_by_value"].items()))
     return [
         f"{row.role} model {row.id[:12]} fitted to {row.num_ratings} {kind}{pairs} of "
         f"{metrics['num_images']} images by {metrics['num_raters']} raters, "
-        f"backbone {row.backbone}",
+        f"backbone {row.backbone}{seen}",
         f"cross-validated on {held_out['num_ratings']} ratings, whole patients and "
         f"{metrics['held_out_by']}s left out",
         f"  AUC best against worst rated   {_figure(held_out['auc_top_or_bottom'])}",
@@ -74,7 +76,8 @@ def _group_line(group: Mapping[str, Any]) -> str:
     name = group["modality"] if group["label"] is None else f"  {group['label']}"
     return (
         f"{name:<24} {group['num_ratings']:>5} ratings, best {100 * group['share_of_top']:3.0f} %, "
-        f"mean score {group['mean_score']:.2f}, AUC {_figure(group['auc_top_or_rest'])}"
+        f"mean score {group['mean_score']:.2f}, AUC {_figure(group['auc_top_or_rest'])}, "
+        f"ECE {_figure(group['ece'])}"
     )
 
 

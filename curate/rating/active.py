@@ -1,13 +1,12 @@
 """Which images to rate next: those from which a minute of a rater's time is expected to tell most.
 
-What an image is worth is a product: how much the reward model's members disagree about it, how
-unlike the rated images it is, how far raters agree on its modality, over the time that the modality
-takes. Images are then drawn, not picked: each with a known probability that grows with its worth
-and never falls below a floor, so that figures carry over to all images (Horvitz and Thompson
-1952); and spread over the features by the local pivotal method (Grafstrom, Lundstrom and Schelin
-2012, Biometrics 68:514), so that one batch does not ask the same twice.
+The reward model's posterior says what a rating would teach (`rewards.informative`): much where
+it is unsure, where many images are alike, and where nothing of the batch is near. Raters who
+disagree on a modality tell less there, and a modality that takes them long costs more. A tenth
+of a batch is drawn by lot from all the others, so that what raters say can be carried over to all
+images: a chosen one stands for itself, a drawn one for its share (Horvitz and Thompson 1952).
 
-Shapes: N images, R rated images, D features.
+Shapes: N images, the answered ones last.
 """
 
 from collections import defaultdict
@@ -17,98 +16,142 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.evaluation.features import features_of, unit
-from curate.near_duplicates import nearest_known
+from curate.feature_cache import features_of
 from curate.rating.answers import goodness
 from curate.rating.selection import Selected
+from curate.reward_training import load_reward_model
 from curate.workspace import Workspace
-from db import queries, queries_active, queries_reward
+from db import queries, queries_active, queries_answers, queries_calibration, queries_reward
 from db.models import Image
 from db.queries import RatingView
-from rewards import frozen
+from db.queries_answers import ShownImage
+from rewards.backbones import load_backbone
+from rewards.config import RewardConfig
+from rewards.informative import Joint, most_informative
+from rewards.model import RewardModel, joint_before_any_rating
 
-FLOOR = 0.2  # of the draw goes to all images alike: no image is out of reach
-MOST_COMPARED = 4000  # images of a larger pool are thinned by lot first: comparing is quadratic
-WORTH_BETWEEN = (0.1, 10.0)  # times the median, for each factor: none decides alone
+BY_LOT = 0.1  # of a batch
+MOST_COMPARED = 2000  # images of a larger pool are thinned by lot first: comparing is quadratic
+MOST_CHOSEN = 500  # of a larger batch the rest is drawn by lot
+BETWEEN = (0.1, 10.0)  # times the usual, for time and noise: neither decides alone
 
 Values = NDArray[np.float64]
 
 
-def select_active(ws: Workspace, images: Sequence[Image], *, count: int, seed: int) -> Selected:
-    """Return `count` images and the probability with which each was drawn.
+def select_active(
+    ws: Workspace,
+    images: Sequence[Image],
+    *,
+    count: int,
+    seed: int,
+    model: RewardModel | None = None,
+) -> Selected:
+    """Return `count` images and the probability with which each was chosen.
 
-    Without a reward model, only novelty and spread decide.
+    By the latest reward model, if there is one that knows all their modalities; else by what they
+    look like alone.
     """
     if count >= len(images):
         return Selected(images, [1.0] * len(images))
     chance = np.random.default_rng([seed, len(images)])
     thinned, kept = _thinned(images, max(count, MOST_COMPARED), chance)
-    network = frozen.load_features()
-    features_ND = unit(features_of(ws, network, [image.file_sha256 for image in thinned]))
-    views = queries.current_ratings(ws.session)
-    rated = sorted({view.file_sha256 for view in views})
-    rated_RD = unit(features_of(ws, network, rated))
-    worth_N = (
-        _disagreement(ws, thinned)
-        * about_one(nearest_known(features_ND, rated_RD).double().numpy())
-        * _agreement_and_time(ws, thinned, views)
-    )
-    probabilities_N = inclusion_probabilities(worth_N, count)
-    drawn = spread_draw(features_ND.double().numpy(), probabilities_N, chance)
+    num_chosen = min(count - round(BY_LOT * count), MOST_CHOSEN, MOST_COMPARED)
+    chosen = _chosen(ws, thinned[:MOST_COMPARED], num_chosen, chance, model)
+    others = np.setdiff1d(np.arange(len(thinned)), chosen)
+    by_lot = sorted(chance.choice(others, count - len(chosen), replace=False).tolist())
+    share = len(by_lot) / len(others)
     return Selected(
-        [thinned[place] for place in drawn],
-        [float(probabilities_N[place] * kept) for place in drawn],
+        [thinned[place] for place in [*chosen, *by_lot]],
+        [kept] * len(chosen) + [kept * share] * len(by_lot),
     )
 
 
 def _thinned(
     images: Sequence[Image], most: int, chance: np.random.Generator
 ) -> tuple[list[Image], float]:
-    """Return at most so many images by lot, and each one's chance to be among them."""
-    if len(images) <= most:
-        return list(images), 1.0
-    places = sorted(chance.choice(len(images), most, replace=False).tolist())
-    return [images[place] for place in places], most / len(images)
+    """Return at most so many images by lot, in random order, and each one's chance to be there."""
+    places = chance.permutation(len(images))[:most]
+    return [images[place] for place in places], len(places) / len(images)
 
 
-def _disagreement(ws: Workspace, images: Sequence[Image]) -> Values:
-    """What a rating would tell of the ensemble; an image without a score is as unknown as any."""
-    models = queries_reward.reward_models(ws.session, "reward")
-    if not models:
-        return np.ones(len(images))
-    ids = [image.id for image in images]
-    scores = queries_active.scores_of(ws.session, ids, models[-1].id)
-    mean, spread = np.array(list(scores.values())).reshape(-1, 2).T
-    known = dict(zip(scores, information(mean, spread).tolist(), strict=True))
-    most = max(known.values(), default=1.0)
-    return about_one(np.array([known.get(image_id, most) for image_id in ids]))
+def _chosen(
+    ws: Workspace,
+    images: Sequence[Image],
+    count: int,
+    chance: np.random.Generator,
+    model: RewardModel | None,
+) -> list[int]:
+    """Return the places of the images that tell most."""
+    new = queries_answers.shown_images(ws.session, [image.id for image in images])
+    views = queries.current_ratings(ws.session)
+    model = model or _latest_model(ws)
+    if model is not None and not {image.modality for image in new} <= set(model.modalities_):
+        model = None
+    answered = _answered_since(ws, views, model, chance)
+    joints = _joints(ws, [*new, *answered], model)
+    noise_N, minutes_N = _noise_and_time(ws, [*new, *answered], views)
+    answered_N = np.arange(len(noise_N)) >= len(new)
+    return most_informative(
+        joints, count, answered_N=answered_N, noise_N=noise_N, minutes_N=minutes_N
+    )
 
 
-def information(mean_N: Values, spread_N: Values) -> Values:
-    """Return what a rating is expected to tell of which member is right, in nats.
-
-    A second-order form of the mutual information between the two (Houlsby et al. 2011, arXiv
-    1112.5745) for a probability: its variance over the members over 2 p (1 - p).
-    """
-    told_N: Values = spread_N**2 / (2 * (mean_N * (1 - mean_N)).clip(min=0.01))
-    return told_N
+def _latest_model(ws: Workspace) -> RewardModel | None:
+    has_one = bool(queries_reward.reward_models(ws.session, "reward"))
+    return load_reward_model(ws) if has_one else None
 
 
-def _agreement_and_time(
-    ws: Workspace, images: Sequence[Image], views: Sequence[RatingView]
-) -> Values:
-    """How far raters agree on a modality over how long it takes them, 1 where nothing is known."""
-    modality = queries_active.modalities_of(ws.session, [image.prompt_id for image in images])
+def _answered_since(
+    ws: Workspace,
+    views: Sequence[RatingView],
+    model: RewardModel | None,
+    chance: np.random.Generator,
+) -> list[ShownImage]:
+    """Return images rated since the model was fitted, all without one; at most half as many as
+    may be compared."""
+    ids = dict.fromkeys(view.image_id for view in views)
+    if model is not None:
+        [*_, latest] = queries_reward.reward_models(ws.session, "reward")
+        learned = queries_calibration.images_behind(ws.session, latest.id)
+        ids = dict.fromkeys(image_id for image_id in ids if image_id not in learned)
+    shown = queries_answers.shown_images(ws.session, list(ids))
+    if model is not None:
+        shown = [image for image in shown if image.modality in model.modalities_]
+    some = chance.permutation(len(shown))[: MOST_COMPARED // 2]
+    return [shown[place] for place in some]
+
+
+def _joints(
+    ws: Workspace, images: Sequence[ShownImage], model: RewardModel | None
+) -> Sequence[Joint]:
+    config = RewardConfig()
+    backbone = model.backbone if model else load_backbone(config.backbone)
+    features_ND = features_of(ws, backbone, [image.file_sha256 for image in images])
+    modalities = [image.modality for image in images]
+    texts = [image.text for image in images]
+    if model is None:
+        return [joint_before_any_rating(features_ND, modalities, texts, config)]
+    return model.joint(features_ND, modalities, texts)
+
+
+def _noise_and_time(
+    ws: Workspace, images: Sequence[ShownImage], views: Sequence[RatingView]
+) -> tuple[Values, Values]:
+    """Return how noisy a rating of each image's modality is, and how long it takes; 1 = usual."""
     agreement = agreement_by_modality(views)
+    usual_agreement = float(np.mean(list(agreement.values()))) if agreement else 1.0
     times: dict[str, list[float]] = defaultdict(list)
     for name, seconds in queries_active.rating_times(ws.session):
         times[name].append(seconds)
-    usual = median(value for own in times.values() for value in own) if times else 1.0
-    factor = {
-        name: agreement.get(name, 1.0) * usual / max(median(times.get(name, [usual])), 1e-3)
-        for name in set(modality.values())
-    }
-    return np.array([factor[modality[image.prompt_id]] for image in images]).clip(*WORTH_BETWEEN)
+    usual_time = median(value for own in times.values() for value in own) if times else 1.0
+    noise, minutes = {}, {}
+    for name in {image.modality for image in images}:
+        noise[name] = usual_agreement / max(agreement.get(name, usual_agreement), 1e-3)
+        minutes[name] = median(times.get(name, [usual_time])) / max(usual_time, 1e-3)
+    return (
+        np.array([noise[image.modality] for image in images]).clip(*BETWEEN),
+        np.array([minutes[image.modality] for image in images]).clip(*BETWEEN),
+    )
 
 
 def agreement_by_modality(views: Sequence[RatingView]) -> dict[str, float]:
@@ -126,64 +169,3 @@ def agreement_by_modality(views: Sequence[RatingView]) -> dict[str, float]:
         if pairs:
             distances[modality].append(float(np.mean(pairs)))
     return {modality: 1 - float(np.mean(own)) for modality, own in distances.items()}
-
-
-def about_one(values: Values) -> Values:
-    """Scale to a median of 1, within bounds; all alike where nothing tells them apart."""
-    finite = values[np.isfinite(values) & (values > 0)]
-    if not len(finite):
-        return np.ones(len(values))
-    scaled: Values = np.nan_to_num(values / np.median(finite), posinf=WORTH_BETWEEN[1])
-    return scaled.clip(*WORTH_BETWEEN)
-
-
-def inclusion_probabilities(worth_N: Values, count: int) -> Values:
-    """Return probabilities that sum to `count` and grow with the worth; each at most 1.
-
-    A part of the draw goes to all alike; who would have more than certainty leaves the rest to
-    the others.
-    """
-    weight_N = FLOOR / len(worth_N) + (1 - FLOOR) * worth_N / worth_N.sum()
-    certain = np.zeros(len(worth_N), bool)
-    while True:
-        left = count - certain.sum()
-        probabilities = np.where(certain, 1.0, left * weight_N / weight_N[~certain].sum())
-        above = ~certain & (probabilities > 1)
-        if not above.any():
-            found: Values = probabilities
-            return found
-        certain |= above
-
-
-def spread_draw(
-    features_ND: Values, probabilities_N: Values, chance: np.random.Generator
-) -> list[int]:
-    """Draw places with just these probabilities, near ones seldom together.
-
-    Again and again an undecided image and its nearest undecided neighbour settle between them,
-    by lot, which of the two takes over the other's probability.
-    """
-    p = probabilities_N.copy()
-    undecided = list(np.flatnonzero((p > 1e-9) & (p < 1 - 1e-9)))
-    while len(undecided) > 1:
-        at = int(chance.integers(len(undecided)))
-        i = undecided.pop(at)
-        others = features_ND[undecided] - features_ND[i]
-        near = int(np.einsum("nd,nd->n", others, others).argmin())
-        j = undecided[near]
-        p[i], p[j] = _settled(p[i], p[j], chance.random())
-        if not 1e-9 < p[j] < 1 - 1e-9:
-            undecided.pop(near)
-        if 1e-9 < p[i] < 1 - 1e-9:
-            undecided.append(i)
-    for last in undecided:  # rounding alone leaves one between
-        p[last] = float(chance.random() < p[last])
-    return [int(place) for place in np.flatnonzero(p > 0.5)]
-
-
-def _settled(a: float, b: float, lot: float) -> tuple[float, float]:
-    """One of the two becomes 0 or 1 and the other takes the rest; each keeps its expectation."""
-    both = a + b
-    if both < 1:
-        return (both, 0.0) if lot < a / both else (0.0, both)
-    return (1.0, both - 1) if lot < (1 - b) / (2 - both) else (both - 1, 1.0)

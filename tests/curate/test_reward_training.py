@@ -18,6 +18,7 @@ from curate.reward_training import (
     answers_to_train_on,
     load_reward_model,
     ratings_to_train_on,
+    references_for,
     train_reward,
 )
 from curate.workspace import Workspace
@@ -140,6 +141,17 @@ def test_gates_calibration_controls_and_repeats_are_left_out(workspace: Workspac
     assert len(views) == 40
 
 
+def test_captioned_images_teach_unless_held_out_or_of_a_rated_patient(workspace: Workspace) -> None:
+    rated = add_pictures(workspace, 12)
+    usable, held_out, same_patient = add_pictures(workspace, 3, first_seed=50)
+    rated[0].patient = same_patient.patient = "p1"
+    usable.patient, held_out.split = "p2", "test"
+    workspace.session.commit()
+    rate(workspace, rated)
+    found = references_for(workspace, answers_to_train_on(workspace))
+    assert [image.id for image, _ in found] == [usable.id]
+
+
 def compare(ws: Workspace, images: list[Image], polarity: str = "higher") -> None:
     """One rater prefers the later image of each neighbouring pair."""
     rubric = Rubric(name="pairs", version=1)
@@ -194,7 +206,7 @@ def test_comparisons_are_learned_from_as_their_rater_last_meant_them(
     images = add_pictures(workspace, 6)
     compare(workspace, images, polarity)
     answers = answers_to_train_on(workspace)
-    pairs = _rated_images(workspace, answers, backbone).comparisons
+    pairs = _rated_images(workspace, answers, backbone, []).comparisons
     assert len(answers.comparisons) == len(pairs.left_C) == 5
     assert pairs.preference_C.tolist() == [left_is_better] * 5
     assert set(pairs.raters) == {"ann"}
@@ -269,7 +281,7 @@ def test_a_trainees_rating_weighs_a_third_and_keeps_its_value(
 ) -> None:
     rate(workspace, add_pictures(workspace, 6))
     views = ratings_to_train_on(workspace)
-    rated = _rated_images(workspace, Answers(views, []), backbone)
+    rated = _rated_images(workspace, Answers(views, []), backbone, [])
     levels = [view.expert_level for view in views]
     assert set(levels) == {1, 2, 3}
     assert rated.weight_R.tolist() == pytest.approx([level / 3 for level in levels])

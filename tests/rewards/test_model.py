@@ -19,7 +19,7 @@ from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
 from rewards.model import RewardModel
-from rewards.ratings import RatedImages
+from rewards.ratings import RatedImages, References
 
 DIRECTIONS = ("across", "down")
 CONFIG = RewardConfig()
@@ -173,7 +173,8 @@ def test_fitting_twice_gives_the_same_bytes_and_another_seed_others(tmp_path: Pa
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         torch.rand(seed + 1)  # what else was drawn does not matter
         config = replace(CONFIG, max_landmarks=40, seed=seed)
-        RewardModel(backbone(), config).fit(table).save(tmp_path / name)
+        model = RewardModel(backbone(), config).fit(table, measured=name != "c")
+        model.save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
@@ -222,7 +223,8 @@ def test_an_expert_weighs_more_in_the_loss_and_changes_no_label() -> None:
 
     def spearman(weight: float) -> float:
         model = RewardModel(backbone(), CONFIG)
-        model.fit(replace(table, weight_R=torch.where(upside_down, weight, 1.0)))
+        weight_R = torch.where(upside_down, weight, 1.0)
+        model.fit(replace(table, weight_R=weight_R), measured=False)
         mean_N, _ = model.predict(images, ["Stripes"] * 120, texts)
         return float(spearmanr(mean_N, strength_N).statistic)
 
@@ -247,3 +249,35 @@ def test_a_modality_nobody_rated_is_refused() -> None:
     images, _, texts = stripes(2, seed=10)
     with pytest.raises(RewardError, match="No image of OCT was rated"):
         fitted().predict(images, ["Stripes", "OCT"], texts)
+
+
+def test_captioned_images_that_nobody_rated_teach_what_a_finding_looks_like() -> None:
+    images, strength_N, directions = stripes(120, seed=5, weakest=0.3)
+    across = slice(0, None, 2)  # only these are rated
+    shown = rated(images[across], strength_N[across], directions[across])
+    with torch.no_grad():
+        features = backbone().features(stripes(40, seed=6, weakest=0.8)[0])
+    captioned = References(features_SD=features, modalities=["Stripes"] * 40, texts=directions[:40])
+
+    def lost(table: RatedImages) -> Tensor:
+        model = RewardModel(backbone(), CONFIG).fit(table, measured=False)
+        right, _ = model.predict(images[across], ["Stripes"] * 60, ["across"] * 60)
+        wrong, _ = model.predict(images[across], ["Stripes"] * 60, ["down"] * 60)
+        return (right - wrong)[strength_N[across] > 0.6]
+
+    without, taught = lost(shown), lost(replace(shown, references=captioned))
+    assert (taught > 0).all()
+    assert taught.mean() > without.mean() + 0.1
+
+
+def test_what_is_known_of_images_together_agrees_with_each_ones_own() -> None:
+    images, _, texts = stripes(12, seed=7)
+    with torch.no_grad():
+        features = backbone().features(images)
+    [known] = fitted().joint(features, ["Stripes"] * 12, texts)
+    prompts = fitted()._prompts(["Stripes"] * 12, texts)
+    assert fitted().process_ is not None
+    mean_CN, variance_CN = fitted().process_.latent(features, prompts, fitted()._congruence)
+    assert torch.allclose(known.mean_N.float(), mean_CN[0])
+    assert torch.allclose(known.covariance_NN.diagonal().float(), variance_CN[0], atol=0.02)
+    assert torch.linalg.eigvalsh(known.covariance_NN).min() > -0.02

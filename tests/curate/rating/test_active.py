@@ -1,73 +1,89 @@
-from collections import Counter
 from typing import Any
 
-import numpy as np
 import pytest
+from sqlmodel import select
 
-from curate.rating.active import inclusion_probabilities, select_active, spread_draw
-from db.models import Score
-
-
-def test_probabilities_sum_to_the_count_and_leave_nobody_out() -> None:
-    worth = np.array([100.0, 5.0, 1.0, 1.0, 0.001, 1.0])
-    p = inclusion_probabilities(worth, 3)
-    assert p.sum() == pytest.approx(3) and p.max() <= 1
-    assert p[0] == 1 and p[1] > p[2] > p[4] > 0.05
-
-
-def test_equal_worth_is_a_plain_draw() -> None:
-    assert inclusion_probabilities(np.ones(8), 2) == pytest.approx(np.full(8, 0.25))
+from curate.feature_cache import features_of
+from curate.rating.active import BY_LOT, select_active
+from curate.reward_training import load_reward_model, train_reward
+from curate.workspace import Workspace
+from db import queries
+from db.models import Image
+from rewards.backbones import Backbone
+from rewards.model import RewardModel
+from tests.curate.pictures import add_pictures
+from tests.curate.test_reward_training import CONFIG, Brightness, rate
 
 
-def test_each_is_drawn_as_often_as_its_probability_says_and_the_number_is_fixed() -> None:
-    chance = np.random.default_rng(0)
-    features = chance.random((20, 2))
-    p = inclusion_probabilities(chance.random(20), 6)
-    counts = Counter[int]()
-    for _ in range(3000):
-        drawn = spread_draw(features, p, chance)
-        assert len(drawn) == 6
-        counts.update(drawn)
-    found = np.array([counts[n] / 3000 for n in range(20)])
-    assert np.abs(found - p).max() < 0.04  # over 4 standard errors
+@pytest.fixture
+def backbone() -> Backbone:
+    return Backbone("brightness", Brightness(), 12)
 
 
-def test_near_images_are_seldom_drawn_together() -> None:
-    chance = np.random.default_rng(0)
-    features = np.repeat(np.arange(10.0)[:, None] * 100, 2, axis=0)  # ten pairs of twins
-    features += chance.random(features.shape)
-    p = np.full(20, 0.5)
-    for _ in range(50):
-        assert len({place // 2 for place in spread_draw(features, p, chance)}) == 10
+@pytest.fixture
+def ids(workspace: Workspace) -> set[Any]:
+    """Sixty images of which nobody has rated any."""
+    return {image.id for image in add_pictures(workspace, 60)}
 
 
-def _draw(story: Any, count: int, seed: int = 0) -> Any:
-    images = [image for (_, _, seed_), image in story.images.items()]
-    return select_active(story.ws, images, count=count, seed=seed)
+def _images(ws: Workspace) -> list[Image]:
+    return list(ws.session.exec(select(Image).order_by(Image.pixels_sha256)))
 
 
-def test_a_batch_is_as_large_as_asked_and_the_same_for_the_same_seed(story: Any) -> None:
-    one, two, other = _draw(story, 6), _draw(story, 6), _draw(story, 6, seed=1)
-    assert len({image.id for image in one.images}) == 6
+def test_a_batch_is_as_large_as_asked_and_the_same_for_the_same_seed(
+    workspace: Workspace, ids: set[Any]
+) -> None:
+    images = _images(workspace)
+    one, two, other = (
+        select_active(workspace, images, count=20, seed=seed, model=None) for seed in (0, 0, 1)
+    )
+    assert len({image.id for image in one.images}) == 20
     assert [image.id for image in one.images] == [image.id for image in two.images]
     assert {image.id for image in one.images} != {image.id for image in other.images}
-    assert all(0 < p <= 1 for p in one.inclusion_probabilities)
+    assert {image.id for image in one.images} <= ids
 
 
-def test_all_images_asked_for_are_all_images(story: Any) -> None:
-    chosen = _draw(story, 100)
-    assert len(chosen.images) == 24 and set(chosen.inclusion_probabilities) == {1.0}
+def test_a_chosen_image_stands_for_itself_and_a_drawn_one_for_its_share(
+    workspace: Workspace, ids: set[Any]
+) -> None:
+    chosen = select_active(workspace, _images(workspace), count=20, seed=0)
+    num_by_lot = round(BY_LOT * 20)
+    shares = chosen.inclusion_probabilities
+    assert list(shares) == [1.0] * (20 - num_by_lot) + [num_by_lot / 42] * num_by_lot
+    assert sum(1 / share for share in shares) == pytest.approx(60)  # they stand for all
 
 
-def test_images_about_which_the_ensemble_disagrees_are_likelier(story: Any) -> None:
-    session = story.ws.session
-    disputed = story.images[story.versions[1].id, 0, 5]
-    row = session.get(Score, (story.reward_model.id, disputed.id))
-    row.mean, row.spread = 0.5, 0.4
-    session.commit()
-    p: dict[bool, list[float]] = {True: [], False: []}
-    for seed in range(10):
-        chosen = _draw(story, 12, seed)
-        for image, probability in zip(chosen.images, chosen.inclusion_probabilities, strict=True):
-            p[image.id == disputed.id].append(probability)
-    assert np.mean(p[True]) > 1.3 * np.mean(p[False])
+def test_all_images_asked_for_are_all_images(workspace: Workspace, ids: set[Any]) -> None:
+    chosen = select_active(workspace, _images(workspace), count=100, seed=0)
+    assert len(chosen.images) == 60 and set(chosen.inclusion_probabilities) == {1.0}
+
+
+def test_what_was_rated_since_is_known_and_its_likes_wait(workspace: Workspace) -> None:
+    old = add_pictures(workspace, 24)
+    new = add_pictures(workspace, 12, modality="CXR", first_seed=100)
+    rate(workspace, old[:12])
+    chosen = select_active(workspace, [*old[12:], *new], count=10, seed=0)
+    assert sum(image in new for image in chosen.images) >= 6
+
+
+def test_a_fitted_model_asks_where_it_is_unsure(workspace: Workspace, backbone: Backbone) -> None:
+    rated = add_pictures(workspace, 44, num_prompts=11)
+    rate(workspace, rated)
+    train_reward(workspace, CONFIG, backbone=backbone)
+    model = load_reward_model(workspace, backbone=backbone)
+    waiting = add_pictures(workspace, 40, num_prompts=11, first_seed=200)
+    chosen = select_active(workspace, waiting, count=10, seed=0, model=model)
+    spread = {
+        image.id: score
+        for image, score in zip(waiting, _spreads(workspace, model, waiting), strict=True)
+    }
+    usual = sum(spread.values()) / 40
+    assert sum(spread[image.id] for image in chosen.images[:9]) / 9 > usual
+
+
+def _spreads(ws: Workspace, model: RewardModel, images: list[Image]) -> list[float]:
+    prompts = queries.prompts_of(ws.session, images)
+    features = features_of(ws, model.backbone, [image.file_sha256 for image in images])
+    asked = [prompt.modality for prompt in prompts], [prompt.text for prompt in prompts]
+    spreads: list[float] = model.predict_features(features, *asked)[1].tolist()
+    return spreads
