@@ -1,16 +1,18 @@
-"""`curate rate serve` with a Label Studio that runs already: tokens of both kinds, and errors."""
+"""`curate rate serve`: at a Label Studio that runs already, with both kinds of tokens; at its own."""
 
 import re
+import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from annotation.config import ServerConfig
 from annotation.errors import AnnotationError
-from annotation.label_studio.access import TOKEN_VARIABLE, URL_VARIABLE
+from annotation.label_studio.access import TOKEN_VARIABLE, URL_VARIABLE, read_access
 from curate.commands.rate_people import push
 from curate.errors import CurateError
 from curate.rating.people import invite
@@ -20,7 +22,7 @@ from curate.workspace import init_workspace, open_workspace
 from curate.wsgi import listen
 from curate.wsgi import served as answering
 from db import queries_rating
-from tests.annotation.label_studio.conftest import Served
+from tests.annotation.label_studio.conftest import Served, free_port
 from tests.annotation.label_studio.rater import Rater
 from tests.annotation.label_studio.serving import serving
 from tests.annotation.label_studio.test_real_server import project_of, pull, rate_all, rows
@@ -167,3 +169,31 @@ def test_an_address_without_a_token_is_told_where_to_put_it(
     with open_workspace(elsewhere) as ws, pytest.raises(CurateError, match=TOKEN_VARIABLE):
         options = ServeOptions(server=ServerConfig(), url="http://127.0.0.1:9")
         serve(ws, options, say=print, stop=threading.Event())
+
+
+def test_raters_reach_the_managed_server_at_its_door_only(
+    migrated_data: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(migrated_data, elsewhere / "label-studio")
+    port = free_port()
+    door = f"http://127.0.0.1:{port}"
+    name = "https://labels.example.org"
+    with serving(elsewhere, ["--port", str(port), "--address", name], {}) as up:
+        access = read_access(elsewhere / "label-studio" / "access.json")
+        assert access is not None
+        assert access.page == name and access.url != door
+        assert f"Raters log in at {name}." in up.said()
+        assert httpx.get(f"{access.url}/health", trust_env=False).status_code == 200
+        assert httpx.get(f"{door}/health", trust_env=False).status_code == 403
+        me = Rater(door, access.admin_email, access.admin_password)
+        assert me.log_in()  # a form sent over the proxy's name counts as this page's own
+        answer = me.client.post("/user/login/", headers={"Origin": name})
+        assert "Another page" not in answer.text
+        init_workspace(tmp_path / "second")
+        with open_workspace(tmp_path / "second") as ws:
+            options = ServeOptions(server=ServerConfig(port=port))
+            with pytest.raises(CurateError, match=f"cannot listen on 127.0.0.1:{port}"):
+                serve(ws, options, say=print, stop=threading.Event())
+    for url in (door, access.url):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url, trust_env=False)
