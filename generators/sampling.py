@@ -11,7 +11,7 @@ import hashlib
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -38,6 +38,16 @@ class Rollout:
     timesteps_K: Tensor  # int64
     next_timesteps_K: Tensor  # int64
     log_probs_BK: Tensor
+    kept: list["KeptPrediction"] = field(default_factory=list)  # whoever takes them empties it
+
+
+@dataclass(frozen=True)
+class KeptPrediction:
+    """What was predicted for one random step of neighbouring images, with its autograd graph."""
+
+    images: range  # of the rollout
+    step: int  # in 0 .. K - 1
+    prediction: Tensor
 
 
 def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
@@ -214,12 +224,14 @@ def rollout(
     *,
     eta: float = 1.0,
     on_step: Callable[[int], None] | None = None,
+    keep: int = 0,
 ) -> Rollout:
     """Sample with DDIM, random (`eta`) inside `window`, deterministic outside.
 
     Steps are numbered from 0, the noisiest. Without a window every step is random that can be: all
     but the last. Its deviation is 0 or nearly so, as spacing and offset have it, and its density
     would drown all others: it is never in. `on_step` as in `sample`; `settings.eta` is not used.
+    The random steps of the first `keep` images, whole compute batches, keep their autograd graphs.
     """
     num_random = settings.num_steps - 1
     window = range(num_random) if window is None else window
@@ -229,12 +241,14 @@ def rollout(
         raise ValueError(f"{window} is no window inside {range(num_random)}")
     steps_done = itertools.count(1)
     tick = (lambda: on_step(next(steps_done))) if on_step is not None else (lambda: None)
-    return _join(
-        [
-            _rollout_batch(generator, batch, settings, window, eta, tick)
-            for batch in _batches(generator, conditions, seeds, settings.batch_size)
-        ]
-    )
+    parts: list[Rollout] = []
+    for batch in _batches(generator, conditions, seeds, settings.batch_size):
+        images = range(len(parts) * settings.batch_size, len(seeds))[: batch.num_images]
+        keeps = images.stop <= keep
+        parts.append(
+            _rollout_batch(generator, batch, settings, window, eta, tick, images if keeps else None)
+        )
+    return _join(parts)
 
 
 def _rollout_batch(
@@ -244,12 +258,19 @@ def _rollout_batch(
     window: range,
     eta: float,
     tick: Callable[[], None],
+    keep: range | None,
 ) -> Rollout:
     ddim = _Ddim(generator.schedule, settings)
     x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
-    before, after, log_probs = [], [], []
+    before, after, log_probs, kept = [], [], [], []
     for step, t in enumerate(ddim.timesteps):
-        prediction = predict(generator, x_t, _repeat(t, x_t), batch.conditions, settings)
+        keeps = keep is not None and step in window
+        with torch.set_grad_enabled(keeps):
+            prediction = predict(generator, x_t, _repeat(t, x_t), batch.conditions, settings)
+            of_images = prediction[: batch.num_images]  # a slice outside would have no gradient
+        if keep is not None and keeps:
+            kept.append(KeptPrediction(keep, window.index(step), of_images))
+            prediction = prediction.detach()
         mean, std = ddim.mean_and_std(prediction, step, x_t, eta if step in window else 0.0)
         if step in window:
             before.append(x_t)
@@ -266,6 +287,7 @@ def _rollout_batch(
         timesteps_K=torch.tensor([ddim.timesteps[step] for step in window]),
         next_timesteps_K=torch.tensor([ddim.next_timesteps[step] for step in window]),
         log_probs_BK=torch.stack(log_probs, dim=1)[: batch.num_images],
+        kept=kept,
     )
 
 
@@ -277,6 +299,7 @@ def _join(parts: list[Rollout]) -> Rollout:
         timesteps_K=parts[0].timesteps_K,
         next_timesteps_K=parts[0].next_timesteps_K,
         log_probs_BK=torch.cat([part.log_probs_BK for part in parts]),
+        kept=[one for part in parts for one in part.kept],
     )
 
 

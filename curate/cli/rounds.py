@@ -216,13 +216,20 @@ def rl_step(
     training_dtype: Annotated[
         str, typer.Option(help="float32 or bfloat16, in training.")
     ] = RLConfig.training_dtype,
+    memory: Annotated[
+        float, typer.Option(help="GiB on a CPU for backward passes; a GPU's is found by trying.")
+    ] = RLConfig.memory_gib,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = RLConfig.seed,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")
+    ] = False,
     loop: Loop = None,
     as_json: Json = False,
 ) -> None:
     """Improve a generator's U-Net by a reward model: a new version, its parent the start.
 
-    Stopped at any moment, the same command goes on after the last whole update. On several GPUs:
+    It says its price first; --dry-run does nothing else. Stopped at any moment, the same command
+    goes on after the last whole update. On several GPUs:
     accelerate launch -m cli rl-step ...
 
     Example: curate rl-step --updates 20 --window 2
@@ -230,7 +237,15 @@ def rl_step(
     from functools import partial
 
     from curate.commands.by_hand import rl_step_for
-    from curate.commands.rl_step import given_options, in_lines, run_rl_step, settings, summary
+    from curate.commands.rl_step import (
+        given_options,
+        in_lines,
+        in_words,
+        price_of_rl_step,
+        run_rl_step,
+        settings,
+        summary,
+    )
     from curate.workspace import open_workspace
 
     options = dict(
@@ -250,10 +265,23 @@ def rl_step(
         kl_target=kl_target,
         rollout_dtype=rollout_dtype,
         training_dtype=training_dtype,
+        memory_gib=memory,
         seed=seed,
     )
     config = settings(options, given_options(context), from_ddpo_config, say)
     with open_workspace(workspace) as ws:
+        if dry_run:
+            price = price_of_rl_step(
+                ws,
+                config,
+                version=version,
+                reward_model=reward_model,
+                sheet=prompts,
+                from_people=from_ratings or config.algorithm == "dpo",
+                say=say,
+            )
+            print_json(vars(price)) if as_json else typer.echo(in_words(price))
+            return
         take = run_rl_step if loop is None else partial(rl_step_for, loop=loop)
         made = take(
             ws,

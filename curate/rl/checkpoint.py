@@ -1,8 +1,8 @@
 """A run that can be killed: after every update one file holds all there is to go on from.
 
 Prompts, seeds and windows derive from (config.seed, update number), so that weights, their moving
-averages, the old policy, the optimiser's moments, the KL weight, the prompts' reward buffers and
-the finished updates are the whole state.
+averages, the old policy, the optimiser's moments, the KL weight, the prompts' reward buffers, how
+much fits into memory and the finished updates are the whole state.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from curate.errors import CurateError
 from curate.rl.advantages import PromptBuffers
 from curate.rl.config import RLConfig
 from curate.rl.health import UpdateHealth
+from curate.rl.memory import Fit
 from curate.rl.policy import Policy
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -52,6 +53,7 @@ def save_checkpoint(folder: Path, policy: Policy, progress: Progress) -> None:
     metadata = {
         "config": json.dumps(policy.config.to_json()),
         "kl_weight": repr(progress.kl_weight),
+        "fit": json.dumps(asdict(policy.fit)),
         "buffers": json.dumps(list(progress.buffers.rewards.items())),
         "history": json.dumps([health.to_json() for health in progress.history]),
     }
@@ -79,6 +81,7 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
             "folder to start over."
         )
     _restore(policy, load_file(path))
+    policy.fit = Fit(**json.loads(metadata["fit"]))
     history = [UpdateHealth.from_json(one) for one in json.loads(metadata["history"])]
     buffers = PromptBuffers(config.baseline_buffer, dict(json.loads(metadata["buffers"])))
     return Progress(tuple(history), float(metadata["kl_weight"]), buffers)

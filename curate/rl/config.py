@@ -72,7 +72,10 @@ class RLConfig:
     # 0: nothing holds the weights, and the start is not even asked
 
     # the machine
-    micro_batch: int = 32  # (image, step) pairs a backward pass: memory only, never the gradient
+    micro_batch: int = 0  # (image, step) pairs a backward pass, 0: as many as are fast and fit in
+    # memory, found by trying. Memory and speed only: the gradient changes by rounding
+    memory_gib: float = 2.0  # of a CPU, for what backward passes need, beside the weights; a GPU's
+    # is found by trying
     rollout_batch: int = 32  # images a compute batch, rollout and decoding: one fixed shape
     rollout_dtype: str = "float32"  # inside the denoiser, no gradients; bfloat16 is faster
     training_dtype: str = "float32"  # bfloat16 is faster on GPUs, slower backwards on CPUs.
@@ -87,7 +90,6 @@ class RLConfig:
 
     def _needs(self) -> list[tuple[bool, str]]:
         counts = (self.num_updates, self.prompts_per_update, self.inner_epochs, self.minibatches)
-        batches = (self.micro_batch, self.rollout_batch)
         above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
         return [
             (self.algorithm in ALGORITHMS, f"algorithm is one of {', '.join(ALGORITHMS)}"),
@@ -129,7 +131,9 @@ class RLConfig:
                 "spread_penalty and kl_weight are 0 or more",
             ),
             (0 <= self.ema_decay < 1, "ema_decay lies in 0 .. 1, 1 excluded"),
-            (min(batches) >= 1, "micro_batch and rollout_batch are 1 or more"),
+            (self.rollout_batch >= 1, "rollout_batch is 1 or more"),
+            (self.micro_batch >= 0, "micro_batch is 0 (found by trying) or more"),
+            (self.memory_gib >= 0, "memory_gib is 0 (as little as can be) or more"),
             (
                 {self.rollout_dtype, self.training_dtype} <= set(DTYPES),
                 f"dtypes are {' or '.join(DTYPES)}",

@@ -26,6 +26,8 @@ class UpdateHealth:
     stopped: bool  # the KL budget was overspent: this update moved nothing, the run ended
     rollout_seconds: float  # with decoding and reward
     training_seconds: float
+    micro_batch: int = 0  # (image, step) pairs a backward pass had; fewer after a lack of memory
+    kept_images: int = 0  # whose predictions the training pass had from the rollout
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

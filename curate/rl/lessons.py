@@ -14,6 +14,7 @@ from curate.rl.advantages import PromptBuffers
 from curate.rl.algorithms.base import Made
 from curate.rl.policy import Policy
 from curate.rl.ranks import Ranks
+from generators.base import Conditions
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Lesson:
 
 class Source(Protocol):
     """Gives each update its lesson; the same update has the same one."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """Return those of anything that is learned: their shape is what matters."""
+        ...
 
     def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
         """Return this process's share. Raises CurateError where nothing can be learned."""

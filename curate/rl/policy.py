@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.rl.config import RLConfig
+from curate.rl.memory import first_fit
 from generators import lora
 from generators.base import Denoiser, Generator
 
@@ -23,6 +24,7 @@ class Policy:
         """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
         self.generator = generator
         self.config = config
+        self.fit = first_fit(config)  # how much memory holds at once: found anew as training goes
         self._start_unet: nn.Module | None = None
         if config.lora_rank == 0:
             self._start_unet = copy.deepcopy(generator.denoiser.unet)
@@ -69,6 +71,12 @@ class Policy:
         for name, weight in self.weights.items():
             self.averages[name].lerp_(weight.detach(), 1 - self.config.ema_decay)
         return norm.item()
+
+    def forget_gradient(self) -> None:
+        """Drop what was accumulated; on a GPU, give unused memory back."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.generator.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def trail(self, update: int) -> None:
         """After an update, let the old policy, which makes the images, follow the trained one.

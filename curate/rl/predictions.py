@@ -29,10 +29,11 @@ def training_settings(config: RLConfig, guidance: float) -> SamplingSettings:
     )
 
 
-def micro_batches(rows: Tensor, config: RLConfig, together: int = 1) -> Iterator[Tensor]:
+def micro_batches(rows: Tensor, micro_batch: int, together: int = 1) -> Iterator[Tensor]:
     """Yield row numbers, about `micro_batch` at a time, `together` neighbours never apart."""
-    size = max(config.micro_batch // together, 1) * together
-    yield from rows.split(size)
+    size = max(micro_batch // together, 1) * together
+    if len(rows):  # torch splits nothing into one piece
+        yield from rows.split(size)
 
 
 @torch.no_grad()
@@ -43,12 +44,14 @@ def predictions(
     t_N: Tensor,
     conditions: Conditions,
     guidance: float = 1.0,
+    *,
+    batch: int = 32,
 ) -> Tensor:
-    """Return predictions shaped like `x_t`, of the weights as they are now."""
+    """Return predictions shaped like `x_t`, of the weights as they are now, `batch` at a time."""
     settings = training_settings(config, guidance)
     return torch.cat(
         [
             predict(generator, x_t[rows], t_N[rows], conditions.select(rows), settings)
-            for rows in micro_batches(torch.arange(len(t_N)), config)
+            for rows in micro_batches(torch.arange(len(t_N)), batch)
         ]
     )

@@ -3,7 +3,8 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from curate.rl.config import RLConfig
 from curate.rl.estimate import Estimate, estimate
 from curate.rl.lessons import Source
 from curate.rl.people import preferred_pairs, rated_latents, said_for
-from curate.rl.policy import require_denoiser
-from curate.rl.ranks import Ranks, best_device
+from curate.rl.policy import Policy, require_denoiser
+from curate.rl.probe import found_fit
+from curate.rl.ranks import Ranks
 from curate.rl.training import Report, Trained, train, train_on
 from curate.rl.trl_ddpo import train_with_trl
 from curate.rl.update import ALONE
@@ -57,7 +59,16 @@ def rl_step(
     def learn(generator: Generator, folder: Path) -> Trained:
         if config.algorithm == "trl-ddpo":
             return train_with_trl(generator, values, reward, config, folder=folder, report=report)
-        return train(generator, values, reward, config, folder=folder, report=report, ranks=ranks)
+        return train(
+            generator,
+            values,
+            reward,
+            config,
+            folder=folder,
+            report=report,
+            ranks=ranks,
+            fits=_fits(ws),
+        )
 
     if config.algorithm == "dpo":
         raise CurateError("dpo learns from comparisons, not from a reward. Use window or nft.")
@@ -119,7 +130,9 @@ def rl_step_on_people(
             else preferred_pairs(ws, generator, said)
         )
         ws.session.commit()
-        return train_on(generator, source, config, folder=folder, report=report, ranks=ranks)
+        return train_on(
+            generator, source, config, folder=folder, report=report, ranks=ranks, fits=_fits(ws)
+        )
 
     made_with = {**config.to_json(), **said.named()}
     return _taken(ws, _Step(start, made_with, None, is_known=True), learn, ranks)
@@ -179,12 +192,44 @@ def doubts_about(reward_model: RewardModelRow) -> list[str]:
 
 
 def cost_of(
-    ws: Workspace, config: RLConfig, *, start: GeneratorVersion, prompts: Sequence[PromptRow]
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    prompt: PromptRow | None = None,
+    reward_model: RewardModelRow | None = None,
+    ranks: Ranks = ALONE,
 ) -> Estimate:
-    """Return what the step will cost, timed on the start version itself."""
-    generator = require_denoiser(load_version(ws, start.id)).to(best_device())
-    conditions = generator.conditioner([prompt_value(ws, prompt.id) for prompt in prompts[:1]])
-    return estimate(config, generator, conditions)
+    """Return what the step will cost, timed on the start version itself, for any of its prompts.
+
+    Without a prompt and a reward model it learns from what people said of images: it makes none.
+    """
+    generator = require_denoiser(load_version(ws, start.id)).to(ranks.device)
+    policy = Policy(generator, config)
+    conditions = generator.conditioner.unconditional(1)
+    priced: Callable[[Tensor], object] | None = None
+    if prompt is not None and reward_model is not None:
+        value = prompt_value(ws, prompt.id)
+        conditions = generator.conditioner([value])
+        model = RewardModel.load(ws.store.local_path(reward_model.file_sha256)).to(ranks.device)
+        priced = partial(_asked_of_one, reward_of(model, ranks.device), value)
+    num_images = config.images_per_update // ranks.count
+    policy.fit = found_fit(policy, conditions, num_images, _fits(ws))
+    found = estimate(
+        policy,
+        conditions,
+        reward=priced,
+        makes_images=prompt is not None,
+    )
+    return replace(found, seconds=found.seconds / ranks.count)
+
+
+def _asked_of_one(reward: Reward, prompt: Prompt, images: Tensor) -> object:
+    return reward(images, [prompt] * len(images))
+
+
+def _fits(ws: Workspace) -> Path:
+    return ws.cache / "rl" / "fits.json"
 
 
 def prompts_to_practise(ws: Workspace, reward_model: RewardModelRow) -> list[PromptRow]:

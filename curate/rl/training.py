@@ -16,6 +16,7 @@ from curate.rl.health import UpdateHealth
 from curate.rl.kl_control import steered_weight
 from curate.rl.lessons import Source
 from curate.rl.policy import Policy, require_denoiser
+from curate.rl.probe import found_fit
 from curate.rl.ranks import Ranks
 from curate.rl.rollouts import Rollouts
 from curate.rl.update import ALONE, Gradient, learn
@@ -42,17 +43,19 @@ def train(
     folder: Path,
     report: Report,
     ranks: Ranks = ALONE,
+    fits: Path | None = None,
 ) -> Trained:
     """Run the updates that `folder`'s checkpoint has not; return what all of them made.
 
-    `report` is told of each new update once its checkpoint is written. Raises CurateError for a
-    generator without denoising steps, and for rewards that teach nothing.
+    `report` is told of each new update once its checkpoint is written; `fits` is a file that
+    remembers how much of such an update fits into memory (`curate.rl.probe`). Raises CurateError
+    for a generator without denoising steps, and for rewards that teach nothing.
     """
     require_denoiser(generator)
     if not prompts:
         raise CurateError("No prompt to practise on. Give --prompts FILE or generate images first.")
     source = Rollouts(prompts, generator.conditioner(prompts), reward)
-    return train_on(generator, source, config, folder=folder, report=report, ranks=ranks)
+    return train_on(generator, source, config, folder=folder, report=report, ranks=ranks, fits=fits)
 
 
 def train_on(
@@ -63,10 +66,14 @@ def train_on(
     folder: Path,
     report: Report,
     ranks: Ranks = ALONE,
+    fits: Path | None = None,
 ) -> Trained:
     """Like `train`, from any source of lessons. Only the first process writes and reports."""
     policy = Policy(require_denoiser(generator), config)
     progress = load_checkpoint(folder, policy)
+    if not progress.history:
+        num_images = len(ranks.share(config.images_per_update))
+        policy.fit = found_fit(policy, source.conditions, num_images, fits)
     while not progress.is_finished(config):
         progress = one_update(policy, source, progress, ranks)
         ranks.refuse_differences(policy.weights)
@@ -107,6 +114,8 @@ def one_update(
         stopped=learned.stopped,
         rollout_seconds=rolled_out - started,
         training_seconds=time.monotonic() - rolled_out,
+        micro_batch=policy.fit.micro_batch,
+        kept_images=policy.fit.kept_images,
     )
     next_weight = steered_weight(
         kl_weight, health.squared_change, target=config.kl_target, first=config.kl_weight

@@ -24,6 +24,8 @@ from curate.rl.policy import Policy
 from curate.rl.training import Report, Trained
 from generators.base import STOCK_PARTS, Conditions, Generator, Prompt
 
+BEGUN = "trl-updates-done.txt"
+
 
 def train_with_trl(
     generator: Generator,
@@ -35,6 +37,7 @@ def train_with_trl(
     report: Report,
 ) -> Trained:
     """Run all updates from the start; return the trained policy, as `train` does."""
+    _refuse_to_resume(folder)
     policy = Policy(generator, config)
     trainer, rewards = trl_trainer(policy, prompts, reward, folder)
     seen, steps = _watched(trainer), 0
@@ -43,9 +46,20 @@ def train_with_trl(
         for update in range(config.num_updates):
             steps = trainer.step(update, steps)
             history.append(_health(policy, update, rewards, seen))
+            (folder / BEGUN).write_text(f"{update + 1} of {config.num_updates}\n")
             report(history[-1])
     policy.averages = {name: weight.detach().clone() for name, weight in policy.weights.items()}
     return Trained(policy, tuple(history))
+
+
+def _refuse_to_resume(folder: Path) -> None:
+    """Raise where an earlier call was stopped: TRL's trainer would go on with adapters at rest."""
+    begun = folder / BEGUN
+    if begun.exists():
+        raise CurateError(
+            f"trl-ddpo was stopped after update {begun.read_text().strip()}, and TRL's trainer "
+            f"cannot go on. Remove {folder} to start over, or use --algorithm ddpo, which resumes."
+        )
 
 
 def trl_trainer(

@@ -13,6 +13,7 @@ from torch import Tensor
 from curate.rl.algorithms.base import Examples
 from curate.rl.config import RLConfig
 from curate.rl.kl_control import is_overspent
+from curate.rl.memory import lacks_memory, smaller
 from curate.rl.policy import Policy
 from curate.rl.predictions import micro_batches, predictions, training_settings
 from curate.rl.ranks import Ranks
@@ -38,7 +39,9 @@ def start_predictions(policy: Policy, examples: Examples) -> Tensor | None:
         return None
     of_examples = (examples.x_t, examples.t_N, examples.conditions, examples.guidance)
     with policy.at_start():
-        return predictions(policy.generator, policy.config, *of_examples)
+        return predictions(
+            policy.generator, policy.config, *of_examples, batch=policy.fit.micro_batch
+        )
 
 
 def accumulate_gradient(
@@ -52,19 +55,38 @@ def accumulate_gradient(
 ) -> Gradient:
     """Add the gradient of loss and anchor, over all examples or a part, to the weights.
 
-    Several processes end with the same gradient: that of all their examples.
+    Several processes end with the same gradient: that of all their examples. Out of memory, it
+    begins again with smaller passes, which `policy.fit` keeps.
     """
     part = part or Part(torch.arange(len(examples.t_N)), len(examples.t_N) * ranks.count)
-    settings = training_settings(policy.config, examples.guidance)
+    while True:
+        try:
+            totals, deviation = _accumulated(policy, examples, start, kl_weight, part)
+            break
+        except RuntimeError as error:
+            if not lacks_memory(error):
+                raise
+        # outside of `except`: its traceback would hold the graph that has just not fitted
+        examples.kept.clear()
+        policy.forget_gradient()
+        policy.fit = smaller(policy.fit)
+    ranks.sum_gradients(policy.weights.values())
+    loss_value, clipped_fraction, change, kl, has_kl = ranks.summed(totals.float()).tolist()
+    return Gradient(
+        loss=loss_value,
+        clipped_fraction=clipped_fraction,
+        kl=kl if has_kl else None,
+        squared_change=change,
+        ratio_deviation=max(ranks.told(deviation)),
+    )
+
+
+def _accumulated(
+    policy: Policy, examples: Examples, start: Tensor | None, kl_weight: float, part: "Part"
+) -> tuple[Tensor, float]:
+    """Add this process's gradient; return its share of the figures, and the largest deviation."""
     totals, deviation = torch.zeros(5, dtype=torch.float64), 0.0
-    for rows in micro_batches(part.rows, policy.config, examples.together):
-        prediction = predict(
-            policy.generator,
-            examples.x_t[rows],
-            examples.t_N[rows],
-            examples.conditions.select(rows),
-            settings,
-        )
+    for rows, prediction in _predictions(policy, examples, part.rows):
         start_of_rows = None if start is None else start[rows]
         found = examples.loss(prediction, start_of_rows, rows)
         squared_change = _squared_change(prediction, start_of_rows)
@@ -75,15 +97,24 @@ def accumulate_gradient(
         has_kl = float(found.kl is not None)
         totals += share * torch.tensor([*figures, has_kl], dtype=torch.float64)
         deviation = max(deviation, found.ratio_deviation)
-    ranks.sum_gradients(policy.weights.values())
-    loss_value, clipped_fraction, change, kl, has_kl = ranks.summed(totals.float()).tolist()
-    return Gradient(
-        loss=loss_value,
-        clipped_fraction=clipped_fraction,
-        kl=kl if has_kl else None,
-        squared_change=change,
-        ratio_deviation=max(ranks.told(deviation)),
-    )
+    return totals, deviation
+
+
+def _predictions(
+    policy: Policy, examples: Examples, rows_N: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield rows and what is predicted for them: by the rollout where it kept it, else anew."""
+    left_N = torch.ones(len(examples.t_N), dtype=torch.bool)
+    while examples.kept:
+        kept = examples.kept.pop(0)
+        left_N[kept.rows] = False
+        yield kept.rows, kept.prediction
+    settings = training_settings(policy.config, examples.guidance)
+    rows_left = rows_N[left_N[rows_N]]
+    for rows in micro_batches(rows_left, policy.fit.micro_batch, examples.together):
+        conditions = examples.conditions.select(rows)
+        of_rows = (examples.x_t[rows], examples.t_N[rows], conditions)
+        yield rows, predict(policy.generator, *of_rows, settings)
 
 
 def _squared_change(prediction: Tensor, start: Tensor | None) -> Tensor:

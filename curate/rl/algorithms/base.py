@@ -39,6 +39,14 @@ class ExamplesLoss:
     ratio_deviation: float = 0.0  # largest |ratio - 1| between training pass and rollout
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Predictions for some examples that the rollout made, with their autograd graph."""
+
+    rows: Tensor  # which examples
+    prediction: Tensor
+
+
 class Examples(Protocol):
     """What one update learns from: N noisy latents, and a loss on what is predicted for them."""
 
@@ -70,6 +78,11 @@ class Examples(Protocol):
     @property
     def scale(self) -> float:
         """Return what one example counts in the gradient, its share of the anchor with it."""
+        ...
+
+    @property
+    def kept(self) -> list[Kept]:
+        """Return what the rollout has predicted already; the first training pass empties it."""
         ...
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:

@@ -5,14 +5,14 @@ more on the better one than the frozen start does. With adapters the start is th
 them. Shapes: P pairs of this process, N = P x M x 2 examples: better, worse, better, worse ...
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from curate.rl.advantages import PromptBuffers
-from curate.rl.algorithms.base import ExamplesLoss
+from curate.rl.algorithms.base import ExamplesLoss, Kept
 from curate.rl.algorithms.nft import drawn_levels, fresh_noise
 from curate.rl.draws import drawn, rollout_seed
 from curate.rl.lessons import Lesson, RewardFigures
@@ -86,6 +86,7 @@ class NoisedPairs:
     guidance: float
     together: int = 2
     scale: float = 1.0
+    kept: list[Kept] = field(default_factory=list)
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return minus the log-probability that the better image is preferred."""

@@ -7,12 +7,12 @@ Shapes: B images, N = B x copies examples, image by image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from curate.rl.algorithms.base import Batch, ExamplesLoss, Reward
+from curate.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
 from curate.rl.algorithms.nft import fresh_noise
 from curate.rl.policy import Policy
 from curate.rl.predictions import rollout_settings
@@ -83,6 +83,7 @@ class LastSteps:
     guidance: float
     together: int = 1
     scale: float = 1.0
+    kept: list[Kept] = field(default_factory=list)
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return minus the reward, doubt counted against it, of the images predicted."""

@@ -9,12 +9,12 @@ Shapes: B images, M noise levels an image, N = B x M examples, image by image.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from curate.rl.algorithms.base import Batch, ExamplesLoss
+from curate.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from curate.rl.config import RLConfig
 from curate.rl.draws import hashed_seed
 from curate.rl.policy import Policy
@@ -55,7 +55,7 @@ class Images:
         x_t, target = noised(generator.schedule, x_0, noise, t_N)
         conditions = self.conditions_B.select(rows_N).to(x_t.device)
         with policy.at_old():
-            old = predictions(generator, config, x_t, t_N, conditions)
+            old = predictions(generator, config, x_t, t_N, conditions, batch=policy.fit.micro_batch)
         return NoisedImages(
             x_t=x_t,
             t_N=t_N,
@@ -89,6 +89,7 @@ class NoisedImages:
     guidance: float
     together: int = 1
     scale: float = 1.0
+    kept: list[Kept] = field(default_factory=list)
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return the reward-weighted losses of the two implicit policies."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from curate.rl.algorithms.base import Batch, ExamplesLoss
+from curate.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from curate.rl.config import RLConfig
 from curate.rl.loss import clipped_policy_loss, exact_kl, step_weights
+from curate.rl.memory import lacks_memory, smaller
 from curate.rl.policy import Policy
 from curate.rl.predictions import predictions, rollout_settings
 from generators.base import Conditions, Schedule
@@ -34,12 +35,23 @@ def window_of_update(config: RLConfig, update: int) -> range:
 
 def policy_gradient(policy: Policy, batch: Batch) -> "RandomSteps":
     """Make images whose window is random, and record its steps."""
-    config = policy.config
-    window = window_of_update(config, batch.update)
-    made = rollout(
-        policy.generator, batch.conditions_B, batch.seeds_B, rollout_settings(config), window
-    )
+    window = window_of_update(policy.config, batch.update)
+    made = _rolled_out(policy, batch, window)
     return RandomSteps(made, batch.conditions_B, window.start)
+
+
+def _rolled_out(policy: Policy, batch: Batch, window: range) -> Rollout:
+    """Sample; where the graphs of the random steps do not fit after all, without them."""
+    settings = rollout_settings(policy.config)
+    of_batch = (policy.generator, batch.conditions_B, batch.seeds_B, settings, window)
+    try:
+        return rollout(*of_batch, keep=policy.fit.kept_images)
+    except RuntimeError as error:
+        if not (lacks_memory(error) and policy.fit.kept_images):
+            raise
+    policy.fit = smaller(policy.fit)
+    policy.forget_gradient()
+    return rollout(*of_batch)
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,12 @@ class RandomSteps:
             guidance=config.training_guidance,
             clip=config.clip_sum / num_elements,
             scale=num_elements,
+            kept=[
+                Kept(torch.tensor(one.images) * num_steps + one.step, one.prediction)
+                for one in made.kept
+            ],
         )
+        made.kept.clear()  # the pairs have them: a graph must have one owner to be let go
         if config.minibatches > 1:  # later ones are seen first by weights that have moved
             pairs.remember(policy)
         return pairs
@@ -100,6 +117,7 @@ class Pairs:
     clip: float
     together: int = field(default=1, init=False)
     scale: float  # D: per image, not per latent element, else Adam's epsilon would swallow it
+    kept: list[Kept] = field(default_factory=list)
     log_probs_N: Tensor = field(init=False)  # of the first training pass; NaN before it
 
     def __post_init__(self) -> None:
@@ -110,7 +128,9 @@ class Pairs:
     def remember(self, policy: Policy) -> None:
         """Note the log-probabilities of all pairs under the weights as they are."""
         of_pairs = (self.x_t, self.t_N, self.conditions, self.guidance)
-        prediction = predictions(policy.generator, policy.config, *of_pairs)
+        prediction = predictions(
+            policy.generator, policy.config, *of_pairs, batch=policy.fit.micro_batch
+        )
         steps = (self.x_t, self.t_N, self.t_next_N, ETA)
         mean, std = stochastic_step(self.schedule, prediction, *steps)
         self.log_probs_N[:] = log_prob(self.x_next, mean, std)

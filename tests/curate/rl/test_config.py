@@ -24,7 +24,7 @@ def test_more_trained_steps_than_sampled_ones_are_refused() -> None:
         {"kl_weight": -0.1},
         {"ema_decay": 1.0},
         {"training_dtype": "float64"},
-        {"micro_batch": 0},
+        {"micro_batch": -1},
         {"sampler": "heun"},
         {"lora_targets": "everything"},
         {"nft_strength": 0.0},

@@ -3,12 +3,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
 from curate.rl.estimate import estimate
+from curate.rl.memory import Fit
+from curate.rl.policy import Policy
+from curate.rl.probe import found_fit
 from curate.rl.training import train
-from generators.base import Generator, Prompt
+from generators.base import Conditions, Generator, Prompt
+from generators.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
 
@@ -16,7 +21,8 @@ Small = Callable[..., RLConfig]
 def test_an_estimate_by_hand(
     tiny_generator: Generator, small: Small, prompts: list[Prompt]
 ) -> None:
-    cost = estimate(small(), tiny_generator, tiny_generator.conditioner(prompts))
+    policy, conditions = Policy(tiny_generator, small()), tiny_generator.conditioner(prompts)
+    cost = estimate(policy, conditions)
     # 2 updates of 8 images in 5 steps, of which 2 are trained (1 forward, 2 backward) and anchored
     assert cost.images == 16
     assert cost.rollout_evaluations == 16 * 5
@@ -24,6 +30,21 @@ def test_an_estimate_by_hand(
     assert cost.kl_evaluations == 16 * 2
     assert cost.evaluations == 80 + 96 + 32
     assert cost.seconds > 0
+    forward = _flops_of_forward(tiny_generator, conditions)
+    # the anchor's and the rollout's forward passes; with its backward pass one costs 2 to 3
+    assert (112 + 32 * 1.5) * forward < cost.flops < (112 + 32 * 3) * forward
+    policy.fit = Fit(6, kept_images=8)
+    kept = estimate(policy, conditions)  # the training pass begins with the backward pass
+    assert kept.training_evaluations == 16 * 2 * 2
+    assert cost.flops - kept.flops == pytest.approx(32 * forward)
+    assert estimate(policy, conditions, makes_images=False).rollout_evaluations == 0
+
+
+def _flops_of_forward(generator: Generator, conditions: Conditions) -> float:
+    x_t = torch.zeros(1, *generator.latent_shape)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        generator.denoiser(x_t, torch.tensor([500]), conditions.select([0]))
+    return float(counter.get_total_flops())
 
 
 @pytest.mark.parametrize(
@@ -31,11 +52,11 @@ def test_an_estimate_by_hand(
     [
         {},
         {"guidance": 2.0},
-        {"inner_epochs": 2},
-        {"algorithm": "ddpo"},
+        {"inner_epochs": 2, "memory_gib": 0.0},
+        {"algorithm": "ddpo", "memory_gib": 0.0},
         {"algorithm": "nft", "guidance": 2.0},
         {"algorithm": "draft"},
-        {"kl_weight": 0.0, "kl_target": float("inf")},  # no anchor, no budget: no reference
+        {"kl_weight": 0.0, "kl_target": float("inf")},  # no anchor, no budget
     ],
 )
 def test_a_run_evaluates_what_was_estimated(
@@ -47,7 +68,13 @@ def test_a_run_evaluates_what_was_estimated(
     tmp_path: Path,
 ) -> None:
     config = small(**changes)
-    cost = estimate(config, tiny_generator, tiny_generator.conditioner(prompts))
+    policy, conditions = (
+        Policy(make_tiny_generator(), config),
+        tiny_generator.conditioner(prompts),
+    )
+    fits = tmp_path / "fits.json"
+    policy.fit = found_fit(policy, conditions, config.images_per_update, fits)
+    cost = estimate(policy, conditions)
     seen = {"forward": 0, "forward and backward": 0}
 
     def count(unet: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -55,6 +82,16 @@ def test_a_run_evaluates_what_was_estimated(
         seen[kind] += len(inputs[0])
 
     tiny_generator.denoiser.unet.register_forward_pre_hook(count)
-    train(tiny_generator, prompts, brightness, config, folder=tmp_path, report=lambda health: None)
-    assert seen["forward"] == cost.rollout_evaluations + cost.kl_evaluations
-    assert 3 * seen["forward and backward"] == cost.training_evaluations
+    train(
+        tiny_generator,
+        prompts,
+        brightness,
+        config,
+        folder=tmp_path,
+        report=lambda health: None,
+        fits=fits,
+    )
+    halves = 1 if config.guidance == 1 else 2
+    num_kept = 2 * policy.fit.kept_images * config.num_trained_steps * halves
+    assert seen["forward"] == cost.rollout_evaluations + cost.kl_evaluations - num_kept
+    assert 3 * seen["forward and backward"] == cost.training_evaluations + num_kept

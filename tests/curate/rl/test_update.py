@@ -6,11 +6,13 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from curate.errors import CurateError
 from curate.rl.advantages import group_advantages
 from curate.rl.algorithms.base import Reward
 from curate.rl.algorithms.policy_gradient import Pairs
 from curate.rl.config import RLConfig
 from curate.rl.loss import step_weights
+from curate.rl.memory import Fit
 from curate.rl.policy import Policy
 from curate.rl.rollouts import rewarded_images
 from curate.rl.update import ALONE, accumulate_gradient, learn, start_predictions
@@ -22,11 +24,12 @@ Small = Callable[..., RLConfig]
 @pytest.fixture
 def first_update(
     tiny_generator: Generator, prompts: list[Prompt], brightness: Reward
-) -> Callable[[RLConfig], tuple[Policy, Pairs]]:
+) -> "FirstUpdate":
     """A policy before its first step, with the pairs to learn from."""
 
-    def made(config: RLConfig) -> tuple[Policy, Pairs]:
+    def made(config: RLConfig, kept_images: int = 0) -> tuple[Policy, Pairs]:
         policy = Policy(tiny_generator, config)
+        policy.fit = Fit(config.micro_batch, kept_images)
         conditions = tiny_generator.conditioner(prompts)
         rewarded = rewarded_images(policy, prompts, conditions, brightness, 0, ALONE)
         advantages = group_advantages(rewarded.mean_B, config.group_size, clip=5.0)
@@ -37,7 +40,7 @@ def first_update(
     return made
 
 
-FirstUpdate = Callable[[RLConfig], tuple[Policy, Pairs]]
+FirstUpdate = Callable[..., tuple[Policy, Pairs]]
 
 
 def gradient_of(policy: Policy, pairs: Pairs, kl_weight: float = 0.1) -> Tensor:
@@ -81,10 +84,55 @@ def test_log_probabilities_agree_with_diffusers_and_torch(
 def test_micro_batches_do_not_change_the_gradient(small: Small, first_update: FirstUpdate) -> None:
     policy, pairs = first_update(small(micro_batch=100))
     whole = gradient_of(policy, pairs)
-    policy.config = small(micro_batch=5)  # 16 pairs: 5, 5, 5 and 1
+    policy.fit = Fit(micro_batch=5)  # 16 pairs: 5, 5, 5 and 1
     in_parts = gradient_of(policy, pairs)
     assert whole.norm() > 1e-3
     assert (whole - in_parts).norm() < 1e-6 * whole.norm()
+
+
+@pytest.mark.parametrize("kept_images", [8, 4])
+@pytest.mark.parametrize("changes", [{"guidance": 2.0}, {"algorithm": "ddpo", "lora_rank": 0}])
+def test_what_the_rollout_predicted_gives_the_gradient_of_predicting_it_again(
+    changes: dict, kept_images: int, small: Small, first_update: FirstUpdate
+) -> None:
+    config = small(rollout_batch=4, **changes)
+    policy, pairs = first_update(config, kept_images=kept_images)
+    num_kept = sum(len(kept.rows) for kept in pairs.kept)
+    assert num_kept == kept_images * config.num_trained_steps
+    from_rollout = gradient_of(policy, pairs)
+    assert not pairs.kept  # and their memory with them
+    again = gradient_of(policy, pairs)
+    assert again.norm() > 1e-3
+    assert (from_rollout - again).norm() < 1e-5 * again.norm()
+
+
+def test_out_of_memory_it_goes_on_in_smaller_passes_to_the_same_gradient(
+    small: Small, first_update: FirstUpdate
+) -> None:
+    policy, pairs = first_update(small(micro_batch=16), kept_images=8)
+    enough = gradient_of(policy, replace(pairs, kept=[]))
+
+    def refuse(unet: object, inputs: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled() and len(inputs[0]) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def refuse_backward(gradient: Tensor) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    hook = policy.generator.denoiser.unet.register_forward_pre_hook(refuse)
+    pairs.kept[0].prediction.register_hook(refuse_backward)
+    found = gradient_of(policy, pairs)
+    assert policy.fit == Fit(micro_batch=4)  # nothing kept, then 16, 8, 4
+    assert (found - enough).norm() < 1e-5 * enough.norm()
+    hook.remove()
+    policy.generator.denoiser.unet.register_forward_pre_hook(fail_always)
+    with pytest.raises(CurateError, match="Not enough memory to train on a single"):
+        gradient_of(policy, pairs)
+
+
+def fail_always(unet: object, inputs: object) -> None:
+    if torch.is_grad_enabled():
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_on_policy_the_gradient_is_reinforces_over_all_steps(
