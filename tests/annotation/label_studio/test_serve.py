@@ -1,4 +1,4 @@
-"""`curate rate serve`: at a Label Studio that runs already, with both kinds of tokens; at its own."""
+"""`curate rate serve`: with a Label Studio that runs already and with its own, as a process."""
 
 import re
 import shutil
