@@ -207,13 +207,19 @@ def references_for(ws: Workspace, answers: Answers) -> list[Reference]:
     shown = _shown(ws, answers)
     patients = {image.patient for image in shown} - {None}
     files = {image.file_sha256 for image in shown}
+    modalities = {image.modality for image in shown}
     num_of: Counter[str] = Counter()
     found: list[Reference] = []
     for image, prompt in queries_release.real_images(
         ws.session, splits=REFERENCE_SPLITS, limit=MOST_LOOKED_AT
     ):
-        fits = image.file_sha256 not in files and image.patient not in patients
-        if fits and num_of[prompt.id] < REFERENCES_A_PROMPT and len(found) < MAX_REFERENCES:
+        new = image.file_sha256 not in files and image.patient not in patients
+        if (
+            new
+            and prompt.modality in modalities
+            and num_of[prompt.id] < REFERENCES_A_PROMPT
+            and len(found) < MAX_REFERENCES
+        ):
             num_of[prompt.id] += 1
             found.append((image, prompt))
     return found

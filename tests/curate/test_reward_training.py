@@ -146,6 +146,7 @@ def test_captioned_images_teach_unless_held_out_or_of_a_rated_patient(workspace:
     usable, held_out, same_patient = add_pictures(workspace, 3, first_seed=50)
     rated[0].patient = same_patient.patient = "p1"
     usable.patient, held_out.split = "p2", "test"
+    add_pictures(workspace, 1, modality="CXR", first_seed=60)  # of which nobody rated any
     workspace.session.commit()
     rate(workspace, rated)
     found = references_for(workspace, answers_to_train_on(workspace))
