@@ -9,7 +9,6 @@ Needs the environment of `curate rate serve` (made when it is missing).
 """
 
 import argparse
-import socket
 import statistics
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from curate.rating.pull import pull_campaign
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries_rating
 from db.models import Rating
+from tests.annotation.label_studio.conftest import free_port
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
 
@@ -137,12 +137,6 @@ def check(ws: Workspace, said: dict[UUID, int], taken: Taken) -> None:
     rows = list(ws.session.exec(select(Rating)))
     assert len(rows) == len(said), f"{len(rows)} rows of {len(said)} answers"
     assert {row.assignment_id: row.value for row in rows} == said
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The loop with two people at a real Label Studio: each call does what is possible and waits."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,8 @@ pytestmark = pytest.mark.slow
 CONFIG = LoopConfig(
     name="people",
     raters="label-studio",
-    images_per_prompt=14,
-    gate_images_per_prompt=3,
+    images_per_prompt=10,
+    gate_images_per_prompt=2,
     gate_real_images=4,
     sampling=SamplingSettings(num_steps=3, batch_size=16),
     rl=RLConfig(num_updates=1, prompts_per_update=2, group_size=4, num_steps=3),
@@ -69,17 +68,12 @@ def project_of(served: Served, looped: Looped, rater: Rater) -> int:
 
 
 def answer(rater: Rater, project: int, *, at_most: int = 1000) -> None:
-    """Answer what is open."""
+    """Answer what is open: half of it is fit for training, for what is learned does not matter."""
     for _ in range(at_most):
         task = rater.next_task(project)
         if task is None:
             return
-        rater.rate(task, quality=taste(rater.client.get(task["data"]["image"]).content))
-
-
-def taste(picture: bytes) -> str:
-    """Return a grade by lot that two raters agree on: what is learned does not matter here."""
-    return str(1 + hashlib.sha256(picture).digest()[0] % 3)
+        rater.rate(task, quality="3" if task["id"] % 2 else "1")
 
 
 def test_two_rounds_wait_for_two_people_whatever_is_restarted(

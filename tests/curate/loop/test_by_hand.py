@@ -76,7 +76,7 @@ def row_of(study: Path) -> dict[str, Any]:
     return values
 
 
-def by_the_loop(study: Path) -> None:
+def by_the_loop(study: Path, eyes: RednessEyes) -> None:
     config = LoopConfig(name="first", images_per_prompt=20, sampling=SAMPLING, rl=RL)
     with open_workspace(study) as ws:
         run_loop(
@@ -88,12 +88,14 @@ def by_the_loop(study: Path) -> None:
                 queries.get_or_add_prompt(ws.session, modality=modality, text=text)
                 for modality, text in PROMPTS
             ],
-            raters=SimulatedRaters(ws, count=3, eyes=commands_of_loops.load_eyes()),
+            raters=SimulatedRaters(ws, count=3, eyes=eyes),
             say=lambda line: None,
         )
 
 
-def test_single_commands_write_the_row_that_the_loop_writes_and_it_goes_on(study: Path) -> None:
+def test_single_commands_write_the_row_that_the_loop_writes_and_it_goes_on(
+    study: Path, tiny_generator: Generator
+) -> None:
     shutil.copytree(study, study.with_name("other"))
     states = []
     for command in BY_HAND:
@@ -103,7 +105,7 @@ def test_single_commands_write_the_row_that_the_loop_writes_and_it_goes_on(study
             states.append(row.state)
     assert states[:-1] == ["generated", "rated", "trained", "stepped"]
     assert states[-1] in ("promoted", "rejected")
-    by_the_loop(study.with_name("other"))
+    by_the_loop(study.with_name("other"), RednessEyes(tiny_generator, SAMPLING))
     assert row_of(study) == row_of(study.with_name("other"))  # the same weights, the same verdict
     before = json.loads(run(study, "status", "--json"))
     for command in BY_HAND[1:]:
