@@ -22,6 +22,9 @@ FETCH = """async ([method, path]) => {
 }"""
 
 
+SHOWN = "() => [...document.images].some(image => image.naturalWidth === 64)"
+
+
 def test_the_page_rates_skips_and_edits_at_the_door_and_reaches_nothing_else(
     ws: Workspace, served: Served, door: str, chromium: Any
 ) -> None:
@@ -38,6 +41,7 @@ def test_the_page_rates_skips_and_edits_at_the_door_and_reaches_nothing_else(
     page.submit_by_keyboard()
     page.press("2")
     page.submit_by_mouse()
+    page.page.wait_for_function(SHOWN)
     page.picture("rating-page-at-the-door")
     assert pull(ws, campaign).new == 2
     page.back()
