@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.shared import Json, Workspace, print_json, say
+from curate.cli.shared import Json, Ray, RayWorkers, Workspace, print_json, say
 from curate.train_generator.config import LessonConfig
 from generators.training.config import TrainingConfig
 
@@ -160,15 +160,20 @@ def train_generator(
         int, typer.Option(help="Steps that a kill may cost.")
     ] = TrainingConfig.checkpoint_every,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = TrainingConfig.seed,
+    ray: Ray = None,
+    ray_workers: RayWorkers = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a generator on the workspace's images: a new version, its parent the start.
 
     Stopped at any moment, the same command goes on from the last checkpoint. Several devices:
-    `accelerate launch -m cli train-generator ...`.
+    `accelerate launch -m cli train-generator ...`, or --ray.
 
     Example: curate train-generator --modality OCT --steps 2000 --lora-rank 16 --learning-rate 1e-4
     """
+    from functools import partial
+
+    from curate.commands.on_ray import version_made_on_ray
     from curate.commands.train_generator import in_lines, run_train_generator, summary
     from curate.workspace import open_workspace
 
@@ -217,8 +222,11 @@ def train_generator(
         validation_share=validation_share,
         num_samples=samples,
     )
+    make = run_train_generator
+    if ray is not None:
+        make = partial(version_made_on_ray, make=make, address=ray, num_workers=ray_workers)
     with open_workspace(workspace) as ws:
-        made = run_train_generator(
+        made = make(
             ws,
             training,
             lesson,

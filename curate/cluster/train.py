@@ -6,11 +6,14 @@ the training's own, in the workspace: begun again, it goes on from the last one.
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
@@ -35,10 +38,11 @@ def train_on_ray(
     A lost worker ends the others, `note(event, **details)` is told, and all begin again. Raises
     what a user can mend as it was raised in the worker.
     """
-    with connected(address, show_workers=True):
+    # what workers say is shown on stderr: stdout is for the command's result
+    with redirect_stdout(sys.stderr), connected(address, show_workers=True):
         trainer = TorchTrainer(
             _run,  # type: ignore[arg-type]  # what it returns is in the result
-            train_loop_config={"work": work, "folder": os.getcwd()},
+            train_loop_config={"work": _as_bytes(work), "folder": os.getcwd()},
             torch_config=TorchConfig(),
             scaling_config=_places(num_workers),
             run_config=RunConfig(storage_path=str(folder)),
@@ -49,11 +53,17 @@ def train_on_ray(
             shutil.rmtree(folder, ignore_errors=True)  # nothing in it is asked for again
 
 
+def _as_bytes(work: Work) -> bytes:
+    """Pack the work, so that Ray Train's own processes need not import what it is made of."""
+    packed: bytes = cloudpickle.dumps(work)  # type: ignore[no-untyped-call]
+    return packed
+
+
 def _run(config: dict[str, Any]) -> str | None:
     """What a worker does; relative paths mean what they mean where the command was given."""
     os.chdir(config["folder"])
-    result: str | None = config["work"]()
-    return result
+    work: Work = cloudpickle.loads(config["work"])
+    return work()
 
 
 def _outcome(trainer: Any, note: Note) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
+from curate.generators_store import embedded_version
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from db.models import GeneratorVersion
@@ -42,6 +43,8 @@ def version_made_on_ray(
     """
     with ray_installed():
         from curate.cluster.train import train_on_ray
+    if named.get("base") is None:
+        named["version"] = _pinned(ws, named["version"])
     ws.session.commit()
     version_id = train_on_ray(
         partial(_made_in, ws.folder, make, options, named),
@@ -51,6 +54,13 @@ def version_made_on_ray(
         note=tell_event,
     )
     return queries.find_version(ws.session, version_id)
+
+
+def _pinned(ws: Workspace, name: str | None) -> str:
+    """Return what the name means now: after the result is kept, "latest" would be the result."""
+    if name not in (None, "latest"):
+        return str(name)
+    return (queries.latest_version(ws.session) or embedded_version(ws)).id
 
 
 def _made_in(

@@ -1,0 +1,87 @@
+"""Two processes that Ray Train joins, one of them killed, against two that torchrun starts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.generators_store import save_version
+from curate.workspace import init_workspace, open_workspace
+from generators.base import Generator
+from tests.curate.cluster.nodes import (
+    ROOT,
+    Nodes,
+    command_line,
+    environment,
+    processes_of,
+    wait_until,
+)
+from tests.curate.train_generator.conftest import add_pictures
+
+TRAIN = (
+    *("train-generator", "--steps", "40", "--batch-size", "4", "--micro-batch", "2"),
+    *("--validate-every", "20", "--checkpoint-every", "1", "--samples", "0", "--json"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "CURATE_TEST_RAY" not in os.environ, reason="six trainings: set CURATE_TEST_RAY=1 to run them"
+)
+@pytest.mark.timeout(1800)  # on a busy machine; about a minute on an idle one
+def test_a_training_on_ray_ends_with_the_weights_of_torchrun_though_a_worker_is_killed(
+    tmp_path: Path, tiny_generator: Generator, node: Nodes
+) -> None:
+    alone = make_workspace(tmp_path / "alone", tiny_generator)
+    shared = make_workspace(tmp_path / "shared", tiny_generator)
+    command = node.curate(*TRAIN, "--workspace", str(shared), "--ray", node.address)
+    wait_until(lambda: bool(steps_taken(shared)) or command.poll() is not None)
+    assert command.poll() is None, command.communicate()
+    os.kill(training_workers(node)[0], signal.SIGKILL)
+    said, told = command.communicate(timeout=600)
+    assert command.returncode == 0, told
+    assert "worker lost" in told
+    assert json.loads(said)["version"] == trained_by_torchrun(alone)  # which hashes the weights
+
+
+def make_workspace(folder: Path, generator: Generator) -> Path:
+    init_workspace(folder)
+    generator.save(folder / "tiny")
+    with open_workspace(folder) as ws:
+        add_pictures(ws, "OCT", "drusen", 6, "train")
+        add_pictures(ws, "OCT", "drusen", 2, "val")
+        save_version(
+            ws, folder / "tiny", generator_name="t", family="text-to-image", how_made="imported"
+        )
+    return folder
+
+
+def steps_taken(folder: Path) -> int:
+    logs = list(folder.glob("cache/train-generator/*/steps.jsonl"))
+    return len(logs[0].read_text().splitlines()) if logs else 0
+
+
+def training_workers(node: Nodes) -> list[int]:
+    return [
+        process
+        for process in processes_of(node.head.pid)
+        if b"RayTrainWorker" in command_line(process)
+    ]
+
+
+def trained_by_torchrun(folder: Path) -> str:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "cli.py"]
+    done = subprocess.run(
+        [*launch, *TRAIN, "--workspace", str(folder)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    version: str = json.loads(done.stdout)["version"]
+    return version
