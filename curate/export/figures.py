@@ -13,6 +13,9 @@ NAMES = {
     "mean_by_value": "mean score of images rated",
     "auc_images_shuffled": "AUC with images shuffled (chance: 0.5)",
     "auc_prompts_shuffled": "AUC with prompts shuffled",
+    "ordinal_accuracy": "share of ratings guessed exactly",
+    "kappa": "weighted kappa with a rating",
+    "kappa_of_raters": "weighted kappa of two raters (the ceiling)",
 }
 
 
