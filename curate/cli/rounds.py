@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.shared import Json, Loop, Workspace, print_json, say
+from curate.cli.shared import Json, Loop, Ray, RayWorkers, Workspace, print_json, say
 from curate.rl.config import ALGORITHMS as RL_ALGORITHMS
 from curate.rl.config import LORA_TARGETS, RLConfig
 
@@ -224,19 +224,22 @@ def rl_step(
         bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")
     ] = False,
     loop: Loop = None,
+    ray: Ray = None,
+    ray_workers: RayWorkers = None,
     as_json: Json = False,
 ) -> None:
     """Improve a generator's U-Net by a reward model: a new version, its parent the start.
 
     It says its price first; --dry-run does nothing else. Stopped at any moment, the same command
     goes on after the last whole update. On several GPUs:
-    accelerate launch -m cli rl-step ...
+    accelerate launch -m cli rl-step ..., or --ray.
 
     Example: curate rl-step --updates 20 --window 2
     """
     from functools import partial
 
     from curate.commands.by_hand import rl_step_for
+    from curate.commands.on_ray import version_made_on_ray
     from curate.commands.rl_step import (
         given_options,
         in_lines,
@@ -246,6 +249,7 @@ def rl_step(
         settings,
         summary,
     )
+    from curate.errors import CurateError
     from curate.workspace import open_workspace
 
     options = dict(
@@ -269,6 +273,11 @@ def rl_step(
         seed=seed,
     )
     config = settings(options, given_options(context), from_ddpo_config, say)
+    take = run_rl_step if loop is None else partial(rl_step_for, loop=loop)
+    if ray is not None:
+        if loop is not None:
+            raise CurateError("--ray with --loop: a loop's step is taken here. Drop one.")
+        take = partial(version_made_on_ray, make=take, address=ray, num_workers=ray_workers)
     with open_workspace(workspace) as ws:
         if dry_run:
             price = price_of_rl_step(
@@ -282,7 +291,6 @@ def rl_step(
             )
             print_json(vars(price)) if as_json else typer.echo(in_words(price))
             return
-        take = run_rl_step if loop is None else partial(rl_step_for, loop=loop)
         made = take(
             ws,
             config=config,
