@@ -97,9 +97,9 @@ def settings(algorithm: str, guidance: float) -> RLConfig:
     )
 
 
-def our_arm(algorithm: str, guidance: float, tiny: bool) -> Arm:
+def our_arm(algorithm: str, guidance: float, tiny: bool, rollout_dtype: str = "float32") -> Arm:
     """Return one of ours."""
-    config = settings(algorithm, guidance)
+    config = replace(settings(algorithm, guidance), rollout_dtype=rollout_dtype)
     generator = new_generator(tiny)
     policy = Policy(generator, config)
     source = Rollouts(PROMPTS, generator.conditioner(PROMPTS), brightness)
@@ -109,7 +109,10 @@ def our_arm(algorithm: str, guidance: float, tiny: bool) -> Arm:
     def epoch() -> None:
         progress.append(one_update(policy, source, progress.pop()))
 
-    return Arm(f"ours {algorithm}{_guided(guidance)}", config, epoch, policy.fit.kept_images)
+    name = f"ours {algorithm}{_guided(guidance)}"
+    if rollout_dtype != "float32":
+        name += f" {rollout_dtype} rollout"
+    return Arm(name, config, epoch, policy.fit.kept_images)
 
 
 def trl_arm(guidance: float, tiny: bool, folder: Path, train_batch: int) -> Arm:
@@ -300,6 +303,7 @@ def main() -> None:
                 for algorithm in ("ddpo", "window")
                 for guidance in (GUIDANCE, 1.0)
             ),
+            our_arm("window", 1.0, options.tiny, "bfloat16"),
         ]
         for arm in arms:
             arm.epoch()  # warm
@@ -319,6 +323,7 @@ def main() -> None:
         "gate": agreed,
         "A: ours ddpo / trl, guided": ratios(found, "ours ddpo guided", trl_guided.name),
         "B: ours window plain / trl guided": ratios(found, "ours window", trl_guided.name),
+        "B with a bfloat16 rollout": ratios(found, "ours window bfloat16 rollout", trl_guided.name),
         "both guided: ours window / trl": ratios(found, "ours window guided", trl_guided.name),
         "both plain: ours window / trl": ratios(found, "ours window", trl_plain.name),
         "both plain: ours ddpo / trl": ratios(found, "ours ddpo", trl_plain.name),
