@@ -3,10 +3,10 @@
     python -m benchmarks.rl.hacking OUT.jsonl [--seeds 10] [--bare-seeds 10]
 
 The truth is what the simulated raters' eyes (network A) see: the chance that a rater without habits
-gives the top rating, 0 .. 1. The reward model is fitted to so few and so careless ratings (40
-images of the embedded model, one look each, by raters whose noise is a grade and a half and of
-whose answers half are random) that it ranks fresh images hardly as the truth does; how far it does
-is measured and printed.
+gives the top rating, 0 .. 1. The reward model is fitted to so few and so careless ratings (60
+images of the embedded model, one look each, by raters whose noise is a grade and of whose answers a
+third are random) that it ranks fresh images hardly as the truth does: the rank correlation is about
+0.35. It is measured for each seed and printed.
 
 `ours` is one round of `curate loop` with the quickstart's settings: the low KL budget of a doubted
 reward model, the spread's penalty, the safety checks and the gate, whose raters are careful. `bare`
@@ -63,8 +63,8 @@ from generators.base import Generator
 from rewards.frozen import load_eyes
 
 PER_PROMPT = 8  # images measured
-RATED_PER_PROMPT = 2  # images of the start that the reward model learns from
-NOISE, LAPSE = 1.5, 0.5  # of careless raters: grades; share of random answers
+RATED_PER_PROMPT = 3  # images of the start that the reward model learns from
+NOISE, LAPSE = 1.0, 0.3  # of careless raters: grades; share of random answers
 TOLERANCE = 0.01  # a fall of the truth that must be excluded
 BARE = dict(
     spread_penalty=0.0, kl_weight=0.0, kl_target=math.inf, num_updates=12, prompts_per_update=8
