@@ -124,7 +124,7 @@ def test_it_learns_from_compared_pairs(folder: Path) -> None:
         made = ws.session.get_one(GeneratorVersion, told["version"])
         first, last = made.metrics["updates"]
         assert len(made.config["answers_sha256"]) == 64 and made.config["algorithm"] == "dpo"
-        assert first["loss"] == pytest.approx(0.6931472, rel=1e-3)  # undecided: log 2, but for rounding
+        assert first["loss"] == pytest.approx(0.6931472, rel=1e-3)  # undecided: log 2
         assert last["loss"] != first["loss"] and last["squared_change"] > 0
 
 
