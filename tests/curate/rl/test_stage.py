@@ -141,7 +141,7 @@ with open_workspace(sys.argv[1]) as ws:
 def test_killed_and_started_again_it_ends_with_the_same_version(
     tmp_path: Path, small: Small, brightness: Reward
 ) -> None:
-    config = small(num_updates=12)
+    config = small(num_updates=7)
     init_workspace(tmp_path / "whole")
     with open_workspace(tmp_path / "whole") as ws:
         start, prompts = add_start(ws)
@@ -152,19 +152,17 @@ def test_killed_and_started_again_it_ends_with_the_same_version(
         add_start(ws)
 
     command = [sys.executable, "-c", STEP_IN_A_PROCESS, str(tmp_path / "killed"), *arguments]
-    begun = []
-    for _ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        begun.append(int(process.stdout.readline()))
-        process.stdout.readline()
-        try:
-            process.wait(random.uniform(0, 0.1))  # into the next update, at no special moment
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        assert process.wait() == -signal.SIGKILL
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    begun = [int(process.stdout.readline())]
+    process.stdout.readline()
+    try:
+        process.wait(random.uniform(0, 0.1))  # into the next update, at no special moment
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     begun.append(int(ended[0]))
-    assert begun[0] == 0 and 2 <= begun[1] < begun[2]  # each went on where the last was killed
+    assert begun[0] == 0 and begun[1] >= 2  # it went on where it was killed
     assert ended[-1] == whole
