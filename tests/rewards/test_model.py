@@ -274,10 +274,11 @@ def test_what_is_known_of_images_together_agrees_with_each_ones_own() -> None:
     images, _, texts = stripes(12, seed=7)
     with torch.no_grad():
         features = backbone().features(images)
-    [known] = fitted().joint(features, ["Stripes"] * 12, texts)
-    prompts = fitted()._prompts(["Stripes"] * 12, texts)
-    assert fitted().process_ is not None
-    mean_CN, variance_CN = fitted().process_.latent(features, prompts, fitted()._congruence)
+    model = fitted()
+    [known] = model.joint(features, ["Stripes"] * 12, texts)
+    prompts = model._prompts(["Stripes"] * 12, texts)
+    assert model.process_ is not None
+    mean_CN, variance_CN = model.process_.latent(features, prompts, model._congruence)
     assert torch.allclose(known.mean_N.float(), mean_CN[0])
     assert torch.allclose(known.covariance_NN.diagonal().float(), variance_CN[0], atol=0.02)
     assert torch.linalg.eigvalsh(known.covariance_NN).min() > -0.02
