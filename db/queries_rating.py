@@ -182,18 +182,6 @@ def latest_verdicts(
     return latest
 
 
-def latest_ratings(
-    session: Session, assignment_ids: Sequence[UUID]
-) -> dict[tuple[UUID, UUID], Rating]:
-    """Return the latest revision by (assignment, criterion), withdrawn ones included."""
-    latest: dict[tuple[UUID, UUID], Rating] = {}
-    for chunk in _chunks(assignment_ids):
-        query = select(Rating).where(col(Rating.assignment_id).in_(chunk))
-        for rating in session.exec(query.order_by(col(Rating.revision))):
-            latest[rating.assignment_id, rating.criterion_id] = rating
-    return latest
-
-
 def add_answers(
     session: Session,
     verdicts: Sequence[Verdict],

@@ -231,8 +231,8 @@ def rl_step(
     """Improve a generator's U-Net by a reward model: a new version, its parent the start.
 
     It says its price first; --dry-run does nothing else. Stopped at any moment, the same command
-    goes on after the last whole update. On several GPUs:
-    accelerate launch -m cli rl-step ..., or --ray.
+    goes on after the last whole update. On several devices: `accelerate launch` (on processors
+    `torchrun`) `-m cli rl-step ...`, or --ray.
 
     Example: curate rl-step --updates 20 --window 2
     """

@@ -166,8 +166,8 @@ def train_generator(
 ) -> None:
     """Fine-tune a generator on the workspace's images: a new version, its parent the start.
 
-    Stopped at any moment, the same command goes on from the last checkpoint. Several devices:
-    `accelerate launch -m cli train-generator ...`, or --ray.
+    Stopped at any moment, the same command goes on from the last checkpoint. On several
+    devices: `accelerate launch` (on processors `torchrun`) `-m cli train-generator ...`, or --ray.
 
     Example: curate train-generator --modality OCT --steps 2000 --lora-rank 16 --learning-rate 1e-4
     """

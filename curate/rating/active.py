@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curate.feature_cache import features_of
 from curate.rating.answers import goodness
-from curate.rating.selection import Selected
+from curate.rating.draws import Selected
 from curate.reward_training import load_reward_model
 from curate.workspace import Workspace
 from db import queries, queries_active, queries_answers, queries_calibration, queries_reward

@@ -11,10 +11,11 @@ from uuid import UUID
 from curate.errors import CurateError
 from curate.image_service.spoiling import SPOILINGS
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
+from curate.rating.draws import Selected, draw_at_random
 from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles
 from curate.rating.rubrics import load_rubric
-from curate.rating.selection import Selected, draw_at_random, select
+from curate.rating.selection import select
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Campaign, Image
@@ -159,7 +160,7 @@ def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Ite
         if image.id not in rated
     ]
     count = round(options.control_fraction * len(chosen.images))
-    drawn = list(draw_at_random(ws, real, count, options.seed).images)
+    drawn = list(draw_at_random(real, count, options.seed).images)
     random.Random(f"{options.seed}/controls").shuffle(drawn)
     ways = cycle(SPOILINGS)
     return [

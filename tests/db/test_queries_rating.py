@@ -85,10 +85,15 @@ def test_the_latest_revision_stands_and_a_withdrawn_answer_is_none(
     session: Session, rows: Rows
 ) -> None:
     key = (rows["assignment"]["id"], rows["criterion"]["id"])
+    campaign = session.get_one(Campaign, rows["assignment"]["campaign_id"])
     queries_rating.add_answers(session, [revision(rows, 3, 2)])
-    assert queries_rating.latest_ratings(session, [key[0]])[key].value == 3
+    assert (
+        queries_rating.latest_verdicts(session, campaign, [key[0]])[key].model_dump()["value"] == 3
+    )
     queries_rating.add_answers(session, [revision(rows, 1, 2)])  # from another process: too late
-    assert queries_rating.latest_ratings(session, [key[0]])[key].value == 3
+    assert (
+        queries_rating.latest_verdicts(session, campaign, [key[0]])[key].model_dump()["value"] == 3
+    )
 
 
 def test_a_campaign_without_assignments_is_listed_at_nought(session: Session, rows: Rows) -> None:

@@ -18,7 +18,7 @@ from curate.rating.answers import (
 from curate.rating.report import agreement, campaign_rows, rater_rows
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries, queries_rating
-from db.models import Assignment, Campaign, Image
+from db.models import Assignment, Campaign, Image, Rating
 from db.queries_rating import AssignmentView
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
@@ -40,10 +40,11 @@ def assignments(ws: Workspace, campaign: Campaign) -> list[AssignmentView]:
 
 def values_of(ws: Workspace, campaign: Campaign) -> dict[tuple[str, int], int]:
     positions = {view.id: view for view in assignments(ws, campaign)}
-    latest = queries_rating.latest_ratings(ws.session, list(positions))
+    latest = queries_rating.latest_verdicts(ws.session, campaign, list(positions))
     return {
         (positions[key[0]].rater, positions[key[0]].position): rating.value or 0
         for key, rating in latest.items()
+        if isinstance(rating, Rating)
     }
 
 
