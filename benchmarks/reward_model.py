@@ -27,6 +27,7 @@ from torch import Tensor
 from annotation.config import SimulatedRaterConfig
 from annotation.simulated import SimulatedRater
 from curate.evaluation.intervals import bootstrap_mean, wilson_interval
+from curate.evaluation.novelty import are_far
 from curate.generate import plan_run, run_plan, settings_hash
 from curate.generators_store import embedded_version
 from curate.progress import progress
@@ -38,7 +39,7 @@ from db.queries_generate import images_of_run
 from generators.config import SamplingSettings
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
-from rewards.frozen import TruthNetwork, load_eyes
+from rewards.frozen import TruthNetwork, load_eyes, load_features, train_features
 from rewards.frozen.corruptions import corrupt, corrupt_one_way
 from rewards.frozen.data import RealImage, central_squares, read_images
 from rewards.model import RewardModel
@@ -393,7 +394,7 @@ def unknown_images(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator
 
 
 def attacked(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[Row]:
-    """Gradient steps on pixels that raise mean - penalty x spread, from any image."""
+    """Gradient steps on pixels that raise mean - penalty x spread; the gate looks through D."""
     rated, model = fitted(pool, backbone)
 
     def reward(pixels: Tensor, places: Sequence[int]) -> Tensor:
@@ -414,8 +415,11 @@ def attacked(pool: Pool, backbone: Backbone, repetitions: int) -> Iterator[Row]:
         pixels = (pixels.detach() + ATTACK_STEP * slope.sign()).clamp(0, 1)
     with torch.no_grad():
         after = reward(pixels, starts)
-    below = int((after <= limit).sum())
-    yield _share("attacked images stay below real's 99th percentile", below, NUM_STARTS, ">= 90 %")
+        far = are_far(load_features()(pixels), train_features().features)
+    name = "attacked images stay below real's 99th percentile"
+    yield _share(f"{name}, no gates", int((after <= limit).sum()), NUM_STARTS, "reported")
+    stopped = (after <= limit) | far
+    yield _share(f"{name} or are out of distribution", int(stopped.sum()), NUM_STARTS, ">= 90 %")
     yield (
         "reward before, after the attack; real's 99th percentile",
         f"{before.mean():.2f}, {after.mean():.2f}; {limit:.2f}",

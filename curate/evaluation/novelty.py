@@ -21,7 +21,12 @@ def mahalanobis(features_ND: Tensor, train_MD: Tensor) -> Tensor:
     return squares_N.sqrt()
 
 
+def are_far(features_ND: Tensor, train_MD: Tensor) -> Tensor:
+    """Tell of each image whether it lies farther out than 99 % of the training images, [N]."""
+    limit = mahalanobis(train_MD, train_MD).quantile(FAR_PERCENTILE)
+    return mahalanobis(features_ND, train_MD) > limit
+
+
 def far_share(features_ND: Tensor, train_MD: Tensor) -> float:
     """Return the share of images farther out than 99 % of the training images, 0 .. 1."""
-    limit = mahalanobis(train_MD, train_MD).quantile(FAR_PERCENTILE)
-    return float((mahalanobis(features_ND, train_MD) > limit).double().mean())
+    return float(are_far(features_ND, train_MD).double().mean())
