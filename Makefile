@@ -13,7 +13,7 @@ demo: .venv/installed  ## the whole loop on the small model that ships
 	$(BIN)/curate quickstart
 
 test: .venv/installed-test  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 check: lint test  ## all that must hold before a commit
 

@@ -23,6 +23,17 @@ def pytest_configure() -> None:
     os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 
+SERVED_TOGETHER = ("tests/annotation/label_studio", "tests/curate/cluster", "tests/db")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give all tests of a file, or of a folder that shares a server, to one of several processes."""
+    for item in items:
+        file = item.path.relative_to(config.rootpath).as_posix()
+        group = next((folder for folder in SERVED_TOGETHER if file.startswith(folder)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def _is_on_this_machine(family: int, address: Any) -> bool:
     if family == socket.AF_UNIX:
         return True

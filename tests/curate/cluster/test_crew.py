@@ -112,7 +112,8 @@ def test_a_task_that_kills_worker_after_worker_ends_the_work(
 ) -> None:
     with pytest.raises(CurateError, match="workers died over the same batch.*smaller --batch-size"):
         list(crew.work(iter([1, 2, -1, 3])))
-    assert len(notes.events) == MAX_DEATHS
+    # a worker may die before the answer to the task before has arrived: that one is blamed then
+    assert MAX_DEATHS <= len(notes.events) < 2 * MAX_DEATHS
 
 
 def test_workers_with_other_versions_are_refused(cluster: None, notes: Notes) -> None:
