@@ -26,6 +26,7 @@ def pytest_configure() -> None:
 SERVED_TOGETHER = ("tests/annotation/label_studio", "tests/curate/cluster", "tests/db")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give all tests of a file, or of a folder that shares a server, to one of several processes."""
     for item in items:
