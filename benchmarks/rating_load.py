@@ -38,6 +38,8 @@ from tests.annotation.label_studio.conftest import free_port
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
 
+PATIENCE_S = 120  # for an answer of the server: this measures loss, not patience
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -96,6 +98,7 @@ def measure(ws: Workspace, num_raters: int, num_tasks: int, *, minutes: float) -
 
 def rate_all(rater: Rater, project: str, seconds: list[float], *, until: float) -> dict[UUID, int]:
     """Answer all that the stream gives; return what was said of each assignment."""
+    rater.client.timeout = PATIENCE_S
     assert rater.log_in()
     said: dict[UUID, int] = {}
     while (started := time.perf_counter()) < until:
