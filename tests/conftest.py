@@ -28,7 +28,7 @@ SERVED_TOGETHER = ("tests/annotation/label_studio", "tests/curate/cluster", "tes
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give all tests of a file, or of a folder that shares a server, to one of several processes."""
+    """Give a file's tests, or those of a folder that shares a server, to one of the processes."""
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
         group = next((folder for folder in SERVED_TOGETHER if file.startswith(folder)), file)
