@@ -1,11 +1,13 @@
 """The scripts that wait for a GPU: they run here on a tiny model, so that they run there."""
 
+import json
 import sys
 from typing import Any
 
 import pytest
 
 from benchmarks import gpu_generate, gpu_train
+from benchmarks.rl import gpu as gpu_rl
 
 
 def printed(
@@ -32,3 +34,13 @@ def test_training_with_averages_in_bfloat16_is_timed(
     words = ["--batch-size", "2", "--micro-batch", "1", "--steps", "2", "--checkpointing"]
     out = printed(gpu_train, words, monkeypatch, capsys)
     assert "2 steps of 2 images, 1 a pass" in out and "images/s" in out
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:diffusers")  # TRL calls what diffusers renamed
+def test_the_rl_step_is_timed_beside_trls(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("trl", reason="the extra `trl` is not installed")
+    out = printed(gpu_rl, ["--blocks", "1", "--train-batch", "16"], monkeypatch, capsys)
+    told = json.loads(out)
+    assert set(told["goals"]) < set(told) and len(told["best_images_per_second"]) == 3

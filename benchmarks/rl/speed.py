@@ -97,10 +97,8 @@ def settings(algorithm: str, guidance: float) -> RLConfig:
     )
 
 
-def our_arm(algorithm: str, guidance: float, tiny: bool, rollout_dtype: str = "float32") -> Arm:
+def our_arm(generator: Generator, config: RLConfig) -> Arm:
     """Return one of ours."""
-    config = replace(settings(algorithm, guidance), rollout_dtype=rollout_dtype)
-    generator = new_generator(tiny)
     policy = Policy(generator, config)
     source = Rollouts(PROMPTS, generator.conditioner(PROMPTS), brightness)
     policy.fit = found_fit(policy, source.conditions, config.images_per_update)
@@ -109,19 +107,20 @@ def our_arm(algorithm: str, guidance: float, tiny: bool, rollout_dtype: str = "f
     def epoch() -> None:
         progress.append(one_update(policy, source, progress.pop()))
 
-    name = f"ours {algorithm}{_guided(guidance)}"
-    if rollout_dtype != "float32":
-        name += f" {rollout_dtype} rollout"
+    name = f"ours {config.algorithm}{_guided(config.guidance)}"
+    if config.rollout_dtype != config.training_dtype:
+        name += f" {config.rollout_dtype} rollout"
     return Arm(name, config, epoch, policy.fit.kept_images)
 
 
-def trl_arm(guidance: float, tiny: bool, folder: Path, train_batch: int) -> Arm:
+def trl_arm(generator: Generator, config: RLConfig, folder: Path, train_batch: int) -> Arm:
     """Return TRL's trainer; it trains as many steps as we do: all but one."""
-    config = replace(settings("trl-ddpo", guidance), micro_batch=train_batch)
-    trainer, _ = trl_trainer(Policy(new_generator(tiny), config), PROMPTS, brightness, folder)
+    config = replace(config, algorithm="trl-ddpo", micro_batch=train_batch)
+    trainer, _ = trl_trainer(Policy(generator, config), PROMPTS, brightness, folder)
     trainer.num_train_timesteps = config.num_steps - 1  # of shuffled ones: as costly as ours
     trainer.accelerator.gradient_accumulation_steps = (16 // train_batch) * (config.num_steps - 1)
-    return Arm(f"trl batch {train_batch}{_guided(guidance)}", config, lambda: trainer.step(0, 0))
+    name = f"trl batch {train_batch}{_guided(config.guidance)}"
+    return Arm(name, config, lambda: trainer.step(0, 0))
 
 
 def _guided(guidance: float) -> str:
@@ -233,12 +232,12 @@ def matrix_product() -> float:
     return 40 * 2 * 768**3 / seconds_of(lambda: [a @ a for _ in range(40)])
 
 
-def flops_of_forward(tiny: bool) -> float:
+def flops_of_forward(generator: Generator) -> float:
     """Return the FLOP of one U-Net evaluation of one image."""
-    generator = new_generator(tiny)
-    conditions = generator.conditioner(PROMPTS[:1])
+    conditions = generator.conditioner(PROMPTS[:1]).to(generator.device)
+    x_t = torch.zeros(1, *generator.latent_shape, device=generator.device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        generator.denoiser(torch.zeros(1, *generator.latent_shape), torch.tensor([500]), conditions)
+        generator.denoiser(x_t, torch.tensor([500], device=generator.device), conditions)
     return float(counter.get_total_flops())
 
 
@@ -251,7 +250,11 @@ def evaluations(arm: Arm) -> float:
 
 def faster_trl(guidance: float, tiny: bool, folder: Path) -> Arm:
     """Return TRL with the training batch of 4 or 16 that is faster, both warm."""
-    arms = [trl_arm(guidance, tiny, folder / f"{guidance} {size}", size) for size in (4, 16)]
+    config = settings("ddpo", guidance)
+    arms = [
+        trl_arm(new_generator(tiny), config, folder / f"{guidance} {size}", size)
+        for size in (4, 16)
+    ]
     for arm in arms:
         arm.epoch()
     return min(arms, key=lambda arm: seconds_of(arm.epoch))
@@ -299,16 +302,22 @@ def main() -> None:
             trl_guided,
             trl_plain,
             *(
-                our_arm(algorithm, guidance, options.tiny)
+                our_arm(new_generator(options.tiny), settings(algorithm, guidance))
                 for algorithm in ("ddpo", "window")
                 for guidance in (GUIDANCE, 1.0)
             ),
-            our_arm("window", 1.0, options.tiny, "bfloat16"),
+            our_arm(
+                new_generator(options.tiny),
+                replace(settings("window", 1.0), rollout_dtype="bfloat16"),
+            ),
         ]
         for arm in arms:
             arm.epoch()  # warm
         found = blocks(arms, options.blocks, options.epochs)
-    flops, ceiling = flops_of_forward(options.tiny), max(max(b["matrix_product"]) for b in found)
+    flops, ceiling = (
+        flops_of_forward(new_generator(options.tiny)),
+        max(max(b["matrix_product"]) for b in found),
+    )
     best = {arm.name: max(block["images_per_second"][arm.name] for block in found) for arm in arms}
     told = {
         "machine": {
