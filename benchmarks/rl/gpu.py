@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from benchmarks.rl.speed import (
     flops_of_forward,
     our_arm,
     ratios,
+    run_epochs,
     settings,
     trl_arm,
 )
@@ -78,8 +80,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = []
     for _ in range(options.blocks):
         seconds = {
-            name: timed(lambda arm=arm: [arm.epoch() for _ in range(options.epochs)])
-            for name, arm in arms.items()
+            name: timed(partial(run_epochs, arm, options.epochs)) for name, arm in arms.items()
         }
         rates = {name: NUM_IMAGES * options.epochs / value for name, value in seconds.items()}
         blocks.append({"images_per_second": rates})

@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +138,14 @@ def gate(tiny: bool, folder: Path) -> dict[str, float]:
     policy.fit = found_fit(policy, conditions, config.images_per_update)
     rewarded = rewarded_images(policy, PROMPTS, conditions, brightness, 0, ALONE)
     advantages_B = (rewarded.mean_B - rewarded.mean_B.mean()) / rewarded.mean_B.std()
-    pairs = rewarded.made.examples(policy, advantages_B)
+    pairs: Any = rewarded.made.examples(policy, advantages_B)
     pairs = replace(pairs, weights_N=torch.ones_like(pairs.weights_N))  # TRL has no step weights
     kept = _of_the_engine(policy, pairs)  # as `ours` is timed, without predicting again
     ours = [_ours(policy, pairs, rows) for rows in torch.arange(len(pairs.t_N)).split(9)]
     trainer, _ = trl_trainer(policy, PROMPTS, brightness, folder)
     trainer.sd_pipeline.scheduler.set_timesteps(config.num_steps)
     theirs = [_theirs(policy, trainer, pairs, rows) for rows in torch.arange(144).split(9)]
-    gradient, other = (sum(part[1] for part in parts) for parts in (ours, theirs))
+    gradient, other = (torch.stack([p[1] for p in parts]).sum(0) for parts in (ours, theirs))
     cosine = torch.nn.functional.cosine_similarity(gradient, other, dim=0).item()
     found = {
         "gradient_cosine": cosine,
@@ -214,7 +215,9 @@ def _theirs(
 
 
 def _taken(policy: Policy) -> Tensor:
-    gradient = torch.cat([weight.grad.flatten().clone() for weight in policy.weights.values()])
+    gradients = [weight.grad for weight in policy.weights.values() if weight.grad is not None]
+    assert len(gradients) == len(policy.weights)
+    gradient = torch.cat([part.flatten().clone() for part in gradients])
     policy.optimizer.zero_grad()
     return gradient
 
@@ -266,11 +269,16 @@ def blocks(arms: Sequence[Arm], num_blocks: int, epochs: int) -> list[dict[str, 
     for _ in range(num_blocks):
         calibration, rates = [matrix_product()], {}
         for arm in arms:
-            seconds = seconds_of(lambda arm=arm: [arm.epoch() for _ in range(epochs)])
+            seconds = seconds_of(partial(run_epochs, arm, epochs))
             rates[arm.name] = 16 * epochs / seconds
             calibration.append(matrix_product())
         found.append({"images_per_second": rates, "matrix_product": calibration})
     return found
+
+
+def run_epochs(arm: Arm, epochs: int) -> None:
+    for _ in range(epochs):
+        arm.epoch()
 
 
 def ratios(found: Sequence[dict[str, Any]], ours: str, theirs: str) -> dict[str, float]:
