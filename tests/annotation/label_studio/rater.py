@@ -37,7 +37,8 @@ class Rater:
 
     def next_task(self, project_id: int) -> dict[str, Any] | None:
         answer = self.client.get(f"/api/projects/{project_id}/next")
-        return answer.json() if answer.status_code == 200 else None
+        assert answer.status_code in (200, 404), f"{answer.status_code} {answer.text[:200]}"
+        return answer.json() if answer.status_code == 200 else None  # 404: nothing is left
 
     def rate(self, task: dict[str, Any], **choices: str) -> dict[str, Any]:
         """Answer the task; `choices` are {question: alias}."""

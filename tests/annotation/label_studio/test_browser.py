@@ -45,6 +45,7 @@ scale = [1, 5]
 wording = { 1 = "impossible", 5 = "as in life" }
 """
 TASK = ".lsf-current-task__task-id"
+UPDATE = "[data-testid=bottombar-update-button]"
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -128,9 +129,12 @@ class Page:
 
     def back(self) -> None:
         self.moves(lambda: self.page.click("button[aria-label='Previous task']"))
+        self.page.wait_for_selector(
+            UPDATE, timeout=30_000
+        )  # its answer is there too
 
     def update(self) -> None:
-        self.sends("PATCH", "/annotations/", lambda: self.page.click("button[name=submit]"))
+        self.sends("PATCH", "/annotations/", lambda: self.page.click(UPDATE))
 
     def delete(self, task: int) -> None:
         """Delete the task's answer: its list's menu has what the label stream lacks."""
@@ -196,7 +200,7 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
     backend = label_studio_backend(ws)
     assert pull_campaign(ws, campaign, backend).taken.new == 5 * 3
     ben.back()  # the answer again, to edit it
-    ben.press("1")
+    ben.choose("1 unusable")
     ben.update()
     ann.back()
     ann.delete(ann.task)
