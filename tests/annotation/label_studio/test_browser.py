@@ -129,9 +129,7 @@ class Page:
 
     def back(self) -> None:
         self.moves(lambda: self.page.click("button[aria-label='Previous task']"))
-        self.page.wait_for_selector(
-            UPDATE, timeout=30_000
-        )  # its answer is there too
+        self.page.wait_for_selector(UPDATE, timeout=30_000)  # its answer is there too
 
     def update(self) -> None:
         self.sends("PATCH", "/annotations/", lambda: self.page.click(UPDATE))
