@@ -8,6 +8,7 @@ and a file remembers them by (settings, model, device, shape).
 
 import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -55,7 +56,9 @@ def found_fit(
     fit = Fit(micro_batch, _images_to_keep(config, num_images, pair, memory - micro_batch * pair))
     if remembered:
         remembered.parent.mkdir(parents=True, exist_ok=True)
-        remembered.write_text(json.dumps({**known, key: asdict(fit)}, indent=2) + "\n")
+        aside = remembered.with_suffix(f".{os.getpid()}.tmp")  # a kill leaves the file whole
+        aside.write_text(json.dumps({**known, key: asdict(fit)}, indent=2) + "\n")
+        aside.replace(remembered)
     return fit
 
 
