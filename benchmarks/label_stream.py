@@ -12,22 +12,11 @@ leaking one does not. Needs the environment of `curate rate serve` (made when it
 import argparse
 import random
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from annotation.config import ServerConfig
-from annotation.label_studio.access import new_access, write_access
-from annotation.label_studio.environment import ensure_environment, environment_folder
-from annotation.label_studio.server import start_server
-from curate.rating.label_studio import access_path, server_folder
-from curate.rating.people import invite
-from curate.workspace import Workspace, init_workspace, open_workspace
-from tests.annotation.label_studio.conftest import free_port
-from tests.annotation.label_studio.rater import Rater
+from benchmarks.served_workspace import invited, served_workspace
 from tests.annotation.label_studio.stream import blind_stream
 from tests.curate.image_service.blindness import auc, spread_by_chance
 from tests.curate.image_service.study import add_images
@@ -57,30 +46,6 @@ def told(what: str, area: float, truth: list[bool]) -> float:
     reach = 1.96 * spread_by_chance(truth)
     print(f"{what}: AUC {area:.3f} of {len(truth)} looks (chance: 0.5 +- {reach:.3f})", flush=True)
     return area
-
-
-def invited(ws: Workspace, name: str) -> Rater:
-    _, invitation = invite(
-        ws, f"{name}@example.org", name=name, expert_level=3, say=lambda line: None
-    )
-    return Rater(invitation.url, invitation.email, invitation.password)
-
-
-@contextmanager
-def served_workspace() -> Iterator[Workspace]:
-    """Yield an empty workspace with a Label Studio of its own, in a temporary folder."""
-    python = ensure_environment(environment_folder(), say=print)
-    with tempfile.TemporaryDirectory() as folder:
-        init_workspace(folder)
-        with open_workspace(folder) as ws:
-            config = ServerConfig(port=free_port())
-            access = new_access(config.url)
-            write_access(access_path(ws), access)
-            server = start_server(python, server_folder(ws), config, access)
-            try:
-                yield ws
-            finally:
-                server.stop()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Needs the environment of `curate rate serve` (made when it is missing).
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,20 +20,15 @@ from sqlmodel import select
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from annotation.config import ServerConfig
-from annotation.label_studio.access import new_access, write_access
-from annotation.label_studio.environment import ensure_environment, environment_folder
-from annotation.label_studio.server import start_server
+from benchmarks.served_workspace import invited, served_workspace
 from curate.commands.rate_people import push
 from curate.rating.answers import Taken
-from curate.rating.label_studio import access_path, label_studio_backend, server_folder
-from curate.rating.people import invite
+from curate.rating.label_studio import label_studio_backend
 from curate.rating.plan import PushOptions
 from curate.rating.pull import pull_campaign
-from curate.workspace import Workspace, init_workspace, open_workspace
+from curate.workspace import Workspace
 from db import queries_rating
 from db.models import Rating
-from tests.annotation.label_studio.conftest import free_port
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
 
@@ -47,28 +41,12 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=5000, help="over all raters")
     parser.add_argument("--minutes", type=float, default=60, help="of rating, at most")
     options = parser.parse_args()
-    python = ensure_environment(environment_folder(), say=print)
-    with tempfile.TemporaryDirectory() as folder:
-        init_workspace(folder)
-        with open_workspace(folder) as ws:
-            config = ServerConfig(port=free_port())
-            access = new_access(config.url)
-            write_access(access_path(ws), access)
-            server = start_server(python, server_folder(ws), config, access)
-            try:
-                measure(ws, options.raters, options.tasks, minutes=options.minutes)
-            finally:
-                server.stop()
+    with served_workspace() as ws:
+        measure(ws, options.raters, options.tasks, minutes=options.minutes)
 
 
 def measure(ws: Workspace, num_raters: int, num_tasks: int, *, minutes: float) -> None:
-    raters = [
-        Rater(i.url, i.email, i.password)
-        for n in range(num_raters)
-        for _, i in [
-            invite(ws, f"r{n}@example.org", name=f"r{n}", expert_level=3, say=lambda line: None)
-        ]
-    ]
+    raters = [invited(ws, f"r{n}") for n in range(num_raters)]
     add_pictures(ws, num_tasks, num_prompts=10)
     plan = PushOptions(name="load", origin="real", overlap=1, control_fraction=0, repeat_fraction=0)
     started = time.perf_counter()
