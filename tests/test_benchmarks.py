@@ -1,13 +1,14 @@
 """The scripts that wait for a GPU: they run here on a tiny model, so that they run there."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import gpu_generate, gpu_train
-from benchmarks.rl import gpu as gpu_rl
 
 
 def printed(
@@ -36,11 +37,16 @@ def test_training_with_averages_in_bfloat16_is_timed(
     assert "2 steps of 2 images, 1 a pass" in out and "images/s" in out
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning:diffusers")  # TRL calls what diffusers renamed
-def test_the_rl_step_is_timed_beside_trls(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_rl_step_is_timed_beside_trls() -> None:
+    """In a process of its own: accelerate, in TRL's trainer, has one precision a process."""
     pytest.importorskip("trl", reason="the extra `trl` is not installed")
-    out = printed(gpu_rl, ["--blocks", "1", "--train-batch", "16"], monkeypatch, capsys)
-    told = json.loads(out)
+    words = ["--tiny", "--blocks", "1", "--train-batch", "16"]
+    out = subprocess.run(
+        [sys.executable, "-m", "benchmarks.rl.gpu", *words],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    told = json.loads(out.stdout)
     assert set(told["goals"]) < set(told) and len(told["best_images_per_second"]) == 3

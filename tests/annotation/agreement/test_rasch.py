@@ -90,6 +90,17 @@ def test_without_images_in_common_it_says_so() -> None:
     assert isinstance(fit, NoFit) or not fit.is_connected
 
 
+def test_raters_who_never_contradict_each_other_are_a_finite_distance_apart() -> None:
+    """Sharp thresholds on one quality: without priors the severities run off to hundreds."""
+    quality_I = np.linspace(-1, 1, 40)
+    columns = [np.digitize(quality_I, (shift - 0.3, shift + 0.3)) + 1.0 for shift in (-0.1, 0, 0.4)]
+    fit = fit_rasch(table_of(columns))
+    assert isinstance(fit, RaschFit)
+    severities = [rater.severity for rater in fit.raters]
+    assert severities == sorted(severities)
+    assert all(abs(rater.severity) < 10 and rater.severity_se < 3 for rater in fit.raters)
+
+
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
