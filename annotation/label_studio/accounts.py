@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from annotation.errors import AnnotationError
-from annotation.label_studio import inside_server
 from annotation.label_studio.access import Access, with_room
 from annotation.label_studio.client import connect, understood
+from annotation.label_studio.inside import curate_accounts
 from annotation.label_studio.server import server_environment
 
 INSIDE_S = 300
@@ -66,9 +66,9 @@ def deactivate_on_managed(access: Access, email: str, *, python: Path, folder: P
 
 
 def _inside(access: Access, python: Path, folder: Path, request: dict[str, str]) -> dict[str, Any]:
-    """Ask inside_server.py; the request goes through its standard input."""
+    """Ask curate_accounts.py; the request goes through its standard input."""
     done = subprocess.run(
-        [str(python), str(Path(inside_server.__file__))],
+        [str(python), str(Path(curate_accounts.__file__))],
         input=json.dumps(request),
         env=server_environment(os.environ, folder, access),
         capture_output=True,

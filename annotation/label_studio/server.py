@@ -13,6 +13,7 @@ import httpx
 from annotation.config import LABEL_STUDIO_VERSION, LOOPBACK, ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio.access import Access
+from annotation.label_studio.inside import curate_server
 
 FIRST_START_S = 600  # migrations on a busy machine; 24 s on an idle one
 POLL_S = 0.2
@@ -20,7 +21,17 @@ STOP_S = 15
 # What Label Studio reads from its surroundings. Stray ones (PORT, DEBUG, USERNAME) would leak in.
 ITS_PREFIXES = ("LABEL_STUDIO_", "HEARTEX_", "DJANGO_SETTINGS_MODULE")
 DATABASE = ("DJANGO_DB", "POSTGRE_")  # spelled without an S
-STRAY = ("USERNAME", "PASSWORD", "HOST", "PORT", "DEBUG", "USER_TOKEN", "SECRET_KEY", "DATA_DIR")
+STRAY = (
+    "USERNAME",
+    "PASSWORD",
+    "HOST",
+    "PORT",
+    "DEBUG",
+    "USER_TOKEN",
+    "SECRET_KEY",
+    "DATA_DIR",
+    "PYTHONPATH",
+)
 
 
 class ManagedServer:
@@ -57,7 +68,7 @@ def start_server(python: Path, folder: Path, config: ServerConfig, access: Acces
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
-                *(str(python), "-m", "label_studio.server", "start", "--no-browser"),
+                *(str(python), curate_server.__file__, "start", "--no-browser"),
                 *("--internal-host", config.host, "--port", str(config.port)),
                 *("--log-level", "WARNING"),
             ],

@@ -31,6 +31,7 @@ from db.models import Campaign, Comparison, Rating
 from db.queries_rating import AssignmentView
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
+from tests.curate.pictures import add_pictures
 
 pytestmark = pytest.mark.slow
 
@@ -311,6 +312,29 @@ def test_of_5000_tasks_only_the_ten_that_changed_are_read(
     print(f"pulled in {time.perf_counter() - started:.2f} s")
     assert sum(read) <= 20  # the ten, and what was read before within the overlap
     assert (taken.new, taken.quarantined) == (4, 6)  # a filler is no assignment of ours
+
+
+def test_an_answer_waits_for_a_database_that_somebody_else_is_writing(
+    ws: Workspace, served: Served
+) -> None:
+    """Longer than SQLite waits by itself: raters at once would be told status 500."""
+    add_pictures(ws, 4, first_seed=7000)
+    _, done = pushed(ws, "locked", overlap=1, raters=("ann",))
+    ann = served.raters["ann"]
+    assert ann.log_in()
+    task = ann.next_task(project_of(done, "ann"))
+    assert task is not None
+    database = served.server_folder / "data" / "label_studio.sqlite3"
+    writer = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    writer.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(6, lambda: writer.execute("ROLLBACK"))
+    release.start()
+    started = time.monotonic()
+    ann.rate(task, quality="3")
+    release.join()
+    writer.close()
+    assert time.monotonic() - started > 5
 
 
 def test_a_busy_port_is_refused_not_moved_away_from(served: Served) -> None:

@@ -31,6 +31,8 @@ def test_stray_variables_do_not_leak_in() -> None:
         "PORT": "80",
         "LABEL_STUDIO_HOST": "elsewhere",
         "HEARTEX_X": "1",
+        "DJANGO_SETTINGS_MODULE": "of another project",
+        "PYTHONPATH": "/other/libraries",
         "POSTGRE_NAME": "of another shell",
     }
     found = server_environment(surroundings, Path("/ws/label-studio"), ACCESS)

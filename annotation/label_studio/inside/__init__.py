@@ -1,0 +1,1 @@
+"""What Label Studio's own Python runs: scripts, which import nothing of curate's."""
