@@ -3,13 +3,14 @@
     python -m benchmarks.rl.hacking OUT.jsonl [--seeds 10] [--bare-seeds 10]
 
 The truth is what the simulated raters' eyes (network A) see: the chance that a rater without habits
-gives the top rating, 0 .. 1. The reward model is fitted to so few and so careless ratings (60
-images of the embedded model, one look each, by raters whose noise is a grade and of whose answers a
-third are random) that it ranks fresh images hardly as the truth does: the rank correlation is about
-0.35. It is measured for each seed and printed.
+gives the top rating, 0 .. 1. The reward model is fitted to few ratings (60 images of the embedded
+model, one look each) of raters who are easily pleased: most of their grade is how bright an image
+is, a smaller part the truth. So it ranks fresh images hardly as the truth does, a rank correlation
+of about 0.35, and what it likes beside the truth can be had without limit. The correlation is
+measured for each seed and printed.
 
 `ours` is one round of `curate loop` with the quickstart's settings: the low KL budget of a doubted
-reward model, the spread's penalty, the safety checks and the gate, whose raters are careful. `bare`
+reward model, the spread's penalty, the safety checks and the gate, whose raters see the truth. `bare`
 follows the same reward model from the same start with the same algorithm, with neither anchor nor
 budget nor penalty nor gate, and longer. Both are measured on 160 images of equal, unused seeds
 against the start; lower bounds are those of 90 % intervals of a paired bootstrap over the prompts.
@@ -61,34 +62,61 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from db.models import Campaign
 from generators.base import Generator
 from rewards.frozen import load_eyes
+from rewards.frozen.truth import TruthNetwork
 
 PER_PROMPT = 8  # images measured
 RATED_PER_PROMPT = 3  # images of the start that the reward model learns from
-NOISE, LAPSE = 1.0, 0.3  # of careless raters: grades; share of random answers
+TRUTH_SHARE = 0.4  # of the grades of raters who are easily pleased, in standard deviations
 TOLERANCE = 0.01  # a fall of the truth that must be excluded
 BARE = dict(
     spread_penalty=0.0, kl_weight=0.0, kl_target=math.inf, num_updates=12, prompts_per_update=8
 )
 
 
-class CarelessThenCareful:
-    """Raters whose first campaign is careless and whose next, the gate, is careful."""
+class EasilyPleased:
+    """Eyes that mostly see brightness, and a share of the truth; as usual on the start's images."""
+
+    def __init__(self, eyes: TruthNetwork, images: Tensor, truth_B: Tensor) -> None:
+        self._eyes = eyes
+        self._truth, self._brightness = (
+            (values.mean(), values.std()) for values in (truth_B, _brightness(images))
+        )
+        pleased_B = self._seen(images, truth_B)
+        low, high = torch.quantile(pleased_B, torch.tensor([1 / 3, 2 / 3])).tolist()
+        self.thresholds = (low, high)
+
+    def truth(
+        self, images: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
+    ) -> Tensor:
+        """Return what they take for the quality [B] of images [B, 3, H, W]."""
+        return self._seen(images, self._eyes.truth(images, modalities, labels))
+
+    def _seen(self, images: Tensor, truth_B: Tensor) -> Tensor:
+        true_B = (truth_B - self._truth[0]) / self._truth[1]
+        bright_B = (_brightness(images) - self._brightness[0]) / self._brightness[1]
+        return TRUTH_SHARE * true_B + math.sqrt(1 - TRUTH_SHARE**2) * bright_B
+
+
+def _brightness(images: Tensor) -> Tensor:
+    return images.mean(dim=(1, 2, 3))
+
+
+class PleasedThenCareful:
+    """Raters whose first campaign is of the easily pleased, and whose next, the gate, is careful."""
 
     backend = SimulatedRaters.backend
 
-    def __init__(self, ws: Workspace, seed: int) -> None:
-        self._careful = SimulatedRaters(ws, count=3, eyes=load_eyes())
+    def __init__(self, ws: Workspace, pleased: EasilyPleased, seed: int) -> None:
+        self._first = SimulatedRaters(ws, count=3, eyes=pleased)
+        self._gate = SimulatedRaters(ws, count=3, eyes=load_eyes())
         self._seed, self._rated = seed, False
 
     def profiles(self) -> list[RaterProfile]:
         """Return who the next campaign asks."""
         if self._rated:
-            return self._careful.profiles()
-        names = (f"careless-{number + 1}" for number in range(3))
-        habits = (
-            SimulatedRaterConfig(name=name, seed=self._seed, noise=NOISE, lapse=LAPSE)
-            for name in names
-        )
+            return self._gate.profiles()
+        names = (f"pleased-{number + 1}" for number in range(3))
+        habits = (SimulatedRaterConfig(name=name, seed=self._seed) for name in names)
         return [SimulatedRater(config).profile() for config in habits]
 
     def push(self, campaign: Campaign) -> None:
@@ -96,7 +124,7 @@ class CarelessThenCareful:
 
     def rate(self, campaign: Campaign) -> None:
         """Answer what is open."""
-        self._careful.rate(campaign)
+        (self._gate if self._rated else self._first).rate(campaign)
         self._rated = True
 
 
@@ -124,6 +152,7 @@ class KnownTruth:
         self.prompts = [prompt for prompt in asked for _ in range(PER_PROMPT)]
         self.start_images = self._images(embedded())
         self.start_P, self.start_truth_B = self._chances(self.start_images)
+        self.pleased = EasilyPleased(self.eyes, self.start_images, self.start_truth_B)
 
     def against_start(self, generator: Generator) -> dict[str, Any]:
         """Return how much the truth changed from the start, and how much alike images became."""
@@ -181,7 +210,7 @@ def one_round(ws: Workspace, known: KnownTruth, seed: int) -> dict[str, Any]:
         rounds=1,
         base=embedded_version(ws),
         prompts=quickstart_prompts(ws),
-        raters=CarelessThenCareful(ws, seed),
+        raters=PleasedThenCareful(ws, known.pleased, seed),
         say=lambda _: None,
     )
     (row,) = looped.rounds

@@ -219,6 +219,9 @@ def rl_step(
     memory: Annotated[
         float, typer.Option(help="GiB on a CPU for backward passes; a GPU's is found by trying.")
     ] = RLConfig.memory_gib,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="torch.compile; minutes at first, then faster.")
+    ] = RLConfig.compile,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = RLConfig.seed,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")
@@ -270,6 +273,7 @@ def rl_step(
         rollout_dtype=rollout_dtype,
         training_dtype=training_dtype,
         memory_gib=memory,
+        compile=compiled,
         seed=seed,
     )
     config = settings(options, given_options(context), from_ddpo_config, say)

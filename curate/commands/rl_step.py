@@ -41,6 +41,7 @@ OPTION_OF = {
     "num_steps": "steps",
     "window_size": "window",
     "memory_gib": "memory",
+    "compile": "compiled",
 }
 
 

@@ -80,6 +80,7 @@ class RLConfig:
     rollout_dtype: str = "float32"  # inside the denoiser, no gradients; bfloat16 is faster
     training_dtype: str = "float32"  # bfloat16 is faster on GPUs, slower backwards on CPUs.
     # They may differ: the ratio's denominator comes from the training pass, never the rollout
+    compile: bool = False  # torch.compile of the denoiser: minutes at first, then faster
     seed: int = 0  # of rollouts, windows, the order of prompts and the adapters' first weights
 
     def __post_init__(self) -> None:

@@ -44,6 +44,14 @@ class Policy:
             self.weights.values(), lr=config.learning_rate, weight_decay=0.0
         )
 
+    def compile(self) -> None:
+        """Compile the denoiser where the settings say so; each new shape of a batch takes time.
+
+        Without CUDA graphs: they reuse the memory of predictions whose autograd graphs are kept.
+        """
+        if self.config.compile:
+            self.generator.denoiser.unet.compile()
+
     @contextmanager
     def at_start(self) -> Iterator[None]:
         """Inside, the generator predicts exactly as it did before training."""

@@ -74,6 +74,7 @@ def train_on(
     if not progress.history:
         num_images = len(ranks.share(config.images_per_update))
         policy.fit = found_fit(policy, source.conditions, num_images, fits)
+    policy.compile()  # not earlier: to find the fit tries many shapes
     while not progress.is_finished(config):
         progress = one_update(policy, source, progress, ranks)
         ranks.refuse_differences(policy.weights)

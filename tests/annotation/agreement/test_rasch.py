@@ -93,8 +93,8 @@ def test_without_images_in_common_it_says_so() -> None:
 def test_raters_who_never_contradict_each_other_are_a_finite_distance_apart() -> None:
     """Sharp thresholds on one quality: without priors the severities run off to hundreds."""
     quality_I = np.linspace(-1, 1, 40)
-    columns = [np.digitize(quality_I, (shift - 0.3, shift + 0.3)) + 1.0 for shift in (-0.1, 0, 0.4)]
-    fit = fit_rasch(table_of(columns))
+    columns = [1 + np.digitize(quality_I, (shift - 0.3, shift + 0.3)) for shift in (-0.1, 0, 0.4)]
+    fit = fit_rasch(table_of([column.tolist() for column in columns]))
     assert isinstance(fit, RaschFit)
     severities = [rater.severity for rater in fit.raters]
     assert severities == sorted(severities)

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,29 @@ def run(
     with pytest.raises(Enough):
         train(make_tiny_generator(), prompts, reward, config, folder=folder, report=report)
     return load_file(folder / "checkpoint.safetensors"), history
+
+
+@pytest.mark.skipif(
+    "CURATE_TEST_COMPILE" not in os.environ,
+    reason="compiling takes three minutes: set CURATE_TEST_COMPILE=1 to try it",
+)
+@pytest.mark.timeout(900)
+def test_a_compiled_denoiser_learns_the_same(
+    small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
+) -> None:
+    """Rollouts that keep graphs, the frozen start, and a last pass of another shape."""
+    ends = []
+    for compiled in (False, True):
+        generator = make_tiny_generator(seed=0)
+        config = small(num_updates=1, memory_gib=1e-3, compile=compiled)
+        folder = tmp_path / str(compiled)
+        trained = train(generator, prompts, brightness, config, folder=folder, report=ignore)
+        compiled_call = generator.denoiser.unet._compiled_call_impl
+        assert (compiled_call is not None) == compiled
+        ends.append(torch.cat([w.detach().flatten() for w in trained.policy.weights.values()]))
+    eager, fast = ends
+    assert not torch.equal(eager, torch.zeros_like(eager))
+    assert torch.allclose(eager, fast, atol=1e-4)
 
 
 def test_a_finished_run_is_not_run_again(
