@@ -35,7 +35,7 @@ import torch
 from curate.generate import batches_of, make_all, missing_items, plan_run, writing
 from curate.generators_store import embedded_version, load_version
 from curate.production.images import Maker, prompt_values
-from curate.production.keeping import keeper
+from curate.production.keeping import RunKeeper
 from curate.production.watch import Watch
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
@@ -102,8 +102,8 @@ class Production:
         maker = Maker(
             self.generator, self.settings, lambda ids: prompt_values(self.ws, ids), watch.note
         )
-        keep = keeper(self.ws, run, self.generator.codec.unit)
-        with writing(self.ws, keep, watch, lambda done: None) as writer:
+        keeper = RunKeeper(self.ws, run, self.generator.codec.unit)
+        with writing(self.ws, keeper, watch, lambda done: None) as writer:
             batches = batches_of(missing_items(self.ws, run), self.settings.batch_size)
             make_all(batches, maker, writer, watch, lambda done: None)
         assert writer.num_new == num_images

@@ -1,6 +1,6 @@
 """Many raters at once on a managed Label Studio: no answer lost, none doubled, and how fast.
 
-    python benchmarks/rating_load.py                       # 10 raters, 5,000 tasks: about 8 minutes
+    python benchmarks/rating_load.py                      # 10 raters, 5,000 tasks: about 11 minutes
     python benchmarks/rating_load.py --raters 4 --tasks 80
 
 Every rater is a thread that answers by HTTP what the label stream gives, while answers are pulled.

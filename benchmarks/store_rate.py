@@ -39,7 +39,7 @@ from curate.generators_store import save_version
 from curate.pixels import arrays_of, png_bytes
 from curate.production.environment import describe_environment
 from curate.production.images import Pixels
-from curate.production.keeping import keeper
+from curate.production.keeping import RunKeeper
 from curate.production.watch import Watch
 from curate.production.writer import FLUSH_IMAGES
 from curate.workspace import Workspace, init_workspace, open_workspace
@@ -98,7 +98,7 @@ def keep_images(ws: Workspace, run: Run, generator: NullGenerator) -> float:
     ws.session.commit()
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=0)
     started = time.perf_counter()
-    with writing(ws, keeper(ws, run, "intensity"), watch, lambda done: None) as writer:
+    with writing(ws, RunKeeper(ws, run, "intensity"), watch, lambda done: None) as writer:
         for batch in batches_of(missing_items(ws, run), BATCH):
             writer.add(batch, generator.make([item.seed for item in batch]))
     watch.end("finished", made=writer.num_new)

@@ -18,10 +18,10 @@ from curate.generators_store import load_version
 from curate.production.environment import describe_environment, environment_row, gpu_memory_gb
 from curate.production.images import Maker, images_of, prompt_value, prompt_values
 from curate.production.items import Item, item_key, settings_hash
-from curate.production.keeping import keeper
+from curate.production.keeping import RunKeeper
 from curate.production.patience import Note, patiently, untold
 from curate.production.watch import Say, Watch
-from curate.production.writer import Keep, Writer
+from curate.production.writer import Keeper, Writer
 from curate.workspace import Workspace
 from db import queries, queries_generate
 from db.engine import Engine
@@ -216,8 +216,8 @@ def run_plan(
         maker = Maker(
             generator, settings, lambda ids: stored_prompts(ws, ids, watch.note), watch.note
         )
-        keep = keeper(ws, run, generator.codec.unit)
-        with writing(ws, keep, watch, advance) as writer:
+        keeper = RunKeeper(ws, run, generator.codec.unit)
+        with writing(ws, keeper, watch, advance) as writer:
             batches = batches_of(missing_items(ws, run, watch.note), settings.batch_size)
             stopped = not make_all(batches, maker, writer, watch, advance)
     return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)
@@ -322,12 +322,12 @@ def ended(watch: Watch) -> Iterator[None]:
 
 @contextmanager
 def writing(
-    ws: Workspace, keep: Keep, watch: Watch, advance: Callable[[int], None]
+    ws: Workspace, keeper: Keeper, watch: Watch, advance: Callable[[int], None]
 ) -> Iterator[Writer]:
     """Give a writer; all that it took is written at the end, after Ctrl-C too."""
     engine = ws.session.get_bind()
     assert isinstance(engine, Engine)
-    writer = Writer(engine, keep, watch.note)
+    writer = Writer(engine, keeper, watch.note)
     try:
         yield writer
     finally:

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from curate.errors import CurateError
 
+COMPRESSION = 3  # of 9: a quarter less time than 6, and files 5 % larger
+
 
 def png_bytes(array: NDArray[Any]) -> bytes:
     """Return a PNG of the array, without metadata; equal pixels give equal bytes."""
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
+    Image.fromarray(array).save(buffer, format="PNG", compress_level=COMPRESSION)
     return buffer.getvalue()
 
 

@@ -10,10 +10,11 @@ of about 0.35, and what it likes beside the truth can be had without limit. The 
 measured for each seed and printed.
 
 `ours` is one round of `curate loop` with the quickstart's settings: the low KL budget of a doubted
-reward model, the spread's penalty, the safety checks and the gate, whose raters see the truth. `bare`
-follows the same reward model from the same start with the same algorithm, with neither anchor nor
-budget nor penalty nor gate, and longer. Both are measured on 160 images of equal, unused seeds
-against the start; lower bounds are those of 90 % intervals of a paired bootstrap over the prompts.
+reward model, the spread's penalty, the safety checks and the gate, whose raters see the truth.
+`bare` follows the same reward model from the same start with the same algorithm, with neither
+anchor nor budget nor penalty nor gate, and longer. Both are measured on 160 images of equal, unused
+seeds against the start; lower bounds are those of 90 % intervals of a paired bootstrap over the
+prompts.
 A rejected round leaves the start in place: it is counted apart.
 
 Each finished seed is a line of OUT.jsonl, so a stopped benchmark goes on. Prints one JSON object.
@@ -102,7 +103,7 @@ def _brightness(images: Tensor) -> Tensor:
 
 
 class PleasedThenCareful:
-    """Raters whose first campaign is of the easily pleased, and whose next, the gate, is careful."""
+    """The first campaign is the easily pleased raters', the next, the gate, careful ones'."""
 
     backend = SimulatedRaters.backend
 

@@ -7,7 +7,7 @@ Question A (engine): `ddpo` with guidance, the mathematics that TRL has. Questio
 timed, both must give the same loss and gradient on one stored trajectory (cosine above 0.999), a
 ratio of 1 and nothing clipped. Arms run one after the other, never two at once, in interleaved
 blocks; a block in which a fixed matrix product ran 10 % slower than at best is marked. TRL gets
-its faster training batch of two. With torch.compile, which TRL does not offer, in rows of their own.
+its faster training batch of two. Rows of their own have torch.compile, which TRL does not offer.
 Needs the extra `[trl]`. Prints one JSON object.
 """
 

@@ -19,7 +19,7 @@ from curate.generate import (
     writing,
 )
 from curate.generators_store import load_version
-from curate.production.keeping import keeper
+from curate.production.keeping import RunKeeper
 from curate.production.watch import Say, Watch
 from curate.production.writer import Writer
 from curate.workspace import Workspace
@@ -48,7 +48,7 @@ def run_plan_on_ray(
     with ended(watch), connected(address):
         generator = load_version(ws, run.version_id)
         crew = Crew(ImageWorker, Equipment(packed(generator), run.settings), watch.note)
-        with writing(ws, keeper(ws, run, generator.codec.unit), watch, advance) as writer:
+        with writing(ws, RunKeeper(ws, run, generator.codec.unit), watch, advance) as writer:
             stopped, smallest = _make_all(crew, ws, run, writer, watch, advance)
     return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=smallest)
 

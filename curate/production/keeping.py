@@ -5,22 +5,26 @@ from typing import Any
 
 from curate.production.environment import environment_row
 from curate.production.items import item_key, settings_hash
-from curate.production.writer import Encoded, Keep
+from curate.production.writer import Encoded
 from curate.workspace import Workspace
 from db import queries_generate
 from db.engine import Session
 from db.models import Run
 
 
-def keeper(ws: Workspace, run: Run, unit: str) -> Keep:
-    """Return what keeps a batch of the run's images: the files first, then the rows.
+class RunKeeper:
+    """Keeps a run's images in the workspace: the files first, then the rows."""
 
-    Kept twice, a batch is there once: so it can be tried again after a lost connection.
-    """
-    common = _common_values(run, unit)
+    def __init__(self, ws: Workspace, run: Run, unit: str) -> None:
+        self._store, self._run = ws.store, run
+        self._common = _common_values(run, unit)
 
-    def keep(session: Session, images: Sequence[Encoded]) -> int:
-        hashes = ws.store.put_many([image.png for image in images])
+    def store(self, images: Sequence[Encoded]) -> list[str]:
+        """Make the files durable; return their SHA-256s."""
+        return self._store.put_many([image.png for image in images])
+
+    def record(self, session: Session, images: Sequence[Encoded], hashes: Sequence[str]) -> int:
+        """Add the rows that are not there yet; return how many."""
         environment_ids = _environment_ids(session, images)
         files = [
             {"sha256": sha, "num_bytes": len(image.png), "media_type": "image/png"}
@@ -28,16 +32,14 @@ def keeper(ws: Workspace, run: Run, unit: str) -> Keep:
         ]
         rows = [
             {
-                **common,
+                **self._common,
                 "file_sha256": sha,
                 "environment_id": environment_ids[id(image.environment)],
-                **_own_values(run, image),
+                **_own_values(self._run, image),
             }
             for sha, image in zip(hashes, images, strict=True)
         ]
         return queries_generate.add_images(session, files, rows)
-
-    return keep
 
 
 def _environment_ids(session: Session, images: Sequence[Encoded]) -> dict[int, str]:

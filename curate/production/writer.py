@@ -1,6 +1,7 @@
-"""Pixels to files and rows, off the critical path: encoded by threads, written in batches by one.
+"""Pixels to files and rows, off the critical path: encoded by threads, written in batches by two.
 
-A file is durable before its row exists. Killed at any moment, a run loses what was not flushed yet,
+One thread makes a batch's files durable while the other records the rows of the batch before: a
+file is durable before its row exists. Killed at any moment, a run loses what was not recorded yet,
 at most some seconds' work, and leaves nothing half-done.
 """
 
@@ -8,10 +9,10 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from curate.pixels import arrays_of, pixels_hash, png_bytes
 from curate.production.images import Pixels, no_numbers
@@ -64,18 +65,36 @@ def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
     return EncodedBatch(images, broken)
 
 
-# Keeps images and returns how many were new.
-Keep = Callable[[Session, Sequence[Encoded]], int]
+class Keeper(Protocol):
+    """Where images go. Kept twice, a batch is there once."""
+
+    def store(self, images: Sequence[Encoded]) -> list[str]:
+        """Make the files durable, in a thread of their own; return their SHA-256s."""
+        ...
+
+    def record(self, session: Session, images: Sequence[Encoded], hashes: Sequence[str]) -> int:
+        """Add the rows of stored images; return how many were new."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A batch whose files are being made durable, or are."""
+
+    images: Sequence[Encoded]
+    hashes: Future[list[str]]
 
 
 class Writer:
-    """A queue of batches, encoders that work on them side by side, and one thread that writes."""
+    """A queue of batches, encoders that work on them side by side, and two threads that write."""
 
-    def __init__(self, engine: Engine, keep: Keep, note: Note) -> None:
-        """`keep(session, images)` writes one batch; the session is the writing thread's own."""
-        self._engine, self._keep, self._note = engine, keep, note
+    def __init__(self, engine: Engine, keeper: Keeper, note: Note) -> None:
+        """Begin; the session that the keeper is given is the recording thread's own."""
+        self._engine, self._keeper, self._note = engine, keeper, note
         num_encoders = min(MAX_ENCODERS, os.cpu_count() or 1)
         self._encoders = ThreadPoolExecutor(num_encoders, thread_name_prefix="encoder")
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._stored: _Stored | None = None  # and not recorded yet
         self._queue: queue.Queue[Future[EncodedBatch] | None] = queue.Queue(WAITING_BATCHES)
         self._failure: BaseException | None = None
         self._num_taken = self._num_written = self._num_new = 0
@@ -109,6 +128,7 @@ class Writer:
             self._queue.put(None)
             self._thread.join()
         self._encoders.shutdown(cancel_futures=True)
+        self._disk.shutdown()
         self._raise_failure()
 
     def _put(self, batch: Future[EncodedBatch]) -> None:
@@ -142,6 +162,9 @@ class Writer:
             if len(waiting) >= FLUSH_IMAGES or is_late or not is_open:
                 self._flush(session, waiting)
                 waiting, last_flush = [], time.monotonic()
+            elif self._stored is not None and self._stored.hashes.done():
+                self._record(session)
+        self._record(session)
 
     def _leave_out(self, broken: list[Item]) -> None:
         """Count what is no numbers; a generator that makes little else is not worth its time."""
@@ -159,7 +182,19 @@ class Writer:
         return (True, future.result()) if future is not None else (False, None)
 
     def _flush(self, session: Session, images: Sequence[Encoded]) -> None:
-        if not images:
+        """Begin to store the images; meanwhile record those that were stored before."""
+        stored = _Stored(images, self._disk.submit(self._keeper.store, images)) if images else None
+        self._record(session)
+        self._stored = stored
+
+    def _record(self, session: Session) -> None:
+        if self._stored is None:
             return
-        self._num_new += patiently(lambda: self._keep(session, images), session, self._note)
+        images, hashes = self._stored.images, self._stored.hashes.result()
+        self._stored = None
+
+        def add_rows() -> int:
+            return self._keeper.record(session, images, hashes)
+
+        self._num_new += patiently(add_rows, session, self._note)
         self._num_written += len(images)
