@@ -4,10 +4,10 @@
 
 The truth is what the simulated raters' eyes (network A) see: the chance that a rater without habits
 gives the top rating, 0 .. 1. The reward model is fitted to few ratings (60 images of the embedded
-model, one look each) of raters who are easily pleased: most of their grade is how bright an image
-is, a smaller part the truth. So it ranks fresh images hardly as the truth does, a rank correlation
-of about 0.35, and what it likes beside the truth can be had without limit. The correlation is
-measured for each seed and printed.
+model, one look each) of raters who are easily pleased: they like an image the better, the smoother
+it is, which the truth does not. So it ranks fresh images hardly as the truth does, a rank
+correlation of about 0.35, and what it likes beside the truth can be had without limit. The
+correlation is measured for each seed and printed.
 
 `ours` is one round of `curate loop` with the quickstart's settings: the low KL budget of a doubted
 reward model, the spread's penalty, the safety checks and the gate, whose raters see the truth.
@@ -67,7 +67,7 @@ from rewards.frozen.truth import TruthNetwork
 
 PER_PROMPT = 8  # images measured
 RATED_PER_PROMPT = 3  # images of the start that the reward model learns from
-TRUTH_SHARE = 0.4  # of the grades of raters who are easily pleased, in standard deviations
+TRUTH_SHARE = 0.7  # of the grades of raters who are easily pleased, in standard deviations
 TOLERANCE = 0.01  # a fall of the truth that must be excluded
 BARE = dict(
     spread_penalty=0.0, kl_weight=0.0, kl_target=math.inf, num_updates=12, prompts_per_update=8
@@ -75,12 +75,12 @@ BARE = dict(
 
 
 class EasilyPleased:
-    """Eyes that mostly see brightness, and a share of the truth; as usual on the start's images."""
+    """Eyes that see the truth and like smooth images; graded by thirds of the start's images."""
 
     def __init__(self, eyes: TruthNetwork, images: Tensor, truth_B: Tensor) -> None:
         self._eyes = eyes
-        self._truth, self._brightness = (
-            (values.mean(), values.std()) for values in (truth_B, _brightness(images))
+        self._truth, self._smoothness = (
+            (values.mean(), values.std()) for values in (truth_B, _smoothness(images))
         )
         pleased_B = self._seen(images, truth_B)
         low, high = torch.quantile(pleased_B, torch.tensor([1 / 3, 2 / 3])).tolist()
@@ -94,12 +94,14 @@ class EasilyPleased:
 
     def _seen(self, images: Tensor, truth_B: Tensor) -> Tensor:
         true_B = (truth_B - self._truth[0]) / self._truth[1]
-        bright_B = (_brightness(images) - self._brightness[0]) / self._brightness[1]
-        return TRUTH_SHARE * true_B + math.sqrt(1 - TRUTH_SHARE**2) * bright_B
+        smooth_B = (_smoothness(images) - self._smoothness[0]) / self._smoothness[1]
+        return TRUTH_SHARE * true_B + math.sqrt(1 - TRUTH_SHARE**2) * smooth_B
 
 
-def _brightness(images: Tensor) -> Tensor:
-    return images.mean(dim=(1, 2, 3))
+def _smoothness(images: Tensor) -> Tensor:
+    """Return minus the mean size of neighbouring pixels' differences [B]."""
+    along, across = images.diff(dim=2).abs(), images.diff(dim=3).abs()
+    return -(along.mean(dim=(1, 2, 3)) + across.mean(dim=(1, 2, 3)))
 
 
 class PleasedThenCareful:

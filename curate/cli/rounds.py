@@ -304,6 +304,8 @@ def rl_step(
             from_people=from_ratings or config.algorithm == "dpo",
             say=say,
         )
+        if made is None:  # another process of this step tells
+            return
         if as_json:
             print_json(summary(made))
         else:

@@ -120,8 +120,11 @@ def rl_step_for(
     sheet: Path | None,
     from_people: bool,
     say: Callable[[str], None],
-) -> GeneratorVersion:
-    """Make the round's new version from its start, by its reward model, on its prompts."""
+) -> GeneratorVersion | None:
+    """Make the round's new version from its start, by its reward model, on its prompts.
+
+    Returns None in all processes but the one that tells what was made.
+    """
     row = round_for(ws, loop, "rl-step")
     _check_version(ws, row, None if version == LATEST else version)
     model_id = row.reward_model_id or ""
@@ -140,6 +143,8 @@ def rl_step_for(
         say=say,
         known_prompts=prompts_of(ws, row),
     )
+    if made is None:
+        return None
     doubts = doubts_about(ws.session.get_one(RewardModel, model_id))
     note(
         ws,

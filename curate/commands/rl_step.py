@@ -74,8 +74,10 @@ def run_rl_step(
     from_people: bool,
     say: Say,
     known_prompts: Sequence[PromptRow] = (),
-) -> GeneratorVersion:
+) -> GeneratorVersion | None:
     """Take an RL step from a version by a reward model, each named by "latest" or an id's start.
+
+    Returns None in all processes but the one that tells what was made.
 
     Without a prompt sheet it practises on `known_prompts`; without these, on the prompts whose
     images the reward model was fitted to.
@@ -92,16 +94,18 @@ def run_rl_step(
         say(in_words(_price(ws, config, start, model, prompts, ranks)))
     with _reported(config, ranks) as report:
         if model is None:
-            return rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
-        return rl_step_on_model(
-            ws,
-            config,
-            start=start,
-            prompts=prompts,
-            reward_model=model,
-            report=report,
-            ranks=ranks,
-        )
+            made = rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
+        else:
+            made = rl_step_on_model(
+                ws,
+                config,
+                start=start,
+                prompts=prompts,
+                reward_model=model,
+                report=report,
+                ranks=ranks,
+            )
+    return made if ranks.is_first else None
 
 
 def price_of_rl_step(

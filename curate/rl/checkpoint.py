@@ -6,17 +6,11 @@ much fits into memory and the finished updates are the whole state.
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from curate.errors import CurateError
 from curate.rl.advantages import PromptBuffers
@@ -24,6 +18,7 @@ from curate.rl.config import RLConfig
 from curate.rl.health import UpdateHealth
 from curate.rl.memory import Fit
 from curate.rl.policy import Policy
+from generators.checkpoints import replaced, restore_training, training_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "updates.jsonl"
@@ -57,9 +52,12 @@ def save_checkpoint(folder: Path, policy: Policy, progress: Progress) -> None:
         "buffers": json.dumps(list(progress.buffers.rewards.items())),
         "history": json.dumps([health.to_json() for health in progress.history]),
     }
-    with _replaced(folder / CHECKPOINT) as path:
-        save_file(_tensors(policy), path, metadata=metadata)
-    with _replaced(folder / LOG) as path:
+    tensors = training_tensors(
+        policy.weights, policy.optimizer, average=policy.averages, old=policy.old
+    )
+    with replaced(folder / CHECKPOINT) as path:
+        save_file(tensors, path, metadata=metadata)
+    with replaced(folder / LOG) as path:
         lines = [json.dumps(health.to_json()) + "\n" for health in progress.history]
         path.write_text("".join(lines), encoding="utf-8")
 
@@ -80,46 +78,10 @@ def load_checkpoint(folder: Path, policy: Policy) -> Progress:
             f"{path} was made with other settings: {config}. Go on with those, or name a new "
             "folder to start over."
         )
-    _restore(policy, load_file(path))
+    restore_training(
+        load_file(path), policy.weights, policy.optimizer, average=policy.averages, old=policy.old
+    )
     policy.fit = Fit(**json.loads(metadata["fit"]))
     history = [UpdateHealth.from_json(one) for one in json.loads(metadata["history"])]
     buffers = PromptBuffers(config.baseline_buffer, dict(json.loads(metadata["buffers"])))
     return Progress(tuple(history), float(metadata["kl_weight"]), buffers)
-
-
-def _tensors(policy: Policy) -> dict[str, Tensor]:
-    tensors = {f"average/{name}": value for name, value in policy.averages.items()}
-    tensors |= {f"old/{name}": value for name, value in policy.old.items()}
-    for name, weight in policy.weights.items():
-        tensors[f"weight/{name}"] = weight.detach()
-        for key, value in policy.optimizer.state[weight].items():
-            tensors[f"optimizer.{key}/{name}"] = value
-    return {name: value.contiguous() for name, value in tensors.items()}
-
-
-@torch.no_grad()
-def _restore(policy: Policy, tensors: dict[str, Tensor]) -> None:
-    moments: dict[int, dict[str, Tensor]] = {index: {} for index in range(len(policy.weights))}
-    for index, (name, weight) in enumerate(policy.weights.items()):
-        weight.copy_(tensors[f"weight/{name}"])
-        policy.averages[name].copy_(tensors[f"average/{name}"])
-        if name in policy.old:
-            policy.old[name].copy_(tensors[f"old/{name}"])
-        for key, value in tensors.items():
-            kind, _, of = key.partition("/")
-            if kind.startswith("optimizer.") and of == name:
-                moments[index][kind.removeprefix("optimizer.")] = value
-    groups = policy.optimizer.state_dict()["param_groups"]
-    policy.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of `path` when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())  # the rename must not be durable before the bytes are
-        temporary.replace(path)

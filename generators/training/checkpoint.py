@@ -5,16 +5,14 @@ moments and the history are the whole state.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
 
+from generators.checkpoints import replaced, restore_training, training_tensors
 from generators.errors import GeneratorError
 from generators.training.config import TrainingConfig
 from generators.training.trainee import Trainee
@@ -58,23 +56,21 @@ class History:
 
 def save_checkpoint(folder: Path, trainee: Trainee, history: History) -> None:
     """Write the training's state, whole or not at all, then the log that people read."""
-    folder.mkdir(parents=True, exist_ok=True)
     metadata = {
         "config": json.dumps(trainee.config.to_json()),
         "history": json.dumps(history.to_json()),
     }
-    unfinished = folder / f"{CHECKPOINT}.unfinished"  # the same name: a kill leaves at most one
-    save_file(_tensors(trainee), unfinished, metadata=metadata)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())  # the rename must not be durable before the bytes are
-    unfinished.replace(folder / CHECKPOINT)
+    tensors = training_tensors(trainee.weights, trainee.optimizer, average=trainee.averages)
+    with replaced(folder / CHECKPOINT) as path:
+        save_file(tensors, path, metadata=metadata)
     lines = [
         json.dumps({"step": step, "loss": loss, "gradient_norm": norm}) + "\n"
         for step, (loss, norm) in enumerate(
             zip(history.losses, history.gradient_norms, strict=True), 1
         )
     ]
-    (folder / LOG).write_text("".join(lines), encoding="utf-8")
+    with replaced(folder / LOG) as path:
+        path.write_text("".join(lines), encoding="utf-8")
 
 
 def steps_kept(folder: Path) -> int:
@@ -96,35 +92,11 @@ def load_checkpoint(folder: Path, trainee: Trainee) -> History:
         return History()
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-        config = TrainingConfig.from_json(json.loads(metadata["config"]))
-        if config != trainee.config:
-            raise GeneratorError(
-                f"{path} was made with other settings: {config}. Go on with those, or name a new "
-                "folder to start over."
-            )
-        _restore(trainee, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    config = TrainingConfig.from_json(json.loads(metadata["config"]))
+    if config != trainee.config:
+        raise GeneratorError(
+            f"{path} was made with other settings: {config}. Go on with those, or name a new "
+            "folder to start over."
+        )
+    restore_training(load_file(path), trainee.weights, trainee.optimizer, average=trainee.averages)
     return History.from_json(json.loads(metadata["history"]))
-
-
-def _tensors(trainee: Trainee) -> dict[str, Tensor]:
-    tensors = {f"average/{name}": value for name, value in trainee.averages.items()}
-    for name, weight in trainee.weights.items():
-        tensors[f"weight/{name}"] = weight.detach()
-        for key, value in trainee.optimizer.state[weight].items():
-            tensors[f"optimizer.{key}/{name}"] = value
-    return {name: value.contiguous() for name, value in tensors.items()}
-
-
-@torch.no_grad()
-def _restore(trainee: Trainee, tensors: dict[str, Tensor]) -> None:
-    moments: dict[int, dict[str, Tensor]] = {}
-    for index, (name, weight) in enumerate(trainee.weights.items()):
-        weight.copy_(tensors[f"weight/{name}"])
-        for key in ("step", "exp_avg", "exp_avg_sq"):  # all that AdamW remembers
-            kept = tensors.get(f"optimizer.{key}/{name}")
-            if kept is not None:  # a weight that no loss reaches has no moments
-                moments.setdefault(index, {})[key] = kept
-    for name, average in trainee.averages.items():
-        average.copy_(tensors[f"average/{name}"])
-    groups = trainee.optimizer.state_dict()["param_groups"]
-    trainee.optimizer.load_state_dict({"state": moments, "param_groups": groups})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,32 +21,58 @@ from tests.curate.cluster.nodes import (
     processes_of,
     wait_until,
 )
+from tests.curate.rl.rated import rated_workspace
 from tests.curate.train_generator.conftest import add_pictures
 
 TRAIN = (
     *("train-generator", "--steps", "40", "--batch-size", "4", "--micro-batch", "2"),
     *("--validate-every", "20", "--checkpoint-every", "1", "--samples", "0", "--json"),
 )
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    "CURATE_TEST_RAY" not in os.environ, reason="six trainings: set CURATE_TEST_RAY=1 to run them"
+RL_STEP = (
+    *("rl-step", "--updates", "12", "--prompts-per-update", "2", "--group-size", "8"),
+    *("--steps", "5", "--kl-target", "10", "--json"),
 )
-@pytest.mark.timeout(1800)  # on a busy machine; about a minute on an idle one
+
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        "CURATE_TEST_RAY" not in os.environ,
+        reason="trainings on two Ray workers: set CURATE_TEST_RAY=1 to run them",
+    ),
+    pytest.mark.timeout(1800),  # on a busy machine; about a minute each on an idle one
+]
+
+
 def test_a_training_on_ray_ends_with_the_weights_of_torchrun_though_a_worker_is_killed(
     tmp_path: Path, tiny_generator: Generator, node: Nodes
 ) -> None:
-    alone = make_workspace(tmp_path / "alone", tiny_generator)
     shared = make_workspace(tmp_path / "shared", tiny_generator)
-    command = node.curate(*TRAIN, "--workspace", str(shared), "--ray", node.address)
-    wait_until(lambda: bool(steps_taken(shared)) or command.poll() is not None)
+    made = killed_once(node, shared, TRAIN, log="cache/train-generator/*/steps.jsonl")
+    alone = make_workspace(tmp_path / "alone", tiny_generator)
+    assert made == by_torchrun(alone, TRAIN)  # the version's name hashes the weights
+
+
+def test_an_rl_step_on_ray_ends_with_the_weights_of_torchrun_though_a_worker_is_killed(
+    tmp_path: Path, node: Nodes
+) -> None:
+    shared = rated_workspace(tmp_path / "shared")
+    alone = shutil.copytree(shared, tmp_path / "alone")
+    made = killed_once(node, shared, RL_STEP, log="cache/rl/*/updates.jsonl")
+    assert made == by_torchrun(alone, RL_STEP)
+
+
+def killed_once(node: Nodes, folder: Path, words: tuple[str, ...], *, log: str) -> str:
+    """Run on Ray, kill a worker once the log has begun; return the version that was made."""
+    command = node.curate(*words, "--workspace", str(folder), "--ray", node.address)
+    wait_until(lambda: lines_of(folder, log) > 0 or command.poll() is not None)
     assert command.poll() is None, command.communicate()
     os.kill(training_workers(node)[0], signal.SIGKILL)
     said, told = command.communicate(timeout=600)
     assert command.returncode == 0, told
     assert "worker lost" in told
-    assert json.loads(said)["version"] == trained_by_torchrun(alone)  # which hashes the weights
+    version: str = json.loads(said)["version"]
+    return version
 
 
 def make_workspace(folder: Path, generator: Generator) -> Path:
@@ -60,8 +87,8 @@ def make_workspace(folder: Path, generator: Generator) -> Path:
     return folder
 
 
-def steps_taken(folder: Path) -> int:
-    logs = list(folder.glob("cache/train-generator/*/steps.jsonl"))
+def lines_of(folder: Path, log: str) -> int:
+    logs = list(folder.glob(log))
     return len(logs[0].read_text().splitlines()) if logs else 0
 
 
@@ -73,10 +100,10 @@ def training_workers(node: Nodes) -> list[int]:
     ]
 
 
-def trained_by_torchrun(folder: Path) -> str:
+def by_torchrun(folder: Path, words: tuple[str, ...]) -> str:
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "cli.py"]
     done = subprocess.run(
-        [*launch, *TRAIN, "--workspace", str(folder)],
+        [*launch, *words, "--workspace", str(folder)],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

@@ -7,37 +7,22 @@ from sqlmodel import select
 from typer.testing import CliRunner
 
 import cli
-from curate.generate import plan_run, run_plan, settings_hash
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.generate import settings_hash
 from curate.rating.simulated_pairs import simulate_comparisons
-from curate.reward_training import train_reward
-from curate.workspace import init_workspace, open_workspace
+from curate.workspace import open_workspace
 from db import queries_generate
 from db.models import GeneratorVersion, Run
 from generators.tiny import tiny_generator as make_tiny_generator
-from rewards.config import RewardConfig
 from tests.curate.loop.eyes import RednessEyes
 from tests.curate.loop.test_rounds import SAMPLING
-from tests.curate.rl.test_stage import add_start
+from tests.curate.rl.rated import rated_workspace
 
 FEW = ["--updates", "2", "--prompts-per-update", "2", "--group-size", "4", "--steps", "3"]
 
 
 @pytest.fixture(scope="module")
 def _rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A closed workspace: the tiny generator, its images rated, a reward model fitted."""
-    folder = tmp_path_factory.mktemp("rated") / "workspace"
-    init_workspace(folder)
-    with open_workspace(folder) as ws:
-        start, prompts = add_start(ws)
-        run = plan_run(ws, start, prompts, count=24, settings=SAMPLING)
-        run_plan(ws, run, lambda _: None)
-        images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
-        campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
-        eyes = RednessEyes(make_tiny_generator(), SAMPLING)
-        simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
-        train_reward(ws, RewardConfig())
-    return folder
+    return rated_workspace(tmp_path_factory.mktemp("rated") / "workspace")
 
 
 @pytest.fixture
