@@ -1,6 +1,6 @@
 """Pixels to files and rows, off the critical path: encoded by threads, written in batches by two.
 
-One thread makes a batch's files durable while the other records the rows of the batch before: a
+One thread makes a batch's files durable while another records the rows of the batches before: a
 file is durable before its row exists. Killed at any moment, a run loses what was not recorded yet,
 at most some seconds' work, and leaves nothing half-done.
 """
@@ -9,6 +9,7 @@ import os
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ FLUSH_IMAGES = 512  # files and rows are made durable in batches of about this m
 FLUSH_SECONDS = 2.0  # or this often
 WAITING_BATCHES = 8  # more than so many unwritten ones, and the generator waits: memory stays flat
 MAX_ENCODERS = 8
+WAITING_FILES = 2  # batches of them that the disk has to do: it never waits for the database
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Writer:
         num_encoders = min(MAX_ENCODERS, os.cpu_count() or 1)
         self._encoders = ThreadPoolExecutor(num_encoders, thread_name_prefix="encoder")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
-        self._stored: _Stored | None = None  # and not recorded yet
+        self._stored: deque[_Stored] = deque()  # and not recorded yet, in order
         self._queue: queue.Queue[Future[EncodedBatch] | None] = queue.Queue(WAITING_BATCHES)
         self._failure: BaseException | None = None
         self._num_taken = self._num_written = self._num_new = 0
@@ -162,9 +164,10 @@ class Writer:
             if len(waiting) >= FLUSH_IMAGES or is_late or not is_open:
                 self._flush(session, waiting)
                 waiting, last_flush = [], time.monotonic()
-            elif self._stored is not None and self._stored.hashes.done():
+            while self._stored and self._stored[0].hashes.done():
                 self._record(session)
-        self._record(session)
+        while self._stored:
+            self._record(session)
 
     def _leave_out(self, broken: list[Item]) -> None:
         """Count what is no numbers; a generator that makes little else is not worth its time."""
@@ -182,16 +185,16 @@ class Writer:
         return (True, future.result()) if future is not None else (False, None)
 
     def _flush(self, session: Session, images: Sequence[Encoded]) -> None:
-        """Begin to store the images; meanwhile record those that were stored before."""
-        stored = _Stored(images, self._disk.submit(self._keeper.store, images)) if images else None
-        self._record(session)
-        self._stored = stored
+        """Begin to store the images; wait while too many others are being stored."""
+        if images:
+            self._stored.append(_Stored(images, self._disk.submit(self._keeper.store, images)))
+        while len(self._stored) > WAITING_FILES:
+            self._record(session)
 
     def _record(self, session: Session) -> None:
-        if self._stored is None:
-            return
-        images, hashes = self._stored.images, self._stored.hashes.result()
-        self._stored = None
+        """Add the rows of the batch that was stored first."""
+        images, hashes = self._stored[0].images, self._stored[0].hashes.result()
+        self._stored.popleft()
 
         def add_rows() -> int:
             return self._keeper.record(session, images, hashes)
