@@ -16,7 +16,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 import httpx
 
@@ -63,7 +63,8 @@ def gateway_app(
 ) -> "WSGIApplication":
     """Return the application before the Label Studio at `upstream`. It keeps no log.
 
-    `address` is where browsers reach it, when a proxy before it calls it by another name.
+    `address` is where browsers reach it, when a proxy before it calls it by another name; with
+    https:// there, browsers are told to send its cookies by https only.
     """
     client = httpx.Client(
         base_url=upstream,
@@ -72,7 +73,7 @@ def gateway_app(
         limits=httpx.Limits(max_keepalive_connections=0),
         transport=transport,
     )
-    gateway = _Gateway(client, urlsplit(address).netloc)
+    gateway = _Gateway(client, urlsplit(address))
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         try:
@@ -91,9 +92,10 @@ def gateway_app(
 class _Gateway:
     """One Label Studio, asked with raters' own logins."""
 
-    def __init__(self, client: httpx.Client, name: str) -> None:
+    def __init__(self, client: httpx.Client, address: SplitResult) -> None:
         self._client = client
-        self._name = name
+        self._name = address.netloc
+        self._is_secure = address.scheme == "https"
         self._looked_up = lru_cache(maxsize=10_000)(self._look_up)
 
     def reply(self, environ: "WSGIEnvironment") -> Reply:
@@ -130,7 +132,8 @@ class _Gateway:
                 return self._not_theirs(call, cookies)
             headers["Content-Type"] = FORM if call.is_form else JSON
             content = (urlencode(fields) if call.is_form else json.dumps(fields)).encode()
-        return _back(self._ask(call.method, call.target, cookies, headers, content))
+        answer = self._ask(call.method, call.target, cookies, headers, content)
+        return _back(answer, is_secure=self._is_secure)
 
     def _ask(
         self,
@@ -243,12 +246,13 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
 
 
-def _back(answer: httpx.Response) -> Reply:
+def _back(answer: httpx.Response, *, is_secure: bool) -> Reply:
     """Return the answer as the browser gets it: no words of a server in trouble, no other place."""
     if answer.status_code >= 500:
         return _said(HTTPStatus.BAD_GATEWAY, "The rating page is in trouble. Try again.")
     headers: Headers = [(k, answer.headers[k]) for k in PASSED_BACK if k in answer.headers]
-    headers += [("Set-Cookie", value) for value in answer.headers.get_list("Set-Cookie")]
+    only = "; Secure" if is_secure else ""
+    headers += [("Set-Cookie", value + only) for value in answer.headers.get_list("Set-Cookie")]
     if "Location" in answer.headers:
         place = urlsplit(answer.headers["Location"])
         target = place.path + (f"?{place.query}" if place.query else "")

@@ -76,6 +76,23 @@ def ann(door: str) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.parametrize(
+    ("address", "cookie"),
+    [
+        ("", "csrftoken=x; Path=/"),
+        ("http://labels.example.org", "csrftoken=x; Path=/"),
+        ("https://labels.example.org", "csrftoken=x; Path=/; Secure"),
+    ],
+)
+def test_behind_tls_cookies_are_sent_by_tls_only(behind: Behind, address: str, cookie: str) -> None:
+    behind_it = httpx.MockTransport(behind.answer)
+    app = gateway_app("http://inside", address=address, transport=behind_it)
+    transport = httpx.WSGITransport(app)
+    cookies = {"sessionid": "ann"}
+    with httpx.Client(base_url="http://door", cookies=cookies, transport=transport) as client:
+        assert client.get("/api/projects/1").headers["Set-Cookie"] == cookie
+
+
 def strays(behind: Behind) -> list[str]:
     return [asked for asked in behind.asked if not re.fullmatch("|".join((LOOK_UP, *OWN)), asked)]
 
