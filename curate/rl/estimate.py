@@ -19,6 +19,8 @@ from generators.base import Conditions
 from generators.config import SamplingSettings
 from generators.sampling import decode, initial_noise, predict
 
+OneReward = Callable[[Tensor], tuple[Tensor, Tensor]]  # of images of one and the same prompt
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -41,7 +43,7 @@ def estimate(
     policy: Policy,
     conditions: Conditions,
     *,
-    reward: Callable[[Tensor], object] | None = None,
+    reward: OneReward | None = None,
     makes_images: bool = True,
 ) -> Estimate:
     """Count the evaluations, and time one batch of each kind; `conditions` are of any image.
@@ -69,6 +71,8 @@ def estimate(
     )
     if makes_images:
         seconds += images * _seconds_of_image(policy, reward)
+    if config.algorithm == "draft" and reward is not None:
+        seconds += num_training * _seconds_of_gradient(policy, reward)
     return Estimate(
         images=images,
         rollout_evaluations=rollouts,
@@ -137,7 +141,7 @@ class _Passes:
             self.policy.optimizer.zero_grad(set_to_none=True)
 
 
-def _seconds_of_image(policy: Policy, reward: Callable[[Tensor], object] | None) -> float:
+def _seconds_of_image(policy: Policy, reward: OneReward | None) -> float:
     """Return the seconds of decoding an image, and of its reward."""
     size, generator = policy.config.rollout_batch, policy.generator
     latents = initial_noise(range(size), generator.latent_shape).to(generator.device)
@@ -148,6 +152,20 @@ def _seconds_of_image(policy: Policy, reward: Callable[[Tensor], object] | None)
         with torch.no_grad():
             seconds += fastest(lambda: reward(images), policy)
     return seconds / size
+
+
+def _seconds_of_gradient(policy: Policy, reward: OneReward) -> float:
+    """Return the seconds in which an image's reward becomes a gradient, through the decoder."""
+    size, generator = policy.fit.micro_batch, policy.generator
+    latents = initial_noise(range(size), generator.latent_shape).to(generator.device)
+    latents.requires_grad_()
+    low, high = generator.codec.value_range
+
+    def run() -> None:
+        mean_B, _ = reward((generator.codec.decode(latents) - low) / (high - low))
+        mean_B.sum().backward()
+
+    return fastest(run, policy) / size
 
 
 def fastest(run: Callable[[], object], policy: Policy) -> float:

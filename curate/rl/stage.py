@@ -16,7 +16,7 @@ from curate.generate import prompt_value
 from curate.generators_store import load_version, save_version
 from curate.rl.algorithms.base import Reward
 from curate.rl.config import RLConfig
-from curate.rl.estimate import Estimate, estimate
+from curate.rl.estimate import Estimate, OneReward, estimate
 from curate.rl.lessons import Source
 from curate.rl.people import preferred_pairs, rated_latents, said_for
 from curate.rl.policy import Policy, require_denoiser
@@ -207,7 +207,7 @@ def cost_of(
     generator = require_denoiser(load_version(ws, start.id)).to(ranks.device)
     policy = Policy(generator, config)
     conditions = generator.conditioner.unconditional(1)
-    priced: Callable[[Tensor], object] | None = None
+    priced: OneReward | None = None
     if prompt is not None and reward_model is not None:
         value = prompt_value(ws, prompt.id)
         conditions = generator.conditioner([value])
@@ -224,7 +224,7 @@ def cost_of(
     return replace(found, seconds=found.seconds / ranks.count)
 
 
-def _asked_of_one(reward: Reward, prompt: Prompt, images: Tensor) -> object:
+def _asked_of_one(reward: Reward, prompt: Prompt, images: Tensor) -> tuple[Tensor, Tensor]:
     return reward(images, [prompt] * len(images))
 
 

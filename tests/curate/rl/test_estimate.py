@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,35 @@ def test_an_estimate_by_hand(
     assert kept.training_evaluations == 16 * 2 * 2
     assert cost.flops - kept.flops == pytest.approx(32 * forward)
     assert estimate(policy, conditions, makes_images=False).rollout_evaluations == 0
+
+
+@pytest.mark.parametrize(("algorithm", "backwards"), [("window", 0), ("draft", 2)])
+def test_where_the_reward_is_differentiated_that_is_paid_for(
+    algorithm: str,
+    backwards: int,
+    tiny_generator: Generator,
+    small: Small,
+    prompts: list[Prompt],
+) -> None:
+    """A reward whose gradient takes a tenth of a second; it is tried twice."""
+    policy = Policy(tiny_generator, small(algorithm=algorithm))
+    seen: list[torch.Tensor] = []
+
+    def slowly(gradient: torch.Tensor) -> None:
+        time.sleep(0.1)
+        seen.append(gradient)
+
+    def reward(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean_B = images.mean(dim=(1, 2, 3))
+        if images.requires_grad:
+            images.register_hook(slowly)
+        return mean_B, torch.zeros_like(mean_B)
+
+    conditions = tiny_generator.conditioner(prompts)
+    found = estimate(policy, conditions, reward=reward)
+    assert len(seen) == backwards
+    passes = 2 * 16 / policy.fit.micro_batch  # two copies of each image
+    assert (found.seconds > 0.1 * passes) == bool(backwards)
 
 
 def _flops_of_forward(generator: Generator, conditions: Conditions) -> float:
