@@ -12,9 +12,10 @@ correlation is measured for each seed and printed.
 `ours` is one round of `curate loop` with the quickstart's settings: the low KL budget of a doubted
 reward model, the spread's penalty, the safety checks and the gate, whose raters see the truth.
 `bare` follows the same reward model from the same start with the same algorithm, with neither
-anchor nor budget nor penalty nor gate, and longer. Both are measured on 160 images of equal, unused
-seeds against the start; lower bounds are those of 90 % intervals of a paired bootstrap over the
-prompts.
+anchor nor budget nor penalty nor gate, 20 updates at three times the rate. `held` differs from
+`bare` by the anchor, the budget with its stop, and the penalty alone. All are measured on 160 images
+of equal, unused seeds against the start; lower bounds are those of 90 % intervals of a paired
+bootstrap over the prompts.
 A rejected round leaves the start in place: it is counted apart.
 
 Each finished seed is a line of OUT.jsonl, so a stopped benchmark goes on. Prints one JSON object.
@@ -69,9 +70,9 @@ PER_PROMPT = 8  # images measured
 RATED_PER_PROMPT = 4  # images of the start that the reward model learns from
 TRUTH_SHARE = 0.85  # of the grades of raters who are easily pleased, in standard deviations
 TOLERANCE = 0.01  # a fall of the truth that must be excluded
-BARE = dict(
-    spread_penalty=0.0, kl_weight=0.0, kl_target=math.inf, num_updates=12, prompts_per_update=8
-)
+HARD: dict[str, Any] = dict(learning_rate=6e-3, num_updates=20, prompts_per_update=8)
+UNHELD: dict[str, Any] = dict(spread_penalty=0.0, kl_weight=0.0, kl_target=math.inf)
+ARMS: dict[str, dict[str, Any]] = {"bare": {**HARD, **UNHELD}, "held": HARD}  # beside `ours`
 
 
 class EasilyPleased:
@@ -227,11 +228,12 @@ def one_round(ws: Workspace, known: KnownTruth, seed: int) -> dict[str, Any]:
     }
 
 
-def bare_run(ws: Workspace, known: KnownTruth, seed: int) -> dict[str, Any]:
-    """Return what the same reward model does to a run that nothing holds."""
+def without_a_loop(
+    ws: Workspace, known: KnownTruth, seed: int, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what the round's reward model does to a run of other settings, with no gate."""
     model = load_reward_model(ws)
-    rl = loop_config(seed).rl
-    config = RLConfig.from_json({**rl.to_json(), **BARE})
+    config = RLConfig.from_json({**loop_config(seed).rl.to_json(), **changes})
     prompts = [prompt_value(ws, row.id) for row in quickstart_prompts(ws)]
     generator, rewards = embedded(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +252,6 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return how often the truth was kept and raised, by arm."""
     ours = [run["ours"] for run in runs]
     kept = [round_ for round_ in ours if round_["state"] == "promoted"]
-    bare = [run["bare"] for run in runs if "bare" in run]
     correlations = [run["correlation"] for run in ours]
     return {
         "rank correlation of reward model and truth": {
@@ -259,7 +260,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         },
         "ours, rounds that were accepted": _told(kept),
         "ours, versions before the gate": _told(ours),
-        "bare": _told(bare),
+        **{arm: _told([run[arm] for run in runs if arm in run]) for arm in ARMS},
     }
 
 
@@ -278,7 +279,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--bare-seeds", type=int, default=10, help="how many have a bare run too")
+    parser.add_argument(
+        "--bare-seeds", type=int, default=10, help="how many have the other runs too"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -295,7 +298,7 @@ def main() -> None:
             with open_workspace(folder) as ws:
                 run = {"seed": seed, "ours": one_round(ws, known, seed)}
                 if seed < options.bare_seeds:
-                    run["bare"] = bare_run(ws, known, seed)
+                    run |= {arm: without_a_loop(ws, known, seed, ARMS[arm]) for arm in ARMS}
             runs.append(run)
             keep(options.out, run)
             shutil.rmtree(folder)
