@@ -1,6 +1,6 @@
 """A weak reward model to follow: does a round keep the truth, where a run without anchors loses it?
 
-    python -m benchmarks.rl.hacking OUT.jsonl [--seeds 10] [--bare-seeds 10]
+    python -m benchmarks.rl.hacking OUT.jsonl [--seeds 10] [--bare-seeds 3]
 
 The truth is what the simulated raters' eyes (network A) see: the chance that a rater without habits
 gives the top rating, 0 .. 1. The reward model is fitted to few ratings (80 images of the embedded
@@ -13,9 +13,9 @@ correlation is measured for each seed and printed.
 reward model, the spread's penalty, the safety checks and the gate, whose raters see the truth.
 `bare` follows the same reward model from the same start with the same algorithm, with neither
 anchor nor budget nor penalty nor gate, 20 updates at three times the rate. `held` differs from
-`bare` by the anchor, the budget with its stop, and the penalty alone. All are measured on 160 images
-of equal, unused seeds against the start; lower bounds are those of 90 % intervals of a paired
-bootstrap over the prompts.
+`bare` by the anchor, the budget with its stop, and the penalty alone. All are measured on 160
+images of equal, unused seeds against the start; lower bounds are those of 90 % intervals of a
+paired bootstrap over the prompts.
 A rejected round leaves the start in place: it is counted apart.
 
 Each finished seed is a line of OUT.jsonl, so a stopped benchmark goes on. Prints one JSON object.
