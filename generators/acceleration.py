@@ -1,11 +1,15 @@
 """A generator made ready for mass production: memory layout and compilation as settings say."""
 
+import os
+import shutil
+import sys
 from typing import Any
 
 import torch
 
 from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.errors import GeneratorError
 
 
 def accelerate(generator: Generator, settings: SamplingSettings) -> Generator:
@@ -17,12 +21,23 @@ def accelerate(generator: Generator, settings: SamplingSettings) -> Generator:
         for network in networks(generator):
             network.to(memory_format=torch.channels_last)
     if settings.compile:
+        require_compiler()
         on_gpu = generator.device.type == "cuda"
         mode = "reduce-overhead" if on_gpu else "default"
         generator.denoiser.unet.compile(mode=mode, dynamic=False)
         for decoder in networks(generator)[1:]:
             decoder.compile(dynamic=False)
     return generator
+
+
+def require_compiler() -> None:
+    """Raise GeneratorError where torch.compile would find no C++ compiler."""
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise GeneratorError(
+            f"--compile needs a C++ compiler, and there is no {name}. Install one (Debian: apt "
+            "install g++), name yours in the environment variable CXX, or leave --compile away."
+        )
 
 
 def networks(generator: Generator) -> list[Any]:

@@ -12,6 +12,7 @@ from curate.errors import CurateError
 from curate.rl.config import RLConfig
 from curate.rl.memory import first_fit
 from generators import lora
+from generators.acceleration import require_compiler
 from generators.base import Denoiser, Generator
 
 OLD_DECAY_RAMP = 0.05  # an update: reaches 0.5 at the tenth
@@ -50,6 +51,7 @@ class Policy:
         Without CUDA graphs: they reuse the memory of predictions whose autograd graphs are kept.
         """
         if self.config.compile:
+            require_compiler()
             self.generator.denoiser.unet.compile()
 
     @contextmanager

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -47,3 +49,11 @@ def test_plain_settings_leave_a_generator_as_it_is(tiny_generator: Generator) ->
 def test_a_decoder_precision_that_nobody_knows_is_refused() -> None:
     with pytest.raises(GeneratorError, match="float16"):
         SamplingSettings(decoder_dtype="float16")
+
+
+def test_without_a_compiler_compiling_is_refused_in_words(
+    tiny_generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(GeneratorError, match="no no-such-compiler"):
+        accelerate(tiny_generator, replace(PLAIN, compile=True))

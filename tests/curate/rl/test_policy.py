@@ -11,6 +11,7 @@ from curate.rl.config import RLConfig
 from curate.rl.policy import Policy, require_denoiser
 from generators import lora
 from generators.base import Generator, Prompt
+from generators.errors import GeneratorError
 from generators.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -119,3 +120,12 @@ def test_a_generator_without_denoising_steps_is_refused() -> None:
 
     with pytest.raises(CurateError, match="OneShot does not denoise step by step"):
         require_denoiser(OneShot())
+
+
+def test_without_a_compiler_compiling_is_refused_in_words(
+    tiny_generator: Generator, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    Policy(tiny_generator, small()).compile()
+    with pytest.raises(GeneratorError, match="no no-such-compiler"):
+        Policy(make_tiny_generator(), small(compile=True)).compile()
