@@ -23,7 +23,7 @@ from curate.wsgi import listen
 from curate.wsgi import served as answering
 from db import queries_rating
 from tests.annotation.label_studio.conftest import Served, free_port
-from tests.annotation.label_studio.rater import Rater
+from tests.annotation.label_studio.rater import ProxyWithTLS, Rater
 from tests.annotation.label_studio.serving import serving
 from tests.annotation.label_studio.test_real_server import project_of, pull, rate_all, rows
 from tests.curate.pictures import add_pictures
@@ -185,8 +185,10 @@ def test_raters_reach_the_managed_server_at_its_door_only(
         assert f"Raters log in at {name}." in up.said()
         assert httpx.get(f"{access.url}/health", trust_env=False).status_code == 200
         assert httpx.get(f"{door}/health", trust_env=False).status_code == 403
-        me = Rater(door, access.admin_email, access.admin_password)
-        assert me.log_in()  # a form sent over the proxy's name counts as this page's own
+        me = Rater(name, access.admin_email, access.admin_password, ProxyWithTLS(door))
+        assert me.log_in()
+        assert all(cookie.secure for cookie in me.client.cookies.jar)
+        # a form sent over the proxy's name counts as this page's own
         answer = me.client.post("/user/login/", headers={"Origin": name})
         assert "Another page" not in answer.text
         init_workspace(tmp_path / "second")

@@ -45,19 +45,20 @@ def test_scores_are_those_of_one_machine_though_a_worker_is_killed(
     model = RewardModel.load(workspace.store.local_path(row.file_sha256), backbone)
     add_pictures(workspace, NUM_IMAGES, first_seed=1000, sides=(16, 24))
     add_pictures(workspace, 5, first_seed=1000, sides=(16, 24))  # files that are there already
+    killed: list[bool] = []
     lost: list[str] = []
 
     def note(event: str, **details: Any) -> None:
         lost.append(event)
 
     def kill_at_first(number: int) -> None:
-        if not lost:
-            assert kill_one_worker(node)
+        if not killed:  # that it is lost is noticed later
+            killed.append(kill_one_worker(node))
 
     shared = score_images_on_ray(
         workspace, row, advance=kill_at_first, address=node.address, note=note, model=model
     )
-    assert lost == ["worker-lost"]
+    assert (killed, lost) == ([True], ["worker-lost"])
     found = scores(workspace)
     workspace.session.connection().execute(delete(Score))
     (workspace.cache / "features").rename(workspace.cache / "features-of-the-workers")
