@@ -17,9 +17,17 @@ class ProxyWithTLS(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         assert request.url.scheme == "https"
-        door = self._door
-        request.url = request.url.copy_with(scheme=door.scheme, host=door.host, port=door.port)
-        return super().handle_request(request)
+        place = {"scheme": "http", "host": self._door.host, "port": self._door.port}
+        in_clear = (
+            httpx.Request(  # the request itself stays: its address says whose cookies are whose
+                request.method,
+                request.url.copy_with(**place),
+                headers=request.headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+        )
+        return super().handle_request(in_clear)
 
 
 class Rater:
