@@ -31,7 +31,10 @@ def training_tensors(weights: Named, optimizer: AdamW, **others: Named) -> dict[
 
 @torch.no_grad()
 def restore_training(tensors: Named, weights: Named, optimizer: AdamW, **others: Named) -> None:
-    """Put back, in place, what `training_tensors` returned of the same weights."""
+    """Put back, in place, what `training_tensors` returned of the same weights.
+
+    Raises KeyError where a weight or one of its other values is not among the tensors.
+    """
     moments: dict[int, dict[str, Tensor]] = {}
     for index, (name, weight) in enumerate(weights.items()):
         weight.copy_(tensors[f"weight/{name}"])

@@ -71,7 +71,10 @@ class Keeper(Protocol):
     """Where images go. Kept twice, a batch is there once."""
 
     def store(self, images: Sequence[Encoded]) -> list[str]:
-        """Make the files durable, in a thread of their own; return their SHA-256s."""
+        """Make the files durable, in a thread of their own; return their SHA-256s, in order.
+
+        Raises StoreError where they cannot be kept, as on a full disk.
+        """
         ...
 
     def record(self, session: Session, images: Sequence[Encoded], hashes: Sequence[str]) -> int:
