@@ -27,9 +27,9 @@ from annotation.config import default_raters
 from annotation.simulated import SimulatedRater
 from benchmarks.reward_model import build_pool
 from curate.evaluation.intervals import bootstrap_mean
-from curate.feature_cache import features_of
 from curate.rating.active import BY_LOT
-from curate.stored_images import batches
+from curate.samples.features import features_of
+from curate.samples.stored import batches
 from curate.workspace import open_workspace
 from db import queries_release
 from rewards import frozen

@@ -18,7 +18,7 @@ from pathlib import Path
 from curate.commands.train_generator import run_train_generator, summary
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import import_table
-from curate.train_generator.config import LessonConfig
+from curate.training.config import LessonConfig
 from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.embedded.data import SHIPPED_SOURCES
 from generators.training.config import TrainingConfig
@@ -86,7 +86,7 @@ def bring_in(ws: Workspace, data: Path, folder: Path) -> None:
 
 
 def first_version(ws: Workspace) -> str:
-    from curate.generators_store import embedded_version
+    from curate.production.versions import embedded_version
 
     return embedded_version(ws).id
 

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from curate.commands.train_generator import in_lines, run_train_generator
-from curate.generators_store import embedded_version
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import import_table
-from curate.train_generator.config import LessonConfig
+from curate.production.versions import embedded_version
+from curate.training.config import LessonConfig
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db.models import GeneratorVersion
 from generators.embedded.data import SHIPPED_SOURCES

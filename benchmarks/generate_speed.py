@@ -32,10 +32,10 @@ from typing import Any
 
 import torch
 
-from curate.generate import batches_of, make_all, missing_items, plan_run, writing
-from curate.generators_store import embedded_version, load_version
 from curate.production.images import Maker, prompt_values
 from curate.production.keeping import RunKeeper
+from curate.production.run import batches_of, make_all, missing_items, plan_run, writing
+from curate.production.versions import embedded_version, load_version
 from curate.production.watch import Watch
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries

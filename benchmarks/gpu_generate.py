@@ -30,12 +30,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generate_speed import Production
-from curate.generators_store import save_version
+from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.base import Generator, Prompt
 from generators.config import SamplingSettings
 from generators.sampling import decode, initial_noise, predict
-from generators.tiny import SCHEDULE, tiny_generator
+from tests.tiny import SCHEDULE, tiny_generator
 
 GUIDANCE = 7.5
 
@@ -54,7 +54,7 @@ def sd15_shape() -> Generator:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import BertConfig, BertModel
 
-    from generators.text_to_image import text_to_image
+    from generators.families.text_to_image import text_to_image
 
     torch.manual_seed(0)
     conditioner: Any = tiny_generator().conditioner

@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TESTS = (
-    "tests/curate/test_generate.py",
-    "tests/curate/train_generator/test_killed.py",
+    "tests/curate/production/test_run.py",
+    "tests/curate/training/test_killed.py",
 )
 
 

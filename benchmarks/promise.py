@@ -5,7 +5,8 @@
 A pool of images, each good or not, gets scores; some are drawn at random and rated; a threshold is
 certified from them, or taken naively (the lowest at which the rated images alone look good enough).
 What leaves is known here, so that a broken promise is seen. Repeated 1,000 times a setting.
-No generator, no reward model and no rater takes part: only `curate.promise`, as the export uses it.
+No generator, no reward model and no rater takes part: only `curate.release.promise`,
+as the export uses it.
 """
 
 import argparse
@@ -17,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.evaluation.intervals import wilson_interval
-from curate.export.promised import NUM_RUNGS
-from curate.promise import Promise, Rung, certified
+from curate.release.promise import Promise, Rung, certified
+from curate.release.promised import NUM_RUNGS
 
 PROMISE = Promise(0.95, 0.95)
 SCORES = {  # how the score relates to an image's chance of being good

@@ -54,10 +54,10 @@ def write_grid(path: Path, size: int) -> None:
 
 def plan(sheet: Path) -> dict[str, object]:
     sys.path.insert(0, str(ROOT))
-    from curate.generate import plan_runs
-    from curate.generators_store import embedded_version
-    from curate.prompt_plan import planned
-    from curate.prompts import stream_prompts
+    from curate.production.run import plan_runs
+    from curate.production.versions import embedded_version
+    from curate.prompts.plan import planned
+    from curate.prompts.sheet import stream_prompts
     from curate.workspace import init_workspace, open_workspace
     from generators.config import SamplingSettings
 

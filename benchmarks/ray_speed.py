@@ -110,8 +110,8 @@ class Turns:
 def measured(ws: Workspace, options: argparse.Namespace) -> list[float]:
     """Return Ray's share of the bare rate, block by block."""
     from curate.cluster.generate import run_plan_on_ray
-    from curate.generate import plan_run
-    from curate.generators_store import embedded_version
+    from curate.production.run import plan_run
+    from curate.production.versions import embedded_version
 
     settings = SamplingSettings(num_steps=options.steps, batch_size=options.batch_size)
     prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="drusen")

@@ -28,11 +28,11 @@ from annotation.config import SimulatedRaterConfig
 from annotation.simulated import SimulatedRater
 from curate.evaluation.intervals import bootstrap_mean, wilson_interval
 from curate.evaluation.novelty import are_far
-from curate.generate import plan_run, run_plan, settings_hash
-from curate.generators_store import embedded_version
+from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.versions import embedded_version
 from curate.progress import progress
 from curate.quickstart import quickstart_prompts
-from curate.stored_images import batches
+from curate.samples.stored import batches
 from curate.workspace import init_workspace, open_workspace
 from db.models import Prompt
 from db.queries_generate import images_of_run

@@ -21,9 +21,9 @@ import torch
 
 from annotation.config import default_raters
 from annotation.simulated import SimulatedRater
-from curate.feature_cache import features_of
-from curate.pixels import pixels_hash, png_bytes
-from curate.scoring import score_images
+from curate.samples.features import features_of
+from curate.samples.pixels import pixels_hash, png_bytes
+from curate.scoring.score import score_images
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Image

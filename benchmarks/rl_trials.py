@@ -19,20 +19,20 @@ import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
-from curate.config import quickstart_config
 from curate.evaluation.diversity import ms_ssim
 from curate.evaluation.fidelity import squared_mmd
-from curate.generate import prompt_value
-from curate.generators_store import embedded_version, load_version
+from curate.loop.config import quickstart_config
+from curate.production.run import prompt_value
+from curate.production.versions import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
-from curate.reward_training import load_reward_model
-from curate.rl.config import RLConfig
-from curate.rl.rollouts import unit_range
-from curate.rl.stage import reward_of
-from curate.rl.training import train
+from curate.scoring.fit import load_reward_model
+from curate.training.rl import reward_of
 from curate.workspace import Workspace, open_workspace
 from db import queries_reward
 from generators.base import Generator, Prompt
+from generators.rl.config import RLConfig
+from generators.rl.rollouts import unit_range
+from generators.rl.training import train
 from generators.sampling import decode, sample
 from rewards.frozen import load_eyes, load_features
 from rewards.frozen.data import central_squares, read_images

@@ -30,16 +30,16 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from benchmarks.rl_trials import RealImages, features_in_d, likeness_P, real_images
-from curate.config import quickstart_config
 from curate.evaluation.fidelity import kid
 from curate.evaluation.intervals import bootstrap_mean, paired_bootstrap
-from curate.generate import prompt_value
-from curate.generators_store import load_version
+from curate.loop.config import quickstart_config
+from curate.production.run import prompt_value
+from curate.production.versions import load_version
 from curate.quickstart import quickstart_prompts
-from curate.rl.rollouts import unit_range
 from curate.workspace import Workspace, open_workspace
 from db import queries_loop
 from generators.base import Prompt
+from generators.rl.rollouts import unit_range
 from generators.sampling import decode, sample
 from rewards.frozen import load_judge
 

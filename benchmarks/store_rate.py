@@ -34,14 +34,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.status_at_a_million import add_parents, fill
-from curate.generate import batches_of, missing_items, plan_run, writing
-from curate.generators_store import save_version
-from curate.pixels import arrays_of, png_bytes
 from curate.production.environment import describe_environment
 from curate.production.images import Pixels
 from curate.production.keeping import RunKeeper
+from curate.production.run import batches_of, missing_items, plan_run, writing
+from curate.production.versions import save_version
 from curate.production.watch import Watch
 from curate.production.writer import FLUSH_IMAGES
+from curate.samples.pixels import arrays_of, png_bytes
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Run

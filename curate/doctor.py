@@ -109,7 +109,7 @@ def _make_again(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:
     lost = [finding.name for finding in findings if finding.remakeable]
     if not lost:
         return list(findings)
-    from curate.remake import remake_files  # here: it loads torch
+    from curate.release.remake import remake_files  # here: it loads torch
 
     with progress(len(lost), "images made again") as advance:
         problems = remake_files(ws, lost, advance)

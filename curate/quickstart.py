@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.config import QuickstartConfig
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import JudgedDifference, judge_versions
-from curate.export.config import ExportConfig
-from curate.export.release import Exported, export_release
-from curate.generate import plan_run, run_plan
-from curate.generators_store import embedded_version
+from curate.loop.config import QuickstartConfig
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
+from curate.production.run import plan_run, run_plan
+from curate.production.versions import embedded_version
 from curate.progress import progress
+from curate.release.config import ExportConfig
+from curate.release.publish import Exported, export_release
 from curate.report import write_report
-from curate.scoring import Which, count_scored, score_images
+from curate.scoring.score import Which, count_scored, score_images
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import Prompt, Round

@@ -7,7 +7,7 @@ from generators.base import Generator
 from generators.errors import GeneratorError
 
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
-OWN_FAMILIES = (EntryPoint("text-to-image", "generators.text_to_image:load", GROUP),)
+OWN_FAMILIES = (EntryPoint("text-to-image", "generators.families.text_to_image:load", GROUP),)
 
 
 def families() -> list[str]:

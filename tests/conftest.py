@@ -98,6 +98,6 @@ def session(workspace: "Workspace") -> "Session":
 @pytest.fixture
 def tiny_generator() -> "Generator":
     """An untrained real generator: 16 x 16 px, milliseconds an image."""
-    from generators.tiny import tiny_generator
+    from tests.tiny import tiny_generator
 
     return tiny_generator(seed=0)

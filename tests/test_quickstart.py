@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from curate.config import QuickstartConfig, quickstart_config
 from curate.doctor import examine
-from curate.export.verify import verify_release
+from curate.loop.config import QuickstartConfig, quickstart_config
 from curate.quickstart import Quickstart, run_quickstart
-from curate.remake import images_made_again
+from curate.release.remake import images_made_again
+from curate.release.verify import verify_release
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from generators.embedded import WEIGHTS

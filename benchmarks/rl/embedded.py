@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from curate.evaluation.diversity import ms_ssim
-from curate.rl.algorithms.base import Reward
-from curate.rl.algorithms.nft import drawn_levels, fresh_noise
-from curate.rl.config import RLConfig
-from curate.rl.predictions import predictions
-from curate.rl.rollouts import unit_range
 from generators import registry
 from generators.base import Generator, Prompt
 from generators.config import SamplingSettings
 from generators.embedded import PROMPTS as SHEET
 from generators.embedded import WEIGHTS
+from generators.rl.algorithms.base import Reward
+from generators.rl.algorithms.nft import drawn_levels, fresh_noise
+from generators.rl.config import RLConfig
+from generators.rl.predictions import predictions
+from generators.rl.rollouts import unit_range
 from generators.sampling import decode, noised, sample
 from rewards.frozen import load_eyes, load_judge
 from rewards.frozen.truth import TruthNetwork

@@ -36,8 +36,8 @@ from benchmarks.rl.speed import (
     settings,
     trl_arm,
 )
-from curate.rl.config import RLConfig
 from generators.base import Generator
+from generators.rl.config import RLConfig
 
 NUM_IMAGES = 16  # an epoch
 GOALS = {"A: ours ddpo / trl, guided": 2.5, "B: ours window plain / trl guided": 10.0}

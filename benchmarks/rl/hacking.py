@@ -49,20 +49,20 @@ from benchmarks.rl.embedded import (
     pictures,
     truth,
 )
-from curate.config import LoopConfig, quickstart_config
 from curate.evaluation.intervals import paired_bootstrap
-from curate.generate import plan_run, prompt_value, run_plan
-from curate.generators_store import embedded_version, load_version
+from curate.loop.config import LoopConfig, quickstart_config
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import SEEDS_A_ROUND, run_loop
+from curate.production.run import plan_run, prompt_value, run_plan
+from curate.production.versions import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
-from curate.reward_training import load_reward_model
-from curate.rl.config import RLConfig
-from curate.rl.stage import reward_of
-from curate.rl.training import train
+from curate.scoring.fit import load_reward_model
+from curate.training.rl import reward_of
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db.models import Campaign
 from generators.base import Generator
+from generators.rl.config import RLConfig
+from generators.rl.training import train
 from rewards.frozen import load_eyes
 from rewards.frozen.truth import TruthNetwork
 

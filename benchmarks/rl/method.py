@@ -29,12 +29,12 @@ from typing import Any
 import torch
 
 from benchmarks.rl.embedded import Yardstick, embedded, eyes_reward, finished, keep, prompts
-from curate.rl.checkpoint import fresh_progress
-from curate.rl.config import RLConfig
-from curate.rl.estimate import evaluations_of_update
-from curate.rl.policy import Policy
-from curate.rl.rollouts import Rollouts
-from curate.rl.training import one_update
+from generators.rl.checkpoint import fresh_progress
+from generators.rl.config import RLConfig
+from generators.rl.estimate import evaluations_of_update
+from generators.rl.policy import Policy
+from generators.rl.rollouts import Rollouts
+from generators.rl.training import one_update
 
 RATES = (3e-4, 1e-3, 3e-3)
 RATE_SEED = 0  # whose runs choose the rate and nothing else

@@ -32,17 +32,17 @@ from benchmarks.rl.embedded import FIRST_SEED, SAMPLING, embedded, finished, kee
 from benchmarks.rl.embedded import pictures as pictures_of
 from benchmarks.rl.embedded import prompts as shipped_prompts
 from curate.evaluation.intervals import paired_bootstrap
-from curate.generate import plan_run, run_plan, settings_hash
-from curate.generators_store import embedded_version, load_version
+from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.versions import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.rating.simulated_pairs import simulate_comparisons
-from curate.rl.config import RLConfig
-from curate.rl.stage import rl_step_on_people
-from curate.rl.usual import usual
+from curate.training.rl import rl_step_on_people
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries_generate
 from generators.base import Generator
+from generators.rl.config import RLConfig
+from generators.rl.usual import usual
 from rewards.frozen import load_eyes, load_judge
 
 RATED_PER_PROMPT = 10  # x 20 prompts: the 200 rated images

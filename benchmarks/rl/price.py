@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.rl.embedded import embedded, eyes_reward, prompts
-from curate.rl.checkpoint import fresh_progress
-from curate.rl.config import RLConfig
-from curate.rl.estimate import estimate
-from curate.rl.policy import Policy
-from curate.rl.probe import found_fit
-from curate.rl.rollouts import Rollouts
-from curate.rl.training import one_update
-from curate.rl.usual import usual
 from generators.base import Prompt
+from generators.rl.checkpoint import fresh_progress
+from generators.rl.config import RLConfig
+from generators.rl.estimate import estimate
+from generators.rl.policy import Policy
+from generators.rl.probe import found_fit
+from generators.rl.rollouts import Rollouts
+from generators.rl.training import one_update
+from generators.rl.usual import usual
 
 ALGORITHMS = ("window", "ddpo", "nft", "draft")
 

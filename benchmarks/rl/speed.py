@@ -30,16 +30,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from curate.rl.checkpoint import fresh_progress
-from curate.rl.config import RLConfig
-from curate.rl.policy import Policy
-from curate.rl.probe import found_fit
-from curate.rl.rollouts import Rollouts, rewarded_images
-from curate.rl.training import one_update
-from curate.rl.trl_ddpo import trl_trainer
-from curate.rl.update import ALONE, accumulate_gradient
 from generators.base import Denoiser, Generator, Prompt
-from generators.tiny import tiny_generator, tiny_unet
+from generators.rl.checkpoint import fresh_progress
+from generators.rl.config import RLConfig
+from generators.rl.peers.trl_ddpo import trl_trainer
+from generators.rl.policy import Policy
+from generators.rl.probe import found_fit
+from generators.rl.rollouts import Rollouts, rewarded_images
+from generators.rl.training import one_update
+from generators.rl.update import ALONE, accumulate_gradient
+from tests.tiny import tiny_generator, tiny_unet
 
 PROMPTS = [Prompt("OCT", "drusen"), Prompt("CXR", "normal")]
 GUIDANCE = 5.0
@@ -179,7 +179,7 @@ def _push_off(policy: Policy) -> None:
 
 
 def _ours(policy: Policy, pairs: Any, rows: Tensor) -> tuple[float, Tensor, float, float]:
-    from curate.rl.predictions import training_settings
+    from generators.rl.predictions import training_settings
     from generators.sampling import predict
 
     found = pairs.loss(

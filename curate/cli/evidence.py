@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.cli.shared import Json, Workspace, print_json
-from curate.export.config import FORMATS, ExportConfig
+from curate.release.config import FORMATS, ExportConfig
 
 commands = typer.Typer()
 
@@ -130,8 +130,8 @@ def export(
         proof = prove(verify, workspace, num_again=again)
         print_json(proof.to_json()) if as_json else typer.echo("\n".join(proof.lines()))
         raise typer.Exit(0 if proof.ok else 1)
-    from curate.export.release import export_release
     from curate.progress import progress
+    from curate.release.publish import export_release
     from curate.workspace import open_workspace
 
     config = ExportConfig(

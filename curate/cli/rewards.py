@@ -45,7 +45,7 @@ def train_reward(
     """
     from curate.commands.rewards import describe_reward_model, reward_model_lines
     from curate.errors import CurateError
-    from curate.reward_training import train_reward as fit
+    from curate.scoring.fit import train_reward as fit
     from curate.workspace import open_workspace
 
     config = RewardConfig(backbone=backbone, min_ratings=min_ratings, seed=seed)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from curate.cli.shared import Json, Loop, Ray, RayWorkers, Workspace, print_json, say
-from curate.rl.config import ALGORITHMS as RL_ALGORITHMS
-from curate.rl.config import LORA_TARGETS, RLConfig
+from generators.rl.config import ALGORITHMS as RL_ALGORITHMS
+from generators.rl.config import LORA_TARGETS, RLConfig
 
 commands = typer.Typer()
 
@@ -132,7 +132,7 @@ def quickstart(
 
     Example: curate quickstart
     """
-    from curate.config import quickstart_config
+    from curate.loop.config import quickstart_config
     from curate.quickstart import run_quickstart
     from curate.workspace import init_workspace, open_workspace
 

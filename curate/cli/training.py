@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.cli.shared import Json, Ray, RayWorkers, Workspace, print_json, say
-from curate.train_generator.config import LessonConfig
+from curate.training.config import LessonConfig
 from generators.training.config import TrainingConfig
 
 commands = typer.Typer()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from curate.cluster.versions import own_versions
-from curate.stored_images import by_shape
+from curate.samples.stored import by_shape
 from rewards.backbones import Backbone
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from curate.cluster.crew import Crew
 from curate.cluster.image_worker import Batch, Equipment, ImageWorker, Made, packed
 from curate.cluster.joining import connected
-from curate.generate import (
+from curate.production.keeping import RunKeeper
+from curate.production.run import (
     Generated,
     batches_of,
     concluded,
@@ -18,8 +19,7 @@ from curate.generate import (
     stored_prompts,
     writing,
 )
-from curate.generators_store import load_version
-from curate.production.keeping import RunKeeper
+from curate.production.versions import load_version
 from curate.production.watch import Say, Watch
 from curate.production.writer import Writer
 from curate.workspace import Workspace
@@ -35,7 +35,7 @@ def run_plan_on_ray(
     address: str,
     say: Say | None = None,
 ) -> Generated:
-    """Make what is missing of the plan, as `curate.generate.run_plan` does.
+    """Make what is missing of the plan, as `curate.production.run.run_plan` does.
 
     `address` is a cluster's HOST:PORT, or "auto" (`curate.cluster.joining.connected`).
     """

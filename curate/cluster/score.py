@@ -11,8 +11,8 @@ from typing import Any
 from curate.cluster.crew import Crew
 from curate.cluster.feature_worker import Features, FeatureWorker, Files
 from curate.cluster.joining import connected
-from curate.feature_cache import IMAGES_A_BATCH, keep_features, missing_features
-from curate.scoring import Page, Scored, Which, known_to, score_images
+from curate.samples.features import IMAGES_A_BATCH, keep_features, missing_features
+from curate.scoring.score import Page, Scored, Which, known_to, score_images
 from curate.workspace import Workspace
 from db.models import RewardModel as RewardModelRow
 from rewards.model import RewardModel
@@ -30,7 +30,7 @@ def score_images_on_ray(
     which: Which | None = None,
     model: RewardModel | None = None,
 ) -> Scored:
-    """Score what is not scored yet, as `curate.scoring.score_images` does.
+    """Score what is not scored yet, as `curate.scoring.score.score_images` does.
 
     `address` is a cluster's HOST:PORT, or "auto" (`curate.cluster.joining.connected`);
     `note(event, **details)` is told of workers that were lost.

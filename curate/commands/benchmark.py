@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from curate.benchmark import Speed, best, command, measure
 from curate.commands.generate import version_to_use
+from curate.production.benchmark import Speed, best, command, measure
 from curate.workspace import Workspace
 from generators.config import SamplingSettings
 

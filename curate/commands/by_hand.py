@@ -26,12 +26,12 @@ from curate.loop.rounds import (
 from curate.rating.label_studio import BACKEND
 from curate.rating.plan import PushOptions
 from curate.rating.send import Pushed
-from curate.reward_training import train_reward
-from curate.rl.config import RLConfig
-from curate.rl.stage import doubts_about
+from curate.scoring.fit import train_reward
+from curate.training.rl import doubts_about
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Campaign, GeneratorVersion, RewardModel, Round
+from generators.rl.config import RLConfig
 from rewards.config import RewardConfig
 
 LATEST = "latest"  # what an option says when nothing was chosen

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from curate.export.manifest import ManifestImage, read_manifest
-from curate.export.verify import Verification, verify_release
-from curate.remake import images_made_again
+from curate.release.manifest import ManifestImage, read_manifest
+from curate.release.remake import images_made_again
+from curate.release.verify import Verification, verify_release
 from curate.workspace import SETTINGS, open_workspace
 from db import queries_release
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from curate.commands.on_ray import ray_installed
 from curate.errors import CurateError
-from curate.export.manifest import read_manifest
-from curate.generate import Generated, plan_runs, run_plan
-from curate.generators_store import embedded_version, import_version
 from curate.importing.table import Remark
+from curate.production.run import Generated, plan_runs, run_plan
+from curate.production.versions import embedded_version, import_version
 from curate.progress import progress
-from curate.prompt_plan import balanced_lines, planned
-from curate.prompts import PromptLine, prompts_from_options, stream_prompts
-from curate.remake import write_images
+from curate.prompts.plan import balanced_lines, planned
+from curate.prompts.sheet import PromptLine, prompts_from_options, stream_prompts
+from curate.release.manifest import read_manifest
+from curate.release.remake import write_images
 from curate.workspace import Workspace
 from db import queries
 from db.models import GeneratorVersion, Prompt, Run

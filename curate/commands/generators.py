@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.generators_store import embedded_version, save_merged
+from curate.production.versions import embedded_version, save_merged
 from curate.workspace import Workspace
 from db import queries, queries_generate
 from db.models import GeneratorVersion

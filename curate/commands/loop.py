@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from curate.commands.generate import rows_of, version_to_use
-from curate.config import LoopConfig
 from curate.errors import CurateError
+from curate.loop.config import LoopConfig
 from curate.loop.raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
 from curate.loop.rounds import Looped, prompts_of, run_loop
-from curate.prompts import read_prompt_sheet
+from curate.prompts.sheet import read_prompt_sheet
 from curate.quickstart import quickstart_prompts
 from curate.rating.label_studio import BACKEND
 from curate.rating.send import LOCAL

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.generators_store import embedded_version
+from curate.production.versions import embedded_version
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from db.models import GeneratorVersion

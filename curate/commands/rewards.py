@@ -6,7 +6,7 @@ from typing import Any
 from curate.commands.on_ray import ray_installed, tell_event
 from curate.errors import CurateError
 from curate.progress import progress
-from curate.scoring import Scored, Which, count_scored, score_images
+from curate.scoring.score import Scored, Which, count_scored, score_images
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import RewardModel

@@ -8,26 +8,26 @@ from typing import Any
 
 from curate.commands.generate import rows_of
 from curate.progress import progress
-from curate.prompts import read_prompt_sheet
-from curate.rl.config import RLConfig
-from curate.rl.ddpo_config import read_ddpo_config
-from curate.rl.estimate import Estimate
-from curate.rl.health import UpdateHealth
-from curate.rl.ranks import Ranks, joined_ranks
-from curate.rl.stage import (
+from curate.prompts.sheet import read_prompt_sheet
+from curate.training.rl import (
     cost_of,
     doubts_about,
     prompts_to_practise,
     rl_step_on_model,
     rl_step_on_people,
 )
-from curate.rl.training import Report
-from curate.rl.usual import usual
 from curate.workspace import Workspace
 from db import queries, queries_reward
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
+from generators.rl.config import RLConfig
+from generators.rl.estimate import Estimate
+from generators.rl.health import UpdateHealth
+from generators.rl.peers.ddpo_config import read_ddpo_config
+from generators.rl.ranks import Ranks, joined_ranks
+from generators.rl.training import Report
+from generators.rl.usual import usual
 
 Say = Callable[[str], None]
 

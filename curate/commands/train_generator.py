@@ -7,12 +7,12 @@ from typing import Any
 
 from curate.commands.generate import rows_of, version_to_use
 from curate.errors import CurateError
-from curate.generators_store import import_version
+from curate.production.versions import import_version
 from curate.progress import Advance, progress
-from curate.prompts import read_prompt_sheet
-from curate.train_generator.config import LessonConfig
-from curate.train_generator.kept_table import table_lines
-from curate.train_generator.stage import Task, train_generator
+from curate.prompts.sheet import read_prompt_sheet
+from curate.training.config import LessonConfig
+from curate.training.finetune import Task, train_generator
+from curate.training.kept_table import table_lines
 from curate.workspace import Workspace
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from curate.evaluation.privacy import copy_radius, nearest
 from curate.progress import Advance
-from curate.stored_images import batches
+from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries_release
 from rewards import frozen

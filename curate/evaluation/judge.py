@@ -10,10 +10,10 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.intervals import Estimate, paired_bootstrap, wilson_interval
-from curate.generate import plan_run, run_plan, settings_hash
+from curate.production.run import plan_run, run_plan, settings_hash
 from curate.progress import progress
-from curate.reward_training import load_reward_model
-from curate.stored_images import batches
+from curate.samples.stored import batches
+from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_reward
 from db.models import Prompt

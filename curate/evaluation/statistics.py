@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from curate.stored_images import batches
+from curate.samples.stored import batches
 from curate.workspace import Workspace
 
 STATISTICS = ("brightness", "contrast", "detail", "colour")

@@ -24,7 +24,7 @@ from curate.evaluation.intervals import Estimate, bootstrap_mean
 from curate.evaluation.judge import NO_JUDGE, Judge, ToJudge, find_judge, share_of_top, tops
 from curate.evaluation.privacy import memorised_share
 from curate.progress import ShowProgress
-from curate.stored_images import batches
+from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries_release
 from db.models import GeneratorVersion

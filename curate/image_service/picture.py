@@ -17,7 +17,7 @@ from PIL import ImageOps
 
 from curate.errors import CurateError
 from curate.image_service.spoiling import SPOILINGS
-from curate.pixels import array_of
+from curate.samples.pixels import array_of
 
 
 @dataclass(frozen=True)

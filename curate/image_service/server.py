@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from curate.image_service.app import image_app, pictures_of
 from curate.image_service.config import ImageServiceConfig
 from curate.image_service.signing import workspace_key
+from curate.web.wsgi import listen, served
 from curate.workspace import Workspace
-from curate.wsgi import listen, served
 from db.engine import Engine
 
 THREADS = 4  # a picture takes milliseconds: raters look longer

@@ -16,7 +16,7 @@ from curate.importing.picture import Picture, Say
 from curate.importing.plain_images import plain_picture
 from curate.importing.rows import ImageRow
 from curate.importing.table import Remark
-from curate.pixels import pixels_hash
+from curate.samples.pixels import pixels_hash
 from db.models import Image, Prompt
 
 # What one image cannot have twice. Two captions of one image do not contradict each other.

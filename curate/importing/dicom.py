@@ -25,7 +25,7 @@ from curate.importing.picture import (
     to_grey,
     window_limits,
 )
-from curate.pixels import png_bytes
+from curate.samples.pixels import png_bytes
 
 Pseudonym = Callable[[str], str]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and back, we do not

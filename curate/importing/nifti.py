@@ -26,7 +26,7 @@ from curate.importing.picture import (
     to_grey,
     window_limits,
 )
-from curate.pixels import png_bytes
+from curate.samples.pixels import png_bytes
 
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 

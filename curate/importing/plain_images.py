@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
 from curate.importing.picture import Picture, Say, check_size
-from curate.pixels import png_bytes
+from curate.samples.pixels import png_bytes
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 # What a PNG may keep: pixels and colour. Text, EXIF, times and private chunks may name a patient.

@@ -26,8 +26,8 @@ from curate.importing.patients import pseudonym
 from curate.importing.picture import Picture
 from curate.importing.rows import ImageRows, read_rows
 from curate.importing.table import Remark
-from curate.pixels import pixels_hash
 from curate.progress import Advance, progress
+from curate.samples.pixels import pixels_hash
 from curate.workspace import Workspace
 from db import queries, queries_import
 from db.models import Image, Prompt

@@ -7,7 +7,7 @@ from pathlib import Path
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
 from curate.importing.table import Columns, Remark, Row, read_table
-from curate.modalities import NoModality, is_modality, resolve_modality
+from curate.prompts.modalities import NoModality, is_modality, resolve_modality
 
 COLUMNS = Columns(
     spellings={

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from curate.config import LoopConfig
 from curate.errors import CurateError
-from curate.generate import settings_hash
+from curate.loop.config import LoopConfig
 from curate.loop.raters import note_whole_campaigns
 from curate.loop.rounds import get_or_start_round, other_settings
+from curate.production.run import settings_hash
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_loop
 from db.models import ROUND_STATES, GeneratorVersion, Image, Round, Run

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from curate.config import LoopConfig
 from curate.errors import CurateError
-from curate.generate import plan_run, run_plan, settings_hash
+from curate.loop.config import LoopConfig
 from curate.loop.gate import judge_round
 from curate.loop.raters import Raters
 from curate.loop.safety import check_new_version
+from curate.production.run import plan_run, run_plan, settings_hash
 from curate.progress import progress
 from curate.rating.answers import create_campaign
-from curate.reward_training import load_reward_model, train_reward
-from curate.rl.stage import doubts_about, rl_step_on_model
-from curate.scoring import mean_prediction
+from curate.scoring.fit import load_reward_model, train_reward
+from curate.scoring.score import mean_prediction
+from curate.training.rl import doubts_about, rl_step_on_model
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_loop, queries_rating, queries_reward
 from db.models import Campaign, GeneratorVersion, Image, Prompt, Round, Run

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import Tensor
 
-from curate.config import SafetyLimits
 from curate.evaluation.diversity import vendi_score
 from curate.evaluation.features import Reference, features_of, reference_of, unit
 from curate.evaluation.judge import ToJudge
@@ -20,6 +19,7 @@ from curate.evaluation.novelty import far_share
 from curate.evaluation.privacy import memorised_share
 from curate.evaluation.statistics import STATISTICS, image_statistics
 from curate.evaluation.table import similarity_within_prompts
+from curate.loop.config import SafetyLimits
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.pixels import array_of, levels, to_rgb_tensor
 from curate.production.environment import describe_environment
 from curate.production.items import Item
 from curate.production.patience import Note
+from curate.samples.pixels import array_of, levels, to_rgb_tensor
 from curate.workspace import Workspace
 from db import queries_generate
 from generators.base import Conditions, Generator

@@ -15,10 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from curate.pixels import arrays_of, pixels_hash, png_bytes
 from curate.production.images import Pixels, no_numbers
 from curate.production.items import Item
 from curate.production.patience import Note, patiently
+from curate.samples.pixels import arrays_of, pixels_hash, png_bytes
 from db.engine import Engine, Session, open_session
 
 FLUSH_IMAGES = 512  # files and rows are made durable in batches of about this many

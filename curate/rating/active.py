@@ -16,10 +16,10 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.feature_cache import features_of
 from curate.rating.answers import goodness
 from curate.rating.draws import Selected
-from curate.reward_training import load_reward_model
+from curate.samples.features import features_of
+from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db import queries, queries_active, queries_answers, queries_calibration, queries_reward
 from db.models import Image

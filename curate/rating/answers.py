@@ -18,7 +18,7 @@ from annotation.config import SimulatedRaterConfig, default_raters
 from annotation.simulated import Eyes, SimulatedRater
 from curate.errors import CurateError
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
-from curate.stored_images import batches
+from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import (

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from annotation.base import Answer
 from annotation.csv_file import BadLine, RatingLine, read_ratings, write_ratings
-from curate.modalities import canonical_modality
+from curate.prompts.modalities import canonical_modality
 from curate.rating.answers import Taken, take_answers, unknown_campaign
 from curate.workspace import Workspace
 from db import queries, queries_rating

@@ -36,8 +36,8 @@ from curate.errors import CurateError
 from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
 from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
 from curate.rating.push import study_of
+from curate.web.wsgi import listen, served
 from curate.workspace import Workspace
-from curate.wsgi import listen, served
 
 Say = Callable[[str], None]
 PULL_EVERY_S = 30.0  # without a hint

@@ -10,7 +10,7 @@ from annotation.simulated import Eyes, SimulatedRater
 from curate.rating.answers import Taken, take_answers
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.rating.rubrics import load_rubric
-from curate.stored_images import batches
+from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries, queries_rating
 from db.models import Assignment, Image

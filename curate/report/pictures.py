@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as PillowImage
 
-from curate.pixels import array_of
+from curate.samples.pixels import array_of
 from curate.workspace import Workspace
 from db.queries_release import ScoredImage
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from curate.pixels import array_of, to_rgb_tensor
 from curate.report.pictures import png_uri
 from curate.report.plots import LAST, MUTED, RATERS, plain, uri
-from curate.reward_training import load_reward_model
+from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db.models import RewardModel
 from db.queries_release import ScoredImage

@@ -9,8 +9,9 @@ from typing import Any
 from curate.evaluation.config import EvaluationConfig
 from curate.evaluation.judge import find_judge
 from curate.evaluation.table import Evaluation, evaluate
-from curate.export.figures import held_out_figures
 from curate.progress import ShowProgress
+from curate.release.figures import held_out_figures
+from curate.release.selection import kind_of
 from curate.report import plots
 from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
@@ -18,7 +19,6 @@ from curate.report.ratings import RatingsStory, ratings_stories
 from curate.report.reward_figures import RewardFigures, reward_figures
 from curate.report.tree import Node, release_tree
 from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
-from curate.selection import kind_of
 from curate.workspace import Workspace
 from db import queries, queries_loop, queries_release, queries_reward
 from db.models import GeneratorVersion, Release, RewardModel, Round

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from curate.export.lineage import Lineage, lineage_of
-from curate.export.manifest import parse_manifest
+from curate.release.lineage import Lineage, lineage_of
+from curate.release.manifest import parse_manifest
 from curate.workspace import Workspace
 from db.models import Campaign, GeneratorVersion, Release, RewardModel
 

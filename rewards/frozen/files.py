@@ -69,7 +69,7 @@ def _path(name: str) -> Path:
     if not path.is_file():
         raise RewardError(
             f"No {path.name} beside the code in rewards/frozen/weights. The installation is not "
-            "whole: install it again, or train with `python -m rewards.frozen.train DATA_FOLDER`."
+            "whole: install it again."
         )
     return path
 

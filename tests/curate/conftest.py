@@ -83,8 +83,8 @@ def _base_version(told: Story) -> None:
 
 
 def _images(told: Story, version: "GeneratorVersion", *, brightness: float) -> None:
-    from curate.generate import environment_row
-    from curate.pixels import pixels_hash, png_bytes
+    from curate.production.run import environment_row
+    from curate.samples.pixels import pixels_hash, png_bytes
     from db import queries, queries_generate
     from db.models import Image, Run
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from curate.pixels import pixels_hash, png_bytes
+from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image

@@ -11,11 +11,11 @@ from sqlmodel import select
 
 from curate.agreement.worth import ratings_worth
 from curate.commands.agreement import worth_lines
-from curate.export.config import FORMATS, ExportConfig
-from curate.export.release import export_release
 from curate.progress import Advance
 from curate.rating.files import export_ratings
 from curate.rating.report import rater_rows
+from curate.release.config import FORMATS, ExportConfig
+from curate.release.publish import export_release
 from curate.report import write_report
 from curate.report.config import ReportConfig
 from db.models import AuditEvent, Rater

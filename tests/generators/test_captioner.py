@@ -14,7 +14,7 @@ from transformers import (
 from generators import captioner as captioners
 from generators.captioner import load_captioner
 from generators.errors import GeneratorError
-from generators.tiny import tiny_generator
+from tests.tiny import tiny_generator
 
 
 @pytest.fixture

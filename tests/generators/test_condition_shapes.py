@@ -15,8 +15,8 @@ from generators.codec import PixelCodec
 from generators.config import SamplingSettings
 from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
 from generators.sampling import decode, predict, rollout, sample, step_log_prob
-from generators.tiny import tiny_unet
 from generators.training.loss import diffusion_loss
+from tests.tiny import tiny_unet
 
 SETTINGS = SamplingSettings(num_steps=4, batch_size=2, guidance=2.0)
 

@@ -19,7 +19,7 @@ from generators.lora import (
     save_lora,
 )
 from generators.sampling import predict
-from generators.tiny import tiny_generator as new_tiny_generator
+from tests.tiny import tiny_generator as new_tiny_generator
 
 SETTINGS = SamplingSettings()
 

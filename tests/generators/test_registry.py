@@ -31,7 +31,7 @@ def test_a_package_brings_a_family_by_an_entry_point_and_replaces_none(tmp_path:
         assert registry.load("from-file", "opened") == "opened"  # type: ignore[comparison-overlap]
         [own] = registry.OWN_FAMILIES
         assert own == EntryPoint(
-            "text-to-image", "generators.text_to_image:load", "curate.generators"
+            "text-to-image", "generators.families.text_to_image:load", "curate.generators"
         )
         with pytest.raises(GeneratorError, match="no folder"):
             registry.load("text-to-image", "opened")

@@ -20,7 +20,7 @@ from generators.sampling import (
     step_noise,
     stochastic_step,
 )
-from generators.tiny import SCHEDULE
+from tests.tiny import SCHEDULE
 
 # diffusers' multistep solvers hand tensors to numpy in a way that numpy 2 is about to refuse
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

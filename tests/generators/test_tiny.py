@@ -3,7 +3,7 @@ import torch
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.sampling import decode, sample
-from generators.tiny import tiny_generator
+from tests.tiny import tiny_generator
 
 
 def test_equal_seeds_give_equal_weights_and_the_global_generator_is_left_alone() -> None:

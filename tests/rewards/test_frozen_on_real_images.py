@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from recipes.frozen_networks.calibrate import truths
+from recipes.frozen_networks.measure import (
+    score_shares,
+    spearman,
+    spoiled_sets,
+    wrong_modality_truths,
+)
 from rewards import frozen
-from rewards.frozen.calibrate import truths
 from rewards.frozen.data import RealImage, central_squares, patient_hash, read_images
 from rewards.frozen.files import read_about
-from rewards.frozen.measure import score_shares, spearman, spoiled_sets, wrong_modality_truths
 from rewards.frozen.truth import TruthNetwork
 
 DEFAULT = Path(__file__).parents[3] / "shared" / "data" / "medical"

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from rewards.errors import RewardError
-from rewards.frozen.architectures import ResidualNetwork
-from rewards.frozen.calibrate import balanced_accuracies, calibrate
-from rewards.frozen.config import CANVAS, SIDE, TrainingSettings
-from rewards.frozen.corruptions import KINDS, corrupt, corrupt_one_way, gaussian_blur
-from rewards.frozen.data import RealImage, central_squares, read_images, split_by_patient, to_side
-from rewards.frozen.measure import spearman
-from rewards.frozen.train_self_supervised import (
+from recipes.frozen_networks.calibrate import balanced_accuracies, calibrate
+from recipes.frozen_networks.measure import spearman
+from recipes.frozen_networks.train_self_supervised import (
     FeatureTask,
     simclr_loss,
     train_from_pixels,
     vicreg_loss,
 )
-from rewards.frozen.train_truth import findings_of, train_truth
+from recipes.frozen_networks.train_truth import findings_of, train_truth
+from rewards.errors import RewardError
+from rewards.frozen.architectures import ResidualNetwork
+from rewards.frozen.config import CANVAS, SIDE, TrainingSettings
+from rewards.frozen.corruptions import KINDS, corrupt, corrupt_one_way, gaussian_blur
+from rewards.frozen.data import RealImage, central_squares, read_images, split_by_patient, to_side
 from rewards.frozen.truth import Finding, TruthNetwork
 from rewards.frozen.views import real_views
 

@@ -12,9 +12,9 @@ import pytest
 from annotation.label_studio.gateway import gateway_app
 from curate.rating.answers import Taken
 from curate.rating.send import Pushed
+from curate.web.wsgi import listen
+from curate.web.wsgi import served as answering
 from curate.workspace import Workspace
-from curate.wsgi import listen
-from curate.wsgi import served as answering
 from db import queries_rating
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater

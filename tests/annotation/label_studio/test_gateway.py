@@ -11,7 +11,7 @@ import pytest
 
 from annotation.label_studio.gateway import gateway_app
 from annotation.label_studio.gateway_rules import RULES, Refused, call_for
-from curate.wsgi import listen, served
+from curate.web.wsgi import listen, served
 from tests.broken_http import exchange, mutated
 
 UUID = "12287177-0409-499f-9788-bbcd11c7c627"

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from curate.config import LoopConfig
-from curate.generators_store import save_version
+from curate.loop.config import LoopConfig
 from curate.loop.raters import PeopleInLabelStudio
 from curate.loop.rounds import Looped, run_loop
+from curate.production.versions import save_version
 from curate.rating.label_studio import label_studio_backend
 from curate.rating.push import study_of
-from curate.rl.config import RLConfig
 from curate.workspace import open_workspace
 from db import queries, queries_rating
 from db.models import Campaign
 from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.rl.config import RLConfig
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
 

@@ -18,9 +18,9 @@ from curate.errors import CurateError
 from curate.rating.people import invite
 from curate.rating.plan import PushOptions
 from curate.rating.server import ServeOptions, serve
+from curate.web.wsgi import listen
+from curate.web.wsgi import served as answering
 from curate.workspace import init_workspace, open_workspace
-from curate.wsgi import listen
-from curate.wsgi import served as answering
 from db import queries_rating
 from tests.annotation.label_studio.conftest import Served, free_port
 from tests.annotation.label_studio.rater import ProxyWithTLS, Rater

@@ -11,8 +11,8 @@ pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
 from curate.cluster.score import score_images_on_ray
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
-from curate.reward_training import train_reward
-from curate.scoring import score_images
+from curate.scoring.fit import train_reward
+from curate.scoring.score import score_images
 from curate.workspace import Workspace
 from db.models import Score
 from rewards.backbones import Backbone
@@ -20,7 +20,7 @@ from rewards.config import RewardConfig
 from rewards.model import RewardModel
 from tests.curate.cluster.nodes import Nodes, command_line, processes_of
 from tests.curate.pictures import BrightnessEyes, add_pictures
-from tests.curate.test_reward_training import Brightness
+from tests.curate.scoring.test_fit import Brightness
 
 NUM_IMAGES = 1200  # more than two pages of 512: the first is done, the others are under way
 

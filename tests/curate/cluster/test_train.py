@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.generators_store import save_version
+from curate.production.versions import save_version
 from curate.workspace import init_workspace, open_workspace
 from generators.base import Generator
 from tests.curate.cluster.nodes import (
@@ -21,8 +21,8 @@ from tests.curate.cluster.nodes import (
     processes_of,
     wait_until,
 )
-from tests.curate.rl.rated import rated_workspace
-from tests.curate.train_generator.conftest import add_pictures
+from tests.curate.training.conftest import add_pictures
+from tests.curate.training.rated import rated_workspace
 
 TRAIN = (
     *("train-generator", "--steps", "40", "--batch-size", "4", "--micro-batch", "2"),

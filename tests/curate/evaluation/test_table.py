@@ -13,8 +13,8 @@ from curate.evaluation.fidelity import kid
 from curate.evaluation.judge import ToJudge
 from curate.evaluation.privacy import nearest
 from curate.evaluation.table import evaluate, similarity_within_prompts
-from curate.pixels import pixels_hash, png_bytes
 from curate.progress import Advance
+from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from rewards import frozen
 
@@ -51,7 +51,7 @@ def _stripes(seed: int) -> np.ndarray:
 
 
 def _pixels(story: Any, sha: str) -> np.ndarray:
-    from curate.pixels import array_of
+    from curate.samples.pixels import array_of
 
     array: np.ndarray = array_of(story.ws.store.get(sha))
     return array

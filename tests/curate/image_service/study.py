@@ -10,9 +10,9 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
 from annotation.base import RaterProfile
-from curate.generate import environment_row
-from curate.pixels import array_of, pixels_hash
+from curate.production.run import environment_row
 from curate.rating.answers import create_campaign
+from curate.samples.pixels import array_of, pixels_hash
 from curate.workspace import Workspace
 from db import queries, queries_generate, queries_rating
 from db.models import Campaign, Image, Prompt, Run

@@ -101,7 +101,7 @@ def test_the_picture_is_the_image(workspace: Workspace, campaign: Campaign, tmp_
     import numpy as np
     from PIL import Image
 
-    from curate.pixels import array_of
+    from curate.samples.pixels import array_of
     from db import queries_shown
 
     local_files(workspace, campaign, document_root=tmp_path)

@@ -15,7 +15,7 @@ from curate.importing.dicom import dicom_pictures
 from curate.importing.errors import Refused
 from curate.importing.picture import Picture
 from curate.importing.real_images import Imported
-from curate.pixels import array_of
+from curate.samples.pixels import array_of
 from curate.workspace import Workspace
 from db import queries
 

@@ -15,7 +15,7 @@ from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
 from curate.importing.picture import Picture
 from curate.importing.plain_images import plain_picture, without_metadata
-from curate.pixels import array_of
+from curate.samples.pixels import array_of
 
 GREY = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)

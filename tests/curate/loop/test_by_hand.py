@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 import cli
 from curate.commands import loop as commands_of_loops
 from curate.commands import rate as commands_of_ratings
-from curate.config import LoopConfig
-from curate.generators_store import save_version
+from curate.loop.config import LoopConfig
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import run_loop
-from curate.rl.config import RLConfig
+from curate.production.versions import save_version
 from curate.workspace import init_workspace, open_workspace
 from db import queries, queries_loop
 from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.rl.config import RLConfig
 from tests.curate.loop.eyes import RednessEyes
 
 PROMPTS = [("OCT", "normal"), ("OCT", "drusen"), ("CXR", "normal")]

@@ -3,17 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from curate.config import LoopConfig, SafetyLimits
 from curate.errors import CurateError
-from curate.generators_store import save_version
+from curate.loop.config import LoopConfig, SafetyLimits
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
-from curate.rl.config import RLConfig
+from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries, queries_loop
 from db.models import Round
 from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.rl.config import RLConfig
 from tests.curate.loop.eyes import RednessEyes
 
 SAMPLING = SamplingSettings(num_steps=3, batch_size=16)

@@ -3,9 +3,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from curate.config import SafetyLimits
+from curate.loop.config import SafetyLimits
 from curate.loop.safety import check_new_version
-from curate.pixels import pixels_hash, png_bytes
+from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image

@@ -15,9 +15,9 @@ import torch
 import curate.production.writer
 from curate.doctor import examine
 from curate.errors import CurateError
-from curate.generate import Generated, plan_run, run_plan
-from curate.generators_store import save_version
 from curate.production import watch
+from curate.production.run import Generated, plan_run, run_plan
+from curate.production.versions import save_version
 from curate.workspace import Workspace
 from db import queries, queries_generate
 from db.errors import ConnectionLost, StoreError

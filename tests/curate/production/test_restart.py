@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from curate.doctor import examine
-from curate.generate import plan_run, run_plan
-from curate.generators_store import save_version
 from curate.production import patience, watch
+from curate.production.run import plan_run, run_plan
+from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from generators.base import Denoiser, Generator

@@ -3,16 +3,16 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from curate.feature_cache import features_of
 from curate.rating.active import BY_LOT, select_active
-from curate.reward_training import load_reward_model, train_reward
+from curate.samples.features import features_of
+from curate.scoring.fit import load_reward_model, train_reward
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image
 from rewards.backbones import Backbone
 from rewards.model import RewardModel
 from tests.curate.pictures import add_pictures
-from tests.curate.test_reward_training import CONFIG, Brightness, rate
+from tests.curate.scoring.test_fit import CONFIG, Brightness, rate
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from curate.evaluation.judge import NO_JUDGE, shipped_judge
-from curate.export.config import ExportConfig
-from curate.export.release import export_release
 from curate.progress import progress
+from curate.release.config import ExportConfig
+from curate.release.publish import export_release
 from curate.report import write_report
 from curate.report.config import ReportConfig
 from curate.report.versions import before_and_after, one_a_prompt, version_names
@@ -170,8 +170,8 @@ def test_large_and_deep_images_become_small_eight_bit_pictures(dtype: str) -> No
     import numpy as np
     from PIL import Image
 
-    from curate.pixels import png_bytes
     from curate.report.pictures import small_png_uri
+    from curate.samples.pixels import png_bytes
 
     top = np.iinfo(dtype).max
     array = np.linspace(0, top, 600 * 300).reshape(600, 300).astype(dtype)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from curate.pixels import png_bytes
 from curate.report.reward_figures import reward_figures
-from curate.reward_training import train_reward
+from curate.samples.pixels import png_bytes
+from curate.scoring.fit import train_reward
 from curate.workspace import Workspace
 from db import queries
 from db.queries_release import ScoredImage
@@ -16,7 +16,7 @@ from rewards.config import RewardConfig
 from rewards.model import RewardModel
 from rewards.saliency import saliency
 from tests.curate.pictures import add_pictures, picture
-from tests.curate.test_reward_training import Brightness, rate
+from tests.curate.scoring.test_fit import Brightness, rate
 
 
 class UpperHalf(nn.Module):

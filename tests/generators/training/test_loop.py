@@ -10,11 +10,11 @@ from torch import Tensor
 
 from generators.base import Generator, Prompt
 from generators.errors import GeneratorError
-from generators.tiny import tiny_generator as new_generator
 from generators.training.checkpoint import CHECKPOINT, History
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Example, Lesson, Pool
 from generators.training.loop import Trained, train
+from tests.tiny import tiny_generator as new_generator
 
 QUICK = TrainingConfig(
     num_steps=6,

@@ -1,0 +1,97 @@
+"""What a loop and a quickstart are told. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from generators.config import SamplingSettings
+from generators.rl.config import RLConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafetyLimits:
+    """When a new version is rejected before anybody is asked about it; against the start version.
+
+    The share of near-copies apart, all are changes: a start version may lie outside already.
+    """
+
+    max_likeness_rise: float = 0.10  # of MS-SSIM among images of a prompt, relative
+    max_vendi_fall: float = 0.10  # of the Vendi score among images of a prompt, relative
+    max_copied: float = 0.05  # share of near-copies of training images, lower end of its interval
+    max_far_rise: float = 0.10  # of the share of images unlike any training image
+    max_shift: float = 2.0  # of a modality's mean brightness .. colour, in standard deviations
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """One loop: how much is generated and rated a round, and when a new version is kept."""
+
+    name: str = "loop"  # its rounds, and its campaigns' names, begin with it
+    raters: str = "simulated"  # or label-studio: the invited people
+    images_per_prompt: int = 16  # generated and rated a round
+    num_raters: int = 3  # of simulated ones
+    overlap: int = 2  # raters an image
+    gate_images_per_prompt: int = 8  # of each version, at seeds that no round before has used
+    gate_real_images: int = 40  # mixed in where the workspace has that many
+    gate_tolerance: float = 0.05  # a fall in the share of top ratings that must be excluded
+    gate_confidence: float = 0.8  # of the two-sided interval around the difference
+    seed: int = 0
+    safety: SafetyLimits = field(default_factory=SafetyLimits)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    rl: RLConfig = field(default_factory=RLConfig)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a row."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "LoopConfig":
+        """Read what `to_json` wrote, also of a curate that had fewer settings."""
+        known = dict(values)
+        return cls(
+            safety=SafetyLimits(**known.pop("safety", {})),
+            sampling=SamplingSettings.from_json(known.pop("sampling")),
+            rl=RLConfig.from_json(known.pop("rl")),
+            **known,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """How much a quickstart does."""
+
+    loop: LoopConfig
+    rounds: int = 2
+    release_images_per_prompt: int = 10
+    judge_images_per_prompt: int = 10  # 20 prompts: 200 pairs of equal noise
+
+
+def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
+    """Return what takes at most 5 minutes on 2 cores: 10 steps, 2 of them trained, no guidance.
+
+    The embedded model lacks detail rather than anatomy, so its trained steps lie in the cleaner
+    half; that is where rewards are hacked too, hence the tight budget (docs/results.md).
+    """
+    return QuickstartConfig(
+        rounds=rounds,
+        loop=LoopConfig(
+            name="quickstart",
+            images_per_prompt=12,
+            gate_images_per_prompt=6,
+            seed=seed,
+            sampling=SamplingSettings(num_steps=10, sampler="dpm++", batch_size=32),
+            rl=RLConfig(
+                num_updates=4,
+                prompts_per_update=16,
+                group_size=8,
+                num_steps=10,
+                window_start=5,
+                lora_targets="attention+convolutions",
+                learning_rate=2e-3,  # few updates of small adapters
+                kl_target=1e-3,
+                spread_penalty=0.5,
+                rollout_dtype="bfloat16",
+                seed=seed,
+            ),
+        ),
+    )

@@ -1,0 +1,45 @@
+"""From prompt lines to what is wanted of a generator: rows, counts and seeds, as they are read."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from curate.production.run import Wanted
+from curate.prompts.sheet import PromptLine, balanced, prompts_of_each_label
+from curate.workspace import Workspace
+from db import queries, queries_generate, queries_training
+from db.models import Prompt
+
+ROWS_A_STATEMENT = 1000
+
+
+def planned(
+    ws: Workspace, lines: Iterable[PromptLine], *, count: int, first_seed: int
+) -> Iterator[Wanted]:
+    """Yield what each line wants, its prompt's row added; the options hold where it says nothing.
+
+    Read a thousand lines at a time: memory does not grow with the sheet.
+    """
+    waiting = iter(lines)
+    while part := list(islice(waiting, ROWS_A_STATEMENT)):
+        rows = [_row(line) for line in part]
+        queries_generate.add_prompts(ws.session, rows)
+        for line, row in zip(part, rows, strict=True):
+            seed = first_seed if line.seed is None else line.seed
+            yield Wanted(row.id, line.count or count, seed)
+
+
+def balanced_lines(
+    ws: Workspace, read: Callable[[], Iterator[PromptLine]], target: int
+) -> Iterator[PromptLine]:
+    """Return the lines with counts that bring each label to `target` images, real ones included.
+
+    The sheet is read twice: once to count its prompts, once to share out what is missing.
+    """
+    num_prompts = prompts_of_each_label(read())
+    have = queries_training.num_real_images_by_label(ws.session)
+    return balanced(read(), num_prompts, target=target, have=have)
+
+
+def _row(line: PromptLine) -> Prompt:
+    prompt_id = queries.prompt_hash(modality=line.modality, text=line.text, label=line.label)
+    return Prompt(id=prompt_id, modality=line.modality, text=line.text, label=line.label)

@@ -1,0 +1,167 @@
+"""Which images go out, and all that stands behind them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, reference_of, unit
+from curate.progress import ShowProgress
+from curate.release.certificate import Certificate
+from curate.release.config import ExportConfig
+from curate.release.entries import Entry, entries_of, real_for_release
+from curate.release.lineage import Lineage, lineage_of
+from curate.release.promise import Promise
+from curate.release.promised import Promised, select_with_promise
+from curate.release.selection import Decision, Features, Known, select_images
+from curate.release.splits import shares_of
+from curate.scoring.calibration import find_calibration
+from curate.workspace import Workspace
+from db import queries, queries_release, queries_reward
+from db.models import Image, Prompt, RewardModel
+from db.queries_release import ScoredImage
+from rewards import frozen
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images of a release and all that stands behind them."""
+
+    config: ExportConfig
+    reward_model: RewardModel
+    decisions: Sequence[Decision]  # by item key
+    entries: Sequence[Entry]  # what goes into the folder, by path
+    lineage: Lineage
+    reference: Reference
+    promised: Promised | None = None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What is promised of the images, if anything is."""
+        return None if self.promised is None else self.promised.certificate
+
+    @cached_property
+    def kept(self) -> dict[str, Decision]:
+        """The synthetic images that go out, by their path in the folder."""
+        by_image = {d.image.image_id: d for d in self.decisions if d.kept}
+        return {
+            entry.path: by_image[entry.image_id]
+            for entry in self.entries
+            if entry.origin == "synthetic"
+        }
+
+    @property
+    def threshold(self) -> float:
+        """The score from which images were kept; the lowest, where modalities have their own."""
+        return min(decision.threshold for decision in self.kept.values())
+
+
+def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chosen:
+    """Decide about every synthetic image, of one version or of all."""
+    shares = shares_of(config.val_share, config.test_share)
+    model = queries_reward.find_reward_model(ws.session, config.reward_model)
+    version = queries.find_version(ws.session, config.version) if config.version else None
+    scored = queries_release.synthetic_images(
+        ws.session, reward_model_id=model.id, version_id=version.id if version else None
+    )
+    images = cautious(scored, config.spread_penalty)
+    network = frozen.load_features()
+    reference = reference_of(ws, network)
+
+    def features(waiting: Sequence[ScoredImage]) -> Tensor:
+        with progress(len(waiting), "images compared") as advance:
+            hashes = [image.file_sha256 for image in waiting]
+            return unit(features_of(ws, network, hashes, advance))
+
+    known = _known(ws, images, reference)
+    promised = _promised(ws, config, images, known, features, model)
+    decisions = promised.decisions if promised else select_images(images, config, known, features)
+    kept = [decision.image for decision in decisions if decision.kept]
+    real = _share_of(real_for_release(ws), config, len(kept)) if config.with_real else []
+    entries = entries_of(ws, kept, real, shares)
+    versions = {image.version_id for image in kept}
+    lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
+    return Chosen(config, model, decisions, entries, lineage, reference, promised)
+
+
+def cautious(images: Sequence[ScoredImage], penalty: float) -> list[ScoredImage]:
+    """Return the images with so many spreads taken off their scores, never below 0.
+
+    An image unlike every rated one has a large spread and a score near the usual: with a penalty
+    it must be better than usual to leave.
+    """
+    if penalty < 0:
+        raise CurateError(f"A spread penalty of {penalty}: it is 0 or more.")
+    return [
+        image
+        if image.score is None or image.spread is None
+        else replace(image, score=max(0.0, image.score - penalty * image.spread))
+        for image in images
+    ]
+
+
+def _share_of(
+    real: list[tuple[Image, Prompt]], config: ExportConfig, num_synthetic: int
+) -> list[tuple[Image, Prompt]]:
+    """Return so many real images that they are at most the share asked for.
+
+    They come by the hashes of their pixels: an order that has nothing to do with what they show.
+    """
+    if config.real_share is None:
+        return real
+    if not 0 < config.real_share < 1:
+        raise CurateError(f"A real share of {config.real_share}: it lies above 0 and below 1.")
+    return real[: int(num_synthetic * config.real_share / (1 - config.real_share))]
+
+
+def _promised(
+    ws: Workspace,
+    config: ExportConfig,
+    images: Sequence[ScoredImage],
+    known: Known,
+    features: Features,
+    model: RewardModel,
+) -> Promised | None:
+    """Select with a promise where one is asked for; without calibration ratings that is refused."""
+    if config.target_precision is None:
+        return None
+    promise = Promise(config.target_precision, config.confidence)
+    calibration = find_calibration(
+        ws,
+        promise=promise,
+        reward_model_id=model.id,
+        campaign=config.calibration,
+        good=config.good,
+        version_id=queries.find_version(ws.session, config.version).id if config.version else None,
+    )
+    return select_with_promise(images, config, known, features, calibration, promise)
+
+
+def _known(ws: Workspace, images: Sequence[ScoredImage], reference: Reference) -> Known:
+    rejected = queries_release.rejected_versions(ws.session)
+    return Known(
+        real_pixels=queries_release.real_pixels_among(
+            ws.session, [image.pixels_sha256 for image in images]
+        ),
+        train_MD=unit(reference.train_MD),
+        radius=reference.radius,
+        rejected_versions={
+            version_id: f"by the gate of round {row.number} of {row.loop_name}"
+            for version_id, row in rejected.items()
+        },
+    )
+
+
+def rule_json(chosen: Chosen) -> dict[str, Any]:
+    """Return what admitted the images: options and the numbers that they came to."""
+    return {
+        **chosen.config.to_json(),
+        "reward_model_id": chosen.reward_model.id,
+        "threshold": chosen.threshold,
+        "feature_network": FEATURE_NETWORK,
+        "near_duplicate_radius": chosen.reference.radius,
+        "num_train_images_compared": len(chosen.reference.train_MD),
+    }

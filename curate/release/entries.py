@@ -1,0 +1,115 @@
+"""The images of a release folder, synthetic and real, as its tables and formats list them."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from curate.release.splits import TRAIN, Member, split_by_group
+from curate.workspace import Workspace
+from db import queries_release
+from db.models import Image, Prompt
+from db.queries_release import ScoredImage
+
+IMAGES = "images"  # the folder that metadata.csv describes and lies in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One image of a release."""
+
+    path: str  # in the folder, "/" between the parts
+    image_id: UUID
+    file_sha256: str
+    origin: str  # "synthetic" or "real"
+    modality: str
+    text: str
+    label: str | None
+    score: float | None  # None: a real image, which no reward model chose
+    split: str  # "train", "validation" or "test"
+    group: str  # images of one group are all in one split: of one prompt, or of one patient
+    source: str | None = None  # of a real image, as its table said
+    licence: str | None = None
+
+
+def entries_of(
+    ws: Workspace,
+    kept: Sequence[ScoredImage],
+    real: Sequence[tuple[Image, Prompt]],
+    shares: Mapping[str, float],
+) -> list[Entry]:
+    """Return the images by path. `shares` are of the splits; a single one adds no folder.
+
+    A prompt goes with the patients whose images are its conditions, so that no patient is on two
+    sides; a real image that was imported for training stays there.
+    """
+    groups = queries_release.patients_behind(ws.session, [image.prompt_id for image in kept])
+    members = [
+        Member(image.item_key, {f"prompt {image.prompt_id}", *_named(groups[image.prompt_id])})
+        for image in kept
+    ] + [
+        Member(
+            str(image.pixels_sha256),
+            _named([image.patient]) or {f"image {image.pixels_sha256}"},
+            TRAIN if image.split == TRAIN else None,
+        )
+        for image, _ in real
+    ]
+    places = split_by_group(members, shares)
+    synthetic = [
+        _synthetic(image, split, group, len(shares) > 1)
+        for image, (split, group) in zip(kept, places, strict=False)
+    ]
+    originals = [
+        _real(image, prompt, split, group, len(shares) > 1)
+        for (image, prompt), (split, group) in zip(real, places[len(kept) :], strict=True)
+    ]
+    return sorted([*synthetic, *originals], key=lambda entry: entry.path)
+
+
+def real_for_release(ws: Workspace) -> list[tuple[Image, Prompt]]:
+    """Return the real images that may be mixed in: each once, none held out for judging."""
+    rows = queries_release.real_images(ws.session, splits=(TRAIN, None))
+    return list({image.file_sha256: (image, prompt) for image, prompt in rows}.values())
+
+
+def _named(patients: Iterable[str | None]) -> set[str]:
+    return {f"patient {patient}" for patient in patients if patient}
+
+
+def _synthetic(image: ScoredImage, split: str, group: str, in_splits: bool) -> Entry:
+    return Entry(
+        path=_path(image.modality, image.file_sha256, split if in_splits else ""),
+        image_id=image.image_id,
+        file_sha256=image.file_sha256,
+        origin="synthetic",
+        modality=image.modality,
+        text=image.text,
+        label=image.label,
+        score=image.score,
+        split=split,
+        group=group,
+    )
+
+
+def _real(image: Image, prompt: Prompt, split: str, group: str, in_splits: bool) -> Entry:
+    return Entry(
+        path=_path(f"{prompt.modality}-real", image.file_sha256, split if in_splits else ""),
+        image_id=image.id,
+        file_sha256=image.file_sha256,
+        origin="real",
+        modality=prompt.modality,
+        text=prompt.text,
+        label=prompt.label,
+        score=None,
+        split=split,
+        group=group,
+        source=image.source,
+        licence=image.licence,
+    )
+
+
+def _path(kind: str, sha256: str, split: str) -> str:
+    """Return an image's place: by split, if there are several, and kind; named by its content."""
+    folder = re.sub(r"[^A-Za-z0-9]+", "-", kind).strip("-") or "other"
+    return "/".join(part for part in (IMAGES, split, folder, f"{sha256[:24]}.png") if part)

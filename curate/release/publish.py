@@ -1,0 +1,305 @@
+"""A release folder: images, tables, card, ratings and the manifest that proves and rebuilds them.
+
+Written beside its final place and renamed when whole: a killed export leaves no such folder.
+The same rows give the same bytes: nothing in a release says when or where it was exported.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.progress import ShowProgress
+from curate.release.card import card_bytes, licence_of
+from curate.release.certificate import (
+    CALIBRATION,
+    CERTIFICATE,
+    calibration_csv,
+    certificate_bytes,
+    certificate_json,
+    certificate_lines,
+)
+from curate.release.choice import Chosen, choose, rule_json
+from curate.release.config import ExportConfig
+from curate.release.entries import IMAGES, Entry
+from curate.release.formats import check_formats, files_of
+from curate.release.lineage import lineage_json, ratings_csv
+from curate.release.manifest import MANIFEST, manifest_bytes
+from curate.release.selection import Decision, kind_of
+from curate.release.tables import imagefolder_csv, minim_csv, rejected_csv
+from curate.workspace import Workspace
+from db import queries, queries_generate, queries_release
+from db.models import Image, Prompt, Release, ReleaseDecision
+from generators import embedded
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did."""
+
+    release_id: str
+    folder: Path
+    num_kept: int  # synthetic images
+    num_rejected: int
+    num_real: int  # mixed in
+    reasons: Mapping[str, int]  # why images were rejected, without what differs between images
+    threshold: float
+    simulated_ratings: bool  # the reward model that chose was fitted to simulated ratings
+    certificate: Mapping[str, Any] | None  # what is promised of the images
+    new: bool  # False: the same release lay there already
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+    def lines(self) -> list[str]:
+        """Return what happened for a person to read."""
+        chosen_by = "simulated ratings" if self.simulated_ratings else "people's ratings"
+        return [
+            f"{self.num_kept} images kept, {self.num_rejected} rejected "
+            f"(threshold {self.threshold:.3f}; scores learned from {chosen_by})",
+            *([f"{self.num_real} real training images mixed in"] if self.num_real else []),
+            *(certificate_lines(self.certificate) if self.certificate else []),
+            *(f"  {count:>6} {reason}" for reason, count in self.reasons.items()),
+            f"release {self.release_id}",
+            f"{'written to' if self.new else 'is there already:'} {self.folder}",
+        ]
+
+
+def export_release(
+    ws: Workspace, folder: Path | None, config: ExportConfig, progress: ShowProgress
+) -> Exported:
+    """Choose images, write them with their evidence as `folder`, and remember every decision.
+
+    Without a folder it is `releases/ID` of the workspace. The same release again changes nothing.
+    Raises CurateError when nothing passes or when the folder holds anything else.
+    """
+    check_formats(config.formats)
+    if folder is not None:
+        _refuse_occupied(folder)
+    chosen = choose(ws, config, progress)
+    parent = folder.parent if folder else ws.folder / "releases"
+    with _temporary_folder(parent, folder.name if folder else "release") as temporary:
+        manifest = _write(ws, chosen, temporary, progress)
+        release_id = hashlib.sha256(manifest).hexdigest()
+        place = folder or parent / release_id[:12]
+        new = _move(temporary, place, manifest)
+    _remember(ws, chosen, release_id, place.name, manifest)
+    rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
+    return Exported(
+        release_id=release_id,
+        folder=place,
+        num_kept=len(chosen.kept),
+        num_rejected=rejected.total(),
+        num_real=len(chosen.entries) - len(chosen.kept),
+        reasons=dict(rejected.most_common()),
+        threshold=chosen.threshold,
+        simulated_ratings=chosen.reward_model.simulated,
+        certificate=certificate_json(chosen.certificate) if chosen.certificate else None,
+        new=new,
+    )
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if (
+        folder.exists()
+        and not (folder / MANIFEST).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise CurateError(f"{folder} exists and is no release. Name a new folder.")
+
+
+@contextmanager
+def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Give a folder beside the final place; what a killed export left there before is removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f".{name}.*.partial"):
+        shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent))
+    temporary.chmod(0o755)  # mkdtemp's is for its owner only; a release is for others
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # gone already when it was renamed
+
+
+def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) -> bytes:
+    """Write every file of the release and return the manifest's bytes."""
+    written = _Written(folder)
+    with progress(len(chosen.entries), "images written") as advance:
+        for entry in chosen.entries:
+            written.add(entry.path, ws.store.get(entry.file_sha256))
+            advance(1)
+    _write_tables(chosen, written)
+    for name in chosen.config.formats:
+        for path, content in files_of(
+            name,
+            chosen.entries,
+            lambda entry: (folder / entry.path).read_bytes(),
+            simulated_ratings=chosen.reward_model.simulated,
+        ):
+            written.add(path, content)
+    if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
+        written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
+    written.add("README.md", card_bytes(chosen))
+    manifest = manifest_bytes(_manifest(ws, chosen, written))
+    (folder / MANIFEST).write_bytes(manifest)
+    os.sync()  # on the disk before the folder gets its name
+    return manifest
+
+
+def _write_tables(chosen: Chosen, written: "_Written") -> None:
+    simulated = chosen.reward_model.simulated
+    written.add("data.csv", minim_csv(chosen.entries))
+    for place, own in _by_folder(chosen.entries).items():
+        written.add(
+            f"{place}/metadata.csv", imagefolder_csv(own, place, simulated_ratings=simulated)
+        )
+    written.add("rejected.csv", rejected_csv(chosen.decisions))
+    written.add("ratings.csv", ratings_csv(chosen.lineage))
+    if chosen.promised is not None:
+        certificate = chosen.promised.certificate
+        images = [decision.image for decision in chosen.decisions]
+        table = calibration_csv(certificate.calibration, images, chosen.promised.admitted)
+        written.add(CALIBRATION, table)
+        written.add(CERTIFICATE, certificate_bytes(certificate))
+
+
+def _by_folder(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return the images by the folder that a metadata.csv describes: one a split."""
+    if len({entry.split for entry in entries}) == 1:
+        return {IMAGES: list(entries)}
+    splits = sorted({entry.split for entry in entries})
+    return {f"{IMAGES}/{split}": [e for e in entries if e.split == split] for split in splits}
+
+
+class _Written:
+    """The files written so far, as the manifest lists them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def add(self, path: str, content: bytes) -> None:
+        if path in self.files:
+            raise ValueError(f"two files named {path}")
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.files[path] = {"path": path, "sha256": sha256, "num_bytes": len(content)}
+
+
+def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any]:
+    kept = chosen.kept
+    rows = queries_release.images_by_id(ws.session, [d.image.image_id for d in kept.values()])
+    images = [
+        _image_json(path, decision, rows[decision.image.image_id][0], written)
+        for path, decision in kept.items()
+    ]
+    prompts = {prompt.id: prompt for _, prompt in rows.values()}
+    environments = {image.environment_id for image, _ in rows.values() if image.environment_id}
+    return {
+        "files": [written.files[path] for path in sorted(written.files)],
+        "images": [{**image, "reward_model_id": chosen.reward_model.id} for image in images],
+        "real_images": [_real_json(e) for e in chosen.entries if e.origin == "real"],
+        "prompts": {id_: _prompt_json(ws, prompt) for id_, prompt in prompts.items()},
+        "settings": {image.settings_hash: image.settings for image, _ in rows.values()},
+        "environments": {
+            id_: row.details
+            for id_, row in queries_release.environments(ws.session, environments).items()
+        },
+        "rule": rule_json(chosen),
+        "licence": licence_of(chosen.config, chosen.lineage),
+        **lineage_json(ws, chosen.lineage),
+    }
+
+
+def _image_json(path: str, decision: Decision, row: Image, written: _Written) -> dict[str, Any]:
+    image = decision.image
+    if written.files[path]["sha256"] != image.file_sha256:
+        raise CurateError(
+            f"The stored file {image.file_sha256[:12]} is damaged. Run `curate doctor`."
+        )
+    return {
+        "path": path,
+        "sha256": image.file_sha256,
+        "pixels_sha256": image.pixels_sha256,
+        "item_key": image.item_key,
+        "prompt_id": image.prompt_id,
+        "version_id": image.version_id,
+        "seed": image.seed,
+        "settings_hash": image.settings_hash,
+        "score": image.score,
+        "spread": image.spread,
+        "environment_id": row.environment_id,
+    }
+
+
+def _real_json(entry: Entry) -> dict[str, Any]:
+    """What is said of a real image; its patient goes by the group's number."""
+    named = ("path", "file_sha256", "modality", "text", "label", "split", "group")
+    return {key: getattr(entry, key) for key in (*named, "source", "licence")}
+
+
+def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
+    return {
+        "modality": prompt.modality,
+        "text": prompt.text,
+        "label": prompt.label,
+        "record": prompt.record,
+        "conditions": queries_generate.conditions_of(ws.session, prompt.id),
+    }
+
+
+def _move(temporary: Path, place: Path, manifest: bytes) -> bool:
+    """Give the whole folder its name; False when the same release lies there already."""
+    known = place / MANIFEST
+    if known.is_file() and known.read_bytes() == manifest:
+        return False
+    try:
+        temporary.rename(place)  # an empty folder gives way, any other refuses
+    except OSError as error:
+        raise CurateError(
+            f"{place} holds another release or other files. Name a new folder."
+        ) from error
+    return True
+
+
+def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifest: bytes) -> None:
+    """Manifest into the store, release and decisions into the database; known ones stay."""
+    [sha256] = queries.add_files(ws.session, ws.store, [(manifest, "application/json")])
+    release = Release(
+        id=release_id,
+        name=name,
+        manifest_sha256=sha256,
+        reward_model_id=chosen.reward_model.id,
+        rule=rule_json(chosen),
+        evidence={
+            "num_kept": len(chosen.kept),
+            "num_rejected": len(chosen.decisions) - len(chosen.kept),
+            "num_real": len(chosen.entries) - len(chosen.kept),
+            "simulated_ratings": chosen.reward_model.simulated,
+            "certificate": certificate_json(chosen.certificate) if chosen.certificate else None,
+        },
+    )
+    decisions = [
+        ReleaseDecision(
+            release_id=release_id,
+            image_id=decision.image.image_id,
+            decision="kept" if decision.kept else "rejected",
+            reason=decision.reason,
+            score=decision.image.score,
+            threshold=decision.threshold,
+        )
+        for decision in chosen.decisions
+    ]
+    queries_release.add_release(ws.session, release, decisions)
+    queries.record_event(ws.session, "export", {"release": release_id, "folder": name})

@@ -1,0 +1,133 @@
+"""Images made again from version, prompt, seed and settings: a release's, or lost files."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from curate.errors import USER_ERRORS, CurateError
+from curate.production.images import prompt_values
+from curate.production.run import images_of
+from curate.production.versions import load_version
+from curate.release.manifest import ManifestImage, ManifestPrompt
+from curate.samples.pixels import array_of, png_bytes, to_rgb_tensor, to_uint8
+from curate.workspace import Workspace
+from db import queries_doctor
+from db.models import Image
+from generators.acceleration import accelerate
+from generators.base import Generator, Prompt
+from generators.config import SamplingSettings
+
+PART_IMAGES = 64  # made at once: whole compute batches where their size divides it
+
+
+def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterator[NDArray[Any]]:
+    """Yield the pixels of each image in order; neighbours of one version share batches.
+
+    Raises StoreError when the workspace lacks a generator version or a condition image.
+    """
+    generator: Generator | None = None
+    loaded_id = ""
+    for (version_id, _), same in groupby(images, key=_how_made):
+        if generator is None or version_id != loaded_id:
+            generator, loaded_id = load_version(ws, version_id), version_id
+        group = list(same)
+        for start in range(0, len(group), PART_IMAGES):
+            part = group[start : start + PART_IMAGES]
+            conditions = generator.conditioner([_prompt_of(ws, image.prompt) for image in part])
+            settings = SamplingSettings.from_json(part[0].settings)
+            yield from to_uint8(
+                images_of(generator, conditions, [image.seed for image in part], settings)
+            )
+
+
+def write_images(
+    ws: Workspace,
+    images: Sequence[ManifestImage],
+    folder: Path,
+    advance: Callable[[int], None],
+) -> None:
+    """Write the images, made again, below an empty folder under the manifest's names."""
+    if folder.exists() and any(folder.iterdir()):
+        raise CurateError(f"{folder} is not empty. Name a new folder for the images.")
+    grouped = sorted(images, key=lambda image: repr(_how_made(image)))  # each version opened once
+    for image, array in zip(grouped, images_made_again(ws, grouped), strict=True):
+        path = folder / image.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png_bytes(array))
+        advance(1)
+
+
+def remake_files(
+    ws: Workspace, hashes: Sequence[str], advance: Callable[[int], None]
+) -> dict[str, str]:
+    """Make lost files of synthetic images again from their rows; keep those with the same bytes.
+
+    Returns for each that could not be kept why not.
+    """
+    together: dict[str, list[tuple[Image, dict[str, Any]]]] = defaultdict(list)
+    for image, environment in queries_doctor.images_of_files(ws.session, hashes):
+        together[repr(_how_made_here(image, environment))].append((image, environment))
+    problems = dict.fromkeys(hashes, "no row says how it was made")
+    for rows in together.values():
+        settings, device = _how_made_here(*rows[0])[1:]
+        images = [image for image, _ in rows]
+        try:
+            generator = load_version(ws, images[0].version_id or "").to(device)
+            accelerate(generator, settings)
+            for start in range(0, len(images), PART_IMAGES):
+                part = images[start : start + PART_IMAGES]
+                problems |= _keep_if_same(ws, generator, part, settings)
+                advance(len(part))
+        except USER_ERRORS as error:
+            problems |= {image.file_sha256: str(error) for image in images}
+    return {sha256: problem for sha256, problem in problems.items() if problem}
+
+
+def _how_made_here(
+    image: Image, environment: dict[str, Any]
+) -> tuple[str | None, SamplingSettings, str]:
+    """Return version, settings with the compute shape that it really had, and device."""
+    settings = SamplingSettings.from_json(image.settings or {})
+    shape = environment.get("compute_batch_size", settings.batch_size)
+    on_gpu = environment.get("device") == "cuda" and torch.cuda.is_available()
+    return image.version_id, replace(settings, batch_size=shape), "cuda" if on_gpu else "cpu"
+
+
+def _keep_if_same(
+    ws: Workspace, generator: Generator, images: Sequence[Image], settings: SamplingSettings
+) -> dict[str, str]:
+    values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
+    conditions = generator.conditioner([values[image.prompt_id] for image in images])
+    seeds = [image.seed or 0 for image in images]
+    files = [
+        png_bytes(array)
+        for array in to_uint8(images_of(generator, conditions, seeds, settings).cpu())
+    ]
+    same = [
+        hashlib.sha256(file).hexdigest() == image.file_sha256
+        for file, image in zip(files, images, strict=True)
+    ]
+    ws.store.put_many([file for file, is_same in zip(files, same, strict=True) if is_same])
+    problem = "made again here it has other bytes: another device or other library versions"
+    return {
+        image.file_sha256: "" if is_same else problem
+        for image, is_same in zip(images, same, strict=True)
+    }
+
+
+def _how_made(image: ManifestImage) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    return image.version_id, tuple(sorted(image.settings.items()))
+
+
+def _prompt_of(ws: Workspace, prompt: ManifestPrompt) -> Prompt:
+    conditions = {
+        role: to_rgb_tensor(array_of(ws.store.get(sha))) for role, sha in prompt.conditions.items()
+    }
+    return Prompt(prompt.modality, prompt.text, prompt.label, prompt.record, conditions)

@@ -1,0 +1,245 @@
+"""Proof of a release: every byte against its manifest, and its images made again."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.release.certificate import (
+    CALIBRATION,
+    CERTIFICATE,
+    images_that_differ,
+    recheck,
+)
+from curate.release.manifest import MANIFEST, Manifest, ManifestFile, ManifestImage, read_manifest
+from curate.samples.pixels import array_of, pixels_hash
+from db import queries_release
+from db.engine import Session
+
+BIT_IDENTICAL = "bit-identical"
+WITHIN_ONE_LEVEL = "within 1/255"
+DIFFERENT = "different"
+SHARE_WITHIN = 0.999  # of the pixels, for "within 1/255"
+
+_REMEMBERED = {
+    True: "this workspace exported it under this very id",
+    False: "ALTERED: this workspace made its images, but never exported this manifest",
+    None: "compare the id with the one that its maker gives: no workspace here made its images",
+}
+
+MakeAgain = Callable[[Sequence[ManifestImage]], Iterable[NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file of the folder that is not what the manifest says."""
+
+    path: str
+    kind: str  # "missing", "altered", "extra", "pixels", "promise"
+    found: str
+
+
+@dataclass(frozen=True)
+class MadeAgain:
+    """What images made again were, against those of the release."""
+
+    num_images: int
+    num_identical: int
+    num_within: int
+    different: tuple[str, ...]  # their paths
+
+    @property
+    def proved(self) -> str:
+        """What holds of all of them: "bit-identical", "within 1/255" or "different"."""
+        if self.different:
+            return DIFFERENT
+        return BIT_IDENTICAL if self.num_identical == self.num_images else WITHIN_ONE_LEVEL
+
+    def lines(self) -> list[str]:
+        """Return what was proved for a person to read."""
+        return [
+            f"{self.num_images} images made again from their seeds: {self.proved}",
+            *(f"  different: {path}" for path in self.different),
+        ]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was proved of a release."""
+
+    release_id: str
+    num_files: int
+    num_bytes: int
+    num_images: int
+    problems: tuple[Problem, ...]
+    remembered: bool | None  # by the workspace that made its images; None: this one made none
+    made_again: MadeAgain | None  # None: not tried
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether everything that was tried holds."""
+        again_ok = self.made_again is None or not self.made_again.different
+        return not self.problems and self.remembered is not False and again_ok
+
+    def lines(self) -> list[str]:
+        """Return what was proved for a person to read."""
+        return [
+            f"release {self.release_id}",
+            f"{self.num_files} files, {self.num_bytes:,} bytes, {self.num_images} images: "
+            + (f"{len(self.problems)} problems" if self.problems else "every byte as listed"),
+            *(f"  {problem.kind}: {problem.path} ({problem.found})" for problem in self.problems),
+            _REMEMBERED[self.remembered],
+            *(self.made_again.lines() if self.made_again else ["no image was made again"]),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        proved = None if self.made_again is None else self.made_again.proved
+        return {**asdict(self), "ok": self.ok, "proved": proved}
+
+
+def verify_release(
+    folder: Path,
+    *,
+    session: Session | None = None,
+    make_again: MakeAgain | None = None,
+    num_again: int | None = None,
+) -> Verification:
+    """Prove every file of a release folder against its manifest.
+
+    A manifest that was altered together with its files proves itself: with `session` the release's
+    id is looked up in the workspace, else compare it with the one that the export printed. With
+    `make_again`, which yields pixels in the order asked, images are made from their seeds: all,
+    or `num_again` spread over the release. Raises CurateError when there is no readable manifest.
+    """
+    manifest = read_manifest(folder)
+    known = None if session is None else _is_remembered(session, manifest)
+    problems = list(_files_that_differ(folder, manifest))
+    damaged = {problem.path for problem in problems}
+    problems += _pixels_that_differ(folder, manifest, damaged)
+    problems += _promises_that_fail(folder, manifest, damaged)
+    return Verification(
+        release_id=manifest.release_id,
+        num_files=len(manifest.files),
+        num_bytes=sum(file.num_bytes for file in manifest.files),
+        num_images=len(manifest.images),
+        problems=tuple(problems),
+        remembered=known,
+        made_again=(
+            None
+            if make_again is None
+            else compare_again(folder, spread(manifest.images, num_again), make_again)
+        ),
+    )
+
+
+def spread(images: Sequence[ManifestImage], count: int | None) -> list[ManifestImage]:
+    """Return all images or `count` evenly from first to last, those made alike together."""
+    num = len(images) if count is None else min(count, len(images))
+    chosen = [images[place * len(images) // num] for place in range(num)]
+    return sorted(chosen, key=lambda i: (i.version_id, repr(sorted(i.settings.items())), i.path))
+
+
+def compare_again(
+    folder: Path, images: Sequence[ManifestImage], make_again: MakeAgain
+) -> MadeAgain:
+    """Make images again and compare each with the one in the folder."""
+    likenesses = {
+        image.path: likeness(array_of((folder / image.path).read_bytes()), again)
+        for image, again in zip(images, make_again(images), strict=True)
+    }
+    counts = Counter(likenesses.values())
+    return MadeAgain(
+        num_images=len(likenesses),
+        num_identical=counts[BIT_IDENTICAL],
+        num_within=counts[WITHIN_ONE_LEVEL],
+        different=tuple(path for path, like in likenesses.items() if like == DIFFERENT),
+    )
+
+
+def likeness(original: NDArray[Any], again: NDArray[Any]) -> str:
+    """Say how near pixels made again come: "bit-identical", "within 1/255" or "different".
+
+    Within 1/255 means at most that much of the full range on at least 99.9 % of the pixels: what
+    another batch shape or device may change.
+    """
+    if original.shape != again.shape or original.dtype != again.dtype:
+        return DIFFERENT
+    if np.array_equal(original, again):
+        return BIT_IDENTICAL
+    one_level = np.iinfo(original.dtype).max / 255
+    distance = np.abs(original.astype(np.int64) - again.astype(np.int64))
+    return WITHIN_ONE_LEVEL if (distance <= one_level).mean() >= SHARE_WITHIN else DIFFERENT
+
+
+def _is_remembered(session: Session, manifest: Manifest) -> bool | None:
+    """None where the images are from elsewhere: then this workspace cannot know the release."""
+    if queries_release.has_release(session, manifest.release_id):
+        return True
+    made_here = queries_release.has_any_item(session, [i.item_key for i in manifest.images])
+    return False if made_here else None
+
+
+def _files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    for file in manifest.files:
+        problem = _problem_of(folder, file)
+        if problem is not None:
+            yield problem
+    listed = {file.path for file in manifest.files} | {MANIFEST}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in listed and (path.is_symlink() or not path.is_dir()):
+            yield Problem(name, "extra", "not in the manifest")
+
+
+def _problem_of(folder: Path, file: ManifestFile) -> Problem | None:
+    path = folder / file.path
+    if path.is_symlink() or not path.is_file():
+        return Problem(file.path, "missing", "no such file")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found == file.sha256:
+        return None
+    return Problem(
+        file.path,
+        "altered",
+        f"{len(content)} bytes with SHA-256 {found[:12]}, the manifest says {file.num_bytes} bytes "
+        f"with {file.sha256[:12]}",
+    )
+
+
+def _pixels_that_differ(
+    folder: Path, manifest: Manifest, damaged: Collection[str]
+) -> Iterator[Problem]:
+    """Whole files that the manifest's own entries of images describe otherwise."""
+    listed = {file.path: file.sha256 for file in manifest.files}
+    for image in manifest.images:
+        if listed.get(image.path) != image.sha256:
+            yield Problem(image.path, "altered", "the manifest lists it twice, differently")
+        elif image.path not in damaged:
+            found = pixels_hash(array_of((folder / image.path).read_bytes()))
+            if found != image.pixels_sha256:
+                yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
+
+
+def _promises_that_fail(
+    folder: Path, manifest: Manifest, damaged: Collection[str]
+) -> Iterator[Problem]:
+    """Work the certificate out again, and hold the images that leave against it."""
+    if CERTIFICATE not in {file.path for file in manifest.files} - set(damaged):
+        if manifest.raw.get("rule", {}).get("target_precision") is not None:
+            yield Problem(CERTIFICATE, "promise", "a promise without a whole certificate")
+        return
+    certificate = (folder / CERTIFICATE).read_bytes()
+    table = folder / CALIBRATION
+    for fault in recheck(certificate, table.read_bytes() if table.is_file() else b""):
+        yield Problem(CERTIFICATE, "promise", fault)
+    for fault in images_that_differ(
+        certificate, [(image.prompt.modality, image.score) for image in manifest.images]
+    ):
+        yield Problem(CERTIFICATE, "promise", fault)

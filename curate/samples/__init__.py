@@ -1,0 +1,1 @@
+"""Stored samples: pixels, features, neighbours."""

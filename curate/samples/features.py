@@ -1,0 +1,91 @@
+"""Features of stored images, kept by image hash and backbone version.
+
+One small SQLite file a backbone version in the workspace's cache: reading a few of a million costs
+a few, and two commands may write at once. It may be deleted at any time. Shapes: N images,
+D features.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from curate.samples.stored import batches
+from curate.workspace import Workspace
+from rewards.backbones import Backbone
+
+IMAGES_A_BATCH = 64
+HASHES_A_QUERY = 900  # SQLite has always taken 999 values a statement
+WAIT_S = 60.0  # for another command that is writing
+
+
+@torch.no_grad()
+def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Tensor:
+    """Return the backbone's features [N, D] of stored images; those seen before are not computed.
+
+    A cache that cannot be read is made again.
+    """
+    with closing(_open(_path(ws, backbone))) as cache:
+        features_ND = torch.zeros(len(sha256s), backbone.dim)
+        known = _read(cache, sorted(set(sha256s)), backbone.dim)
+        missing = sorted(set(sha256s) - known.keys())
+        for positions, images_B3HW in batches(ws.store, missing, IMAGES_A_BATCH):
+            features_BD = backbone.features(images_B3HW)
+            new = {missing[p]: f.clone() for p, f in zip(positions, features_BD, strict=True)}
+            _write(cache, new)
+            known |= new
+        for place, sha256 in enumerate(sha256s):
+            features_ND[place] = known[sha256]
+    return features_ND
+
+
+def missing_features(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> list[str]:
+    """Return which of the images have no features in the cache, each once, sorted."""
+    with closing(_open(_path(ws, backbone))) as cache:
+        several = sorted(set(sha256s))
+        return sorted(set(several) - _read(cache, several, backbone.dim).keys())
+
+
+def keep_features(ws: Workspace, backbone: Backbone, features: dict[str, Tensor]) -> None:
+    """Put features [D] by image hash into the cache, computed elsewhere by this backbone."""
+    with closing(_open(_path(ws, backbone))) as cache:
+        _write(cache, features)
+
+
+def _path(ws: Workspace, backbone: Backbone) -> Path:
+    return ws.cache / "features" / f"{backbone.fingerprint[:32]}.sqlite"
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cache = sqlite3.connect(path, timeout=WAIT_S)
+    try:
+        cache.execute("CREATE TABLE IF NOT EXISTS features (sha256 TEXT PRIMARY KEY, values_ BLOB)")
+        cache.execute("SELECT count(*) FROM (SELECT 1 FROM features LIMIT 1)").fetchone()
+    except sqlite3.DatabaseError:  # torn: what it held can be computed again
+        cache.close()
+        path.unlink()
+        return _open(path)
+    return cache
+
+
+def _read(cache: sqlite3.Connection, sha256s: Sequence[str], dim: int) -> dict[str, Tensor]:
+    known: dict[str, Tensor] = {}
+    for start in range(0, len(sha256s), HASHES_A_QUERY):
+        some = sha256s[start : start + HASHES_A_QUERY]
+        marks = ", ".join("?" * len(some))
+        query = f"SELECT sha256, values_ FROM features WHERE sha256 IN ({marks})"
+        for sha256, values in cache.execute(query, some):
+            if len(values) == 4 * dim:
+                known[sha256] = torch.from_numpy(np.frombuffer(values, np.float32).copy())
+    return known
+
+
+def _write(cache: sqlite3.Connection, features: dict[str, Tensor]) -> None:
+    rows = [(sha256, values.numpy().tobytes()) for sha256, values in features.items()]
+    with cache:
+        cache.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)

@@ -1,0 +1,1 @@
+"""Ratings become a reward model; images get scores; thresholds are calibrated."""

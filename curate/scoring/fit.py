@@ -1,0 +1,343 @@
+"""Ratings and comparisons -> a fitted reward model -> its row, with the ratings that made it.
+
+Shapes: N images, R ratings, C comparisons, S references.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from uuid import UUID
+
+import torch
+
+from curate.errors import CurateError
+from curate.rating.answers import goodness, unknown_campaign
+from curate.samples.features import features_of
+from curate.workspace import Workspace
+from db import queries, queries_answers, queries_rating, queries_release, queries_reward
+from db.models import Image, Prompt
+from db.models import RewardModel as RewardModelRow
+from db.queries import RatingView
+from db.queries_answers import ComparisonView, ShownImage
+from rewards.backbones import Backbone, load_backbone
+from rewards.config import RewardConfig
+from rewards.model import RewardModel
+from rewards.ratings import Comparisons, RatedImages, References
+
+# What calibration, gates, controls and repeats say is kept for measuring.
+PURPOSES = ("train",)
+TOP_LEVEL = 3  # a specialist's rating weighs 1 in the loss, a trainee's a third
+ROLES = ("reward", "judge")
+REFERENCE_SPLITS = ("train", None)
+PREFERENCE = {"left": 1.0, "tie": 0.5, "right": 0.0}
+REFERENCES_A_PROMPT, MAX_REFERENCES = 40, 600  # more tell findings apart little better, and cost
+MOST_LOOKED_AT = 20_000  # real images, among which references are looked for
+
+Reference = tuple[Image, Prompt]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a reward model is fitted to, in a fixed order."""
+
+    ratings: Sequence[RatingView]
+    comparisons: Sequence[ComparisonView]
+
+    @property
+    def all(self) -> list[RatingView | ComparisonView]:
+        """Return both in one list."""
+        return [*self.ratings, *self.comparisons]
+
+    @property
+    def raters(self) -> set[str]:
+        """Return everybody who answered."""
+        return {view.rater for view in self.all}
+
+    @property
+    def simulated(self) -> bool:
+        """Return whether any answer is a network's."""
+        return any(view.simulated for view in self.all)
+
+
+def train_reward(
+    ws: Workspace,
+    config: RewardConfig | None = None,
+    *,
+    role: str = "reward",
+    campaigns: Sequence[str] = (),
+    raters: Sequence[str] = (),
+    criteria: Sequence[str] = (),
+    backbone: Backbone | None = None,
+) -> RewardModelRow:
+    """Fit a reward model to the answers that count and keep it; return its row, metrics included.
+
+    The same answers and settings give the row that is there already. A judge takes the answers of
+    raters, and a backbone, that no reward model has; their answers then train no reward model.
+    Raises CurateError or RewardError when the answers do not do.
+    """
+    if role not in ROLES:
+        raise ValueError(f"role {role!r}; known: {ROLES}")
+    config = config or RewardConfig()
+    answers = answers_to_train_on(
+        ws, role=role, campaigns=campaigns, raters=raters, criteria=criteria
+    )
+    if role == "judge":
+        _check_apart(ws, answers, config)
+    references = [] if role == "judge" else references_for(ws, answers)
+    made_with = {**config.to_json(), **_hashes(answers, references)}
+    for known in queries_reward.reward_models(ws.session, role):
+        if known.config == made_with:
+            return known
+    backbone = backbone or load_backbone(config.backbone)
+    rated = _rated_images(ws, answers, backbone, references)
+    model = RewardModel(backbone, config).fit(rated)
+    return _keep(ws, model, answers, role, made_with, len(references))
+
+
+def _hashes(answers: Answers, references: Sequence[Reference]) -> dict[str, str]:
+    ratings = sorted(str(view.rating_id) for view in answers.ratings)
+    hashes = {"ratings_sha256": queries.json_hash(ratings)}
+    if answers.comparisons:
+        pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
+        hashes["comparisons_sha256"] = queries.json_hash(pairs)
+    if references:
+        shown = [[image.file_sha256, prompt.id] for image, prompt in references]
+        hashes["references_sha256"] = queries.json_hash(shown)
+    return hashes
+
+
+def load_reward_model(
+    ws: Workspace, name: str = queries_reward.LATEST, *, backbone: Backbone | None = None
+) -> RewardModel:
+    """Open a kept reward model by the beginning of its id, or the latest that is no judge."""
+    row = queries_reward.find_reward_model(ws.session, name)
+    return RewardModel.load(ws.store.local_path(row.file_sha256), backbone)
+
+
+def ratings_to_train_on(
+    ws: Workspace,
+    *,
+    role: str = "reward",
+    campaigns: Sequence[str] = (),
+    raters: Sequence[str] = (),
+) -> Sequence[RatingView]:
+    """Return the ratings among `answers_to_train_on`."""
+    return answers_to_train_on(ws, role=role, campaigns=campaigns, raters=raters).ratings
+
+
+def answers_to_train_on(
+    ws: Workspace,
+    *,
+    role: str = "reward",
+    campaigns: Sequence[str] = (),
+    raters: Sequence[str] = (),
+    criteria: Sequence[str] = (),
+) -> Answers:
+    """Return the ratings and comparisons to fit to: of people, where people have answered.
+
+    Kept for measuring and left out: calibration, gates, controls and repeats, and for a reward
+    model the raters of a judge. `campaigns`, `raters` and `criteria` narrow the choice.
+    """
+    wanted = {_campaign_id(ws, name) for name in campaigns}
+    others = queries_reward.raters_behind(ws.session, "judge" if role == "reward" else "reward")
+    reserved = set() if raters else others
+
+    def counts(view: RatingView | ComparisonView) -> bool:
+        return (
+            (not wanted or view.campaign_id in wanted)
+            and (not raters or view.rater in raters)
+            and (not criteria or view.criterion in criteria)
+            and view.rater not in reserved
+        )
+
+    ratings = list(filter(counts, queries.current_ratings(ws.session, purposes=PURPOSES)))
+    pairs = list(filter(counts, queries_answers.current_comparisons(ws.session, PURPOSES)))
+    if not all(view.simulated for view in Answers(ratings, pairs).all):
+        ratings = [view for view in ratings if not view.simulated]
+        pairs = [view for view in pairs if not view.simulated]
+    _check_one_scale(ratings)
+    return Answers(sorted(ratings, key=_order), pairs)
+
+
+def _order(view: RatingView) -> tuple[object, ...]:
+    return (view.file_sha256, view.prompt_id, view.rater, view.rated_at, str(view.rating_id))
+
+
+def _campaign_id(ws: Workspace, name: str) -> object:
+    campaign = queries_rating.find_campaign(ws.session, name)
+    if campaign is None:
+        raise unknown_campaign(name, [row.name for row in queries_rating.campaigns(ws.session)])
+    return campaign.id
+
+
+def _check_one_scale(views: Sequence[RatingView]) -> None:
+    scales = {(view.min_value, view.max_value) for view in views}
+    if len(scales) > 1:
+        asked = {(view.criterion, view.min_value, view.max_value) for view in views}
+        shown = ", ".join(f"{name} {low}..{high}" for name, low, high in sorted(asked))
+        raise CurateError(
+            f"Ratings on several scales ({shown}), but a reward model answers on one. Choose "
+            "criteria of one scale with --criterion, or campaigns with --campaign."
+        )
+
+
+def _check_apart(ws: Workspace, answers: Answers, config: RewardConfig) -> None:
+    """A judge that shares raters or backbone with a reward measures what it was trained for."""
+    shared = answers.raters & queries_reward.raters_behind(ws.session, "reward")
+    if shared:
+        raise CurateError(
+            f"Reward models were fitted to ratings of {', '.join(sorted(shared))}. A judge needs "
+            "other raters: name them with --rater, or ask some with `curate rate push`."
+        )
+    rewards = queries_reward.reward_models(ws.session, "reward")
+    if config.backbone in {model.backbone for model in rewards}:
+        raise CurateError(
+            f"Backbone {config.backbone!r} is under a reward model already. A judge needs another: "
+            "--backbone features, or one of torchvision's."
+        )
+
+
+def references_for(ws: Workspace, answers: Answers) -> list[Reference]:
+    """Return real images that were imported with a caption: what they show is what it says.
+
+    Held-out ones stay out, and so does every patient of whom an image was rated: a reference would
+    tell the cross-validation about an image that is held out. Of many, so many of each prompt.
+    """
+    shown = _shown(ws, answers)
+    patients = {image.patient for image in shown} - {None}
+    files = {image.file_sha256 for image in shown}
+    modalities = {image.modality for image in shown}
+    num_of: Counter[str] = Counter()
+    found: list[Reference] = []
+    for image, prompt in queries_release.real_images(
+        ws.session, splits=REFERENCE_SPLITS, limit=MOST_LOOKED_AT
+    ):
+        new = image.file_sha256 not in files and image.patient not in patients
+        if (
+            new
+            and prompt.modality in modalities
+            and num_of[prompt.id] < REFERENCES_A_PROMPT
+            and len(found) < MAX_REFERENCES
+        ):
+            num_of[prompt.id] += 1
+            found.append((image, prompt))
+    return found
+
+
+def _references(ws: Workspace, backbone: Backbone, references: Sequence[Reference]) -> References:
+    if not references:
+        return References()
+    return References(
+        features_SD=features_of(ws, backbone, [image.file_sha256 for image, _ in references]),
+        modalities=[prompt.modality for _, prompt in references],
+        texts=[prompt.text for _, prompt in references],
+    )
+
+
+def _shown(ws: Workspace, answers: Answers) -> list[ShownImage]:
+    """Return all images of the answers, as they were shown."""
+    pairs = answers.comparisons
+    ids = dict.fromkeys(view.image_id for view in answers.ratings)
+    ids |= dict.fromkeys(end for view in pairs for end in (view.left_image_id, view.right_image_id))
+    return queries_answers.shown_images(ws.session, list(ids))
+
+
+def _rated_images(
+    ws: Workspace, answers: Answers, backbone: Backbone, references: Sequence[Reference]
+) -> RatedImages:
+    ratings, pairs = answers.ratings, answers.comparisons
+    shown = _shown(ws, answers)
+    keys = list(dict.fromkeys((image.file_sha256, image.prompt_id) for image in shown))
+    number = {key: place for place, key in enumerate(keys)}
+    place = {image.image_id: number[image.file_sha256, image.prompt_id] for image in shown}
+    seen = list({place[image.image_id]: image for image in reversed(shown)}.items())
+    images = [image for _, image in sorted(seen, key=lambda entry: entry[0])]
+    criteria = sorted({view.criterion for view in answers.all})
+    low, high = (ratings[0].min_value, ratings[0].max_value) if ratings else (1, 3)
+    return RatedImages(
+        features_ND=features_of(ws, backbone, [image.file_sha256 for image in images]),
+        modalities=[image.modality for image in images],
+        texts=[image.text for image in images],
+        prompts=[image.prompt_id for image in images],
+        patients=[image.patient for image in images],
+        labels=[image.label for image in images],
+        image_R=_longs(place[view.image_id] for view in ratings),
+        grade_R=_longs(goodness(view) - low for view in ratings),
+        raters=[view.rater for view in ratings],
+        weight_R=torch.tensor([view.expert_level / TOP_LEVEL for view in ratings]),
+        values=range(low, high + 1),
+        criteria=criteria,
+        criterion_R=_longs(criteria.index(view.criterion) for view in ratings),
+        comparisons=_comparisons(pairs, place, criteria),
+        references=_references(ws, backbone, references),
+    )
+
+
+def _comparisons(
+    pairs: Sequence[ComparisonView], place: dict[UUID, int], criteria: Sequence[str]
+) -> Comparisons:
+    return Comparisons(
+        left_C=_longs(place[view.left_image_id] for view in pairs),
+        right_C=_longs(place[view.right_image_id] for view in pairs),
+        preference_C=torch.tensor([_preference(view) for view in pairs]),
+        raters=[view.rater for view in pairs],
+        weight_C=torch.tensor([view.expert_level / TOP_LEVEL for view in pairs]),
+        criterion_C=_longs(criteria.index(view.criterion) for view in pairs),
+    )
+
+
+def _preference(view: ComparisonView) -> float:
+    """Return how much the left image is the better one: of a defect, more is worse."""
+    preferred = PREFERENCE[view.preferred]
+    return preferred if view.polarity == "higher" else 1 - preferred
+
+
+def _longs(values: Iterable[int]) -> torch.Tensor:
+    return torch.tensor(list(values), dtype=torch.long)
+
+
+def _keep(
+    ws: Workspace,
+    model: RewardModel,
+    answers: Answers,
+    role: str,
+    made_with: dict[str, object],
+    num_references: int,
+) -> RewardModelRow:
+    path = ws.cache / f"reward-{os.getpid()}.safetensors"
+    model.save(path)
+    [sha256] = queries.add_files(
+        ws.session, ws.store, [(path.read_bytes(), "application/x-safetensors")]
+    )
+    path.unlink()
+    row = RewardModelRow(
+        id=queries.json_hash([sha256, role, made_with]),
+        role=role,
+        backbone=model.config.backbone,
+        file_sha256=sha256,
+        simulated=answers.simulated,
+        num_ratings=len(answers.ratings),
+        config=made_with,
+        metrics=_metrics(model, answers, num_references),
+    )
+    queries.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
+    uses = dict.fromkeys((view.rating_id for view in answers.ratings), "fitted")
+    return queries_reward.add_reward_model(ws.session, row, uses)
+
+
+def _metrics(model: RewardModel, answers: Answers, num_references: int) -> dict[str, object]:
+    assert model.quality_ is not None  # fitted just now
+    ratings, pairs = answers.ratings, answers.comparisons
+    images = {view.image_id for view in ratings}
+    images |= {end for view in pairs for end in (view.left_image_id, view.right_image_id)}
+    return {
+        **model.quality_.by_kind(),
+        "held_out_by": model.held_out_by_,
+        "num_raters": len(answers.raters),
+        "num_images": len(images),
+        "num_comparisons": len(pairs),
+        "num_references": num_references,
+        "raters": [asdict(habits) for habits in model.raters_],
+        "notes": list(model.notes_),
+    }

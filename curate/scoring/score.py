@@ -1,0 +1,124 @@
+"""Images x a reward model -> score rows; what has a row is not scored again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+import torch
+
+from curate.samples.features import features_of
+from curate.workspace import Workspace
+from db import queries, queries_reward
+from db.models import Image, Prompt
+from db.models import RewardModel as RewardModelRow
+from rewards.model import RewardModel
+
+IMAGES_A_BATCH = 64
+BATCHES_A_COMMIT = 8  # a killed command loses at most so much
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one call of `score_images` did."""
+
+    reward_model_id: str
+    simulated: bool  # the reward model was fitted to simulated ratings
+    new: int
+    already: int
+    unknown: int  # images of a modality of which none was rated: left without a score
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which images to score; None means every one."""
+
+    version_id: str | None = None
+    run_id: str | None = None
+    origin: str | None = None  # "real" or "synthetic"
+
+
+Page = list[tuple[Image, Prompt]]
+
+
+def score_images(
+    ws: Workspace,
+    row: RewardModelRow,
+    *,
+    advance: Callable[[int], None],
+    which: Which | None = None,
+    model: RewardModel | None = None,
+    ahead: Callable[[Iterator[Page]], Iterator[Page]] = iter,
+) -> Scored:
+    """Score all images, or those of `which`, that this reward model has not scored yet.
+
+    Rows are kept in batches, so that a stopped command goes on where it stood. `advance(n)` is told
+    of every n images done. `ahead` is given the pages of images and gives each back when features
+    that others compute are in the cache; what it leaves out is computed here.
+    """
+    which = which or Which()
+    model = model or RewardModel.load(ws.store.local_path(row.file_sha256))
+    _, already = count_scored(ws, row, which)
+    num_new = num_unknown = 0
+    for page in ahead(_pages(ws, row.id, which)):
+        known = known_to(model, page)
+        queries_reward.add_scores(ws.session, row.id, _scores(ws, model, known))
+        num_new += len(known)
+        num_unknown += len(page) - len(known)
+        advance(len(page))
+    queries.record_event(ws.session, "score", {"reward_model": row.id, "new": num_new})
+    return Scored(row.id, row.simulated, num_new, already, num_unknown)
+
+
+def count_scored(ws: Workspace, row: RewardModelRow, which: Which | None = None) -> tuple[int, int]:
+    """Return how many images there are, and how many of them have a score of this model."""
+    return queries_reward.num_images_and_scores(ws.session, row.id, **vars(which or Which()))
+
+
+def known_to(model: RewardModel, page: Page) -> Page:
+    """Return the images that the model can score: of a modality of which some were rated."""
+    return [pair for pair in page if pair[1].modality in model.modalities_]
+
+
+def _pages(ws: Workspace, reward_model_id: str, which: Which) -> Iterator[Page]:
+    after: UUID | None = None
+    while page := queries_reward.unscored_images(
+        ws.session,
+        reward_model_id,
+        after=after,
+        limit=IMAGES_A_BATCH * BATCHES_A_COMMIT,
+        **vars(which),
+    ):
+        yield page
+        after = page[-1][0].id
+
+
+@torch.inference_mode()
+def _scores(
+    ws: Workspace, model: RewardModel, images: Sequence[tuple[Image, Prompt]]
+) -> list[tuple[UUID, float, float]]:
+    if not images:
+        return []
+    mean_B, spread_B = model.predict_features(
+        features_of(ws, model.backbone, [image.file_sha256 for image, _ in images]),
+        [prompt.modality for _, prompt in images],
+        [prompt.text for _, prompt in images],
+    )
+    ids = [image.id for image, _ in images]
+    return list(zip(ids, mean_B.tolist(), spread_B.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) -> float:
+    """Return the mean of what the model says of these images, 0 .. 1; no row is written."""
+    prompts = queries.prompts_of(ws.session, images)
+    means_B, _ = model.predict_features(
+        features_of(ws, model.backbone, [image.file_sha256 for image in images]),
+        [prompt.modality for prompt in prompts],
+        [prompt.text for prompt in prompts],
+    )
+    return float(means_B.mean())

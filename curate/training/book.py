@@ -1,0 +1,109 @@
+"""The chosen images as examples: their prompts, the keys of their latents, what is kept of both."""
+
+from typing import Any
+
+from curate.progress import ShowProgress
+from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.training.config import LessonConfig
+from curate.training.kept_tensors import KeptTensors
+from curate.training.material import Frame, KeptEmbeddings, keep_latents
+from curate.training.selection import Selection
+from curate.workspace import Workspace
+from db import queries_training
+from db.queries_training import ImageToLearn
+from generators.base import Generator, Prompt
+from generators.training.config import TrainingConfig
+from generators.training.lesson import Drop, Example, Lesson, Pool, shown_prompt
+
+
+class Book:
+    """The chosen images as examples: with their prompts and the keys of their latents."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        chosen: Selection,
+        frame: Frame,
+        config: LessonConfig,
+        training: TrainingConfig,
+    ) -> None:
+        self._ws, self._frame, self._config, self._training = ws, frame, config, training
+        self.chosen = chosen
+        everything = (*chosen.learned, *chosen.replayed, *chosen.validated)
+        ids = list(dict.fromkeys(image.prompt_id for image in everything))
+        self._conditions = queries_training.condition_files(ws.session, ids)
+        self._prompts: dict[tuple[str, str], Prompt] = {}
+        mirror = config.mirror
+        self.learned = [self._example(image, mirror) for image in chosen.learned]
+        self.replayed = [self._example(image, mirror) for image in chosen.replayed]
+        self.validated = [self._example(image, False) for image in chosen.validated]
+
+    def _example(self, image: ImageToLearn, mirror: bool) -> Example:
+        file = image.file_sha256
+        synthetic = image.origin == "synthetic" and self._config.replay == "prompts"
+        return Example(
+            image=self._frame.key(file),
+            prompt=self._prompt(image),
+            group=f"{image.modality} (replayed)" if synthetic else image.modality,
+            mirrored=self._frame.key(file, mirrored=True) if mirror else None,
+        )
+
+    def _prompt(self, image: ImageToLearn) -> Prompt:
+        known = (image.prompt_id, image.text)  # a captioned image has a text of its own
+        if known not in self._prompts:
+            roles = self._conditions.get(image.prompt_id, {})
+            images = {
+                role: to_rgb_tensor(array_of(self._ws.store.get(sha)))
+                for role, sha in roles.items()
+            }
+            self._prompts[known] = Prompt(
+                image.modality, image.text, image.label, image.record, images
+            )
+        return self._prompts[known]
+
+    def fingerprint(self) -> list[list[list[Any]]]:
+        """Return what tells this book from another: every image's key with its words, in order."""
+        return [
+            [
+                [
+                    one.image,
+                    one.prompt.modality,
+                    one.prompt.text,
+                    one.prompt.label,
+                    dict(one.prompt.record),
+                ]
+                for one in part
+            ]
+            for part in (self.learned, self.replayed, self.validated)
+        ]
+
+    def lesson(self, generator: Generator, kept: KeptTensors, show: ShowProgress) -> Lesson:
+        """Compute what is not kept yet, and return what the training reads."""
+        everything = (*self.chosen.learned, *self.chosen.replayed, *self.chosen.validated)
+        mirror = (False, True) if self._config.mirror else (False,)
+        latents = {
+            self._frame.key(image.file_sha256, mirrored=side): (image.file_sha256, side)
+            for image in everything
+            for side in mirror
+        }
+        keep_latents(self._ws, kept, generator, self._frame, latents, show)
+        embeddings = KeptEmbeddings(kept, generator, self._frame.codec_id)
+        if not self._training.train_text_encoder:
+            embeddings.fill(self._shown_prompts(), show)
+        replays = bool(self.replayed)
+        share = self._config.replay_share
+        pools = [Pool(self.learned, 1 - share if replays else 1.0)]
+        return Lesson(
+            pools=[*pools, Pool(self.replayed, share)] if replays else pools,
+            validation=self.validated,
+            latents=kept.__getitem__,
+            embed=embeddings,
+        )
+
+    def _shown_prompts(self) -> list[Prompt]:
+        """Return every prompt in every form that a step may show it in."""
+        config = self._training
+        drops = [Drop.NOTHING]
+        drops += [Drop.TEXT] if config.drop_text else []
+        drops += [Drop.MODALITY] if config.drop_modality else []
+        return [shown_prompt(prompt, drop) for prompt in self._prompts.values() for drop in drops]

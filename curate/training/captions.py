@@ -1,0 +1,55 @@
+"""Texts for images that have none: a captioner looks at each once, and what it said is kept."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.progress import ShowProgress
+from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.training.kept_tensors import KeptTensors
+from curate.workspace import Workspace
+from db import queries
+from db.queries_training import ImageToLearn
+from generators.captioner import Captioner
+
+
+def captioned(
+    ws: Workspace,
+    kept: KeptTensors,
+    captioner: Captioner,
+    images: Sequence[ImageToLearn],
+    show: ShowProgress,
+) -> list[ImageToLearn]:
+    """Return the images with the captioner's texts. Raises CurateError where it says nothing."""
+    keys = {image.file_sha256: _key(captioner, image.file_sha256) for image in images}
+    files = {key: sha256 for sha256, key in keys.items()}
+
+    def compute(some: Sequence[str]) -> dict[str, Tensor]:
+        pictures = [to_rgb_tensor(array_of(ws.store.get(files[key]))) for key in some]
+        texts = [captioner(picture) for picture in pictures]
+        return {key: _as_tensor(text) for key, text in zip(some, texts, strict=True)}
+
+    kept.fill(list(files), compute, show, "images captioned")
+    texts = {sha256: _as_text(kept[key]) for sha256, key in keys.items()}
+    silent = [sha256 for sha256, text in texts.items() if not text]
+    if silent:
+        raise CurateError(
+            f"The captioner {captioner.name} says nothing about {len(silent)} of {len(texts)} "
+            "images. Take another one: an image without a text teaches no text."
+        )
+    return [dataclasses.replace(image, text=texts[image.file_sha256]) for image in images]
+
+
+def _key(captioner: Captioner, file_sha256: str) -> str:
+    return queries.json_hash(["caption", captioner.id, file_sha256])
+
+
+def _as_tensor(text: str) -> Tensor:
+    return torch.tensor([0, *text.strip().encode()], dtype=torch.uint8)  # never empty
+
+
+def _as_text(tensor: Tensor) -> str:
+    return bytes(tensor[1:].tolist()).decode()

@@ -1,0 +1,279 @@
+"""One training in a workspace: a start version, settings and images in, a new version out."""
+
+import dataclasses
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from curate.errors import CurateError
+from curate.production.run import plan_run, run_plan
+from curate.production.versions import load_version, save_version
+from curate.progress import ShowProgress
+from curate.training.book import Book
+from curate.training.captions import captioned
+from curate.training.config import LessonConfig
+from curate.training.framing import refuse_sided_texts
+from curate.training.grid import prompts_to_show, write_grid
+from curate.training.kept_table import kept_table
+from curate.training.kept_tensors import KeptTensors
+from curate.training.material import frame_of, frozen_parts_hash
+from curate.training.selection import Selection, select_images
+from curate.training.watched import stopped, watched
+from curate.workspace import Workspace
+from db import queries, queries_generate, queries_training
+from db.models import GeneratorVersion
+from db.models import Prompt as PromptRow
+from generators.base import Generator
+from generators.captioner import load_captioner
+from generators.config import SamplingSettings
+from generators.training.config import TrainingConfig
+from generators.training.lesson import Lesson
+from generators.training.loop import Trained, train
+from generators.training.team import Team
+
+Say = Callable[[str], None]
+LOSSES_KEPT = 200  # points of the loss curve that the version's row keeps
+REPLAYED_TO_VALIDATE = 2  # images of each replayed prompt that are held out
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that decides a training."""
+
+    start: GeneratorVersion
+    training: TrainingConfig
+    lesson: LessonConfig
+    replay_prompts: Sequence[PromptRow] = ()  # for replay "prompts"
+
+
+def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> GeneratorVersion:
+    """Fine-tune the start version on the workspace's images; return the new version, its child.
+
+    Stopped anywhere, even by SIGKILL, the same call goes on after the last checkpoint and ends with
+    the same weights. Done before on the same images, it returns what it made then. Raises
+    CurateError when `curate runs stop` ended it early.
+    """
+    team = Team()
+    with team.main_first():
+        ready = _prepare(ws, task, say=say, show=show)
+    known = queries_training.find_trained_version(
+        ws.session, parent_id=task.start.id, config=ready.made_with
+    )
+    ws.session.commit()  # no transaction stays open through the training
+    if known is not None:
+        return known
+    trained = _trained(ws, task, ready, team, show)
+    if not trained.is_finished:
+        raise stopped(trained.history.num_steps, task.training.num_steps)
+    if team.is_main:
+        _save(ws, trained, task, ready)
+        shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
+    team.wait()
+    made = queries_training.find_trained_version(
+        ws.session, parent_id=task.start.id, config=ready.made_with
+    )
+    assert made is not None  # the main process has just written it
+    return made
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a training needs, computed and kept."""
+
+    generator: Generator
+    chosen: Selection
+    lesson: Lesson
+    made_with: dict[str, Any]
+    key: str  # of this very training
+
+
+def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Ready:
+    generator = _at_size(load_version(ws, task.start.id), task)
+    kept = KeptTensors(ws)
+    chosen = _select(ws, task, kept, say, show)
+    frame = frame_of(generator, task.lesson, frozen_parts_hash(ws, task.start))
+    book = Book(ws, chosen, frame, task.lesson, task.training)
+    made_with = {
+        "training": task.training.to_json(),
+        "lesson": task.lesson.to_json(),
+        "examples": queries.json_hash(book.fingerprint()),
+    }
+    key = queries.json_hash([task.start.id, made_with])
+    return _Ready(generator, chosen, book.lesson(generator, kept, show), made_with, key)
+
+
+def run_folder(ws: Workspace, key: str) -> Path:
+    """Return where this very training keeps its checkpoint and its log, `steps.jsonl`."""
+    return ws.cache / "train-generator" / key
+
+
+def grid_folder(ws: Workspace, key: str) -> Path:
+    """Return where its sample images go."""
+    return ws.folder / "reports" / "train-generator" / key[:12]
+
+
+def _at_size(generator: Generator, task: Task) -> Generator:
+    """Return the generator for squares of `size` pixels; full weights only, they carry the size."""
+    if task.lesson.size is None:
+        return generator
+    with torch.no_grad():
+        blank = torch.zeros(1, *generator.latent_shape)
+        own = generator.codec.decode(blank).shape[-1]
+    if task.lesson.size == own:
+        return generator
+    side, rest = divmod(task.lesson.size * generator.latent_shape[-1], own)
+    if rest or task.training.lora_rank:
+        raise CurateError(
+            f"--size {task.lesson.size}: this generator makes {own} pixels. Another size needs "
+            f"full weights (--lora-rank 0) and a multiple of {own // generator.latent_shape[-1]}."
+        )
+    generator.denoiser.unet.register_to_config(sample_size=side)
+    return dataclasses.replace(generator, latent_shape=(generator.latent_shape[0], side, side))
+
+
+def _select(
+    ws: Workspace, task: Task, kept: KeptTensors, say: Say, show: ShowProgress
+) -> Selection:
+    chosen = select_images(ws, task.lesson)
+    for note in chosen.notes:
+        say(f"Note: {note}")
+    if chosen.to_caption:
+        assert task.lesson.captioner is not None  # else there would be none without a text
+        captioner = load_captioner(task.lesson.captioner)
+        texts = {
+            image.file_sha256: image
+            for image in captioned(ws, kept, captioner, chosen.to_caption, show)
+        }
+        learned = [i if i.text else texts[i.file_sha256] for i in chosen.learned]
+        chosen = dataclasses.replace(chosen, learned=learned, to_caption=list(texts.values()))
+    if task.lesson.mirror:
+        refuse_sided_texts(i.text for i in (*chosen.learned, *chosen.replayed))
+    if task.lesson.replay == "prompts":
+        chosen = _with_replayed_prompts(ws, task, chosen, show)
+    if not chosen.validated:
+        say("Note: no image is held out, so that nothing is validated: see --validation-share")
+    return chosen
+
+
+def _with_replayed_prompts(
+    ws: Workspace, task: Task, chosen: Selection, show: ShowProgress
+) -> Selection:
+    """Let the start version show what it knows; some of it is held out to see what is kept."""
+    if not task.replay_prompts:
+        raise CurateError("--replay prompts needs --replay-prompts FILE: what shall be kept.")
+    count = task.lesson.replay_count
+    run = plan_run(
+        ws,
+        task.start,
+        task.replay_prompts,
+        count=count + REPLAYED_TO_VALIDATE,
+        settings=SamplingSettings(num_steps=task.lesson.sample_steps),
+    )
+    with show(run.num_items, "images to replay") as advance:
+        run_plan(ws, run, advance)
+    settings_hash = queries.json_hash(run.settings)
+    items = queries_generate.images_of_run(ws.session, run, settings_hash)
+    made = queries_training.images_to_learn(
+        ws.session, origin="synthetic", image_ids={item.id for item in items}
+    )
+    return dataclasses.replace(
+        chosen,
+        replayed=[image for image in made if (image.seed or 0) < count],
+        validated=[*chosen.validated, *(i for i in made if (i.seed or 0) >= count)],
+    )
+
+
+def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowProgress) -> Trained:
+    config, lesson = task.lesson, ready.lesson
+    everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
+    shown = prompts_to_show(everyone, config.num_samples)
+
+    def look_on(generator: Generator, step: int) -> None:
+        if shown:
+            path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
+            write_grid(generator, shown, config.sample_steps, path)
+
+    folder = run_folder(ws, ready.key)
+    with (
+        show(task.training.num_steps, "steps") as advance,
+        watched(ws, ready.key, task.training, folder, team, advance) as watcher,
+    ):
+        return train(
+            ready.generator,
+            lesson,
+            task.training,
+            folder=folder,
+            report=watcher.report,
+            look_on=look_on,
+            listen=watcher.listen,
+        )
+
+
+def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
+    with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
+        trained.trainee.save_result(Path(temporary))
+        version = save_version(
+            ws,
+            Path(temporary),
+            generator_name=task.start.generator_name,
+            family=trained.trainee.generator.family,
+            how_made="train-generator",
+            parent_id=task.start.id,
+            weights="lora" if task.training.lora_rank else "full",
+            config=ready.made_with,
+            metrics=_metrics(ws, trained, task, ready),
+        )
+    details = {
+        "version": version.id,
+        "start": task.start.id,
+        "steps": trained.history.num_steps,
+        "images": len(ready.chosen.learned),
+    }
+    queries.record_event(ws.session, "train-generator", details)
+
+
+def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict[str, Any]:
+    chosen = ready.chosen
+    history = trained.history
+    first, last = history.validations[0], history.validations[-1]
+    new = {image.modality for image in chosen.learned}
+    device = trained.trainee.generator.device
+    every = max(1, history.num_steps // LOSSES_KEPT)
+    samples = grid_folder(ws, ready.key)
+    return {
+        "num_steps": history.num_steps,
+        "losses": [
+            sum(part) / len(part)
+            for start in range(0, history.num_steps, every)
+            if (part := history.losses[start : start + every])
+        ],
+        "losses_are_means_of_steps": every,
+        "validations": [
+            {"step": one.step, **{g: sum(v) / len(v) for g, v in one.losses.items()}}
+            for one in history.validations
+        ],
+        "kept": [row.to_json() for row in kept_table(first, last, new)],
+        "num_images": {
+            "learned": len(chosen.learned),
+            "replayed": len(chosen.replayed),
+            "validated": len(chosen.validated),
+        },
+        "captions": {image.file_sha256: image.text for image in chosen.to_caption},
+        "seconds": history.seconds,
+        "images_per_second": history.num_steps * task.training.batch_size / history.seconds,
+        "device": device.type,
+        "peak_bytes": _peak_bytes(device),
+        "samples": str(samples.relative_to(ws.folder)) if task.lesson.num_samples else None,
+    }
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

@@ -1,0 +1,144 @@
+"""Images and prompts as a training reads them: latents and embeddings, computed once and kept.
+
+A batch that is encoded has one fixed shape, padded, so that no image's latents depend on the images
+beside it: what was computed in one go or in three is the same to the last bit.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.progress import ShowProgress
+from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.training.config import LessonConfig
+from curate.training.framing import framed
+from curate.training.kept_tensors import KeptTensors
+from curate.workspace import Workspace
+from db import queries
+from db.models import GeneratorVersion
+from generators.base import Conditions, Generator, Prompt
+
+ENCODE_BATCH = 8  # images: one shape, see above
+PARTS = ("tokens_BLD", "channels_BCHW", "modulation_BD")
+
+
+def frozen_parts_hash(ws: Workspace, version: GeneratorVersion) -> str:
+    """Return the hash of what turns pixels and prompts into tensors: all but U-Net and schedule.
+
+    Adapters are on the U-Net alone, so that a version shares it with the whole one it stands on.
+    """
+    while version.weights == "lora":
+        version = ws.session.get_one(GeneratorVersion, version.parent_id)
+    denoising = ("unet/", "scheduler/", "model_index.json")
+    files = queries.version_files(ws.session, version.id)
+    return queries.json_hash({k: v for k, v in files.items() if not k.startswith(denoising)})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image is shown to the codec: all that its latents depend on beside its bytes."""
+
+    codec_id: str
+    shape: tuple[int, int, int]  # channels, height, width of what the codec decodes to
+    fit: str
+
+    def key(self, file_sha256: str, *, mirrored: bool = False) -> str:
+        """Return the key of an image's latents."""
+        how = [self.codec_id, *self.shape, self.fit, mirrored]
+        return queries.json_hash(["latents", how, file_sha256])
+
+
+def frame_of(generator: Generator, config: LessonConfig, codec_id: str) -> Frame:
+    """Return how images are shown to this generator. Raises CurateError for one of no pixels."""
+    if generator.codec.unit != "intensity":
+        raise CurateError(
+            f"This generator makes {generator.codec.unit}, but imported images are intensities. "
+            "Fine-tune one that makes intensities: `curate generators list`."
+        )
+    with torch.no_grad():
+        blank = torch.zeros(1, *generator.latent_shape, device=generator.device)
+        shape = generator.codec.decode(blank).shape[1:]
+    if len(shape) != 3:
+        raise CurateError(f"This generator makes volumes ({list(shape)}); curate trains on slices.")
+    return Frame(codec_id, (shape[0], shape[1], shape[2]), config.fit)
+
+
+def keep_latents(
+    ws: Workspace,
+    kept: KeptTensors,
+    generator: Generator,
+    frame: Frame,
+    images: Mapping[str, tuple[str, bool]],  # by key: the file's SHA-256, and whether mirrored
+    show: ShowProgress,
+) -> None:
+    """Compute the latents that are not kept yet."""
+    low, high = generator.codec.value_range
+
+    def shown(key: str) -> Tensor:
+        file_sha256, mirrored = images[key]
+        channels, height, width = frame.shape
+        image = framed(to_rgb_tensor(array_of(ws.store.get(file_sha256))), height, width, frame.fit)
+        image = image.flip(-1) if mirrored else image
+        image = image.mean(dim=0, keepdim=True) if channels == 1 else image
+        return image * (high - low) + low
+
+    @torch.no_grad()
+    def compute(keys: Sequence[str]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for start in range(0, len(keys), ENCODE_BATCH):
+            some = keys[start : start + ENCODE_BATCH]
+            pixels = [shown(key) for key in some]
+            padded = pixels + pixels[-1:] * (ENCODE_BATCH - len(some))
+            latents = generator.codec.encode(torch.stack(padded).to(generator.device))
+            found.update(zip(some, latents.float().cpu(), strict=False))
+        return {key: latents.clone() for key, latents in found.items()}
+
+    kept.fill(list(images), compute, show, "images encoded")
+
+
+class KeptEmbeddings:
+    """Prompts as conditions, encoded once by a conditioner that does not learn."""
+
+    def __init__(self, kept: KeptTensors, generator: Generator, conditioner_id: str) -> None:
+        self._kept, self._generator, self._id = kept, generator, conditioner_id
+        blank = generator.conditioner.unconditional(1)
+        self._parts = [part for part in PARTS if getattr(blank, part) is not None]
+        self._image_hashes: dict[int, str] = {}
+
+    def fill(self, prompts: Sequence[Prompt], show: ShowProgress) -> None:
+        """Encode the prompts that are not kept yet, each in a pass of its own."""
+        wanted = {self._key(prompt, part): (prompt, part) for prompt in prompts for part in PARTS}
+        wanted = {key: of for key, of in wanted.items() if of[1] in self._parts}
+
+        @torch.no_grad()
+        def compute(keys: Sequence[str]) -> dict[str, Tensor]:
+            found = {}
+            for key in keys:
+                prompt, part = wanted[key]
+                found[key] = getattr(self._generator.conditioner([prompt]), part)[0].clone()
+            return found
+
+        self._kept.fill(list(wanted), compute, show, "texts encoded")
+
+    def __call__(self, prompt: Prompt) -> Conditions:
+        """Return a prompt's conditions, one row."""
+        return Conditions(
+            *(
+                self._kept[self._key(prompt, part)][None] if part in self._parts else None
+                for part in PARTS
+            )
+        )
+
+    def _key(self, prompt: Prompt, part: str) -> str:
+        images = {role: self._image_hash(image) for role, image in prompt.images.items()}
+        says = [prompt.modality, prompt.text, prompt.label, dict(prompt.record), images]
+        return queries.json_hash(["conditions", self._id, part, says])
+
+    def _image_hash(self, image: Tensor) -> str:
+        if id(image) not in self._image_hashes:  # examples keep their tensors alive: ids hold
+            self._image_hashes[id(image)] = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+        return self._image_hashes[id(image)]

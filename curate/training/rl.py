@@ -1,0 +1,295 @@
+"""One RL step in a workspace: a start version, a reward and prompts in, a new version out."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.production.run import prompt_value
+from curate.production.versions import load_version, save_version
+from curate.training.rated_images import preferred_pairs, rated_latents, said_for
+from curate.workspace import Workspace
+from db import queries, queries_rl
+from db.models import GeneratorVersion
+from db.models import Prompt as PromptRow
+from db.models import RewardModel as RewardModelRow
+from generators.base import Generator, Prompt
+from generators.rl.algorithms.base import Reward
+from generators.rl.config import RLConfig
+from generators.rl.estimate import Estimate, OneReward, estimate
+from generators.rl.lessons import Source
+from generators.rl.peers.trl_ddpo import train_with_trl
+from generators.rl.policy import Policy, require_denoiser
+from generators.rl.probe import found_fit
+from generators.rl.ranks import Ranks
+from generators.rl.training import Report, Trained, train, train_on
+from generators.rl.update import ALONE
+from rewards.model import RewardModel
+
+TRUSTED_CORRELATION = 0.6  # Spearman, of held-out ratings
+
+
+def rl_step(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    prompts: Sequence[PromptRow],
+    reward: Reward,
+    reward_model_id: str | None = None,
+    report: Report = lambda health: None,
+    ranks: Ranks = ALONE,
+) -> GeneratorVersion:
+    """Train the start version on a reward; return the new version, a child of the start.
+
+    Stopped anywhere, even by SIGKILL, the same call goes on after the last whole update and ends
+    with the same weights. Done before with the same reward model, it returns what it made then.
+    A reward without a model row (`reward_model_id` None) must be the same function when resumed.
+    """
+    prompt_ids = [prompt.id for prompt in prompts]
+    values = [prompt_value(ws, prompt_id) for prompt_id in prompt_ids]
+
+    def learn(generator: Generator, folder: Path) -> Trained:
+        if config.algorithm == "trl-ddpo":
+            return train_with_trl(generator, values, reward, config, folder=folder, report=report)
+        return train(
+            generator,
+            values,
+            reward,
+            config,
+            folder=folder,
+            report=report,
+            ranks=ranks,
+            fits=_fits(ws),
+        )
+
+    if config.algorithm == "dpo":
+        raise CurateError("dpo learns from comparisons, not from a reward. Use window or nft.")
+    made_with = {**config.to_json(), "prompt_ids": prompt_ids}
+    step = _Step(
+        start,
+        made_with,
+        reward_model_id,
+        is_known=reward_model_id is not None,
+        doubts=doubts_about(ws.session.get_one(RewardModelRow, reward_model_id))
+        if reward_model_id
+        else (),
+    )
+    return _taken(ws, step, learn, ranks)
+
+
+def rl_step_on_model(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    prompts: Sequence[PromptRow],
+    reward_model: RewardModelRow,
+    report: Report = lambda health: None,
+    ranks: Ranks = ALONE,
+) -> GeneratorVersion:
+    """Like `rl_step`, the reward being what this reward model says."""
+    model = RewardModel.load(ws.store.local_path(reward_model.file_sha256)).to(ranks.device)
+    return rl_step(
+        ws,
+        config,
+        start=start,
+        prompts=prompts,
+        reward=reward_of(model, ranks.device),
+        reward_model_id=reward_model.id,
+        report=report,
+        ranks=ranks,
+    )
+
+
+def rl_step_on_people(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    report: Report = lambda health: None,
+    ranks: Ranks = ALONE,
+) -> GeneratorVersion:
+    """Train the start version straight on what people said, without a reward model.
+
+    `nft` learns from the ratings that count, `dpo` from the comparisons. CurateError otherwise.
+    """
+    said = said_for(ws, config.algorithm)
+
+    def learn(generator: Generator, folder: Path) -> Trained:
+        source: Source = (
+            rated_latents(ws, generator, said, config)
+            if config.algorithm == "nft"
+            else preferred_pairs(ws, generator, said)
+        )
+        ws.session.commit()
+        return train_on(
+            generator, source, config, folder=folder, report=report, ranks=ranks, fits=_fits(ws)
+        )
+
+    made_with = {**config.to_json(), **said.named()}
+    return _taken(ws, _Step(start, made_with, None, is_known=True), learn, ranks)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What makes this step the one it is."""
+
+    start: GeneratorVersion
+    made_with: dict[str, Any]
+    reward_model_id: str | None
+    is_known: bool  # all that decides it is in the database: a version made so before is the same
+    doubts: Sequence[str] = ()  # about the reward
+
+
+def _taken(
+    ws: Workspace, step: _Step, learn: Callable[[Generator, Path], Trained], ranks: Ranks
+) -> GeneratorVersion:
+    """Return the version that the step makes, or made before; only the first process writes."""
+    start_id = step.start.id
+    if step.is_known:
+        known = queries_rl.find_rl_version(
+            ws.session,
+            parent_id=start_id,
+            reward_model_id=step.reward_model_id,
+            config=step.made_with,
+        )
+        if known is not None:
+            return known
+    generator = require_denoiser(load_version(ws, start_id)).to(ranks.device)
+    folder = run_folder(ws, step.made_with, start_id, step.reward_model_id)
+    ws.session.commit()  # no transaction stays open through the training
+    trained = learn(generator, folder)
+    made = ""
+    if ranks.is_first:
+        made = _save_result(ws, trained, step).id
+        shutil.rmtree(folder, ignore_errors=True)  # done: the version's row has the log
+    version_id = ranks.told(made)[0]
+    return ws.session.get_one(GeneratorVersion, version_id)
+
+
+def doubts_about(reward_model: RewardModelRow) -> list[str]:
+    """Return why a step should not follow this reward model far, if there is a reason.
+
+    A weak reward model is sooner fooled than followed: the reward rises, and the images get worse.
+    """
+    found = reward_model.metrics.get("held_out", {}).get("spearman")
+    if found is None:
+        return ["the ratings are too few to test the reward model on ratings it has not seen"]
+    if found < TRUSTED_CORRELATION:
+        return [
+            f"the reward model ranks images that it has not seen only roughly as raters do: rank "
+            f"correlation {found:.2f}, and {TRUSTED_CORRELATION} is needed to trust it"
+        ]
+    return []
+
+
+def cost_of(
+    ws: Workspace,
+    config: RLConfig,
+    *,
+    start: GeneratorVersion,
+    prompt: PromptRow | None = None,
+    reward_model: RewardModelRow | None = None,
+    ranks: Ranks = ALONE,
+) -> Estimate:
+    """Return what the step will cost, timed on the start version itself, for any of its prompts.
+
+    Without a prompt and a reward model it learns from what people said of images: it makes none.
+    """
+    generator = require_denoiser(load_version(ws, start.id)).to(ranks.device)
+    policy = Policy(generator, config)
+    conditions = generator.conditioner.unconditional(1)
+    priced: OneReward | None = None
+    if prompt is not None and reward_model is not None:
+        value = prompt_value(ws, prompt.id)
+        conditions = generator.conditioner([value])
+        model = RewardModel.load(ws.store.local_path(reward_model.file_sha256)).to(ranks.device)
+        priced = partial(_asked_of_one, reward_of(model, ranks.device), value)
+    num_images = config.images_per_update // ranks.count
+    policy.fit = found_fit(policy, conditions, num_images, _fits(ws))
+    found = estimate(
+        policy,
+        conditions,
+        reward=priced,
+        makes_images=prompt is not None,
+    )
+    return replace(found, seconds=found.seconds / ranks.count)
+
+
+def _asked_of_one(reward: Reward, prompt: Prompt, images: Tensor) -> tuple[Tensor, Tensor]:
+    return reward(images, [prompt] * len(images))
+
+
+def _fits(ws: Workspace) -> Path:
+    return ws.cache / "rl" / "fits.json"
+
+
+def prompts_to_practise(ws: Workspace, reward_model: RewardModelRow) -> list[PromptRow]:
+    """Return the prompts whose images the reward model was fitted to: what it knows best.
+
+    Raises CurateError when all of its images are real: their texts are no prompts.
+    """
+    prompts = queries_rl.prompts_of_reward_model(ws.session, reward_model.id)
+    if not prompts:
+        raise CurateError(
+            f"Reward model {reward_model.id[:12]} was fitted to no generated image, so there is no "
+            "prompt to practise on. Give --prompts FILE."
+        )
+    return prompts
+
+
+def run_folder(
+    ws: Workspace, made_with: Mapping[str, Any], start_id: str, reward_model_id: str | None
+) -> Path:
+    """Return where this very step keeps its checkpoint and its log, `updates.jsonl`."""
+    key = queries.json_hash([dict(made_with), start_id, reward_model_id])
+    return ws.cache / "rl" / key
+
+
+def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
+    """Return a reward model as the function that RL asks, with gradients where it is asked so.
+
+    Grey images are shown to it as RGB.
+    """
+
+    def reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        images_B3HW = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        modalities = [prompt.modality for prompt in prompts]
+        texts = [prompt.text for prompt in prompts]
+        mean_B, spread_B = model.predict(images_B3HW.to(device), modalities, texts)
+        return mean_B, spread_B
+
+    return reward
+
+
+def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersion:
+    policy, history = trained.policy, trained.history
+    with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
+        policy.save_result(Path(temporary))
+        version = save_version(
+            ws,
+            Path(temporary),
+            generator_name=step.start.generator_name,
+            family=policy.generator.family,
+            how_made="rl-step",
+            parent_id=step.start.id,
+            weights="lora" if policy.config.lora_rank else "full",
+            config=step.made_with,
+            metrics={
+                "updates": [health.to_json() for health in history],
+                "stopped": history[-1].stopped,
+                "concerns": [*policy.config.concerns(), *step.doubts],
+            },
+            reward_model_id=step.reward_model_id,
+        )
+    details = {"version": version.id, "start": step.start.id, "updates": len(history)}
+    queries.record_event(ws.session, "rl-step", details)
+    return version

@@ -1,0 +1,153 @@
+"""Which images are learned, which are replayed, and which are held out to validate on."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from curate.errors import CurateError
+from curate.prompts.modalities import canonical_modality
+from curate.training.config import LessonConfig
+from curate.workspace import Workspace
+from db import queries, queries_reward, queries_training
+from db.queries_training import ImageToLearn
+
+MOST_REPEATS = 20  # of a rare label's images in one round: more is learning them by heart
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Images by what the training does with them, and remarks for people."""
+
+    learned: list[ImageToLearn]
+    replayed: list[ImageToLearn]
+    validated: list[ImageToLearn]
+    to_caption: list[ImageToLearn] = field(default_factory=list)  # some of `learned`: no text yet
+    notes: list[str] = field(default_factory=list)
+
+
+def select_images(ws: Workspace, config: LessonConfig) -> Selection:
+    """Choose from the workspace by the routes that are asked for.
+
+    Raises CurateError when there is nothing to learn, or no modality of that name.
+    """
+    new = {canonical_modality(name) or name for name in config.modalities}  # or imported as it is
+    real = queries_training.images_to_learn(ws.session, origin="real")
+    routes, notes = _routes(ws, config, real)
+    unique = {(image.prompt_id, image.file_sha256): image for image in routes}
+    wanted = [image for image in unique.values() if not new or image.modality in new]
+    learned = [i for i in wanted if split_of(i, config.validation_share) == "train"]
+    if not learned:
+        raise CurateError(
+            f"No image to learn from{_named(new)}: {len(real)} real images in the workspace, "
+            f"{len(routes)} by the routes asked for ({_shown(routes)}). Import some, or see "
+            "`curate train-generator --help` for --captioner, --synthetic and --rated."
+        )
+    with_text = [image for image in real if image.text]
+    held_out = [i for i in with_text if split_of(i, config.validation_share) == "val"]
+    if not any(not new or image.modality in new for image in held_out):
+        more = [i for i in wanted if i.text and split_of(i, config.validation_share) == "val"]
+        held_out += [image for image in more if image not in held_out]
+    replayed = []
+    if config.replay == "images":
+        old = [i for i in with_text if i.modality not in new]
+        replayed = [i for i in old if split_of(i, config.validation_share) == "train"]
+        if not replayed:
+            raise CurateError(
+                f"No imported image of another modality than {', '.join(sorted(new))} to replay. "
+                "Give --replay-prompts FILE: the start version then makes them."
+            )
+    return Selection(
+        learned=balanced(learned) if config.balance else learned,
+        replayed=replayed,
+        validated=held_out,
+        to_caption=[image for image in learned if not image.text],
+        notes=notes,
+    )
+
+
+def _routes(
+    ws: Workspace, config: LessonConfig, real: Sequence[ImageToLearn]
+) -> tuple[list[ImageToLearn], list[str]]:
+    images: list[ImageToLearn] = []
+    notes = []
+    unlabelled = [image for image in real if not image.text]
+    if config.real:
+        images += [image for image in real if image.text]
+    if config.captioner is not None:
+        images += unlabelled
+        if not unlabelled:
+            notes.append("--captioner: every imported image has a text already")
+    elif unlabelled:
+        notes.append(f"{len(unlabelled)} images without a text are left out: see --captioner")
+    if config.synthetic:
+        images += _synthetic(ws, config)
+        notes.append("synthetic images teach the generator its own mistakes: see `curate evaluate`")
+    if config.rated:
+        images += _rated(ws, config, notes)
+    return images, notes
+
+
+def _synthetic(ws: Workspace, config: LessonConfig) -> list[ImageToLearn]:
+    if config.least_score is None:
+        return queries_training.images_to_learn(ws.session, origin="synthetic")
+    model = queries_reward.find_reward_model(ws.session)
+    found = queries_training.images_to_learn(
+        ws.session,
+        origin="synthetic",
+        reward_model_id=model.id,
+        least_score=config.least_score,
+    )
+    if not found:
+        raise CurateError(
+            f"No generated image has a score of {config.least_score} or more by reward model "
+            f"{model.id[:12]}. Run `curate score`, or lower --least-score."
+        )
+    return found
+
+
+def _rated(ws: Workspace, config: LessonConfig, notes: list[str]) -> list[ImageToLearn]:
+    """Return the images whose ratings are good in the mean; gates and controls do not teach."""
+    verdicts: dict[UUID, list[float]] = defaultdict(list)
+    simulated = 0
+    for rating in queries.current_ratings(ws.session, purposes=("train",)):
+        turned = rating.min_value + rating.max_value - rating.value
+        better = rating.value if rating.polarity == "higher" else turned
+        verdicts[rating.image_id].append(better)
+        simulated += rating.simulated
+    good = {i for i, v in verdicts.items() if sum(v) / len(v) >= config.least_rating}
+    total = sum(map(len, verdicts.values()))
+    notes.append(
+        f"{len(good)} of {len(verdicts)} rated images have a mean of {config.least_rating:g} or "
+        f"more ({simulated} of {total} ratings are simulated)"
+    )
+    found = queries_training.images_to_learn(ws.session, image_ids=good)
+    return [image for image in found if image.text]
+
+
+def split_of(image: ImageToLearn, validation_share: float) -> str:
+    """Return the split that the import names; else val for a share of patients, always the same."""
+    if image.split is not None:
+        return image.split
+    digest = queries.json_hash(["split", image.patient or image.file_sha256])
+    return "val" if int(digest[:8], 16) < validation_share * 16**8 else "train"
+
+
+def balanced(images: Sequence[ImageToLearn]) -> list[ImageToLearn]:
+    """Return the images with those of rarer modality and label repeated up to the commonest."""
+    counts = Counter((image.modality, image.label) for image in images)
+    most = max(counts.values())
+    chosen: list[ImageToLearn] = []
+    for group, count in counts.items():
+        members = [image for image in images if (image.modality, image.label) == group]
+        whole, rest = divmod(min(most, count * MOST_REPEATS), count)
+        chosen += members * whole + members[:rest]
+    return chosen
+
+
+def _shown(images: Sequence[ImageToLearn]) -> str:
+    return ", ".join(sorted({image.modality for image in images})) or "no modality"
+
+
+def _named(modalities: set[str]) -> str:
+    return f" of {', '.join(sorted(modalities))}" if modalities else ""

@@ -1,0 +1,95 @@
+"""`draft`: the reward's own gradient, through the last step (Clark et al. 2024, DRaFT-LV).
+
+The fastest way to a differentiable reward, and the fastest to fool it: the spread's penalty and the
+anchor are mandatory. Images are made without gradients; each is noised again to the last step's
+level a few times (the low-variance variant), denoised once with gradients, decoded and scored.
+Shapes: B images, N = B x copies examples, image by image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from generators.base import Conditions, Generator, Prompt, Schedule
+from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
+from generators.rl.algorithms.nft import fresh_noise
+from generators.rl.policy import Policy
+from generators.rl.predictions import rollout_settings
+from generators.sampling import noised, predicted_image, sample
+
+COPIES = 2  # of an image at the last step
+
+
+def draft(policy: Policy, batch: Batch) -> "Finished":
+    """Make images with DDIM, trailing spacing.
+
+    With leading spacing the last step is so clean that the prediction hardly moves the image: the
+    gradient would be zero for all that matters.
+    """
+    generator = policy.generator
+    trailing = replace(generator, schedule=trailing_schedule(generator.schedule))
+    settings = rollout_settings(policy.config)
+    latents = sample(trailing, batch.conditions_B, batch.seeds_B, settings)
+    last = trailing.schedule.timesteps(policy.config.num_steps)[-1]
+    return Finished(latents, batch, last)
+
+
+def trailing_schedule(schedule: Schedule) -> Schedule:
+    """Return the schedule with its steps counted from the noisy end."""
+    return replace(schedule, config={**schedule.config, "timestep_spacing": "trailing"})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Finished images, to be improved in their last step."""
+
+    latents: Tensor
+    batch: Batch
+    last_timestep: int
+    window_start: None = None
+
+    def examples(self, policy: Policy, advantages_B: Tensor) -> "LastSteps":
+        """Noise each image again; advantages are not needed, the reward itself is asked."""
+        generator, num_images = policy.generator, len(self.latents)
+        rows_N = torch.arange(num_images).repeat_interleave(COPIES)
+        noise = fresh_noise(generator, self.batch.seeds_B, COPIES)
+        t_N = torch.full((len(rows_N),), self.last_timestep)
+        x_t, _ = noised(generator.schedule, self.latents[rows_N], noise, t_N)
+        return LastSteps(
+            x_t=x_t,
+            t_N=t_N,
+            conditions=self.batch.conditions_B.select(rows_N).to(x_t.device),
+            prompts_N=[self.batch.prompts_B[row] for row in rows_N.tolist()],
+            reward=self.batch.reward,
+            generator=generator,
+            spread_penalty=policy.config.spread_penalty,
+            guidance=policy.config.training_guidance,
+        )
+
+
+@dataclass(frozen=True)
+class LastSteps:
+    """Images one step from done; every field with a suffix has N rows."""
+
+    x_t: Tensor
+    t_N: Tensor
+    conditions: Conditions
+    prompts_N: Sequence[Prompt]
+    reward: Reward
+    generator: Generator
+    spread_penalty: float
+    guidance: float
+    together: int = 1
+    scale: float = 1.0
+    kept: list[Kept] = field(default_factory=list)
+
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
+        """Return minus the reward, doubt counted against it, of the images predicted."""
+        schedule, codec = self.generator.schedule, self.generator.codec
+        latents = predicted_image(schedule, prediction, self.x_t[rows], self.t_N[rows])
+        low, high = codec.value_range
+        images = (codec.decode(latents) - low) / (high - low)
+        mean_N, spread_N = self.reward(images, [self.prompts_N[row] for row in rows.tolist()])
+        return ExamplesLoss(-(mean_N - self.spread_penalty * spread_N).mean().to(prediction.device))

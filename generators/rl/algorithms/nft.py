@@ -1,0 +1,129 @@
+"""`nft`: learn from the images alone, whatever sampler made them (Zheng et al. 2025, DiffusionNFT).
+
+Each image is noised as in ordinary training. A good one pulls the denoiser towards it, a bad one
+pushes an implicit mirror image of the denoiser towards it. Both losses are bounded, so that bad
+images cannot drive the weights anywhere. There are no log-probabilities, hence no gap between
+random rollouts and the sampler that is deployed: that one makes the images here.
+Shapes: B images, M noise levels an image, N = B x M examples, image by image.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from generators.base import Conditions, Generator, Schedule
+from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
+from generators.rl.config import RLConfig
+from generators.rl.draws import hashed_seed
+from generators.rl.policy import Policy
+from generators.rl.predictions import predictions, rollout_settings
+from generators.sampling import initial_noise, noised, sample
+
+NO_ERROR = 1e-5  # below, a branch's error is rounding
+
+
+def nft(policy: Policy, batch: Batch) -> "Images":
+    """Make images with the old policy and the sampler that is deployed."""
+    settings = rollout_settings(policy.config, policy.config.sampler)
+    with policy.at_old():
+        latents = sample(policy.generator, batch.conditions_B, batch.seeds_B, settings)
+    return Images(latents, batch.conditions_B, batch.seeds_B)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Clean latents: all that this algorithm must know of an image, beside its advantage."""
+
+    latents: Tensor
+    conditions_B: Conditions
+    seeds_B: Sequence[int]  # the noise levels and noises of an image derive from its seed
+    window_start: None = None
+
+    def examples(self, policy: Policy, advantages_B: Tensor) -> "NoisedImages":
+        """Noise each image at M levels, and note what the old policy predicts for it."""
+        config, generator = policy.config, policy.generator
+        num_levels = config.timesteps_per_image
+        x_0 = self.latents.repeat_interleave(num_levels, dim=0)
+        t_N = torch.cat(
+            [drawn_levels(generator.schedule, seed, num_levels) for seed in self.seeds_B]
+        )
+        noise = fresh_noise(generator, self.seeds_B, num_levels)
+        rows_N = torch.arange(len(self.latents)).repeat_interleave(num_levels)
+        x_t, target = noised(generator.schedule, x_0, noise, t_N)
+        conditions = self.conditions_B.select(rows_N).to(x_t.device)
+        with policy.at_old():
+            old = predictions(generator, config, x_t, t_N, conditions, batch=policy.fit.micro_batch)
+        return NoisedImages(
+            x_t=x_t,
+            t_N=t_N,
+            conditions=conditions,
+            target=target,
+            old=old,
+            goodness_N=goodness(advantages_B, config)[rows_N].to(x_t.device),
+            strength=config.nft_strength,
+            noise_share_N=_noise_share(generator.schedule, t_N).to(x_t),
+            guidance=config.training_guidance,
+        )
+
+
+def goodness(advantages_B: Tensor, config: RLConfig) -> Tensor:
+    """Return advantages as probabilities of being a good image: 0 worst, 1/2 average, 1 best."""
+    return 0.5 + 0.5 * (advantages_B / config.advantage_clip).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class NoisedImages:
+    """Images noised, with the denoiser's target; every tensor has N rows."""
+
+    x_t: Tensor
+    t_N: Tensor
+    conditions: Conditions
+    target: Tensor  # what a perfect denoiser would predict: noise, or v
+    old: Tensor  # what the policy that made the images predicts
+    goodness_N: Tensor  # 0 .. 1
+    strength: float  # beta
+    noise_share_N: Tensor  # standard deviation of the noise in x_t, 0 .. 1
+    guidance: float
+    together: int = 1
+    scale: float = 1.0
+    kept: list[Kept] = field(default_factory=list)
+
+    def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
+        """Return the reward-weighted losses of the two implicit policies."""
+        old, target = self.old[rows], self.target[rows]
+        change = self.strength * (prediction - old)
+        towards_N = _relative_error(old + change, target)
+        away_N = _relative_error(old - change, target)
+        good_N = self.goodness_N[rows]
+        loss_N = (good_N * towards_N + (1 - good_N) * away_N) / self.strength
+        return ExamplesLoss((self.noise_share_N[rows] * loss_N).mean())
+
+
+def _relative_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean square error over the mean absolute error [N]: as steep at all levels.
+
+    With v and the noise's share as a factor it is the paper's adaptive loss on predicted images;
+    for epsilon that one grows without bound at high noise, and this does not.
+    """
+    error = (prediction - target).flatten(1)
+    return error.square().mean(dim=1) / error.detach().abs().mean(dim=1).clamp(min=NO_ERROR)
+
+
+def drawn_levels(schedule: Schedule, seed: int, num_levels: int) -> Tensor:
+    """Return M timesteps, one drawn from each M-th of all."""
+    draw = random.Random(f"nft levels {seed}")
+    positions = [(level + draw.random()) / num_levels for level in range(num_levels)]
+    return torch.tensor([int(position * schedule.num_train_steps) for position in positions])
+
+
+def fresh_noise(generator: Generator, seeds_B: Sequence[int], copies: int) -> Tensor:
+    """Return `copies` noises an image [B x copies, ...], all from the image's seed."""
+    seeds_N = [hashed_seed(f"noise {seed} {copy}") for seed in seeds_B for copy in range(copies)]
+    return initial_noise(seeds_N, generator.latent_shape).to(generator.device)
+
+
+def _noise_share(schedule: Schedule, t_N: Tensor) -> Tensor:
+    return (1 - schedule.alphas_cumprod(t_N)).sqrt()

@@ -1,0 +1,198 @@
+"""What decides an RL step, beside the start version, the prompts and the reward."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from generators.errors import GeneratorError
+
+ALGORITHMS = ("window", "ddpo", "nft", "draft", "dpo", "trl-ddpo")
+LORA_TARGETS = ("attention", "attention+convolutions")
+SAMPLERS = ("ddim", "dpm++", "unipc")
+DTYPES = ("float32", "bfloat16")
+FEWEST_IMAGES = 64  # an update: below, the gradient is mostly noise (flow_grpo's experience)
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """Settings of one RL step. B = prompts_per_update x group_size images are made an update.
+
+    `window`: K = `window_size` of S = `num_steps` sampling steps are random and trained, the others
+    are deterministic and free of charge. `ddpo`: all steps but the noiseless last one. `nft`:
+    images come from the sampler that is deployed, and what is trained is their denoising; or they
+    are images that people have rated. `draft`: the reward's own gradient. `dpo`: pairs that people
+    have compared. `trl-ddpo`: TRL's trainer, as a reference (extra `trl`).
+    """
+
+    algorithm: str = "window"
+
+    # how much
+    num_updates: int = 20  # >= 1; each makes B new images, scores them and moves the weights
+    prompts_per_update: int = 8  # >= 1; in shuffled rounds over all prompts, so each comes up
+    group_size: int = 8  # >= 2 images of one prompt; they are compared with each other only
+
+    # rollouts
+    num_steps: int = 10  # S >= 2 sampling steps; use the number that images are made with
+    window_size: int = 2  # K in 1 .. S; cost grows with K, 2 to 4 learn as well as all S
+    window_start: int | None = None  # first random step, 0 = noisiest; None: anew each update,
+    # in the noisier half, where anatomy is decided (late steps are where hacked textures live)
+    guidance: float = 1.0  # classifier-free guidance; not 1 doubles every evaluation (under `nft`
+    # those of the rollout only: the conditional prediction alone is trained)
+    sampler: str = "dpm++"  # of `nft` rollouts: name the one that images are made with
+
+    # nft (DiffusionNFT), dpo (Diffusion-DPO)
+    timesteps_per_image: int = 4  # M noise levels an image is trained at, one of each M-th of all
+    dpo_strength: float = 2000.0  # beta > 0: higher holds closer to the start (1000 .. 5000)
+    nft_strength: float = 1.0  # beta in 0 .. 1 (excluded, included): how far apart the two implicit
+    # policies lie; smaller takes larger steps from the same rewards
+    old_decay: float = 0.5  # in 0 .. 1: the policy that makes the images follows the trained one as
+    # old <- d old + (1 - d) trained after an update, d rising to this; 0: it is the trained one
+
+    # learning
+    lora_rank: int = 8  # of the adapters; 0 trains the full weights (more memory, collapses sooner)
+    lora_targets: str = "attention"  # where adapters sit; "attention+convolutions" reaches texture
+    learning_rate: float = 3e-4  # AdamW's; adapters 1e-4 .. 1e-3, full weights about 1e-5
+    inner_epochs: int = 1  # times an update's images are learned from; the clip can act after one
+    minibatches: int = 1  # optimiser steps a time, each on its part of the images, shuffled
+    baseline_buffer: int = 0  # rewards kept of each prompt, whose mean is the baseline: for few
+    # prompts, 16 .. 32 (DDPO); 0: the mean of the siblings
+    clip_sum: float = 1.6  # nats of an image's summed log-ratio at which the clip acts. Log-probs
+    # here are means over the D latent elements, so the clip range is clip_sum / D (1e-4 at 16,384)
+    advantage_clip: float = 5.0  # standard deviations; one freak image cannot own the update
+    max_grad_norm: float = 1.0  # L2 norm over all trained weights, as DDPO has it
+    ema_decay: float = 0.0  # the result is a moving average of the weights; 0: the last weights
+
+    # safety against reward hacking
+    spread_penalty: float = 1.0  # reward = mean - this x ensemble spread; 0 trusts the mean
+    kl_weight: float = 0.1  # first weight of the squared change of the predictions from the frozen
+    # start; steered afterwards to spend the budget. 0: no anchor, only the stop
+    kl_target: float = 0.01  # the budget: mean squared change of the predictions, which have about
+    # unit variance (0.01 = a tenth of their scale). At 3 x this the run stops. inf with a weight of
+    # 0: nothing holds the weights, and the start is not even asked
+
+    # the machine
+    micro_batch: int = 0  # (image, step) pairs a backward pass, 0: as many as are fast and fit in
+    # memory, found by trying. Memory and speed only: the gradient changes by rounding
+    memory_gib: float = 2.0  # of a CPU, for what backward passes need, beside the weights; a GPU's
+    # is found by trying
+    rollout_batch: int = 32  # images a compute batch, rollout and decoding: one fixed shape
+    rollout_dtype: str = "float32"  # inside the denoiser, no gradients; bfloat16 is faster
+    training_dtype: str = "float32"  # bfloat16 is faster on GPUs, slower backwards on CPUs.
+    # They may differ: the ratio's denominator comes from the training pass, never the rollout
+    compile: bool = False  # torch.compile of the denoiser: minutes at first, then faster
+    seed: int = 0  # of rollouts, windows, the order of prompts and the adapters' first weights
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        for holds, needed in self._needs():
+            if not holds:
+                raise GeneratorError(f"These RL settings cannot be run: {needed}. Found: {self}.")
+
+    def _needs(self) -> list[tuple[bool, str]]:
+        counts = (self.num_updates, self.prompts_per_update, self.inner_epochs, self.minibatches)
+        above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
+        return [
+            (self.algorithm in ALGORITHMS, f"algorithm is one of {', '.join(ALGORITHMS)}"),
+            (
+                min(counts) >= 1,
+                "num_updates, prompts_per_update, inner_epochs and minibatches are 1 or more",
+            ),
+            (self.baseline_buffer >= 0, "baseline_buffer is 0 (siblings) or more"),
+            (self.group_size >= 2, "group_size is 2 or more: siblings are compared"),
+            (self.num_steps >= 2, "num_steps is 2 or more"),
+            (
+                1 <= self.window_size <= self.num_steps,
+                f"window_size lies in 1 .. num_steps ({self.num_steps}): "
+                "no more steps can be trained than are sampled",
+            ),
+            (
+                self.window_start is None or 0 <= self.window_start <= self.last_window_start,
+                f"window_start lies in 0 .. {self.last_window_start}: the last step has no noise",
+            ),
+            (self.sampler in SAMPLERS, f"sampler is one of {', '.join(SAMPLERS)}"),
+            (self.timesteps_per_image >= 1, "timesteps_per_image is 1 or more"),
+            (0 < self.nft_strength <= 1, "nft_strength lies in 0 .. 1, 0 excluded"),
+            (self.dpo_strength > 0, "dpo_strength is above 0"),
+            (
+                self.algorithm != "draft" or min(self.spread_penalty, self.kl_weight) > 0,
+                "draft follows the reward's gradient wherever it leads, so that spread_penalty and "
+                "kl_weight must be above 0",
+            ),
+            (self.algorithm != "dpo" or self.images_per_update % 2 == 0, "dpo takes pairs"),
+            (0 <= self.old_decay < 1, "old_decay lies in 0 .. 1, 1 excluded"),
+            (self.lora_rank >= 0, "lora_rank is 0 (full weights) or more"),
+            (self.lora_targets in LORA_TARGETS, f"lora_targets: {' or '.join(LORA_TARGETS)}"),
+            (
+                min(*above_0, self.kl_target) > 0,
+                "learning_rate, clip_sum, advantage_clip, max_grad_norm and kl_target are above 0",
+            ),
+            (
+                min(self.spread_penalty, self.kl_weight) >= 0,
+                "spread_penalty and kl_weight are 0 or more",
+            ),
+            (0 <= self.ema_decay < 1, "ema_decay lies in 0 .. 1, 1 excluded"),
+            (self.rollout_batch >= 1, "rollout_batch is 1 or more"),
+            (self.micro_batch >= 0, "micro_batch is 0 (found by trying) or more"),
+            (self.memory_gib >= 0, "memory_gib is 0 (as little as can be) or more"),
+            (
+                {self.rollout_dtype, self.training_dtype} <= set(DTYPES),
+                f"dtypes are {' or '.join(DTYPES)}",
+            ),
+        ]
+
+    @property
+    def images_per_update(self) -> int:
+        """Return B."""
+        return self.prompts_per_update * self.group_size
+
+    @property
+    def num_trained_steps(self) -> int:
+        """Return how many steps are random and trained: K, but never the noiseless last step."""
+        last = self.num_steps - 1
+        return last if self.algorithm == "ddpo" else min(self.window_size, last)
+
+    @property
+    def examples_per_image(self) -> int:
+        """Return how many (image, noise level) pairs an image is trained at."""
+        if self.algorithm in ("nft", "dpo"):
+            return self.timesteps_per_image
+        return 2 if self.algorithm == "draft" else self.num_trained_steps
+
+    @property
+    def training_guidance(self) -> float:
+        """Return the guidance of the predictions that are trained."""
+        return 1.0 if self.algorithm in ("nft", "dpo") else self.guidance
+
+    @property
+    def asks_start(self) -> bool:
+        """Return whether the frozen start's predictions are needed."""
+        return self.algorithm == "dpo" or self.kl_weight > 0 or self.kl_target < math.inf
+
+    @property
+    def keeps_old_policy(self) -> bool:
+        """Return whether another policy than the trained one makes the images."""
+        return self.algorithm == "nft"
+
+    @property
+    def last_window_start(self) -> int:
+        """Return the last step at which a window can begin."""
+        return self.num_steps - 1 - self.num_trained_steps
+
+    def concerns(self) -> list[str]:
+        """Return what can be run but will hardly teach anything."""
+        if self.images_per_update >= FEWEST_IMAGES:
+            return []
+        return [
+            f"{self.images_per_update} images an update; below {FEWEST_IMAGES} expect noise rather "
+            "than learning. Raise prompts_per_update or group_size unless this is a trial."
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as rows and checkpoints keep them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RLConfig":
+        """Return the settings that `to_json` wrote."""
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""Other people's trainers behind the RL interface: references and benchmark peers."""

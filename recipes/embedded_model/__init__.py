@@ -1,0 +1,1 @@
+"""How the embedded text-to-image model was trained."""

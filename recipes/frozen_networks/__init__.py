@@ -1,0 +1,1 @@
+"""How the frozen networks were trained, calibrated and measured."""

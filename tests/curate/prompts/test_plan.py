@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from curate.commands.generate import GenerateOptions, generate_images
+from curate.errors import CurateError
+from curate.production import run as production
+from curate.production.versions import save_version
+from curate.samples.pixels import pixels_hash, png_bytes
+from curate.workspace import Workspace
+from db import queries
+from db.models import Image
+from generators.base import Generator
+from generators.config import SamplingSettings
+from tests.curate.conftest import picture
+
+SETTINGS = SamplingSettings(num_steps=1, batch_size=4)
+
+
+@pytest.fixture
+def ready(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> Workspace:
+    """A workspace with a generator and two real images of one label."""
+    tiny_generator.save(tmp_path / "tiny")
+    save_version(
+        workspace,
+        tmp_path / "tiny",
+        generator_name="tiny",
+        family="text-to-image",
+        how_made="imported",
+    )
+    prompt = queries.get_or_add_prompt(
+        workspace.session, modality="OCT", text="an eye", label="amd"
+    )
+    for seed in range(2):
+        array = picture(seed, 0.5)
+        [sha] = queries.add_files(
+            workspace.session, workspace.store, [(png_bytes(array), "image/png")]
+        )
+        real = Image(
+            file_sha256=sha,
+            pixels_sha256=pixels_hash(array),
+            origin="real",
+            prompt_id=prompt.id,
+            shape=[1, 64, 64],
+        )
+        workspace.session.add(real)
+    workspace.session.commit()
+    return workspace
+
+
+def options(folder: Path, content: str, **given: int | bool) -> GenerateOptions:
+    (folder / "sheet.csv").write_text(content)
+    return GenerateOptions(sheet=folder / "sheet.csv", settings=SETTINGS, **given)  # type: ignore[arg-type]
+
+
+def made(ws: Workspace) -> dict[tuple[str, str], list[int]]:
+    """Return the seeds of what was made, by modality and text."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for image, prompt in queries.images(ws.session, origin="synthetic"):
+        found.setdefault((prompt.modality, prompt.text), []).append(image.seed or 0)
+    return {key: sorted(seeds) for key, seeds in found.items()}
+
+
+def test_a_grid_is_made_with_its_counts_and_seeds(ready: Workspace, tmp_path: Path) -> None:
+    sheet = "modality,text,count,seed,finding\nOCT|CXR,{finding},2,100,scar|hole\nOCT,normal,,,\n"
+    done = generate_images(ready, options(tmp_path, sheet, count=1))
+    assert sum(run.made for run in done.runs) == 9
+    assert made(ready)["CXR", "hole"] == [100, 101]
+    assert made(ready)["OCT", "normal"] == [0]
+
+
+def test_labels_are_balanced_with_the_real_images_counted(ready: Workspace, tmp_path: Path) -> None:
+    sheet = "modality,text,label\nOCT,drusen,amd\nOCT,large drusen,amd\nOCT,clear,normal\n"
+    generate_images(ready, options(tmp_path, sheet, balance=5))
+    assert {key: len(seeds) for key, seeds in made(ready).items()} == {
+        ("OCT", "drusen"): 2,
+        ("OCT", "large drusen"): 1,  # 2 real + 3 = 5
+        ("OCT", "clear"): 5,
+    }
+    again = generate_images(ready, options(tmp_path, sheet, balance=5))
+    assert sum(run.made for run in again.runs) == 0
+
+
+def test_a_long_sheet_becomes_several_runs_of_the_same_images(
+    ready: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = "modality,text\n" + "".join(f"OCT,patient {i}\n" for i in range(7))
+    monkeypatch.setattr(production, "RUN_PROMPTS", 3)
+    done = generate_images(ready, options(tmp_path, sheet, count=1))
+    assert [run.planned for run in done.runs] == [3, 3, 1]
+    monkeypatch.setattr(production, "RUN_PROMPTS", 100)
+    again = generate_images(ready, options(tmp_path, sheet, count=1))
+    assert (again.runs[0].planned, again.runs[0].already) == (7, 7)
+
+
+def test_bad_lines_are_told_once(ready: Workspace, tmp_path: Path) -> None:
+    sheet = "modality,text,label\nPET,brain,a\nOCT,drusen,b\n"
+    done = generate_images(ready, options(tmp_path, sheet, balance=1, dry_run=True))
+    assert len(done.refused) == 1
+    assert done.runs[0].made == 1  # would be: a dry run
+    assert made(ready) == {}
+
+
+def test_balance_and_a_count_contradict_each_other(ready: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(CurateError, match="--balance"):
+        generate_images(ready, options(tmp_path, "modality,text,count\nOCT,a,3\n", balance=5))

@@ -1,0 +1,227 @@
+"""Releases with a promise, from the story's second version: 12 images that nobody has rated."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.errors import CurateError
+from curate.progress import Advance
+from curate.release.config import ExportConfig
+from curate.release.manifest import manifest_bytes
+from curate.release.publish import Exported, export_release
+from curate.release.verify import verify_release
+from db import queries, queries_rating, queries_release
+from db.models import Assignment, Campaign, Image, Rating, RewardModelRating
+
+PROMISE = ExportConfig(target_precision=0.7)  # 9 good images of 9
+
+
+@contextmanager
+def _silent(total: int, what: str) -> Iterator[Advance]:
+    yield lambda number: None
+
+
+def _export(story: Any, folder: Path, config: ExportConfig = PROMISE) -> Exported:
+    return export_release(story.ws, folder, config, _silent)
+
+
+def _draw(
+    story: Any,
+    value: Callable[[Image], int | None],
+    *,
+    name: str = "draw",
+    method: str = "random",
+    chance: float = 1.0,
+) -> Campaign:
+    """Every image of the new version, rated by three raters alike."""
+    session = story.ws.session
+    rubric, [criterion] = queries.default_rubric(session)
+    campaign = Campaign(
+        name=name, rubric_id=rubric.id, seed=0, overlap=3, simulated=True, backend="simulated"
+    )
+    session.add(campaign)
+    session.flush()
+    for number in range(3):
+        rater = queries_rating.get_or_add_rater(
+            session, name=f"rater {number}", expert_level=3, simulated=True, config={}
+        )
+        drawn = [image for key, image in story.images.items() if key[0] == story.versions[1].id]
+        for position, image in enumerate(drawn):
+            assignment = Assignment(
+                campaign_id=campaign.id,
+                rater_id=rater.id,
+                image_id=image.id,
+                position=position,
+                purpose="calibration",
+                selection_method=method,
+                inclusion_probability=chance,
+            )
+            session.add(assignment)
+            session.flush()
+            if value(image) is not None:
+                session.add(
+                    Rating(
+                        assignment_id=assignment.id,
+                        criterion_id=criterion.id,
+                        scale_min=1,
+                        scale_max=3,
+                        value=value(image),
+                    )
+                )
+    session.commit()
+    return campaign
+
+
+def _best_for(*seeds: int) -> Callable[[Image], int]:
+    return lambda image: 3 if image.seed in seeds else 2
+
+
+def test_a_promise_without_a_draw_is_refused_and_says_how_to_make_one(
+    story: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(CurateError, match="No calibration ratings.*At least 9.*--purpose calibr"):
+        _export(story, tmp_path / "release")
+    assert not (tmp_path / "release").exists()
+
+
+def test_a_promise_that_the_ratings_carry_is_certified_and_proved_again(
+    story: Any, tmp_path: Path
+) -> None:
+    _draw(story, lambda image: 3)
+    done = _export(story, tmp_path / "release")
+    assert done.certificate is not None and done.num_kept >= 9
+    [part] = done.certificate["certified"]
+    assert part["num_errors"] == 0 and part["num_images"] == done.num_kept
+    assert part["precision_bound"] == pytest.approx(0.05 ** (1 / part["num_rated"]))
+    assert verify_release(done.folder).ok
+    card = (done.folder / "README.md").read_text()
+    assert "At 95 % confidence, at least 70 % of the synthetic images here are good" in card
+    assert "simulated raters say" in card
+    release = queries_release.releases(story.ws.session)[0]
+    assert release.evidence["certificate"] == done.certificate
+
+
+def test_only_what_the_draw_was_from_leaves(story: Any, tmp_path: Path) -> None:
+    _draw(story, lambda image: 3)
+    done = _export(story, tmp_path / "release")
+    # of the base version's 12 images, 4 were there and unrated at the draw, but it drew none
+    assert done.reasons["outside the promise"] == 12
+
+
+def test_an_image_that_raters_did_not_find_good_counts_as_an_error_and_stays_behind(
+    story: Any, tmp_path: Path
+) -> None:
+    _draw(story, _best_for(1, 2, 3, 4, 5))
+    done = _export(story, tmp_path / "release", ExportConfig(target_precision=0.5))
+    with (done.folder / "calibration.csv").open() as file:
+        bad = {row["item_key"] for row in csv.DictReader(file) if row["good"] == "no"}
+    with (done.folder / "rejected.csv").open() as file:
+        left_out = {row["item_key"] for row in csv.DictReader(file)}
+    assert len(bad) == 2 and bad <= left_out
+
+
+def test_an_unrated_image_of_the_draw_counts_as_an_error(story: Any, tmp_path: Path) -> None:
+    _draw(story, lambda image: None if image.seed == 5 else 3)  # the best by their scores
+    with pytest.raises(CurateError, match="No threshold keeps the promise"):
+        _export(story, tmp_path / "release")
+
+
+def test_when_no_threshold_keeps_the_promise_nothing_is_exported(
+    story: Any, tmp_path: Path
+) -> None:
+    _draw(story, _best_for(0, 1, 2))
+    with pytest.raises(CurateError, match="nothing is exported.*rated images were not good"):
+        _export(story, tmp_path / "release")
+    assert not (tmp_path / "release").exists()
+    assert not queries_release.releases(story.ws.session)
+
+
+def test_what_counts_as_good_can_be_set(story: Any, tmp_path: Path) -> None:
+    _draw(story, lambda image: 2)
+    with pytest.raises(CurateError, match="nothing is exported"):
+        _export(story, tmp_path / "release")
+    good = ExportConfig(target_precision=0.7, good=2)
+    assert _export(story, tmp_path / "release", good).num_kept >= 9
+    with pytest.raises(CurateError, match="Choose 2 to 3"):
+        _export(story, tmp_path / "other", ExportConfig(target_precision=0.7, good=1))
+
+
+def test_images_that_were_chosen_for_what_they_show_carry_no_promise(
+    story: Any, tmp_path: Path
+) -> None:
+    _draw(story, lambda image: 3, method="active", chance=0.5)
+    with pytest.raises(CurateError, match="same chance"):
+        _export(story, tmp_path / "release")
+
+
+def test_a_draw_whose_pool_cannot_be_told_carries_no_promise(story: Any, tmp_path: Path) -> None:
+    _draw(story, lambda image: 3, chance=0.5)  # says that it drew 12 of 24
+    with pytest.raises(CurateError, match="cannot be told"):
+        _export(story, tmp_path / "release")
+
+
+def test_a_reward_model_that_learned_from_the_draw_is_refused(story: Any, tmp_path: Path) -> None:
+    campaign = _draw(story, lambda image: 3)
+    rating = queries.current_ratings(story.ws.session, campaign_id=campaign.id)[0]
+    story.ws.session.add(
+        RewardModelRating(
+            reward_model_id=story.reward_model.id, rating_id=rating.rating_id, use="fitted"
+        )
+    )
+    story.ws.session.commit()
+    with pytest.raises(CurateError, match="learned from 1 of the images"):
+        _export(story, tmp_path / "release")
+
+
+def test_a_modality_without_a_promise_of_its_own_stays_behind(story: Any, tmp_path: Path) -> None:
+    oct_prompt = story.prompts[0].id
+    _draw(story, lambda image: 3 if image.prompt_id == oct_prompt else 1)
+    config = ExportConfig(target_precision=0.5, confidence=0.9, per_modality=True)
+    done = _export(story, tmp_path / "release", config)  # 5 good of 5, at 95 % for each of two
+    assert done.certificate is not None and done.certificate["failed"] == ["CXR"]
+    assert done.certificate["confidence_of_each_test"] == pytest.approx(0.95)
+    with (done.folder / "data.csv").open() as file:
+        assert {row["modality"] for row in csv.DictReader(file)} == {"OCT"}
+    assert verify_release(done.folder).ok
+
+
+def test_a_threshold_beside_a_promise_is_refused(story: Any, tmp_path: Path) -> None:
+    _draw(story, lambda image: 3)
+    with pytest.raises(CurateError, match="drop --threshold"):
+        _export(story, tmp_path / "r", ExportConfig(target_precision=0.7, threshold=0.5))
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "fault"),
+    [
+        (
+            "certificate.json",
+            '"target_precision": 0.7',
+            '"target_precision": 0.99',
+            "keep no promise",
+        ),
+        ("certificate.json", '"num_images": 12', '"num_images": 13', "another threshold or bound"),
+        ("calibration.csv", ",yes,yes", ",no,yes", "has 1 errors in 12"),
+    ],
+)
+def test_an_embellished_certificate_is_found_even_when_the_manifest_agrees(
+    story: Any, tmp_path: Path, file: str, before: str, after: str, fault: str
+) -> None:
+    _draw(story, lambda image: 3)
+    folder = _export(story, tmp_path / "release").folder
+    content = (folder / file).read_text().replace(before, after, 1).encode()
+    assert content != (folder / file).read_bytes()
+    (folder / file).write_bytes(content)
+    raw = json.loads((folder / "manifest.json").read_text())
+    entry = next(entry for entry in raw["files"] if entry["path"] == file)
+    entry.update(sha256=hashlib.sha256(content).hexdigest(), num_bytes=len(content))
+    (folder / "manifest.json").write_bytes(manifest_bytes(raw))
+    problems = verify_release(folder).problems
+    assert {problem.kind for problem in problems} == {"promise"}
+    assert fault in " ".join(problem.found for problem in problems)

@@ -1,0 +1,239 @@
+import csv
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as PillowImage
+
+from curate.errors import CurateError
+from curate.progress import Advance
+from curate.release.config import ExportConfig
+from curate.release.manifest import read_manifest
+from curate.release.publish import Exported, export_release
+from db import queries_release
+
+CONFIG = ExportConfig(threshold=0.35)
+
+
+@contextmanager
+def _silent(total: int, what: str) -> Iterator[Advance]:
+    yield lambda number: None
+
+
+def _export(story: Any, folder: Path | None, config: ExportConfig = CONFIG) -> Exported:
+    return export_release(story.ws, folder, config, _silent)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _bytes_of(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_every_image_has_a_decision_row_and_what_is_kept_is_in_the_folder(
+    story: Any, tmp_path: Path
+) -> None:
+    done = _export(story, tmp_path / "release")
+    decisions = queries_release.decisions_of(story.ws.session, done.release_id)
+    assert {decision.image_id for decision in decisions} == {i.id for i in story.images.values()}
+    kept = {decision.image_id for decision in decisions if decision.decision == "kept"}
+    assert 2 < len(kept) == done.num_kept < len(decisions)
+    assert done.num_rejected == len(decisions) - len(kept) == sum(done.reasons.values())
+    stored = {i.file_sha256 for i in story.images.values() if i.id in kept}
+    written = {
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (tmp_path / "release" / "images").rglob("*.png")
+    }
+    assert written == stored
+
+
+def test_the_tables_name_the_same_images_and_every_rejected_one_has_a_reason(
+    story: Any, tmp_path: Path
+) -> None:
+    done = _export(story, tmp_path / "release")
+    minim, rejected = (_rows(done.folder / name) for name in ("data.csv", "rejected.csv"))
+    assert list(minim[0])[:3] == ["path", "Text", "modality"]
+    assert all((done.folder / row["path"]).is_file() for row in minim)
+    metadata = _rows(done.folder / "images" / "metadata.csv")
+    assert [f"images/{row['file_name']}" for row in metadata] == [row["path"] for row in minim]
+    assert len(rejected) == done.num_rejected and all(row["reason"] for row in rejected)
+    low = [row for row in rejected if row["reason"] == "score below the threshold"]
+    assert low and all(float(row["score"]) < 0.35 == float(row["threshold"]) for row in low)
+
+
+@pytest.mark.filterwarnings(  # datasets leaves metadata.csv open
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_datasets_opens_the_folder_as_an_imagefolder(story: Any, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    done = _export(story, tmp_path / "release")
+    expected = {
+        f"images/{row['file_name']}": row for row in _rows(done.folder / "images" / "metadata.csv")
+    }
+    for opened in (
+        datasets.load_dataset(
+            "imagefolder", data_dir=str(done.folder), cache_dir=str(tmp_path / "cache-1")
+        ),
+        datasets.load_dataset(str(done.folder), cache_dir=str(tmp_path / "cache-2")),
+    ):
+        assert list(opened) == ["train"] and len(opened["train"]) == done.num_kept
+        first = opened["train"][0]
+        assert isinstance(first["image"], PillowImage.Image) and first["image"].size == (64, 64)
+        columns = "image text modality label score origin simulated_ratings split group"
+        assert sorted(first) == sorted([*columns.split(), "source", "licence"])
+        by_text = {(row["text"], float(row["score"])) for row in expected.values()}
+        assert {(row["text"], row["score"]) for row in opened["train"]} == by_text
+        assert first["simulated_ratings"] is True and first["origin"] == "synthetic"
+
+
+def test_the_same_rows_give_the_same_bytes_wherever_they_are_exported(
+    story: Any, tmp_path: Path
+) -> None:
+    one = _export(story, tmp_path / "one")
+    two = _export(story, tmp_path / "deep" / "two")
+    assert one.release_id == two.release_id
+    assert _bytes_of(tmp_path / "one") == _bytes_of(tmp_path / "deep" / "two")
+    manifest = (tmp_path / "one" / "manifest.json").read_bytes()
+    assert hashlib.sha256(manifest).hexdigest() == one.release_id
+    assert story.ws.store.get(one.release_id) == manifest  # the manifest is in the store
+
+
+def test_the_same_export_again_changes_nothing(story: Any, tmp_path: Path) -> None:
+    first = _export(story, None)
+    again = _export(story, None)
+    assert first.new and not again.new
+    assert first.folder == again.folder == story.ws.folder / "releases" / first.release_id[:12]
+    assert len(queries_release.releases(story.ws.session)) == 1
+    assert os.listdir(story.ws.folder / "releases") == [first.folder.name]
+
+
+def test_a_folder_with_anything_else_is_left_alone(story: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CurateError, match="no release"):
+        _export(story, tmp_path / "mine")
+    done = _export(story, tmp_path / "release")
+    with pytest.raises(CurateError, match="another release"):
+        _export(story, done.folder, ExportConfig(threshold=0.5))
+    assert read_manifest(done.folder).release_id == done.release_id
+    assert sorted(os.listdir(tmp_path)) == ["mine", "release", "workspace"]
+
+
+def test_none_passed_is_an_error_and_leaves_no_folder(story: Any, tmp_path: Path) -> None:
+    with pytest.raises(CurateError, match="None of 24 scored images"):
+        _export(story, tmp_path / "release", ExportConfig(threshold=0.99))
+    assert not (tmp_path / "release").exists()
+    assert not queries_release.releases(story.ws.session)
+
+
+def test_the_manifest_walks_from_an_image_back_to_the_ratings(story: Any, tmp_path: Path) -> None:
+    done = _export(story, tmp_path / "release")
+    manifest = read_manifest(done.folder)
+    image = next(i for i in manifest.images if i.version_id == story.versions[1].id)
+    row = next(i for i in story.images.values() if i.item_key == image.item_key)
+    assert (image.seed, image.settings, image.pixels_sha256) == (
+        row.seed,
+        row.settings,
+        row.pixels_sha256,
+    )
+    assert image.prompt.text in ("drusen", "clear lungs")
+    assert image.environment["torch"] == "2.15.0"
+    version = manifest.raw["versions"][image.version_id]
+    assert version["parent_id"] == story.versions[0].id in manifest.raw["versions"]
+    assert version["round"]["number"] == 1 and version["files"]
+    model = manifest.raw["reward_models"][version["round"]["reward_model_id"]]
+    assert model["ratings_by_use"] == {"fitted": 6, "held-out": 2}
+    assert model["metrics"]["held_out"]["ece"] is None  # infinite: JSON has no word for it
+    ratings = _rows(done.folder / "ratings.csv")
+    assert len(ratings) == 8 and {r["simulated"] for r in ratings} == {"True"}
+    campaign = manifest.raw["campaigns"][ratings[0]["campaign_id"]]
+    assert campaign["name"] == "loop-round-1" and campaign["simulated_raters"]
+    assert campaign["criteria"][0]["wording"]["3"]
+    assert "strict simulated rater" not in json.dumps(manifest.raw)  # raters have no name outside
+
+
+def test_the_card_calls_simulated_ratings_simulated(story: Any, tmp_path: Path) -> None:
+    import yaml
+
+    done = _export(story, tmp_path / "release")
+    card = (done.folder / "README.md").read_text()
+    header = yaml.safe_load(card.split("---")[1])
+    assert header["license"] == "other" and header["size_categories"] == ["n<1K"]
+    assert "**No radiologist has judged these images.**" in card
+    assert "Not for clinical use" in card
+    assert (
+        f"`{story.versions[1].id[:12]}`" in card
+        and "| AUC, best-rated against worst-rated | 0.910 |" in card
+    )
+    assert f"kept | {done.num_kept} of 24 images" in card
+
+
+def test_a_stated_licence_is_in_card_and_manifest(story: Any, tmp_path: Path) -> None:
+    done = _export(story, tmp_path / "r", ExportConfig(threshold=0.35, licence="cc0-1.0"))
+    assert 'license: "cc0-1.0"' in (done.folder / "README.md").read_text()
+    assert read_manifest(done.folder).raw["licence"]["id"] == "cc0-1.0"
+
+
+def test_a_damaged_file_of_the_store_is_not_exported(story: Any, tmp_path: Path) -> None:
+    best = story.images[story.versions[1].id, 1, 5]
+    path = story.ws.store.local_path(best.file_sha256)
+    path.chmod(0o644)
+    path.write_bytes(story.ws.store.get(story.images[story.versions[1].id, 1, 4].file_sha256))
+    with pytest.raises(CurateError, match="damaged.*curate doctor"):
+        _export(story, tmp_path / "release")
+    assert os.listdir(tmp_path) == ["workspace"]
+
+
+KILLED = """
+import os, signal, sys
+from contextlib import contextmanager
+from pathlib import Path
+from curate.release import publish as release
+from curate.release.config import ExportConfig
+from curate.workspace import open_workspace
+
+@contextmanager
+def die_at(total, what):
+    done = 0
+    def advance(number):
+        nonlocal done
+        done += number
+        if what == "images written" and done == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    yield advance
+
+if sys.argv[3] == "before the rows":
+    release._remember = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    die_at = contextmanager(lambda total, what: iter([lambda n: None]))
+with open_workspace(sys.argv[1]) as ws:
+    release.export_release(ws, Path(sys.argv[2]), ExportConfig(threshold=0.35), die_at)
+"""
+
+
+@pytest.mark.parametrize("moment", ["among the images", "before the rows"])
+def test_a_killed_export_leaves_nothing_half_done_and_can_be_run_again(
+    story: Any, tmp_path: Path, moment: str
+) -> None:
+    folder = tmp_path / "release"
+    command = [sys.executable, "-c", KILLED, str(story.ws.folder), str(folder), moment]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert folder.exists() == (moment == "before the rows")  # under its name it is whole
+    assert not queries_release.releases(story.ws.session)
+    done = _export(story, folder)
+    assert done.new == (moment == "among the images")
+    assert read_manifest(folder).release_id == done.release_id
+    assert queries_release.has_release(story.ws.session, done.release_id)
+    assert sorted(os.listdir(tmp_path)) == ["release", "workspace"]  # and no leftovers

@@ -1,0 +1,157 @@
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from curate.errors import CurateError
+from curate.progress import Advance
+from curate.release.config import ExportConfig
+from curate.release.manifest import ManifestImage, manifest_bytes, read_manifest
+from curate.release.publish import export_release
+from curate.release.verify import likeness, verify_release
+from curate.samples.pixels import array_of, png_bytes
+
+
+@contextmanager
+def _silent(total: int, what: str) -> Iterator[Advance]:
+    yield lambda number: None
+
+
+@pytest.fixture
+def folder(story: Any, tmp_path: Path) -> Path:
+    return export_release(
+        story.ws, tmp_path / "release", ExportConfig(threshold=0.35), _silent
+    ).folder
+
+
+def _first_image(folder: Path) -> Path:
+    return folder / read_manifest(folder).images[0].path
+
+
+def test_a_whole_release_is_proved_and_its_workspace_remembers_it(story: Any, folder: Path) -> None:
+    found = verify_release(folder, session=story.ws.session)
+    assert found.ok and found.remembered and not found.problems
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert found.num_files == len(files) - 1  # the manifest itself
+    assert found.num_bytes == sum(f.stat().st_size for f in files if f.name != "manifest.json")
+
+
+def test_one_changed_byte_a_missing_and_an_extra_file_are_named(folder: Path) -> None:
+    image = _first_image(folder)
+    content = bytearray(image.read_bytes())
+    content[100] ^= 1
+    image.write_bytes(content)
+    (folder / "data.csv").unlink()
+    (folder / "images" / "notes.txt").write_text("?")
+    (folder / "link").symlink_to("README.md")
+    found = verify_release(folder)
+    assert not found.ok
+    assert {(problem.path, problem.kind) for problem in found.problems} == {
+        (image.relative_to(folder).as_posix(), "altered"),
+        ("data.csv", "missing"),
+        ("images/notes.txt", "extra"),
+        ("link", "extra"),
+    }
+
+
+def test_a_file_behind_a_link_does_not_count_as_there(folder: Path, tmp_path: Path) -> None:
+    (folder / "data.csv").rename(tmp_path / "elsewhere.csv")
+    (folder / "data.csv").symlink_to(tmp_path / "elsewhere.csv")
+    assert [p.kind for p in verify_release(folder).problems] == ["missing"]
+
+
+def _rewrite(folder: Path, change: Any) -> None:
+    raw = json.loads((folder / "manifest.json").read_text())
+    change(raw)
+    (folder / "manifest.json").write_bytes(manifest_bytes(raw))
+
+
+def test_a_manifest_altered_with_its_file_is_not_what_the_workspace_remembers(
+    story: Any, folder: Path
+) -> None:
+    def raise_scores(raw: dict[str, Any]) -> None:
+        for image in raw["images"]:
+            image["score"] = 1.0
+
+    _rewrite(folder, raise_scores)
+    assert verify_release(folder).ok  # it proves itself ...
+    assert verify_release(folder, session=story.ws.session).remembered is False
+    assert not verify_release(folder, session=story.ws.session).ok  # ... but not to its maker
+
+
+def test_images_that_the_manifest_describes_wrongly_are_named(folder: Path) -> None:
+    def swap(raw: dict[str, Any]) -> None:
+        one, two = raw["images"][:2]
+        one["pixels_sha256"], two["pixels_sha256"] = two["pixels_sha256"], one["pixels_sha256"]
+        raw["images"][2]["sha256"] = "0" * 64
+
+    _rewrite(folder, swap)
+    kinds = [problem.kind for problem in verify_release(folder).problems]
+    assert kinds == ["pixels", "pixels", "altered"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": "other"}', b"[1]", b"{"])
+def test_a_broken_manifest_is_one_clear_error(folder: Path, content: bytes) -> None:
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(CurateError, match="not a whole manifest.*export the release again"):
+        verify_release(folder)
+
+
+def test_a_manifest_cannot_reach_out_of_its_folder(folder: Path) -> None:
+    _rewrite(folder, lambda raw: raw["files"][0].update(path="../../etc/passwd"))
+    with pytest.raises(CurateError, match="leads out of the folder"):
+        verify_release(folder)
+
+
+def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CurateError, match="No manifest.*curate export"):
+        verify_release(tmp_path)
+
+
+def _nudged(array: NDArray[Any], share: float, by: int) -> NDArray[Any]:
+    flat = array.copy().ravel()
+    count = int(share * flat.size)
+    flat[:count] = np.where(flat[:count] < 128, flat[:count] + by, flat[:count] - by)
+    return flat.reshape(array.shape)
+
+
+def test_likeness_says_which_of_the_two_it_is() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8)
+    assert likeness(array, array.copy()) == "bit-identical"
+    assert likeness(array, _nudged(array, 1.0, 1)) == "within 1/255"
+    assert likeness(array, _nudged(array, 0.001, 60)) == "within 1/255"
+    assert likeness(array, _nudged(array, 0.002, 60)) == "different"
+    assert likeness(array, _nudged(array, 1.0, 2)) == "different"
+    assert likeness(array, array[:50]) == "different"
+    wide = array.astype(np.uint16) * 257
+    assert likeness(wide, wide + (wide < 60000).astype(np.uint16) * 257) == "within 1/255"
+    assert likeness(wide, array) == "different"
+
+
+def test_images_made_again_are_compared_with_those_of_the_release(story: Any, folder: Path) -> None:
+    by_key = {image.item_key: image for image in story.images.values()}
+
+    def again(images: Sequence[ManifestImage], nudge: int) -> Iterable[NDArray[Any]]:
+        for image in images:
+            array = array_of(story.ws.store.get(by_key[image.item_key].file_sha256))
+            yield _nudged(array, 1.0, nudge) if image == images[0] else array
+
+    for nudge, proved in [(0, "bit-identical"), (1, "within 1/255"), (9, "different")]:
+        found = verify_release(folder, make_again=partial(again, nudge=nudge), num_again=5)
+        assert found.made_again is not None and found.made_again.proved == proved
+        assert found.ok == (proved != "different")
+        assert found.made_again.num_images == 5 < found.num_images
+
+
+def test_a_png_of_other_bytes_with_the_same_pixels_is_altered(folder: Path) -> None:
+    image = _first_image(folder)
+    array = array_of(image.read_bytes())
+    other = png_bytes(array) + b"\0"
+    image.write_bytes(other)
+    assert [problem.kind for problem in verify_release(folder).problems] == ["altered"]

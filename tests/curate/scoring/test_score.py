@@ -1,0 +1,113 @@
+import pytest
+import torch
+from sqlmodel import select
+
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.scoring.fit import train_reward
+from curate.scoring.score import Which, count_scored, score_images
+from curate.workspace import Workspace
+from db.models import RewardModel as RewardModelRow
+from db.models import Score
+from rewards.backbones import Backbone
+from rewards.config import RewardConfig
+from rewards.model import RewardModel
+from tests.curate.pictures import BrightnessEyes, add_pictures
+from tests.curate.scoring.test_fit import Brightness
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    return Backbone("brightness", Brightness(), 12)
+
+
+@pytest.fixture
+def row(workspace: Workspace, backbone: Backbone) -> RewardModelRow:
+    """A reward model fitted to 60 rated pictures."""
+    campaign = create_campaign(
+        workspace, name="first", images=add_pictures(workspace, 60), raters=simulated_raters(3)
+    )
+    simulate_campaign(workspace, campaign, eyes=BrightnessEyes(), advance=lambda _: None)
+    return train_reward(workspace, RewardConfig(), backbone=backbone)
+
+
+@pytest.fixture
+def model(workspace: Workspace, row: RewardModelRow, backbone: Backbone) -> RewardModel:
+    return RewardModel.load(workspace.store.local_path(row.file_sha256), backbone)
+
+
+def nothing(_: int) -> None:
+    """Show no progress."""
+
+
+def scores(ws: Workspace) -> list[Score]:
+    return list(ws.session.exec(select(Score)))
+
+
+def test_every_image_is_scored_once(
+    workspace: Workspace, row: RewardModelRow, model: RewardModel
+) -> None:
+    done: list[int] = []
+    first = score_images(workspace, row, advance=done.append, model=model)
+    assert (first.new, first.already, first.unknown, first.simulated) == (60, 0, 0, True)
+    assert sum(done) == 60
+    add_pictures(workspace, 10, first_seed=1000, sides=(24,))
+    again = score_images(workspace, row, advance=nothing, model=model)
+    assert (again.new, again.already) == (10, 60)
+    found = scores(workspace)
+    assert len(found) == 70
+    assert all(0 <= score.mean <= 1 and score.spread > 0 for score in found)
+    assert count_scored(workspace, row) == (70, 70)
+
+
+def test_a_score_is_what_the_model_predicts(
+    workspace: Workspace, row: RewardModelRow, model: RewardModel
+) -> None:
+    from curate.samples.pixels import array_of, to_rgb_tensor
+    from db.models import Image, Prompt
+
+    score_images(workspace, row, advance=nothing, model=model)
+    for score in scores(workspace)[:5]:
+        image = workspace.session.get_one(Image, score.image_id)
+        prompt = workspace.session.get_one(Prompt, image.prompt_id)
+        pixels = to_rgb_tensor(array_of(workspace.store.get(image.file_sha256)))
+        with torch.no_grad():
+            mean_B, spread_B = model.predict(pixels[None], [prompt.modality], [prompt.text])
+        assert score.mean == pytest.approx(mean_B.item(), abs=1e-5)
+        assert score.spread == pytest.approx(spread_B.item(), abs=1e-5)
+
+
+def test_stopped_scoring_goes_on_where_it_stood(
+    workspace: Workspace,
+    row: RewardModelRow,
+    model: RewardModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("curate.scoring.score.IMAGES_A_BATCH", 4)
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score_images(workspace, row, advance=stop, model=model)
+    assert len(scores(workspace)) == 32
+    rest = score_images(workspace, row, advance=nothing, model=model)
+    assert (rest.new, rest.already) == (28, 32)
+
+
+def test_a_modality_nobody_rated_is_counted_and_left_without_a_score(
+    workspace: Workspace, row: RewardModelRow, model: RewardModel
+) -> None:
+    add_pictures(workspace, 7, modality="CXR", first_seed=500)
+    done = score_images(workspace, row, advance=nothing, model=model)
+    assert (done.new, done.unknown) == (60, 7)
+
+
+def test_only_what_was_asked_for_is_scored(
+    workspace: Workspace, row: RewardModelRow, model: RewardModel
+) -> None:
+    none = score_images(
+        workspace, row, advance=nothing, which=Which(origin="synthetic"), model=model
+    )
+    assert (none.new, none.already) == (0, 0)
+    real = score_images(workspace, row, advance=nothing, which=Which(origin="real"), model=model)
+    assert real.new == 60

@@ -1,0 +1,29 @@
+"""A closed workspace with a reward model, which `rl-step` can begin from."""
+
+from pathlib import Path
+
+from curate.production.run import plan_run, run_plan, settings_hash
+from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.scoring.fit import train_reward
+from curate.workspace import init_workspace, open_workspace
+from db import queries_generate
+from rewards.config import RewardConfig
+from tests.curate.loop.eyes import RednessEyes
+from tests.curate.loop.test_rounds import SAMPLING
+from tests.curate.training.test_rl import add_start
+from tests.tiny import tiny_generator
+
+
+def rated_workspace(folder: Path) -> Path:
+    """Make it: the tiny generator, its images rated, a reward model fitted."""
+    init_workspace(folder)
+    with open_workspace(folder) as ws:
+        start, prompts = add_start(ws)
+        run = plan_run(ws, start, prompts, count=24, settings=SAMPLING)
+        run_plan(ws, run, lambda _: None)
+        images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+        campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
+        eyes = RednessEyes(tiny_generator(), SAMPLING)
+        simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
+        train_reward(ws, RewardConfig())
+    return folder

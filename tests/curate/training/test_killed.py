@@ -1,0 +1,102 @@
+"""Killed at random moments, by SIGKILL, a training ends as if nothing had happened."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from curate.doctor import examine
+from curate.production.versions import save_version
+from curate.training.finetune import train_generator
+from curate.workspace import init_workspace, open_workspace
+from db import queries, queries_generate
+from generators.base import Generator
+from tests.curate.training.conftest import add_pictures, quick_task
+
+KILLS = int(os.environ.get("CURATE_TEST_KILLS", "10"))
+NUM_STEPS = 6 * KILLS  # so that most kills find something to kill
+
+
+@contextmanager
+def silent(total: int, what: str) -> Iterator[Any]:
+    yield lambda count: None
+
+
+def train_in_child(folder: Path, ready: Any) -> None:
+    """Train, every third step kept; `ready` is set when the workspace is open."""
+    torch.set_num_threads(1)
+    with open_workspace(folder) as ws:
+        start = queries_generate.versions(ws.session)[0]
+        ready.set()
+        task = quick_task(
+            start,
+            num_steps=NUM_STEPS,
+            batch_size=2,
+            checkpoint_every=3,
+            validate_every=20,
+            lora_rank=2,
+        )
+        train_generator(ws, task, say=lambda line: None, show=silent)
+
+
+def test_killed_again_and_again_a_training_ends_with_the_same_weights(
+    tmp_path: Path, tiny_generator: Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_generator.save(tmp_path / "tiny")
+    for name in ("whole", "killed"):
+        init_workspace(tmp_path / name)
+        with open_workspace(tmp_path / name) as ws:
+            add_pictures(ws, "OCT", "drusen", 3, "train")
+            add_pictures(ws, "OCT", "drusen", 1, "val")
+            save_version(
+                ws,
+                tmp_path / "tiny",
+                generator_name="tiny",
+                family="text-to-image",
+                how_made="imported",
+            )
+    children = multiprocessing.get_context("forkserver")  # imports torch once, not once a kill
+    children.set_forkserver_preload(
+        ["curate.training.finetune", "generators.families.text_to_image"]
+    )
+
+    def run(name: str, kill_after: float | None = None) -> tuple[int | None, float]:
+        """Return the child's exit code and its seconds of work."""
+        ready = children.Event()
+        child = children.Process(target=train_in_child, args=(tmp_path / name, ready))
+        child.start()
+        assert ready.wait(120)
+        started = time.monotonic()
+        if kill_after is not None:
+            time.sleep(kill_after)
+            child.kill()
+        child.join(120)
+        return child.exitcode, time.monotonic() - started
+
+    exit_code, seconds = run("whole")
+    assert exit_code == 0
+    _, seconds_to_begin = run("whole")  # it finds its version
+    step_seconds = (seconds - seconds_to_begin) / NUM_STEPS
+    longest = 2 * (seconds_to_begin + 6 * step_seconds)
+    chance = random.Random(0)
+    kills = [run("killed", chance.uniform(0, longest))[0] for _ in range(KILLS)]
+    landed = kills.count(-signal.SIGKILL)
+    with capsys.disabled():
+        print(f" {landed} of {KILLS} kills hit a running training", end="")
+    assert landed >= KILLS // 2  # the last may have found nothing to do
+    assert run("killed")[0] == 0
+    with open_workspace(tmp_path / "whole") as whole, open_workspace(tmp_path / "killed") as killed:
+        ids = [version.id for version in queries_generate.versions(whole.session)]
+        assert len(ids) == 2
+        assert [version.id for version in queries_generate.versions(killed.session)] == ids
+        assert examine(killed).findings == []
+        made = queries.find_version(killed.session, ids[1])
+        assert made.metrics["num_steps"] == NUM_STEPS

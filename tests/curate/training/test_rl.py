@@ -1,0 +1,168 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from sqlmodel import select
+
+from curate.production.versions import load_version, save_version
+from curate.training.rl import doubts_about, rl_step, run_folder
+from curate.workspace import Workspace, init_workspace, open_workspace
+from db import queries
+from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
+from generators.base import Generator
+from generators.base import Prompt as PromptValue
+from generators.config import SamplingSettings
+from generators.rl.algorithms.base import Reward
+from generators.rl.config import RLConfig
+from generators.sampling import sample
+from tests.tiny import tiny_generator as make_tiny_generator
+
+Small = Callable[..., RLConfig]
+
+
+def add_start(ws: Workspace) -> tuple[GeneratorVersion, list[Prompt]]:
+    """Return the tiny generator as a version of the workspace, and three prompts."""
+    folder = ws.cache / "tiny"
+    make_tiny_generator().save(folder)
+    start = save_version(
+        ws, folder, generator_name="tiny", family="text-to-image", how_made="imported"
+    )
+    texts = (("OCT", "drusen"), ("CXR", "normal"), ("Fundus", "normal"))
+    return start, [
+        queries.get_or_add_prompt(ws.session, modality=modality, text=text)
+        for modality, text in texts
+    ]
+
+
+def latents_of(generator: Generator) -> torch.Tensor:
+    conditions = generator.conditioner([PromptValue("OCT", "drusen")] * 2)
+    return sample(generator, conditions, [0, 1], SamplingSettings(num_steps=3, batch_size=2))
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_step_makes_a_version_with_its_parent_that_makes_other_images(
+    workspace: Workspace, small: Small, brightness: Reward, rank: int
+) -> None:
+    start, prompts = add_start(workspace)
+    # full weights move much further at an adapter's rate, and would spend the budget at once
+    config = small(lora_rank=rank, learning_rate=1e-2 if rank else 1e-3)
+    version = rl_step(workspace, config, start=start, prompts=prompts, reward=brightness)
+    assert version.parent_id == start.id and version.generator_name == "tiny"
+    assert version.how_made == "rl-step" and version.weights == ("lora" if rank else "full")
+    assert RLConfig.from_json({k: v for k, v in version.config.items() if k != "prompt_ids"}) == (
+        config
+    )
+    assert version.config["prompt_ids"] == [prompt.id for prompt in prompts]
+    assert [health["update"] for health in version.metrics["updates"]] == [0, 1]
+    assert version.metrics["concerns"][0].startswith("8 images an update")
+    assert not version.metrics["stopped"]
+    before = latents_of(load_version(workspace, start.id))
+    after = latents_of(load_version(workspace, version.id))
+    assert (before - after).abs().max() > 1e-4
+
+
+def test_the_checkpoint_is_gone_and_the_step_is_in_the_audit_trail(
+    workspace: Workspace, small: Small, brightness: Reward
+) -> None:
+    start, prompts = add_start(workspace)
+    version = rl_step(workspace, small(), start=start, prompts=prompts, reward=brightness)
+    ids = [prompt.id for prompt in prompts]
+    made_with = {**small().to_json(), "prompt_ids": ids}
+    assert not run_folder(workspace, made_with, start.id, None).exists()
+    events = workspace.session.exec(select(AuditEvent).where(AuditEvent.command == "rl-step"))
+    assert [event.details["version"] for event in events] == [version.id]
+
+
+def test_a_step_from_a_step_stands_on_both_adapters(
+    workspace: Workspace, small: Small, brightness: Reward
+) -> None:
+    start, prompts = add_start(workspace)
+    first = rl_step(workspace, small(), start=start, prompts=prompts, reward=brightness)
+    second = rl_step(workspace, small(seed=1), start=first, prompts=prompts, reward=brightness)
+    assert second.parent_id == first.id
+    assert second.metrics["updates"][0]["ratio_deviation"] < 1e-4
+    assert second.metrics["updates"][0]["kl"] == 0.0  # the anchor is the version it started from
+
+
+@pytest.mark.parametrize(
+    ("held_out", "said"),
+    [
+        ({"spearman": 0.6}, []),
+        ({"spearman": 0.35}, ["rank correlation 0.35, and 0.6 is needed"]),
+        ({"spearman": None}, ["too few to test"]),
+        ({}, ["too few to test"]),
+    ],
+)
+def test_a_weak_reward_model_is_doubted(held_out: dict, said: list[str]) -> None:
+    model = RewardModel(
+        id="a" * 64,
+        backbone="embedded",
+        file_sha256="b" * 64,
+        simulated=True,
+        num_ratings=1,
+        metrics={"held_out": held_out},
+    )
+    doubts = doubts_about(model)
+    assert len(doubts) == len(said)
+    assert all(part in doubt for part, doubt in zip(said, doubts, strict=True))
+
+
+STEP_IN_A_PROCESS = """
+import json, sys, torch
+from generators.rl.config import RLConfig
+from curate.training.rl import rl_step
+from curate.workspace import open_workspace
+from db import queries
+from db.models import Prompt
+
+def brightness(images, prompts):
+    mean_B = images.mean(dim=(1, 2, 3))
+    return mean_B, torch.zeros_like(mean_B)
+
+with open_workspace(sys.argv[1]) as ws:
+    start = queries.find_version(ws.session, sys.argv[2])
+    prompts = [ws.session.get(Prompt, id) for id in sys.argv[4:]]
+    config = RLConfig.from_json(json.loads(sys.argv[3]))
+    report = lambda health: print(health.update, flush=True)
+    version = rl_step(
+        ws, config, start=start, prompts=prompts, reward=brightness, report=report
+    )
+    print(version.id)
+"""
+
+
+def test_killed_and_started_again_it_ends_with_the_same_version(
+    tmp_path: Path, small: Small, brightness: Reward
+) -> None:
+    config = small(num_updates=7)
+    init_workspace(tmp_path / "whole")
+    with open_workspace(tmp_path / "whole") as ws:
+        start, prompts = add_start(ws)
+        arguments = [start.id, json.dumps(config.to_json()), *(prompt.id for prompt in prompts)]
+        whole = rl_step(ws, config, start=start, prompts=prompts, reward=brightness).id
+    init_workspace(tmp_path / "killed")
+    with open_workspace(tmp_path / "killed") as ws:
+        add_start(ws)
+
+    command = [sys.executable, "-c", STEP_IN_A_PROCESS, str(tmp_path / "killed"), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    begun = [int(process.stdout.readline())]
+    process.stdout.readline()
+    try:
+        process.wait(random.uniform(0, 0.1))  # into the next update, at no special moment
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    begun.append(int(ended[0]))
+    assert begun[0] == 0 and begun[1] >= 2  # it went on where it was killed
+    assert ended[-1] == whole
