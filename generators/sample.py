@@ -4,7 +4,7 @@ Shapes: C channels, D x H x W voxels; a picture is [C, H, W], a volume [C, D, H,
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Sample:
     Raises ValueError for an array that its kind cannot be.
     """
 
-    array: np.ndarray
+    array: np.ndarray[Any, Any]
     kind: Kind = "intensity"
     spacing_mm: tuple[float, ...] | None = None
     affine: Affine | None = None
