@@ -15,6 +15,8 @@ from generators.base import Generator, Prompt
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Drop, Example, Lesson, Pool, shown_prompt
 
+LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are intensities
+
 
 class Book:
     """The chosen images as examples: with their prompts and the keys of their latents."""
@@ -32,7 +34,7 @@ class Book:
         everything = (*chosen.learned, *chosen.replayed, *chosen.validated)
         ids = list(dict.fromkeys(image.prompt_id for image in everything))
         self._conditions = queries_training.condition_files(ws.session, ids)
-        self._prompts: dict[tuple[str, str], Prompt] = {}
+        self._prompts: dict[tuple[str, str, bool], Prompt] = {}
         mirror = config.mirror
         self.learned = [self._example(image, mirror) for image in chosen.learned]
         self.replayed = [self._example(image, mirror) for image in chosen.replayed]
@@ -41,20 +43,30 @@ class Book:
     def _example(self, image: ImageToLearn, mirror: bool) -> Example:
         file = image.file_sha256
         synthetic = image.origin == "synthetic" and self._config.replay == "prompts"
+        group = f"{image.modality} (replayed)" if synthetic else image.modality
+        mirrored = self._frame.key(file, mirrored=True)
         return Example(
             image=self._frame.key(file),
             prompt=self._prompt(image),
-            group=f"{image.modality} (replayed)" if synthetic else image.modality,
-            mirrored=self._frame.key(file, mirrored=True) if mirror else None,
+            group=group,
+            mirrored=Example(mirrored, self._prompt(image, mirrored=True), group)
+            if mirror
+            else None,
         )
 
-    def _prompt(self, image: ImageToLearn) -> Prompt:
-        known = (image.prompt_id, image.text)  # a captioned image has a text of its own
+    def _prompt(self, image: ImageToLearn, *, mirrored: bool = False) -> Prompt:
+        """Return what the image shows; its condition images are framed and mirrored as it is."""
+        files = self._conditions.get(image.prompt_id, {})
+        # a captioned image has a text of its own
+        known = (image.prompt_id, image.text, mirrored and bool(files))
         if known not in self._prompts:
-            roles = self._conditions.get(image.prompt_id, {})
             images = {
-                role: to_rgb_tensor(array_of(self._ws.store.get(sha)))
-                for role, sha in roles.items()
+                role: self._frame.shown(
+                    to_rgb_tensor(array_of(self._ws.store.get(sha))),
+                    mirrored=mirrored,
+                    labels=role == LABEL_ROLE,
+                )
+                for role, sha in files.items()
             }
             self._prompts[known] = Prompt(
                 image.modality, image.text, image.label, image.record, images
@@ -62,19 +74,24 @@ class Book:
         return self._prompts[known]
 
     def fingerprint(self) -> list[list[list[Any]]]:
-        """Return what tells this book from another: every image's key with its words, in order."""
+        """Return what tells this book from another: every image's key with its prompt, in order.
+
+        Condition images are named by role and SHA-256, where a prompt has any.
+        """
+        chosen = self.chosen
         return [
             [
                 [
-                    one.image,
-                    one.prompt.modality,
-                    one.prompt.text,
-                    one.prompt.label,
-                    dict(one.prompt.record),
+                    self._frame.key(image.file_sha256),
+                    image.modality,
+                    image.text,
+                    image.label,
+                    dict(image.record),
+                    *filter(None, [self._conditions.get(image.prompt_id)]),
                 ]
-                for one in part
+                for image in part
             ]
-            for part in (self.learned, self.replayed, self.validated)
+            for part in (chosen.learned, chosen.replayed, chosen.validated)
         ]
 
     def lesson(self, generator: Generator, kept: KeptTensors, show: ShowProgress) -> Lesson:

@@ -18,10 +18,11 @@ SIDES = re.compile(
 NUM_SHOWN = 3
 
 
-def framed(image_CHW: Tensor, height: int, width: int, fit: str) -> Tensor:
+def framed(image_CHW: Tensor, height: int, width: int, fit: str, *, labels: bool = False) -> Tensor:
     """Return the image at height x width; `fit` says what gives: "crop" the margins, "pad" none.
 
-    Values stay in 0 .. 1; padding is black, as beyond a scan's edge.
+    Values stay in 0 .. 1; padding is black, as beyond a scan's edge. Of `labels` each pixel keeps a
+    class that was there: classes are never blended.
     """
     _, found_height, found_width = image_CHW.shape
     scales = (height / found_height, width / found_width)
@@ -31,8 +32,11 @@ def framed(image_CHW: Tensor, height: int, width: int, fit: str) -> Tensor:
         bound(height, round(found_height * scale)),
         bound(width, round(found_width * scale)),
     )
-    resized = functional.interpolate(image_CHW[None], inner, mode="bicubic", antialias=True)[0]
-    resized = resized.clamp(0, 1)
+    if labels:
+        resized = functional.interpolate(image_CHW[None], inner, mode="nearest-exact")[0]
+    else:
+        resized = functional.interpolate(image_CHW[None], inner, mode="bicubic", antialias=True)[0]
+        resized = resized.clamp(0, 1)
     if fit == "crop":
         top, left = (inner[0] - height) // 2, (inner[1] - width) // 2
         return resized[:, top : top + height, left : left + width]

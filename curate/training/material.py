@@ -46,6 +46,12 @@ class Frame:
     shape: tuple[int, int, int]  # channels, height, width of what the codec decodes to
     fit: str
 
+    def shown(self, image_CHW: Tensor, *, mirrored: bool = False, labels: bool = False) -> Tensor:
+        """Return an image, or an image that it is conditioned on, at the frame's height x width."""
+        _, height, width = self.shape
+        image = framed(image_CHW, height, width, self.fit, labels=labels)
+        return image.flip(-1) if mirrored else image
+
     def key(self, file_sha256: str, *, mirrored: bool = False) -> str:
         """Return the key of an image's latents."""
         how = [self.codec_id, *self.shape, self.fit, mirrored]
@@ -80,10 +86,8 @@ def keep_latents(
 
     def shown(key: str) -> Tensor:
         file_sha256, mirrored = images[key]
-        channels, height, width = frame.shape
-        image = framed(to_rgb_tensor(array_of(ws.store.get(file_sha256))), height, width, frame.fit)
-        image = image.flip(-1) if mirrored else image
-        image = image.mean(dim=0, keepdim=True) if channels == 1 else image
+        image = frame.shown(to_rgb_tensor(array_of(ws.store.get(file_sha256))), mirrored=mirrored)
+        image = image.mean(dim=0, keepdim=True) if frame.shape[0] == 1 else image
         return image * (high - low) + low
 
     @torch.no_grad()

@@ -35,7 +35,7 @@ class Example:
     image: str  # key of its latents
     prompt: Prompt
     group: str  # losses are told apart by this: the modality
-    mirrored: str | None = None  # key of the mirrored image's latents: one of both is drawn
+    mirrored: "Example | None" = None  # its mirror image, conditions and all: one is drawn
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,10 @@ class Draws:
         if config.input_perturbation:
             more = torch.randn(*self.latent_shape, generator=source)
             added = noise + config.input_perturbation * more
-        mirrored = example.mirrored is not None and mirroring < 0.5
+        if example.mirrored is not None and mirroring < 0.5:
+            example = example.mirrored
         return Slot(
-            image=example.mirrored if mirrored and example.mirrored else example.image,
+            image=example.image,
             prompt=example.prompt,
             drop=drop_at(config, dropping),
             timestep=timestep,

@@ -26,6 +26,14 @@ def test_any_shape_becomes_the_square_in_0_to_1(shape: tuple[int, int, int], fit
     assert 0 <= found.min() and found.max() <= 1
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_classes_are_never_blended(fit: str) -> None:
+    mask = torch.randint(0, 4, (1, 13, 9), generator=torch.Generator().manual_seed(0)) / 255
+    found = framed(mask, 8, 8, fit, labels=True)
+    assert found.shape == (1, 8, 8)
+    assert set(found.unique().tolist()) <= set(mask.unique().tolist())
+
+
 @pytest.mark.parametrize(
     "text", ["left eye", "Right-sided effusion", "OD, drusen", "nasal to the disc", "nodule, R"]
 )

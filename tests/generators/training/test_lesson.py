@@ -20,9 +20,13 @@ from generators.training.lesson import (
 
 
 def examples(name: str, count: int, mirrored: bool = False) -> list[Example]:
+    prompt, turned = Prompt("OCT", name), Prompt("OCT", f"{name} mirrored")
     return [
         Example(
-            f"{name}{i}", Prompt("OCT", name), "OCT", f"{name}{i} mirrored" if mirrored else None
+            f"{name}{i}",
+            prompt,
+            "OCT",
+            Example(f"{name}{i} mirrored", turned, "OCT") if mirrored else None,
         )
         for i in range(count)
     ]
@@ -89,6 +93,11 @@ def test_half_of_the_draws_are_mirrored_where_that_is_allowed() -> None:
     drawn = draws(Pool(examples("a", 50, mirrored=True)), batch_size=50)
     images = [slot.image for step in range(4) for slot in drawn.slots(step, range(50))]
     assert 70 < sum(image.endswith("mirrored") for image in images) < 130
+
+
+def test_a_mirrored_image_is_shown_with_its_own_prompt() -> None:
+    for slot in draws(Pool(examples("a", 50, mirrored=True)), batch_size=50).slots(0, range(50)):
+        assert slot.image.endswith("mirrored") == slot.prompt.text.endswith("mirrored")
 
 
 def test_noise_offset_moves_whole_channels() -> None:
