@@ -444,7 +444,7 @@ class Score(SQLModel, table=True):
     reward_model_id: str = Field(foreign_key="reward_model.id", primary_key=True)
     image_id: UUID = Field(foreign_key="image.id", primary_key=True, index=True)
     mean: float  # expected probability of the top rating, 0 .. 1
-    spread: float  # standard deviation over the ensemble
+    spread: float  # posterior standard deviation of the reward
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 

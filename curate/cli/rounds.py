@@ -202,7 +202,7 @@ def rl_step(
         float, typer.Option(help="AdamW's; full weights need about a tenth.")
     ] = RLConfig.learning_rate,
     spread_penalty: Annotated[
-        float, typer.Option(help="Reward = mean - this x the ensemble's spread.")
+        float, typer.Option(help="Reward = mean - this x spread, the posterior standard deviation.")
     ] = RLConfig.spread_penalty,
     kl_weight: Annotated[
         float, typer.Option(help="First weight of the anchor to the start.")

@@ -216,7 +216,7 @@ def in_lines(version: GeneratorVersion) -> list[str]:
     lines = [
         f"Generator version {version.id[:12]} from {(version.parent_id or '')[:12]}",
         f"reward {first['reward_mean']:.3f} -> {last['reward_mean']:.3f} "
-        f"(sd among images {last['reward_sd']:.3f}, ensemble spread {last['spread_mean']:.3f})",
+        f"(sd among images {last['reward_sd']:.3f}, spread {last['spread_mean']:.3f})",
         f"{told['num_updates']} updates; predictions changed by {last['squared_change']:.3g} (mean "
         "square)" + (f", KL {last['kl']:.3g} nats an image and step" if last["kl"] else ""),
     ]

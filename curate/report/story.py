@@ -27,7 +27,7 @@ from db.queries_release import ScoredImage
 
 HEALTH = {  # of an RL update: what a person should watch
     "reward_mean": "reward, mean ± sd",
-    "spread_mean": "disagreement of the ensemble",
+    "spread_mean": "posterior standard deviation of the reward",
     "squared_change": "change of predictions from the start",
     "clipped_fraction": "clipped fraction",
     "gradient_norm": "gradient norm",

@@ -64,7 +64,8 @@ class RLConfig:
     ema_decay: float = 0.0  # the result is a moving average of the weights; 0: the last weights
 
     # safety against reward hacking
-    spread_penalty: float = 1.0  # reward = mean - this x ensemble spread; 0 trusts the mean
+    spread_penalty: float = 1.0  # reward = mean - this x posterior standard deviation; 0
+    # trusts the mean
     kl_weight: float = 0.1  # first weight of the squared change of the predictions from the frozen
     # start; steered afterwards to spend the budget. 0: no anchor, only the stop
     kl_target: float = 0.01  # the budget: mean squared change of the predictions, which have about

@@ -13,7 +13,7 @@ class UpdateHealth:
     window_start: int | None  # first random step, 0 = noisiest; none without random steps
     reward_mean: float  # the reward model's mean, over the update's images
     reward_sd: float  # of the reward with its penalty, over the update's images
-    spread_mean: float  # of the ensemble; rising: images drift to where the reward model guesses
+    spread_mean: float  # posterior standard deviation; it rises where the reward model guesses
     zero_spread_groups: int  # groups whose rewards are all equal: they taught nothing
     loss: float
     clipped_fraction: float  # of pairs, last inner epoch; 0 with one inner epoch

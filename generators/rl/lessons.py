@@ -23,7 +23,7 @@ class RewardFigures:
 
     mean: float
     sd: float  # of what the policy is trained on
-    spread_mean: float  # of the reward's ensemble
+    spread_mean: float  # of the reward: its posterior standard deviation
     zero_spread_groups: int
 
 
