@@ -31,7 +31,7 @@ from curate.rating.active import BY_LOT
 from curate.samples.features import features_of
 from curate.samples.stored import batches
 from curate.workspace import open_workspace
-from db import queries_release
+from db import queries
 from rewards import frozen
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
@@ -72,7 +72,7 @@ class Pool:
 def generated_pool(folder: Path, backbone: Backbone) -> Pool:
     eyes = frozen.load_eyes()
     with open_workspace(folder) as ws:
-        images = queries_release.synthetic_images(ws.session, reward_model_id=None)
+        images = queries.images.synthetic_images(ws.session, reward_model_id=None)
         files = [image.file_sha256 for image in images]
         truth = torch.zeros(len(images))
         for places, pixels in batches(ws.store, files, 64):

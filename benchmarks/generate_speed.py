@@ -79,7 +79,8 @@ class Production:
         self.ws, self.settings, self.first_seed = ws, settings, 0
         self.version = version or embedded_version(ws)
         self.prompts = [
-            queries.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in TEXTS
+            queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=text)
+            for text in TEXTS
         ]
         started = time.perf_counter()
         self.generator = accelerate(load_version(ws, self.version.id).to(device), settings)

@@ -27,7 +27,7 @@ from curate.rating.label_studio import label_studio_backend
 from curate.rating.plan import PushOptions
 from curate.rating.pull import pull_campaign
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import Rating
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
@@ -93,7 +93,7 @@ def rate_all(rater: Rater, project: str, seconds: list[float], *, until: float) 
 
 def pull_until(ws: Workspace, work: list[Future[dict[UUID, int]]]) -> tuple[int, Taken]:
     """Pull every two seconds until all raters are done, and once more."""
-    campaign = queries_rating.find_campaign(ws.session, "load")
+    campaign = queries.campaigns.find_campaign(ws.session, "load")
     assert campaign is not None
     num_pulls, taken, shown_at = 0, Taken(), time.perf_counter()
     while True:
@@ -111,7 +111,7 @@ def pull_until(ws: Workspace, work: list[Future[dict[UUID, int]]]) -> tuple[int,
 def check(ws: Workspace, said: dict[UUID, int], taken: Taken) -> None:
     """Each row as its rater said and no other; reading all again brings nothing."""
     assert (taken.new, taken.revised, taken.quarantined) == (len(said), 0, 0), taken
-    campaign = queries_rating.find_campaign(ws.session, "load")
+    campaign = queries.campaigns.find_campaign(ws.session, "load")
     assert campaign is not None
     again = pull_campaign(ws, campaign, label_studio_backend(ws), everything=True).taken
     assert (again.new, again.revised, again.quarantined) == (0, 0, 0), again

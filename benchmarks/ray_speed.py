@@ -114,7 +114,7 @@ def measured(ws: Workspace, options: argparse.Namespace) -> list[float]:
     from curate.production.versions import embedded_version
 
     settings = SamplingSettings(num_steps=options.steps, batch_size=options.batch_size)
-    prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
+    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
     count = options.blocks * SPARE_BLOCKS * options.images
     run = plan_run(ws, embedded_version(ws), [prompt], count=count, settings=settings)
     bare = BareProcesses(settings, options.images)

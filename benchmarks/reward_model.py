@@ -35,7 +35,7 @@ from curate.quickstart import quickstart_prompts
 from curate.samples.stored import batches
 from curate.workspace import init_workspace, open_workspace
 from db.models import Prompt
-from db.queries_generate import images_of_run
+from db.queries.runs import images_of_run
 from generators.config import SamplingSettings
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig

@@ -93,7 +93,7 @@ def add_images(ws: Workspace, count: int) -> list[tuple[str, str]]:
         some = min(500, count - len(added))
         arrays = (255 * random.random((some, SIDE, SIDE))).astype(np.uint8)
         contents = [(png_bytes(array), "image/png") for array in arrays]
-        shas = queries.add_files(ws.session, ws.store, contents)
+        shas = queries.files.add_files(ws.session, ws.store, contents)
         added += [(sha, pixels_hash(a)) for sha, a in zip(shas, arrays, strict=True)]
     add_rows(ws, added, count)
     return added
@@ -102,7 +102,7 @@ def add_images(ws: Workspace, count: int) -> list[tuple[str, str]]:
 def add_rows(ws: Workspace, files: list[tuple[str, str]], count: int) -> None:
     """Add image rows, the files in turn."""
     prompts = [
-        queries.get_or_add_prompt(ws.session, modality=modality, text="normal").id
+        queries.prompts.get_or_add_prompt(ws.session, modality=modality, text="normal").id
         for modality in MODALITIES
     ]
     for start in range(0, count, ROWS_A_COMMIT):
@@ -147,7 +147,7 @@ def keep(ws: Workspace, model: RewardModel) -> RewardModelRow:
     path = ws.cache / "model.safetensors"
     model.save(path)
     contents = [(path.read_bytes(), "application/x-safetensors")]
-    [sha] = queries.add_files(ws.session, ws.store, contents)
+    [sha] = queries.files.add_files(ws.session, ws.store, contents)
     row = RewardModelRow(
         id="c" * 64, backbone="embedded", file_sha256=sha, simulated=True, num_ratings=1000
     )

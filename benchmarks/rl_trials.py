@@ -28,7 +28,7 @@ from curate.quickstart import quickstart_prompts
 from curate.scoring.fit import load_reward_model
 from curate.training.rl import reward_of
 from curate.workspace import Workspace, open_workspace
-from db import queries_reward
+from db import queries
 from generators.base import Generator, Prompt
 from generators.rl.config import RLConfig
 from generators.rl.rollouts import unit_range
@@ -162,7 +162,7 @@ def line(name: str, shown: Shown, base: Shown, seconds: float) -> str:
 
 def trained(ws: Workspace, prompts: list[Prompt], config: RLConfig) -> tuple[Generator, float]:
     """Return the generator after one RL step, adapters in place, and the seconds it took."""
-    first = queries_reward.reward_models(ws.session)[0]
+    first = queries.reward_models.reward_models(ws.session)[0]
     reward = reward_of(load_reward_model(ws, first.id))
     generator = load_version(ws, embedded_version(ws).id)
     started = time.monotonic()

@@ -37,7 +37,7 @@ from curate.production.run import prompt_value
 from curate.production.versions import load_version
 from curate.quickstart import quickstart_prompts
 from curate.workspace import Workspace, open_workspace
-from db import queries_loop
+from db import queries
 from generators.base import Prompt
 from generators.rl.rollouts import unit_range
 from generators.sampling import decode, sample
@@ -92,7 +92,7 @@ def chain(folder: Path, sheets: Path | None) -> tuple[list[str], list[Shown], li
     with open_workspace(folder) as ws:
         rows = quickstart_prompts(ws)
         prompts = [prompt_value(ws, row.id) for row in rows]
-        rounds = queries_loop.rounds(ws.session)
+        rounds = queries.rounds.rounds(ws.session)
         ids, states = [rounds[0].base_version_id], [row.state for row in rounds]
         for row in rounds:
             promoted = row.state == "promoted"

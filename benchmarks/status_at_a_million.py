@@ -23,6 +23,7 @@ from curate.production.watch import Watch
 from curate.status import read_status
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
+from db.hashing import json_hash
 from db.models import Campaign, File, Rater, RewardModel, Run, utc_now
 
 NUM_PROMPTS = 1_000
@@ -86,9 +87,9 @@ def main(folder: Path) -> None:
 
 def tell_the_end(ws: Workspace) -> None:
     """Write the state that `curate generate` leaves at the end of a run."""
-    run = queries.last_run(ws.session)
+    run = queries.runs.last_run(ws.session)
     assert run is not None
-    done = queries.num_items_done(ws.session, run)
+    done = queries.runs.num_items_done(ws.session, run)
     Watch(ws.folder, run.id, planned=run.num_items, done=0).end("finished", made=done)
 
 
@@ -112,15 +113,15 @@ def add_parents(folder: Path) -> dict[str, Any]:
     with open_workspace(folder) as ws:
         ws.session.add(File(sha256="a" * 64, num_bytes=1, media_type="image/png"))
         ws.session.flush()
-        version = queries.add_generator_version(
+        version = queries.versions.add_generator_version(
             ws.session, generator_name="g", family="f", files={"unet": "a" * 64}, how_made="x"
         )
         prompts = [
-            queries.get_or_add_prompt(ws.session, modality="OCT", text=str(number)).id
+            queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=str(number)).id
             for number in range(NUM_PROMPTS)
         ]
         run = Run(
-            id=queries.json_hash("run"),
+            id=json_hash("run"),
             version_id=version.id,
             prompt_ids=prompts,
             count=IMAGES_PER_PROMPT,
@@ -131,7 +132,7 @@ def add_parents(folder: Path) -> dict[str, Any]:
         model = RewardModel(
             id="b" * 64, backbone="b", file_sha256="a" * 64, simulated=True, num_ratings=1
         )
-        rubric, (criterion,) = queries.default_rubric(ws.session)
+        rubric, (criterion,) = queries.campaigns.default_rubric(ws.session)
         rater = Rater(name="simulated", simulated=True)
         campaign = Campaign(
             name="c", rubric_id=rubric.id, seed=0, overlap=1, simulated=True, backend="simulated"
@@ -144,7 +145,7 @@ def add_parents(folder: Path) -> dict[str, Any]:
         "version": version.id,
         "run": run.id,
         "settings": json.dumps(SETTINGS),
-        "settings_hash": queries.json_hash(SETTINGS),
+        "settings_hash": json_hash(SETTINGS),
         "model": model.id,
         "campaign": campaign.id.hex,
         "rater": rater.id.hex,

@@ -88,7 +88,7 @@ def planned(ws: Workspace, count: int, first_seed: int = 0) -> Run:
     folder.mkdir(exist_ok=True)
     (folder / "nothing.json").write_text("{}")
     version = save_version(ws, folder, generator_name="null", family="null", how_made="imported")
-    prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
+    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
     settings = SamplingSettings(batch_size=BATCH)
     return plan_run(ws, version, [prompt], count=count, first_seed=first_seed, settings=settings)
 
@@ -177,7 +177,7 @@ def show_resume(folder: Path) -> None:
         init_workspace(folder)
         fill(folder / "curate.db", add_parents(folder))
     with open_workspace(folder) as ws:
-        run = queries.last_run(ws.session)
+        run = queries.runs.last_run(ws.session)
         assert run is not None
         for number in (0, 100):
             remove(ws, run, number)
@@ -198,7 +198,7 @@ def remove(ws: Workspace, run: Run, number: int) -> None:
 
 def timed_look(ws: Workspace, run: Run) -> str:
     started = time.perf_counter()
-    done = queries.num_items_done(ws.session, run)
+    done = queries.runs.num_items_done(ws.session, run)
     items = missing_items(ws, run)
     first = next(items, None)
     until_first = time.perf_counter() - started

@@ -14,7 +14,7 @@ from typing import Any
 
 from curate.progress import progress
 from curate.workspace import Workspace
-from db import queries_doctor
+from db import queries
 from db.errors import StoreError
 from db.store import UNFINISHED, file_key
 
@@ -74,9 +74,9 @@ def examine(ws: Workspace) -> DoctorReport:
     # The store first and the rows after it: what is being made meanwhile has its row by then.
     strays = list(ws.store.strays())
     without_row = set(ws.store.list())
-    findings, num_files = [], queries_doctor.num_files(ws.session)
+    findings, num_files = [], queries.files.num_files(ws.session)
     with ThreadPoolExecutor(NUM_READERS) as readers, progress(num_files, "files") as advance:
-        for rows in queries_doctor.files_in_batches(ws.session, BATCH_FILES):
+        for rows in queries.files.files_in_batches(ws.session, BATCH_FILES):
             found = readers.map(lambda row: _examine_file(ws, *row), rows)
             findings += [_with_uses(ws, finding) for finding in found if finding is not None]
             without_row.difference_update(sha256 for sha256, _ in rows)
@@ -84,12 +84,11 @@ def examine(ws: Workspace) -> DoctorReport:
     findings += [
         Finding("orphan", sha256, "no row knows this file")
         for sha256 in sorted(without_row)
-        if not queries_doctor.has_file(ws.session, sha256)
+        if not queries.files.has_file(ws.session, sha256)
     ]
     findings += _stray_findings(strays, set(ws.store.strays()))
     findings += [
-        Finding("database", "-", problem)
-        for problem in queries_doctor.database_problems(ws.session)
+        Finding("database", "-", problem) for problem in queries.audit.database_problems(ws.session)
     ]
     return DoctorReport(num_files, findings)
 
@@ -141,7 +140,7 @@ def _examine_file(ws: Workspace, sha256: str, num_bytes: int) -> Finding | None:
 
 
 def _with_uses(ws: Workspace, finding: Finding) -> Finding:
-    uses = queries_doctor.uses_of_file(ws.session, finding.name)
+    uses = queries.files.uses_of_file(ws.session, finding.name)
     remakeable = bool(uses) and all(use.startswith("synthetic") for use in uses)
     advice = (
         "can be made again: `curate doctor --repair`"

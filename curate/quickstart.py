@@ -20,7 +20,7 @@ from curate.release.publish import Exported, export_release
 from curate.report import write_report
 from curate.scoring.score import Which, count_scored, score_images
 from curate.workspace import Workspace
-from db import queries, queries_reward
+from db import queries
 from db.models import Prompt, Round
 from generators.embedded import PROMPTS
 from rewards.frozen import load_eyes
@@ -117,7 +117,7 @@ def quickstart_prompts(ws: Workspace) -> list[Prompt]:
     """Return the shipped prompts, five modalities with their findings, as rows."""
     with PROMPTS.open(newline="", encoding="utf-8") as file:
         return [
-            queries.get_or_add_prompt(
+            queries.prompts.get_or_add_prompt(
                 ws.session, modality=row["modality"], text=row["text"], label=row["label"]
             )
             for row in csv.DictReader(file)
@@ -133,7 +133,7 @@ def _release(
     """Make fresh images with the last version, score them and export the ones that pass."""
     run = plan_run(
         ws,
-        queries.find_version(ws.session, version_id),
+        queries.versions.find_version(ws.session, version_id),
         prompts,
         count=config.release_images_per_prompt,
         first_seed=RELEASE_SEEDS,
@@ -141,7 +141,7 @@ def _release(
     )
     with progress(run.num_items, "images for the release") as advance:
         run_plan(ws, run, advance)
-    model = queries_reward.find_reward_model(ws.session)
+    model = queries.reward_models.find_reward_model(ws.session)
     to_score = Which(version_id=version_id)
     num_images, num_scored = count_scored(ws, model, to_score)
     with progress(num_images - num_scored, "images scored") as advance:

@@ -45,12 +45,12 @@ class Status:
 
 def read_status(ws: Workspace) -> Status:
     """Count what there is."""
-    run = queries.last_run(ws.session)
+    run = queries.runs.last_run(ws.session)
     progress = None
     if run is not None:
         progress = RunProgress(run.id, run.version_id, _num_done(ws, run), run.num_items)
     working = [state for state in run_states(ws.folder) if state.is_working]
-    return Status(queries.counts(ws.session), progress, working)
+    return Status(queries.audit.counts(ws.session), progress, working)
 
 
 def _num_done(ws: Workspace, run: Run) -> int:
@@ -58,4 +58,4 @@ def _num_done(ws: Workspace, run: Run) -> int:
     state = state_of(ws.folder, run.id)
     if state is not None and (state.is_working or state.done >= run.num_items):
         return state.done
-    return queries.num_items_done(ws.session, run)
+    return queries.runs.num_items_done(ws.session, run)

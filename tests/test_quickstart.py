@@ -66,8 +66,11 @@ def test_a_round_ends_with_a_new_version_and_a_verdict(
 ) -> None:
     (row,) = circle[1].rounds
     assert row.state in ("promoted", "rejected")
-    assert queries.find_version(ws.session, row.new_version_id or "").parent_id == circle[1].base_id
-    counts = queries.counts(ws.session)
+    assert (
+        queries.versions.find_version(ws.session, row.new_version_id or "").parent_id
+        == circle[1].base_id
+    )
+    counts = queries.audit.counts(ws.session)
     assert counts["rounds"] == counts["releases"] == 1
     assert counts["reward_models"] == 1
     assert counts["ratings"] > 0
@@ -80,7 +83,7 @@ def test_simulated_ratings_are_called_simulated_wherever_they_show(
     result = circle[1]
     assert "simulated" in result.table()[0]
     assert result.to_json()["ratings"] == "simulated"
-    assert all(rating.simulated for rating in queries.current_ratings(ws.session))
+    assert all(rating.simulated for rating in queries.ratings.current_ratings(ws.session))
     assert "simulated" in result.report.read_text(encoding="utf-8")
     assert "simulated" in (result.exported.folder / "README.md").read_text(encoding="utf-8")
 
@@ -105,7 +108,7 @@ def test_from_an_exported_image_one_walks_back_to_the_ratings(
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     image = manifest["images"][0]
     assert hashlib.sha256((folder / image["path"]).read_bytes()).hexdigest() == image["sha256"]
-    version = queries.find_version(ws.session, image["version_id"])
+    version = queries.versions.find_version(ws.session, image["version_id"])
     made_by = version.reward_model_id or image["reward_model_id"]
     with (folder / "data.csv").open(newline="", encoding="utf-8") as file:
         assert {"path", "Text", "modality"} <= set(next(csv.DictReader(file)))

@@ -39,7 +39,7 @@ from curate.rating.answers import create_campaign, simulate_campaign, simulated_
 from curate.rating.simulated_pairs import simulate_comparisons
 from curate.training.rl import rl_step_on_people
 from curate.workspace import Workspace, init_workspace, open_workspace
-from db import queries_generate
+from db import queries
 from generators.base import Generator
 from generators.rl.config import RLConfig
 from generators.rl.usual import usual
@@ -59,7 +59,7 @@ def ask(ws: Workspace, seed: int, *, pairs: bool) -> int:
         settings=SAMPLING,
     )
     run_plan(ws, run, lambda _: None)
-    images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+    images = queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
     if pairs:
         return simulate_comparisons(
             ws, images, name="first", num_raters=3, eyes=load_eyes(), seed=seed

@@ -11,7 +11,7 @@ import numpy as np
 from annotation.base import ORIGIN, SCALE
 from curate.agreement.figures import bootstrapped
 from curate.evaluation.intervals import Estimate, wilson_interval
-from db.queries_agreement import Look
+from db.queries.ratings import Look
 
 HASTY_S = 2.0  # below that nobody has looked
 REAL, SYNTHETIC, UNSURE = 1, 2, 3  # values of a question of origin

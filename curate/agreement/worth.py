@@ -14,8 +14,8 @@ from curate.agreement.warnings import warnings_of
 from curate.evaluation.intervals import Estimate
 from curate.rating.answers import unknown_campaign
 from curate.workspace import Workspace
-from db import queries_agreement, queries_rating
-from db.queries_agreement import Look
+from db import queries
+from db.queries.ratings import Look
 
 PREFERENCES = {"left": 1, "tie": 2, "right": 3}  # a pair's verdict on a scale
 
@@ -37,7 +37,7 @@ class Worth:
 
 def ratings_worth(ws: Workspace, campaign: str | None = None) -> list[Worth]:
     """Measure all ratings, or one campaign's; people first. CurateError when it is unknown."""
-    found = queries_agreement.looks(ws.session, _campaign_id(ws, campaign))
+    found = queries.ratings.looks(ws.session, _campaign_id(ws, campaign))
     kinds = [[look for look in found if look.simulated == simulated] for simulated in (False, True)]
     return [_worth(looks) for looks in kinds if looks]
 
@@ -45,9 +45,9 @@ def ratings_worth(ws: Workspace, campaign: str | None = None) -> list[Worth]:
 def _campaign_id(ws: Workspace, name: str | None) -> UUID | None:
     if name is None:
         return None
-    row = queries_rating.find_campaign(ws.session, name)
+    row = queries.campaigns.find_campaign(ws.session, name)
     if row is None:
-        known = [known.name for known in queries_rating.campaigns(ws.session)]
+        known = [known.name for known in queries.campaigns.campaigns(ws.session)]
         raise unknown_campaign(name, known)
     return row.id
 

@@ -40,9 +40,9 @@ def run_plan_on_ray(
     `address` is a cluster's HOST:PORT, or "auto" (`curate.cluster.joining.connected`).
     """
     ws.session.commit()
-    already = queries.num_items_done(ws.session, run)
+    already = queries.runs.num_items_done(ws.session, run)
     if already == run.num_items:
-        queries.record_event(ws.session, "generate", {"run": run.id, "made": 0})
+        queries.audit.record_event(ws.session, "generate", {"run": run.id, "made": 0})
         return Generated(run.id, run.num_items, already, 0)
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
     with ended(watch), connected(address):

@@ -29,7 +29,7 @@ from curate.rating.send import Pushed
 from curate.scoring.fit import train_reward
 from curate.training.rl import doubts_about
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Campaign, GeneratorVersion, RewardModel, Round
 from generators.rl.config import RLConfig
 from rewards.config import RewardConfig
@@ -171,7 +171,7 @@ def _name_of_campaign(ws: Workspace, row: Round) -> str:
 
 
 def _note_asked(ws: Workspace, row: Round, campaign: str, raters: str) -> None:
-    asked = queries_rating.find_campaign(ws.session, campaign)
+    asked = queries.campaigns.find_campaign(ws.session, campaign)
     assert asked is not None  # it was just made or completed
     note(
         ws,
@@ -186,7 +186,7 @@ def _check_version(ws: Workspace, row: Round, name: str | None) -> None:
     """A round begins where the last promoted one ended, whatever is asked for."""
     if name is None:
         return
-    wanted = queries.find_version(ws.session, name).id
+    wanted = queries.versions.find_version(ws.session, name).id
     if wanted != row.start_version_id:
         raise CurateError(
             f"Round {row.number} of loop {row.loop_name!r} starts from version "

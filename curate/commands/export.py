@@ -10,7 +10,7 @@ from curate.release.manifest import ManifestImage, read_manifest
 from curate.release.remake import images_made_again
 from curate.release.verify import Verification, verify_release
 from curate.workspace import SETTINGS, open_workspace
-from db import queries_release
+from db import queries
 
 
 def verify(folder: Path, workspace: Path, *, num_again: int) -> Verification:
@@ -22,7 +22,7 @@ def verify(folder: Path, workspace: Path, *, num_again: int) -> Verification:
         return verify_release(folder)
     with open_workspace(workspace) as ws:
         wanted = {image.version_id for image in read_manifest(folder).images}
-        has_all = wanted <= {version.id for version in queries_release.versions(ws.session)}
+        has_all = wanted <= {version.id for version in queries.versions.versions(ws.session)}
 
         def make_again(images: Sequence[ManifestImage]) -> Iterator[NDArray[Any]]:
             return images_made_again(ws, images)

@@ -106,15 +106,15 @@ def generate_images(ws: Workspace, options: GenerateOptions) -> Made:
 
 def version_to_use(ws: Workspace, name: str | None) -> GeneratorVersion:
     """Return the version of this name; without one, the latest, or else the embedded model."""
-    if name is None and queries.latest_version(ws.session) is None:
+    if name is None and queries.versions.latest_version(ws.session) is None:
         return embedded_version(ws)
-    return queries.find_version(ws.session, name or "latest")
+    return queries.versions.find_version(ws.session, name or "latest")
 
 
 def rows_of(ws: Workspace, lines: list[PromptLine]) -> list[Prompt]:
     """Return the rows of prompt lines, adding new ones."""
     return [
-        queries.get_or_add_prompt(
+        queries.prompts.get_or_add_prompt(
             ws.session, modality=line.modality, text=line.text, label=line.label
         )
         for line in lines
@@ -167,7 +167,7 @@ def _version(ws: Workspace, options: GenerateOptions) -> GeneratorVersion:
 
 def _run(ws: Workspace, run: Run, options: GenerateOptions) -> Generated:
     ws.session.commit()  # the prompts that the sheet has brought
-    num_missing = run.num_items - queries.num_items_done(ws.session, run)
+    num_missing = run.num_items - queries.runs.num_items_done(ws.session, run)
     if options.dry_run:
         return Generated(run.id, run.num_items, run.num_items - num_missing, num_missing)
     with progress(num_missing, "images") as advance:

@@ -6,15 +6,15 @@ from typing import Any
 
 from curate.production.versions import embedded_version, save_merged
 from curate.workspace import Workspace
-from db import queries, queries_generate
+from db import queries
 from db.models import GeneratorVersion
 
 
 def describe_versions(ws: Workspace) -> list[dict[str, Any]]:
     """Return all versions, oldest first; the embedded model is added when there is none."""
-    if queries.latest_version(ws.session) is None:
+    if queries.versions.latest_version(ws.session) is None:
         embedded_version(ws)
-    return [_summary(ws, version) for version in queries_generate.versions(ws.session)]
+    return [_summary(ws, version) for version in queries.versions.versions(ws.session)]
 
 
 def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
@@ -32,15 +32,15 @@ def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
 
 def save_version(ws: Workspace, name: str, folder: Path) -> None:
     """Write the merged weights of the version with this name to a new folder."""
-    save_merged(ws, queries.find_version(ws.session, name).id, folder)
+    save_merged(ws, queries.versions.find_version(ws.session, name).id, folder)
 
 
 def describe_version(ws: Workspace, name: str) -> dict[str, Any]:
     """Return one version with its files, settings, figures and ancestors."""
-    version = queries.find_version(ws.session, name)
+    version = queries.versions.find_version(ws.session, name)
     return {
         **_summary(ws, version),
-        "files": queries.version_files(ws.session, version.id),
+        "files": queries.versions.version_files(ws.session, version.id),
         "config": version.config,
         "metrics": version.metrics,
         "reward_model": version.reward_model_id,
@@ -52,18 +52,18 @@ def _summary(ws: Workspace, version: GeneratorVersion) -> dict[str, Any]:
     return {
         "id": version.id,
         "generator": version.generator_name,
-        "family": queries.family_of(ws.session, version),
+        "family": queries.versions.family_of(ws.session, version),
         "how_made": version.how_made,
         "weights": version.weights,
         "parent": version.parent_id,
         "created_at": version.created_at.isoformat(),
-        "num_images": queries_generate.num_images_of(ws.session, version.id),
+        "num_images": queries.images.num_images_of(ws.session, version.id),
     }
 
 
 def _ancestors(ws: Workspace, version: GeneratorVersion) -> list[str]:
     ancestors = []
     while version.parent_id is not None:
-        version = queries.find_version(ws.session, version.parent_id)
+        version = queries.versions.find_version(ws.session, version.parent_id)
         ancestors.append(version.id)
     return ancestors

@@ -16,7 +16,7 @@ from curate.quickstart import quickstart_prompts
 from curate.rating.label_studio import BACKEND
 from curate.rating.send import LOCAL
 from curate.workspace import Workspace
-from db import queries, queries_loop
+from db import queries
 from db.models import GeneratorVersion, Prompt, Round
 from rewards.frozen import load_eyes
 
@@ -43,7 +43,7 @@ class LoopOptions:
 
 def loop_rounds(ws: Workspace, options: LoopOptions, *, say: Say) -> Looped:
     """Bring the loop as far as it gets now."""
-    first = queries_loop.find_round(ws.session, options.name, 1)
+    first = queries.rounds.find_round(ws.session, options.name, 1)
     config = _config(first, options)
     return run_loop(
         ws,
@@ -127,5 +127,5 @@ def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
 def _base(ws: Workspace, first: Round | None, options: LoopOptions) -> GeneratorVersion:
     """Return where the loop begins: what it was begun with before, when it is gone on with."""
     if first is not None and options.version is None:
-        return queries.find_version(ws.session, first.base_version_id)
+        return queries.versions.find_version(ws.session, first.base_version_id)
     return version_to_use(ws, options.version)

@@ -53,14 +53,14 @@ def version_made_on_ray(
         folder=ws.cache / "ray-train",
         note=tell_event,
     )
-    return queries.find_version(ws.session, version_id)
+    return queries.versions.find_version(ws.session, version_id)
 
 
 def _pinned(ws: Workspace, name: str | None) -> str:
     """Return what the name means now: after the result is kept, "latest" would be the result."""
     if name not in (None, "latest"):
         return str(name)
-    return (queries.latest_version(ws.session) or embedded_version(ws)).id
+    return (queries.versions.latest_version(ws.session) or embedded_version(ws)).id
 
 
 def _made_in(

@@ -19,7 +19,7 @@ from curate.rating.answers import (
 from curate.rating.files import Imported
 from curate.rating.report import Agreement, RaterRow, agreement
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Campaign, Image
 from rewards.frozen import TruthNetwork, load_eyes
 
@@ -79,7 +79,7 @@ def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
 def _campaigns_to_finish(ws: Workspace, options: SimulateOptions) -> list[Campaign]:
     return [
         row.campaign
-        for row in queries_rating.progress_of_campaigns(ws.session)
+        for row in queries.campaigns.progress_of_campaigns(ws.session)
         if row.campaign.backend == "simulated"
         and (
             row.num_answered < row.num_assignments
@@ -97,7 +97,7 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -
     is_drawn = probability < 1
     return create_campaign(
         ws,
-        name=options.name or f"simulated-{len(queries_rating.campaigns(ws.session)) + 1}",
+        name=options.name or f"simulated-{len(queries.campaigns.campaigns(ws.session)) + 1}",
         images=chosen,
         raters=simulated_raters(options.num_raters),
         overlap=options.overlap,
@@ -113,11 +113,13 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -
 def _candidates(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> list[Image]:
     if options.origin not in ORIGINS:
         raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
-    version_id = queries.find_version(ws.session, options.version).id if options.version else None
+    version_id = (
+        queries.versions.find_version(ws.session, options.version).id if options.version else None
+    )
     return [
         image
         for origin in ORIGINS[options.origin]
-        for image in queries_rating.images_to_rate(
+        for image in queries.images.images_to_rate(
             ws.session, origin=origin, modalities=eyes.modalities, version_id=version_id
         )
         if options.among is None or image.id in options.among
@@ -138,7 +140,7 @@ def _controls(
     rated = {image.id for image in chosen}
     real = [
         image
-        for image in queries_rating.images_to_rate(
+        for image in queries.images.images_to_rate(
             ws.session, origin="real", modalities=eyes.modalities
         )
         if image.id not in rated
@@ -152,9 +154,11 @@ def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
     with progress(missing, "simulated ratings") as advance:
         taken = simulate_campaign(ws, campaign, eyes=eyes, advance=advance)
     (after,) = _progress_of(ws, campaign)
-    views = queries.current_ratings(ws.session, campaign_id=campaign.id)
+    views = queries.ratings.current_ratings(ws.session, campaign_id=campaign.id)
     counts = Counter(goodness(view) for view in views)
-    queries.record_event(ws.session, "rate simulate", {"campaign": campaign.name, "new": taken.new})
+    queries.audit.record_event(
+        ws.session, "rate simulate", {"campaign": campaign.name, "new": taken.new}
+    )
     return Simulated(
         campaign=campaign.name,
         taken=taken,
@@ -165,8 +169,8 @@ def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
     )
 
 
-def _progress_of(ws: Workspace, campaign: Campaign) -> list[queries_rating.CampaignProgress]:
-    rows = queries_rating.progress_of_campaigns(ws.session)
+def _progress_of(ws: Workspace, campaign: Campaign) -> list[queries.campaigns.CampaignProgress]:
+    rows = queries.campaigns.progress_of_campaigns(ws.session)
     return [row for row in rows if row.campaign.id == campaign.id]
 
 

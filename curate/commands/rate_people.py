@@ -36,7 +36,7 @@ def pull(ws: Workspace, names: Sequence[str], *, everything: bool) -> list[Fetch
     fetched = [pull_campaign(ws, row, backend, everything=everything) for row in campaigns]
     new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
     if new:
-        queries.record_event(ws.session, "rate pull", {"new": new})
+        queries.audit.record_event(ws.session, "rate pull", {"new": new})
     note_whole_campaigns(ws)
     return fetched
 

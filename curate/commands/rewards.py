@@ -8,7 +8,7 @@ from curate.errors import CurateError
 from curate.progress import progress
 from curate.scoring.score import Scored, Which, count_scored, score_images
 from curate.workspace import Workspace
-from db import queries, queries_reward
+from db import queries
 from db.models import RewardModel
 
 
@@ -99,7 +99,7 @@ def _rater_line(habits: Mapping[str, Any]) -> str:
 
 def score(ws: Workspace, reward_model: str, which: Which, *, ray: str | None = None) -> Scored:
     """Score what has no score of this model yet, showing progress; `ray` as in `on_ray`."""
-    row = queries_reward.find_reward_model(ws.session, reward_model)
+    row = queries.reward_models.find_reward_model(ws.session, reward_model)
     num_images, num_scored = count_scored(ws, row, which)
     with progress(num_images - num_scored, "images") as advance:
         if ray is None or num_images == num_scored:
@@ -115,7 +115,7 @@ def which_images(ws: Workspace, version: str | None, origin: str | None) -> Whic
     """Return the images that the options name."""
     if origin not in (None, "real", "synthetic"):
         raise CurateError(f"--origin {origin}; known: real, synthetic.")
-    version_id = queries.find_version(ws.session, version).id if version else None
+    version_id = queries.versions.find_version(ws.session, version).id if version else None
     return Which(version_id=version_id, origin=origin)
 
 

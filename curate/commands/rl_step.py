@@ -17,7 +17,7 @@ from curate.training.rl import (
     rl_step_on_people,
 )
 from curate.workspace import Workspace
-from db import queries, queries_reward
+from db import queries
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
@@ -133,10 +133,10 @@ def _materials(
     known_prompts: Sequence[PromptRow],
 ) -> tuple[GeneratorVersion, RewardModelRow | None, Sequence[PromptRow]]:
     """Return start, reward model and prompts; neither of the last two where people have said it."""
-    start = queries.find_version(ws.session, version)
+    start = queries.versions.find_version(ws.session, version)
     if from_people:
         return start, None, ()
-    model = queries_reward.find_reward_model(ws.session, reward_model)
+    model = queries.reward_models.find_reward_model(ws.session, reward_model)
     prompts = (
         _sheet_prompts(ws, sheet, say) if sheet else known_prompts or prompts_to_practise(ws, model)
     )

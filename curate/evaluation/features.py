@@ -14,7 +14,7 @@ from curate.evaluation.privacy import copy_radius, nearest
 from curate.progress import Advance
 from curate.samples.stored import batches
 from curate.workspace import Workspace
-from db import queries_release
+from db import queries
 from rewards import frozen
 
 FEATURE_NETWORK = "curate's feature network D"  # named wherever a figure rests on it
@@ -80,5 +80,5 @@ def unit(features_ND: Tensor) -> Tensor:
 
 
 def _real_features(ws: Workspace, network: nn.Module, splits: Sequence[str | None]) -> Tensor:
-    rows = queries_release.real_images(ws.session, splits=splits)
+    rows = queries.images.real_images(ws.session, splits=splits)
     return features_of(ws, network, [image.file_sha256 for image, _ in rows])

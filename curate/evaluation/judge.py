@@ -15,7 +15,7 @@ from curate.progress import progress
 from curate.samples.stored import batches
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_reward
+from db import queries
 from db.models import Prompt
 from generators.config import SamplingSettings
 from rewards import frozen
@@ -60,7 +60,7 @@ class JudgedDifference:
 
 def find_judge(ws: Workspace) -> Judge:
     """Return the judge trained in this workspace, else the one that ships."""
-    trained = queries_reward.reward_models(ws.session, "judge")
+    trained = queries.reward_models.reward_models(ws.session, "judge")
     return _trained_judge(ws, trained[-1].id) if trained else shipped_judge()
 
 
@@ -161,14 +161,14 @@ def _images_to_judge(
     first_seed: int,
     settings: SamplingSettings,
 ) -> list[ToJudge]:
-    version = queries.find_version(ws.session, version_id)
+    version = queries.versions.find_version(ws.session, version_id)
     run = plan_run(ws, version, prompts, count=count, first_seed=first_seed, settings=settings)
     with progress(run.num_items, "images") as advance:
         run_plan(ws, run, advance)
     asked = {prompt.id: prompt for prompt in prompts}
     return [
         to_judge(image.file_sha256, asked[image.prompt_id])
-        for image in queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+        for image in queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
     ]
 
 

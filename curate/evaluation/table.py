@@ -26,7 +26,7 @@ from curate.evaluation.privacy import memorised_share
 from curate.progress import ShowProgress
 from curate.samples.stored import batches
 from curate.workspace import Workspace
-from db import queries_release
+from db import queries
 from db.models import GeneratorVersion
 from rewards import frozen
 from rewards.frozen.data import to_side
@@ -113,7 +113,7 @@ def evaluate(ws: Workspace, config: EvaluationConfig, progress: ShowProgress) ->
 
     Raises CurateError when there are no images.
     """
-    made = queries_release.versions_with_images(ws.session)
+    made = queries.versions.versions_with_images(ws.session)
     if not made:
         raise CurateError("No synthetic image to measure. Make some with `curate generate`.")
     network = frozen.load_features()
@@ -139,7 +139,7 @@ def evaluate(ws: Workspace, config: EvaluationConfig, progress: ShowProgress) ->
 def _of_version(
     ws: Workspace, version: GeneratorVersion, config: EvaluationConfig, instruments: _Instruments
 ) -> VersionFigures:
-    images = queries_release.synthetic_images(
+    images = queries.images.synthetic_images(
         ws.session,
         reward_model_id=None,
         version_id=version.id,
@@ -153,7 +153,7 @@ def _of_real_images(
     ws: Workspace, config: EvaluationConfig, instruments: _Instruments
 ) -> Figures | None:
     """Held-out real images: what a generator could at best reach."""
-    rows = queries_release.real_images(
+    rows = queries.images.real_images(
         ws.session, splits=("val", "test"), limit=config.images_per_version
     )
     asked = [

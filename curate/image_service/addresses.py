@@ -15,9 +15,9 @@ from curate.image_service.config import VALID_DAYS
 from curate.image_service.picture import StudyImage, picture_for_raters, study_format
 from curate.image_service.signing import Shown, signed_path, workspace_key
 from curate.workspace import Workspace
-from db import queries_shown
+from db import queries
 from db.models import Campaign
-from db.queries_shown import ShownImage
+from db.queries.campaigns import ShownImage
 from db.shown_files import open_shown_files
 
 Addresses = dict[tuple[UUID, str], str]
@@ -33,7 +33,7 @@ def signed_urls(
     return {
         (image.assignment_id, image.side): base_url.rstrip("/")
         + signed_path(key, Shown(image.assignment_id, image.side), until)
-        for image in queries_shown.shown_images(ws.session, campaign.id)
+        for image in queries.campaigns.shown_images(ws.session, campaign.id)
     }
 
 
@@ -83,7 +83,7 @@ def _pictures(
 
     In each rater's order, which is drawn by lot: the moments of writing tell nothing.
     """
-    shown = queries_shown.shown_images(ws.session, campaign.id)
+    shown = queries.campaigns.shown_images(ws.session, campaign.id)
     form = study_format(StudyImage(image.origin, image.shape) for image in shown)
     for image in shown:
         name = f"{image.assignment_id}-{image.side}.png"

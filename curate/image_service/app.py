@@ -18,7 +18,7 @@ from curate.image_service.picture import (
     study_format,
 )
 from curate.image_service.signing import Shown, read_address
-from db import queries_shown
+from db import queries
 from db.engine import Engine, open_session
 from db.store import FileStore
 
@@ -66,12 +66,12 @@ def pictures_of(engine: Engine, store: FileStore) -> Pictures:
     @lru_cache(maxsize=64)  # a campaign never grows
     def form_of(campaign_id: UUID) -> PictureFormat:
         with open_session(engine) as session:
-            shown = queries_shown.shown_images(session, campaign_id)
+            shown = queries.campaigns.shown_images(session, campaign_id)
         return study_format(StudyImage(image.origin, image.shape) for image in shown)
 
     def picture(shown: Shown) -> bytes | None:
         with open_session(engine) as session:
-            found = queries_shown.shown_image(session, shown.assignment_id, shown.side)
+            found = queries.campaigns.shown_image(session, shown.assignment_id, shown.side)
         if found is None:
             return None
         form = form_of(found.campaign_id)

@@ -29,7 +29,8 @@ from curate.importing.table import Remark
 from curate.progress import Advance, progress
 from curate.samples.pixels import pixels_hash
 from curate.workspace import Workspace
-from db import queries, queries_import
+from db import queries
+from db.hashing import json_hash
 from db.models import Image, Prompt
 
 IMAGES_A_BATCH = 64
@@ -56,7 +57,7 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
     if not stopped:
         _write(ws, sorted_out, config, names)
         details = {"table": table.name, "imported": len(sorted_out.new)}
-        queries.record_event(ws.session, "import", details)
+        queries.audit.record_event(ws.session, "import", details)
     return Imported(
         imported=0 if stopped else len(sorted_out.new),
         already_there=len(sorted_out.known),
@@ -81,14 +82,14 @@ def _checked(
                 refuse(row.line, str(reason))
             advance(1)
     singles = without_doubles(candidates, refuse)
-    stored = queries_import.real_images_with_pixels(
+    stored = queries.images.real_images_with_pixels(
         ws.session, [candidate.pixels_sha256 for candidate in singles]
     )
     return sort_out(singles, stored, refuse)
 
 
 def _write(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseudonym) -> None:
-    queries_import.fill_in(ws.session, sorted_out.filled_in)
+    queries.images.fill_in(ws.session, sorted_out.filled_in)
     batch: list[tuple[Candidate, Picture]] = []
     with progress(len(sorted_out.new), "images kept") as advance:
         for pair in _read_again(sorted_out.new, config, names):
@@ -127,19 +128,19 @@ def _read_again(
 def _keep(ws: Workspace, batch: list[tuple[Candidate, Picture]], advance: Advance) -> None:
     """Make a batch durable: the files, then the rows."""
     files = [(picture.encoded, "image/png") for _, picture in batch]
-    hashes = queries.add_files(ws.session, ws.store, files)
+    hashes = queries.files.add_files(ws.session, ws.store, files)
     prompts = [_prompt(candidate) for candidate, _ in batch]
     images = [
         _image(candidate, picture, sha, prompt.id)
         for (candidate, picture), sha, prompt in zip(batch, hashes, prompts, strict=True)
     ]
-    queries_import.add_real_images(ws.session, prompts, images)
+    queries.images.add_real_images(ws.session, prompts, images)
     advance(len(batch))
 
 
 def _prompt(candidate: Candidate) -> Prompt:
     row = candidate.row
-    prompt_id = queries.prompt_hash(modality=row.modality, text=row.text, label=row.label)
+    prompt_id = queries.prompts.prompt_hash(modality=row.modality, text=row.text, label=row.label)
     return Prompt(id=prompt_id, modality=row.modality, text=row.text, label=row.label)
 
 
@@ -155,7 +156,7 @@ def _image(candidate: Candidate, picture: Picture, sha256: str, prompt_id: str) 
         spacing_mm=picture.spacing_mm,
         affine=picture.affine,
         settings=picture.how,
-        item_key=queries.json_hash(["real", candidate.pixels_sha256]),  # one row an image, ever
+        item_key=json_hash(["real", candidate.pixels_sha256]),  # one row an image, ever
         source_path=candidate.name,
         patient=candidate.patient,
         split=row.split,

@@ -15,7 +15,7 @@ from curate.loop.raters import note_whole_campaigns
 from curate.loop.rounds import get_or_start_round, other_settings
 from curate.production.run import settings_hash
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_loop
+from db import queries
 from db.models import ROUND_STATES, GeneratorVersion, Image, Round, Run
 from generators.config import SamplingSettings
 
@@ -44,14 +44,14 @@ def begin_round(
     `base` counts for a new loop only. CurateError when the round has its images already, or the
     loop was begun with other settings.
     """
-    known = list(queries_loop.rounds(ws.session, loop_name))
+    known = list(queries.rounds.rounds(ws.session, loop_name))
     done = [row for row in known if row.state not in COMMAND_AFTER]
     begun = LoopConfig.from_json(known[0].config) if known else LoopConfig(name=loop_name)
     config = replace(begun, images_per_prompt=images_per_prompt, sampling=sampling)
     if known and config != begun:
         raise other_settings(loop_name)
     if known:
-        base = queries.find_version(ws.session, known[0].base_version_id)
+        base = queries.versions.find_version(ws.session, known[0].base_version_id)
     return get_or_start_round(ws, config, len(done) + 1, base, done)
 
 
@@ -61,7 +61,7 @@ def round_for(ws: Workspace, loop_name: str, command: str) -> Round:
     Raises CurateError that names the command which comes first.
     """
     note_whole_campaigns(ws)
-    rows = queries_loop.rounds(ws.session, loop_name)
+    rows = queries.rounds.rounds(ws.session, loop_name)
     if not rows:
         raise CurateError(
             f"No loop {loop_name!r}. Begin its first round with "
@@ -83,7 +83,7 @@ def note(ws: Workspace, row: Round, state: str, *, made: dict[str, Any], **besid
     Raises CurateError when the round's step was done already with another result.
     """
     if ROUND_STATES.index(row.state) < ROUND_STATES.index(state):
-        queries.advance_round(ws.session, row, state, **made, **beside)
+        queries.rounds.advance_round(ws.session, row, state, **made, **beside)
         return
     for column, value in made.items():
         known = getattr(row, column)
@@ -99,7 +99,7 @@ def images_of_round(ws: Workspace, row: Round) -> Sequence[Image]:
     """Return the images that the round's raters are asked about."""
     run = ws.session.get(Run, row.run_id)
     assert run is not None  # a round that is generated names its run
-    return queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+    return queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
 
 
 def _words(column: str) -> str:

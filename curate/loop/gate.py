@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from curate.evaluation.intervals import Estimate, paired_bootstrap, wilson_interval
-from db.queries import RatingView
+from db.queries.ratings import RatingView
 
 ARMS = ("base", "start", "new", "real")
 

@@ -14,7 +14,7 @@ from curate.rating.people import active_profiles, people
 from curate.rating.pull import pull_campaign
 from curate.rating.send import LOCAL, backend_that_is_up, send_campaign
 from curate.workspace import Workspace
-from db import queries, queries_loop, queries_rating
+from db import queries
 from db.models import Campaign, Comparison
 
 SIMULATED = "simulated"
@@ -56,7 +56,7 @@ class SimulatedRaters:
 
     def rate(self, campaign: Campaign) -> None:
         """Answer what is open."""
-        num_assignments = len(queries_rating.assignments(self._ws.session, campaign.id))
+        num_assignments = len(queries.campaigns.assignments(self._ws.session, campaign.id))
         with progress(num_assignments, "simulated ratings") as advance:
             simulate_campaign(self._ws, campaign, eyes=self._eyes, advance=advance)
 
@@ -110,13 +110,13 @@ def is_whole(ws: Workspace, campaign: Campaign) -> bool:
 
 def note_whole_campaigns(ws: Workspace) -> None:
     """Bring every round whose raters have answered all to its next state."""
-    for row in queries_loop.rounds(ws.session):
+    for row in queries.rounds.rounds(ws.session):
         if row.state not in WHOLE:
             continue
         campaign = ws.session.get(Campaign, row.gate_campaign_id or row.campaign_id)
         assert campaign is not None  # a foreign key of the round
         if is_whole(ws, campaign):
-            queries.advance_round(ws.session, row, WHOLE[row.state])
+            queries.rounds.advance_round(ws.session, row, WHOLE[row.state])
 
 
 def _open_by_rater(ws: Workspace, campaign: Campaign) -> dict[str, tuple[int, int]]:
@@ -127,10 +127,10 @@ def _open_by_rater(ws: Workspace, campaign: Campaign) -> dict[str, tuple[int, in
     gone = {person.name for person in people(ws) if not person.is_active}
     views = [
         view
-        for view in queries_rating.assignments(ws.session, campaign.id)
+        for view in queries.campaigns.assignments(ws.session, campaign.id)
         if view.rater not in gone
     ]
-    verdicts = queries_rating.latest_verdicts(ws.session, campaign, [view.id for view in views])
+    verdicts = queries.ratings.latest_verdicts(ws.session, campaign, [view.id for view in views])
     settled = {
         assignment_id
         for (assignment_id, _), verdict in verdicts.items()
@@ -143,5 +143,5 @@ def _open_by_rater(ws: Workspace, campaign: Campaign) -> dict[str, tuple[int, in
     return counts
 
 
-def _said(verdict: queries_rating.Verdict) -> int | str | None:
+def _said(verdict: queries.ratings.Verdict) -> int | str | None:
     return verdict.preferred if isinstance(verdict, Comparison) else verdict.value

@@ -22,7 +22,7 @@ from curate.scoring.fit import load_reward_model, train_reward
 from curate.scoring.score import mean_prediction
 from curate.training.rl import doubts_about, rl_step_on_model
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_loop, queries_rating, queries_reward
+from db import queries
 from db.models import Campaign, GeneratorVersion, Image, Prompt, Round, Run
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
@@ -76,7 +76,7 @@ def run_loop(
             result = STEPS[row.state](now)
             if isinstance(result, str):
                 return Looped(done, waits_for=f"round {number} ({row.state}) waits: {result}")
-            queries.advance_round(ws.session, row, **result)
+            queries.rounds.advance_round(ws.session, row, **result)
         say(f"round {number} {row.state}: {'; '.join(row.reasons)}")
     return Looped(done)
 
@@ -95,10 +95,10 @@ def get_or_start_round(
     Raises CurateError when it was begun with other settings. Who rates may change until they are
     asked; how the RL step was taken is history once it is.
     """
-    row = queries_loop.find_round(ws.session, config.name, number)
+    row = queries.rounds.find_round(ws.session, config.name, number)
     if row is None:
         start = last_version_id(done) if done else base.id
-        return queries_loop.add_round(
+        return queries.rounds.add_round(
             ws.session,
             loop_name=config.name,
             number=number,
@@ -133,7 +133,7 @@ def prompts_of(ws: Workspace, row: Round) -> list[Prompt]:
 
 def _make_images(now: "_Pass", version_id: str, count: int, first_seed: int) -> list[Image]:
     """Generate what is missing of a plan; return all its images in plan order."""
-    version = queries.find_version(now.ws.session, version_id)
+    version = queries.versions.find_version(now.ws.session, version_id)
     run = plan_run(
         now.ws,
         version,
@@ -144,7 +144,7 @@ def _make_images(now: "_Pass", version_id: str, count: int, first_seed: int) -> 
     )
     with progress(run.num_items, f"images of {version_id[:8]}") as advance:
         run_plan(now.ws, run, advance)
-    return list(queries_generate.images_of_run(now.ws.session, run, settings_hash(run.settings)))
+    return list(queries.runs.images_of_run(now.ws.session, run, settings_hash(run.settings)))
 
 
 def first_seed(row: Round) -> int:
@@ -165,16 +165,16 @@ def campaign_seed(row: Round, seed: int) -> int:
 def scales_asked(ws: Workspace, row: Round) -> list[str]:
     """Return the names of the criteria on a scale that the round's raters were asked about."""
     campaign = ws.session.get_one(Campaign, row.campaign_id)
-    asked = queries_rating.criteria(ws.session, campaign.rubric_id)
+    asked = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
     return [criterion.name for criterion in asked if criterion.kind == "scale"]
 
 
 def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) -> Campaign:
     """Return the round's campaign: the one of its name, made first when there is none."""
     session, name = now.ws.session, campaign_name(now.row, kind)
-    known = queries_rating.find_campaign(session, name)
+    known = queries.campaigns.find_campaign(session, name)
     if known is not None:
-        shown = {view.image_id for view in queries_rating.assignments(session, known.id)}
+        shown = {view.image_id for view in queries.campaigns.assignments(session, known.id)}
         if missing := {image.id for image in images} - shown:
             raise CurateError(
                 f"Campaign {name!r} exists and lacks {len(missing)} of this round's "
@@ -243,7 +243,7 @@ def _quality(metrics: Mapping[str, Any]) -> str:
 
 def _step(now: "_Pass") -> dict[str, Any]:
     row, session = now.row, now.ws.session
-    model = queries_reward.find_reward_model(session, row.reward_model_id or "")
+    model = queries.reward_models.find_reward_model(session, row.reward_model_id or "")
     config = replace(now.config.rl, seed=now.config.rl.seed + row.number)
     doubts = doubts_about(model)
     if doubts:
@@ -253,7 +253,7 @@ def _step(now: "_Pass") -> dict[str, Any]:
         version = rl_step_on_model(
             now.ws,
             config,
-            start=queries.find_version(session, row.start_version_id),
+            start=queries.versions.find_version(session, row.start_version_id),
             prompts=now.prompts,
             reward_model=model,
             report=lambda health: advance(1),
@@ -284,7 +284,7 @@ def _push_gate(now: "_Pass") -> _Result:
     if checked.reasons:
         return {"state": "rejected", "reasons": list(checked.reasons), "metrics": metrics}
     images = [image for of_version in made.values() for image in of_version]
-    images += queries_loop.draw_real_images(
+    images += queries.images.draw_real_images(
         now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
     )
     campaign = _campaign(now, "gate", images, "gate")
@@ -309,7 +309,7 @@ def _rate_gate(now: "_Pass") -> _Result:
 def _decide(now: "_Pass") -> dict[str, Any]:
     row, config = now.row, now.config
     verdict = judge_round(
-        queries.current_ratings(now.ws.session, campaign_id=row.gate_campaign_id),
+        queries.ratings.current_ratings(now.ws.session, campaign_id=row.gate_campaign_id),
         base_version_id=row.base_version_id,
         start_version_id=row.start_version_id,
         new_version_id=row.new_version_id or "",

@@ -80,7 +80,9 @@ def _look(
 def _asked(ws: Workspace, images: Sequence[Image]) -> list[ToJudge]:
     return [
         ToJudge(image.file_sha256, prompt.id, prompt.modality, prompt.text, prompt.label)
-        for image, prompt in zip(images, queries.prompts_of(ws.session, images), strict=True)
+        for image, prompt in zip(
+            images, queries.prompts.prompts_of(ws.session, images), strict=True
+        )
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from db import queries
+from db.hashing import json_hash
 from db.models import Environment
 
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "pillow")
@@ -48,4 +48,4 @@ def gpu_memory_gb(device: torch.device) -> float | None:
 
 def environment_row(details: dict[str, Any]) -> Environment:
     """Return the row of an environment; its id hashes the details."""
-    return Environment(id=queries.json_hash(details), details=details)
+    return Environment(id=json_hash(details), details=details)

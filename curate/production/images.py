@@ -18,7 +18,7 @@ from curate.production.items import Item
 from curate.production.patience import Note
 from curate.samples.pixels import array_of, levels, to_rgb_tensor
 from curate.workspace import Workspace
-from db import queries_generate
+from db import queries
 from generators.base import Conditions, Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
@@ -154,7 +154,7 @@ def _are_numbers(images_BCHW: Tensor) -> Tensor:
 
 def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptValue]:
     """Return stored prompts by id as the generators take them, condition images loaded."""
-    rows = queries_generate.prompts_with_conditions(ws.session, prompt_ids)
+    rows = queries.prompts.prompts_with_conditions(ws.session, prompt_ids)
     missing = [name for name in prompt_ids if name not in rows]
     if missing:
         raise CurateError(f"No prompt {missing[0][:12]}. Run `curate doctor`.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from db import queries
+from db.hashing import json_hash
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Item:
 
 def settings_hash(settings: dict[str, Any]) -> str:
     """Return the hash that tells one set of sampling settings from another."""
-    return queries.json_hash(settings)
+    return json_hash(settings)
 
 
 def item_key(version_id: str, prompt_id: str, seed: int, settings: dict[str, Any]) -> str:
     """Return the key of one image: equal keys are the same image."""
-    return queries.json_hash([version_id, prompt_id, seed, settings])
+    return json_hash([version_id, prompt_id, seed, settings])

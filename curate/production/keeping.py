@@ -7,7 +7,7 @@ from curate.production.environment import environment_row
 from curate.production.items import item_key, settings_hash
 from curate.production.writer import Encoded
 from curate.workspace import Workspace
-from db import queries_generate
+from db import queries
 from db.engine import Session
 from db.models import Run
 
@@ -39,14 +39,14 @@ class RunKeeper:
             }
             for sha, image in zip(hashes, images, strict=True)
         ]
-        return queries_generate.add_images(session, files, rows)
+        return queries.images.add_images(session, files, rows)
 
 
 def _environment_ids(session: Session, images: Sequence[Encoded]) -> dict[int, str]:
     """Return the row of each environment by its object: there are few, and hashing takes time."""
     several = {id(image.environment): image.environment for image in images}
     return {
-        place: queries_generate.get_or_add_environment(session, environment_row(details))
+        place: queries.runs.get_or_add_environment(session, environment_row(details))
         for place, details in several.items()
     }
 

@@ -23,8 +23,9 @@ from curate.production.versions import load_version
 from curate.production.watch import Say, Watch
 from curate.production.writer import Keeper, Writer
 from curate.workspace import Workspace
-from db import queries, queries_generate
+from db import queries
 from db.engine import Engine
+from db.hashing import json_hash
 from db.models import GeneratorVersion, Prompt, Run
 from generators.acceleration import accelerate
 from generators.base import Prompt as PromptValue
@@ -125,8 +126,8 @@ def _run_of(
         "first_seed": first_seed,
         "settings": settings.to_json(),
     }
-    run = Run(id=queries.json_hash(plan), num_items=len(prompt_ids) * count, **plan)
-    return queries_generate.get_or_add_run(ws.session, run)
+    run = Run(id=json_hash(plan), num_items=len(prompt_ids) * count, **plan)
+    return queries.runs.get_or_add_run(ws.session, run)
 
 
 def missing_items(ws: Workspace, run: Run, note: Note = untold) -> Iterator[Item]:
@@ -150,7 +151,7 @@ def missing_items(ws: Workspace, run: Run, note: Note = untold) -> Iterator[Item
 
 def _num_done(ws: Workspace, run: Run, prompt_ids: list[str], note: Note) -> dict[str, int]:
     def ask() -> dict[str, int]:
-        found = queries_generate.num_done_by_prompt(
+        found = queries.runs.num_done_by_prompt(
             ws.session, **_which(run), prompt_ids=prompt_ids, **_seeds(run, 0, run.count)
         )
         ws.session.commit()
@@ -173,7 +174,7 @@ def _missing_offsets(
 def _seeds_done(ws: Workspace, run: Run, prompt_id: str, offsets: range, note: Note) -> set[int]:
     def ask() -> set[int]:
         seeds = _seeds(run, offsets.start, offsets.stop)
-        found = queries.seeds_done(ws.session, **_which(run), prompt_id=prompt_id, **seeds)
+        found = queries.runs.seeds_done(ws.session, **_which(run), prompt_id=prompt_id, **seeds)
         ws.session.commit()
         return found
 
@@ -206,9 +207,9 @@ def run_plan(
     whole batch of them raises CurateError. `say` is told of what goes wrong and is dealt with.
     """
     ws.session.commit()  # the writing thread has a session of its own, which must see the plan
-    already = queries.num_items_done(ws.session, run)
+    already = queries.runs.num_items_done(ws.session, run)
     if already == run.num_items:
-        queries.record_event(ws.session, "generate", {"run": run.id, "made": 0})
+        queries.audit.record_event(ws.session, "generate", {"run": run.id, "made": 0})
         return Generated(run.id, run.num_items, already, 0)
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
     with ended(watch):
@@ -243,7 +244,9 @@ def concluded(
     details = {"run": run.id, "made": writer.num_new, "broken": broken}
     if batch_size < int(run.settings["batch_size"]):
         details["compute_batch_size"] = batch_size
-    patiently(lambda: queries.record_event(ws.session, "generate", details), ws.session, watch.note)
+    patiently(
+        lambda: queries.audit.record_event(ws.session, "generate", details), ws.session, watch.note
+    )
     return Generated(run.id, run.num_items, already, writer.num_new, broken, stopped)
 
 

@@ -43,11 +43,11 @@ def save_version(
         (path.read_bytes(), MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
         for path in paths
     ]
-    hashes = queries.add_files(ws.session, ws.store, files)
+    hashes = queries.files.add_files(ws.session, ws.store, files)
     tree = {
         path.relative_to(folder).as_posix(): sha for path, sha in zip(paths, hashes, strict=True)
     }
-    return queries.add_generator_version(
+    return queries.versions.add_generator_version(
         ws.session,
         generator_name=generator_name,
         family=family,
@@ -69,7 +69,7 @@ def version_folder(ws: Workspace, version_id: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         whole = Path(temporary) / "whole"
-        for name, sha in queries.version_files(ws.session, version_id).items():
+        for name, sha in queries.versions.version_files(ws.session, version_id).items():
             content = ws.store.get(sha)
             if hashlib.sha256(content).hexdigest() != sha:
                 raise CurateError(
@@ -94,7 +94,7 @@ def load_version(ws: Workspace, version_id: str) -> Generator:
         generator = load_version(ws, version.parent_id)
         lora.merge_lora(generator, version_folder(ws, version_id))
         return generator
-    family = queries.family_of(ws.session, version)
+    family = queries.versions.family_of(ws.session, version)
     return registry.load(family, str(version_folder(ws, version_id)))
 
 

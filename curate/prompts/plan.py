@@ -6,7 +6,7 @@ from itertools import islice
 from curate.production.run import Wanted
 from curate.prompts.sheet import PromptLine, balanced, prompts_of_each_label
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_training
+from db import queries
 from db.models import Prompt
 
 ROWS_A_STATEMENT = 1000
@@ -22,7 +22,7 @@ def planned(
     waiting = iter(lines)
     while part := list(islice(waiting, ROWS_A_STATEMENT)):
         rows = [_row(line) for line in part]
-        queries_generate.add_prompts(ws.session, rows)
+        queries.prompts.add_prompts(ws.session, rows)
         for line, row in zip(part, rows, strict=True):
             seed = first_seed if line.seed is None else line.seed
             yield Wanted(row.id, line.count or count, seed)
@@ -36,10 +36,12 @@ def balanced_lines(
     The sheet is read twice: once to count its prompts, once to share out what is missing.
     """
     num_prompts = prompts_of_each_label(read())
-    have = queries_training.num_real_images_by_label(ws.session)
+    have = queries.images.num_real_images_by_label(ws.session)
     return balanced(read(), num_prompts, target=target, have=have)
 
 
 def _row(line: PromptLine) -> Prompt:
-    prompt_id = queries.prompt_hash(modality=line.modality, text=line.text, label=line.label)
+    prompt_id = queries.prompts.prompt_hash(
+        modality=line.modality, text=line.text, label=line.label
+    )
     return Prompt(id=prompt_id, modality=line.modality, text=line.text, label=line.label)

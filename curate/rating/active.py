@@ -21,10 +21,10 @@ from curate.rating.draws import Selected
 from curate.samples.features import features_of
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
-from db import queries, queries_active, queries_answers, queries_calibration, queries_reward
+from db import queries
 from db.models import Image
-from db.queries import RatingView
-from db.queries_answers import ShownImage
+from db.queries.images import PromptedImage
+from db.queries.ratings import RatingView
 from rewards.backbones import load_backbone
 from rewards.config import RewardConfig
 from rewards.informative import Joint, most_informative
@@ -82,8 +82,8 @@ def _chosen(
     model: RewardModel | None,
 ) -> list[int]:
     """Return the places of the images that tell most."""
-    new = queries_answers.shown_images(ws.session, [image.id for image in images])
-    views = queries.current_ratings(ws.session)
+    new = queries.images.prompted_images(ws.session, [image.id for image in images])
+    views = queries.ratings.current_ratings(ws.session)
     model = model or _latest_model(ws)
     if model is not None and not {image.modality for image in new} <= set(model.modalities_):
         model = None
@@ -97,7 +97,7 @@ def _chosen(
 
 
 def _latest_model(ws: Workspace) -> RewardModel | None:
-    has_one = bool(queries_reward.reward_models(ws.session, "reward"))
+    has_one = bool(queries.reward_models.reward_models(ws.session, "reward"))
     return load_reward_model(ws) if has_one else None
 
 
@@ -106,15 +106,15 @@ def _answered_since(
     views: Sequence[RatingView],
     model: RewardModel | None,
     chance: np.random.Generator,
-) -> list[ShownImage]:
+) -> list[PromptedImage]:
     """Return images rated since the model was fitted, all without one; at most half as many as
     may be compared."""
     ids = dict.fromkeys(view.image_id for view in views)
     if model is not None:
-        [*_, latest] = queries_reward.reward_models(ws.session, "reward")
-        learned = queries_calibration.images_behind(ws.session, latest.id)
+        [*_, latest] = queries.reward_models.reward_models(ws.session, "reward")
+        learned = queries.reward_models.images_behind(ws.session, latest.id)
         ids = dict.fromkeys(image_id for image_id in ids if image_id not in learned)
-    shown = queries_answers.shown_images(ws.session, list(ids))
+    shown = queries.images.prompted_images(ws.session, list(ids))
     if model is not None:
         shown = [image for image in shown if image.modality in model.modalities_]
     some = chance.permutation(len(shown))[: MOST_COMPARED // 2]
@@ -122,7 +122,7 @@ def _answered_since(
 
 
 def _joints(
-    ws: Workspace, images: Sequence[ShownImage], model: RewardModel | None
+    ws: Workspace, images: Sequence[PromptedImage], model: RewardModel | None
 ) -> Sequence[Joint]:
     config = RewardConfig()
     backbone = model.backbone if model else load_backbone(config.backbone)
@@ -135,13 +135,13 @@ def _joints(
 
 
 def _noise_and_time(
-    ws: Workspace, images: Sequence[ShownImage], views: Sequence[RatingView]
+    ws: Workspace, images: Sequence[PromptedImage], views: Sequence[RatingView]
 ) -> tuple[Values, Values]:
     """Return how noisy a rating of each image's modality is, and how long it takes; 1 = usual."""
     agreement = agreement_by_modality(views)
     usual_agreement = float(np.mean(list(agreement.values()))) if agreement else 1.0
     times: dict[str, list[float]] = defaultdict(list)
-    for name, seconds in queries_active.rating_times(ws.session):
+    for name, seconds in queries.ratings.rating_times(ws.session):
         times[name].append(seconds)
     usual_time = median(value for own in times.values() for value in own) if times else 1.0
     noise, minutes = {}, {}

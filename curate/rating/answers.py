@@ -20,7 +20,7 @@ from curate.errors import CurateError
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.samples.stored import batches
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import (
     Campaign,
     Comparison,
@@ -31,8 +31,8 @@ from db.models import (
     SyncMark,
     utc_now,
 )
-from db.queries import RatingView
-from db.queries_rating import AssignmentView, Verdict
+from db.queries.campaigns import AssignmentView
+from db.queries.ratings import RatingView, Verdict
 
 IMAGES_A_COMMIT = 64  # a killed simulation loses at most this many images' answers
 
@@ -99,7 +99,7 @@ def create_campaign(
         repeat_fraction=repeat_fraction,
         backend=backend,
     )
-    rubric, _ = queries.default_rubric(ws.session)
+    rubric, _ = queries.campaigns.default_rubric(ws.session)
     return make_campaign(ws, plan, rubric)
 
 
@@ -113,9 +113,9 @@ def simulate_campaign(
     of every n assignments answered. Raises CurateError when the raters are people.
     """
     raters = _simulated_raters_of(ws, campaign)
-    (criterion,) = queries_rating.criteria(ws.session, campaign.rubric_id)
-    looks = _looks(queries_rating.assignments(ws.session, campaign.id))
-    waiting = queries_rating.assignments(ws.session, campaign.id, unanswered_for=criterion.id)
+    (criterion,) = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
+    looks = _looks(queries.campaigns.assignments(ws.session, campaign.id))
+    waiting = queries.campaigns.assignments(ws.session, campaign.id, unanswered_for=criterion.id)
     by_image = [list(views) for _, views in groupby(waiting, key=lambda view: view.image_id)]
     taken = Taken()
     for start in range(0, len(by_image), IMAGES_A_COMMIT):
@@ -139,7 +139,7 @@ def _simulated_raters_of(ws: Workspace, campaign: Campaign) -> dict[str, Simulat
         )
     return {
         rater.name: SimulatedRater(SimulatedRaterConfig.from_json(rater.config))
-        for rater in queries_rating.raters_of(ws.session, campaign.id)
+        for rater in queries.campaigns.raters_of(ws.session, campaign.id)
     }
 
 
@@ -199,9 +199,11 @@ def take_answers(
     `mark`, how far the answers' place has now been read, is kept in the same commit.
     """
     asked = [task_id for answer in answers if (task_id := _uuid(answer.task_uid))]
-    known = queries_rating.find_assignments(ws.session, campaign.id, asked)
-    latest = queries_rating.latest_verdicts(ws.session, campaign, list(known))
-    criteria = {row.name: row for row in queries_rating.criteria(ws.session, campaign.rubric_id)}
+    known = queries.campaigns.find_assignments(ws.session, campaign.id, asked)
+    latest = queries.ratings.latest_verdicts(ws.session, campaign, list(known))
+    criteria = {
+        row.name: row for row in queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
+    }
     verdicts: list[Verdict] = []
     quarantined = [_quarantine(campaign, bad) for bad in unreadable]
     unchanged = 0
@@ -220,7 +222,7 @@ def take_answers(
         revision = before.revision + 1 if before else 1
         latest[key] = _verdict(answer, assignment.id, criterion, campaign, revision)
         verdicts.append(latest[key])
-    num_kept = queries_rating.add_answers(ws.session, verdicts, quarantined, mark)
+    num_kept = queries.ratings.add_answers(ws.session, verdicts, quarantined, mark)
     num_revised = sum(verdict.revision > 1 for verdict in verdicts)
     return Taken(len(verdicts) - num_revised, num_revised, unchanged, num_kept)
 

@@ -14,7 +14,8 @@ from uuid import UUID
 from annotation.base import RaterProfile
 from curate.errors import CurateError
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
+from db.hashing import json_hash
 from db.models import Assignment, Campaign, Rater, Rubric
 
 
@@ -54,7 +55,7 @@ class CampaignPlan:
         values["raters"] = sorted(rater.name for rater in self.raters)
         for kind in ("items", "controls"):
             values[kind] = [{key: str(v) for key, v in item.items()} for item in values[kind]]
-        return queries.json_hash(values)
+        return json_hash(values)
 
 
 def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign:
@@ -65,7 +66,7 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
     """
     _check(plan)
     plan_hash = plan.hash()
-    known = queries_rating.find_campaign(ws.session, plan.name)
+    known = queries.campaigns.find_campaign(ws.session, plan.name)
     if known is not None:
         if known.config.get("plan_sha256") != plan_hash or known.rubric_id != rubric.id:
             raise CurateError(
@@ -89,7 +90,7 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
         for name, pile in _deal(plan).items()
         for position, item in enumerate(_blind_order(plan, name, pile))
     ]
-    return queries_rating.add_campaign(ws.session, campaign, assignments)
+    return queries.campaigns.add_campaign(ws.session, campaign, assignments)
 
 
 def _check(plan: CampaignPlan) -> None:
@@ -121,7 +122,7 @@ def _all_simulated(plan: CampaignPlan) -> bool:
 
 def _rater_rows(ws: Workspace, raters: Sequence[RaterProfile]) -> dict[str, Rater]:
     return {
-        rater.name: queries_rating.get_or_add_rater(
+        rater.name: queries.campaigns.get_or_add_rater(
             ws.session,
             name=rater.name,
             expert_level=rater.expert_level,

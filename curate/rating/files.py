@@ -17,9 +17,9 @@ from annotation.csv_file import BadLine, RatingLine, read_ratings, write_ratings
 from curate.prompts.modalities import canonical_modality
 from curate.rating.answers import Taken, take_answers, unknown_campaign
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import PURPOSES, Assignment, Campaign, Criterion, Image, Prompt
-from db.queries import RatingView
+from db.queries.ratings import RatingView
 
 FILE_BACKEND = "csv"  # a campaign that a file brought; a later file may add to it
 
@@ -55,7 +55,7 @@ def import_ratings(
     taken = Taken()
     for name, own in by_campaign.items():
         taken += _take(ws, path, name, own, sorted_out)
-    queries.record_event(ws.session, "rate import", {"file": path.name, "new": taken.new})
+    queries.audit.record_event(ws.session, "rate import", {"file": path.name, "new": taken.new})
     return Imported(tuple(by_campaign), taken, tuple(sorted(bad, key=lambda line: line.line)))
 
 
@@ -64,12 +64,12 @@ def export_ratings(ws: Workspace, path: Path, *, campaign: str | None = None) ->
 
     The images lie in a folder named after the file, under their SHA-256. Returns how many ratings.
     """
-    campaigns = {row.id: row.name for row in queries_rating.campaigns(ws.session)}
+    campaigns = {row.id: row.name for row in queries.campaigns.campaigns(ws.session)}
     if campaign is not None and campaign not in campaigns.values():
         raise unknown_campaign(campaign, list(campaigns.values()))
     views = [
         view
-        for view in queries.current_ratings(ws.session)
+        for view in queries.ratings.current_ratings(ws.session)
         if campaign in (None, campaigns[view.campaign_id])
     ]
     paths = _write_images(ws, path, sorted({view.file_sha256 for view in views}))
@@ -81,7 +81,7 @@ def export_ratings(ws: Workspace, path: Path, *, campaign: str | None = None) ->
 def _write_images(ws: Workspace, path: Path, sha256s: Sequence[str]) -> dict[str, str]:
     folder = path.with_name(f"{path.stem}-images")
     folder.mkdir(parents=True, exist_ok=True)
-    types = queries_rating.media_types(ws.session, sha256s)
+    types = queries.files.media_types(ws.session, sha256s)
     paths = {}
     for sha256 in sha256s:
         name = f"{sha256}{mimetypes.guess_extension(types[sha256]) or ''}"
@@ -107,7 +107,7 @@ def _line(view: RatingView, image_path: str, campaign: str) -> RatingLine:
 
 
 def _criteria(ws: Workspace) -> dict[str, Criterion]:
-    _, criteria = queries.default_rubric(ws.session)
+    _, criteria = queries.campaigns.default_rubric(ws.session)
     return {criterion.name: criterion for criterion in criteria}
 
 
@@ -133,8 +133,8 @@ def _find_images(
     """Return {image_path as written: the images it may mean}."""
     written = sorted({line.image_path for line in lines})
     hashes = {name: _hash_of_file(path.parent / name) or Path(name).stem for name in written}
-    by_hash = queries_rating.images_of_files(ws.session, list(hashes.values()))
-    by_path = queries_rating.images_of_source_paths(ws.session, written)
+    by_hash = queries.images.images_of_files(ws.session, list(hashes.values()))
+    by_path = queries.images.images_of_source_paths(ws.session, written)
     return {name: by_hash.get(hashes[name]) or by_path.get(name, []) for name in written}
 
 
@@ -212,7 +212,7 @@ def _fits(line: RatingLine, prompt: Prompt) -> bool:
 def _take(
     ws: Workspace, path: Path, name: str, lines: Sequence[RatingLine], sorter: _Sorter
 ) -> Taken:
-    campaign = queries_rating.find_campaign(ws.session, name) or _new_campaign(ws, name, lines)
+    campaign = queries.campaigns.find_campaign(ws.session, name) or _new_campaign(ws, name, lines)
     looks, positions = _looks(ws, campaign)
     raters = _Raters(ws)
     added: list[Assignment] = []
@@ -236,7 +236,7 @@ def _take(
             looks[look] = assignment.id
             added.append(assignment)
         taking.append((line, looks[look]))
-    queries_rating.add_assignments(ws.session, added)
+    queries.campaigns.add_assignments(ws.session, added)
     answers = [
         _answer(line, assignment_id, sorter.criterion_of(line), path)
         for line, assignment_id in taking
@@ -245,7 +245,7 @@ def _take(
 
 
 def _new_campaign(ws: Workspace, name: str, lines: Sequence[RatingLine]) -> Campaign:
-    rubric, _ = queries.default_rubric(ws.session)
+    rubric, _ = queries.campaigns.default_rubric(ws.session)
     verdicts_of_image = Counter(line.image_path for line in lines)
     campaign = Campaign(
         name=name,
@@ -255,12 +255,12 @@ def _new_campaign(ws: Workspace, name: str, lines: Sequence[RatingLine]) -> Camp
         simulated=lines[0].simulated,
         backend=FILE_BACKEND,
     )
-    return queries_rating.add_campaign(ws.session, campaign, [])
+    return queries.campaigns.add_campaign(ws.session, campaign, [])
 
 
 def _looks(ws: Workspace, campaign: Campaign) -> tuple[Looks, Counter[str]]:
     """Return the campaign's assignments by what they are, and how many each rater has."""
-    views = queries_rating.assignments(ws.session, campaign.id)
+    views = queries.campaigns.assignments(ws.session, campaign.id)
     looks = {(view.rater, view.image_id, view.purpose): view.id for view in views}
     return looks, Counter(view.rater for view in views)
 
@@ -279,7 +279,7 @@ class _Raters:
 
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
-        self.known = {rater.name: rater for rater in queries_rating.raters(ws.session)}
+        self.known = {rater.name: rater for rater in queries.campaigns.raters(ws.session)}
 
     def fault(self, line: RatingLine) -> str:
         rater = self.known.get(line.rater)
@@ -291,7 +291,7 @@ class _Raters:
     def id_of(self, line: RatingLine) -> UUID:
         if line.rater not in self.known:
             level, simulated = _kind(line)
-            self.known[line.rater] = queries_rating.get_or_add_rater(
+            self.known[line.rater] = queries.campaigns.get_or_add_rater(
                 self.ws.session,
                 name=line.rater,
                 expert_level=level,

@@ -19,7 +19,7 @@ from annotation.label_studio.environment import ensure_environment, environment_
 from curate.errors import CurateError
 from curate.rating.label_studio import access_path, label_studio_access, server_folder
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Rater
 
 Say = Callable[[str], None]
@@ -60,13 +60,13 @@ def invite(
         invitation = invite_elsewhere(access, email)
     rater.config = {**rater.config, "active": True}
     ws.session.add(rater)
-    queries.record_event(ws.session, "rate raters invite", {"rater": rater.name})
+    queries.audit.record_event(ws.session, "rate raters invite", {"rater": rater.name})
     return _person(rater), invitation
 
 
 def people(ws: Workspace) -> list[Person]:
     """Return all raters who are people with an address, by name."""
-    return [_person(row) for row in queries_rating.raters(ws.session) if _is_person(row)]
+    return [_person(row) for row in queries.campaigns.raters(ws.session) if _is_person(row)]
 
 
 def deactivate(ws: Workspace, name: str, *, say: Say) -> Person:
@@ -78,13 +78,13 @@ def deactivate(ws: Workspace, name: str, *, say: Say) -> Person:
         deactivate_on_managed(access, _email(rater), python=python, folder=server_folder(ws))
     rater.config = {**rater.config, "active": False}
     ws.session.add(rater)
-    queries.record_event(ws.session, "rate raters deactivate", {"rater": rater.name})
+    queries.audit.record_event(ws.session, "rate raters deactivate", {"rater": rater.name})
     return _person(rater)
 
 
 def active_profiles(ws: Workspace, names: Sequence[str]) -> list[RaterProfile]:
     """Return the people to ask: those named, else all that are active."""
-    rows = [row for row in queries_rating.raters(ws.session) if _is_person(row)]
+    rows = [row for row in queries.campaigns.raters(ws.session) if _is_person(row)]
     known = {row.name: row for row in rows if _person(row).is_active}
     if unknown := [name for name in names if name not in known]:
         raise CurateError(
@@ -112,7 +112,7 @@ def emails_of(raters: Sequence[Rater]) -> dict[str, str]:
 
 
 def _get_or_add_person(ws: Workspace, email: str, name: str | None, expert_level: int) -> Rater:
-    rows = queries_rating.raters(ws.session)
+    rows = queries.campaigns.raters(ws.session)
     same = [row for row in rows if _is_person(row) and _email(row).lower() == email.lower()]
     if same and name not in (None, same[0].name):
         raise CurateError(f"{email} is {same[0].name} already. Invite without another --name.")
@@ -121,7 +121,7 @@ def _get_or_add_person(ws: Workspace, email: str, name: str | None, expert_level
     name = name or _free_name({row.name for row in rows})
     if any(row.name == name for row in rows):
         raise CurateError(f"There is a rater {name!r} already. Give this one another --name.")
-    return queries_rating.get_or_add_rater(
+    return queries.campaigns.get_or_add_rater(
         ws.session,
         name=name,
         expert_level=expert_level,
@@ -135,7 +135,7 @@ def _free_name(taken: set[str]) -> str:
 
 
 def _find(ws: Workspace, name: str) -> Rater:
-    rows = {row.name: row for row in queries_rating.raters(ws.session) if _is_person(row)}
+    rows = {row.name: row for row in queries.campaigns.raters(ws.session) if _is_person(row)}
     if name not in rows:
         raise CurateError(f"No rater {name!r}. Known: {', '.join(rows) or 'none'}.")
     return rows[name]

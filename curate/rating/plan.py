@@ -17,7 +17,7 @@ from curate.rating.people import active_profiles
 from curate.rating.rubrics import load_rubric
 from curate.rating.selection import select
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Campaign, Image
 
 ORIGINS = {"synthetic": ("synthetic",), "real": ("real",), "both": ("synthetic", "real")}
@@ -48,7 +48,7 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
 
     Raises CurateError when there is nothing or nobody to ask.
     """
-    known = queries_rating.find_campaign(ws.session, options.name)
+    known = queries.campaigns.find_campaign(ws.session, options.name)
     if known is not None:
         if known.backend != BACKEND:
             raise CurateError(
@@ -93,11 +93,13 @@ def _candidates(ws: Workspace, options: PushOptions) -> list[Image]:
         raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
     if (options.select == "version") != (options.version is not None):
         raise CurateError("--select version and --version go together: name both or neither.")
-    version_id = queries.find_version(ws.session, options.version).id if options.version else None
+    version_id = (
+        queries.versions.find_version(ws.session, options.version).id if options.version else None
+    )
     images = [
         image
         for origin in ORIGINS[options.origin]
-        for image in queries_rating.images_to_rate(ws.session, origin=origin, version_id=version_id)
+        for image in queries.images.images_to_rate(ws.session, origin=origin, version_id=version_id)
         if options.among is None or image.id in options.among
     ]
     if not options.pairs:
@@ -156,7 +158,7 @@ def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Ite
     rated = {image.id for image in chosen.images}
     real = [
         image
-        for image in queries_rating.images_to_rate(ws.session, origin="real")
+        for image in queries.images.images_to_rate(ws.session, origin="real")
         if image.id not in rated
     ]
     count = round(options.control_fraction * len(chosen.images))

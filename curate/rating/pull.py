@@ -11,7 +11,7 @@ from annotation.base import RatingBackend
 from curate.rating.answers import Taken, take_answers, unknown_campaign
 from curate.rating.push import study_of
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import Campaign, SyncMark
 
 
@@ -28,7 +28,7 @@ def pull_campaign(
     ws: Workspace, campaign: Campaign, backend: RatingBackend, *, everything: bool = False
 ) -> Fetched:
     """Take what was said since the last pull; with `everything`, all that was ever said."""
-    marks = {} if everything else queries_rating.sync_marks(ws.session, campaign.id)
+    marks = {} if everything else queries.ratings.sync_marks(ws.session, campaign.id)
     taken, warnings = Taken(), list[str]()
     for pulled in backend.pull(study_of(ws, campaign), marks):
         mark = None
@@ -43,7 +43,7 @@ def campaigns_of_people(ws: Workspace, backend: str, names: Sequence[str]) -> li
     """Return the campaigns at that backend: those named, else all."""
     known: Mapping[str, Campaign] = {
         row.name: row
-        for row in queries_rating.campaigns(ws.session)
+        for row in queries.campaigns.campaigns(ws.session)
         if row.backend == backend and not row.simulated
     }
     if unknown := [name for name in names if name not in known]:

@@ -6,7 +6,7 @@ from annotation.base import Question, RatingBackend, Study, Task
 from curate.image_service.addresses import Addresses
 from curate.rating.people import emails_of
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import SIDES, Campaign, Criterion, Rubric
 
 LEFT, RIGHT = SIDES
@@ -16,14 +16,14 @@ def study_of(ws: Workspace, campaign: Campaign) -> Study:
     """Return the campaign as a backend sees it."""
     rubric = ws.session.get(Rubric, campaign.rubric_id)
     assert rubric is not None  # a foreign key of the campaign
-    criteria = queries_rating.criteria(ws.session, rubric.id)
+    criteria = queries.campaigns.criteria_of(ws.session, rubric.id)
     return Study(
         uid=str(campaign.id),
         instructions=rubric.instructions,
         questions=tuple(_question(criterion) for criterion in criteria),
         reasons=tuple(rubric.reasons),
         is_pairwise=campaign.kind == "comparison",
-        raters=emails_of(queries_rating.raters_of(ws.session, campaign.id)),
+        raters=emails_of(queries.campaigns.raters_of(ws.session, campaign.id)),
     )
 
 
@@ -50,7 +50,7 @@ def push_campaign(
             modality=view.modality,
             text=view.text,
         )
-        for view in queries_rating.assignments(ws.session, campaign.id)
+        for view in queries.campaigns.assignments(ws.session, campaign.id)
     ]
     return backend.push(replace(study_of(ws, campaign), images_folder=images_folder), tasks)
 

@@ -16,8 +16,8 @@ from annotation.agreement.pairs import (
 from annotation.agreement.table import Verdict
 from curate.rating.answers import goodness, unknown_campaign
 from curate.workspace import Workspace
-from db import queries, queries_rating
-from db.queries import RatingView
+from db import queries
+from db.queries.ratings import RatingView
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def campaign_rows(ws: Workspace) -> list[dict[str, Any]]:
             "assigned": row.num_assignments,
             "answered": row.num_answered,
         }
-        for row in queries_rating.progress_of_campaigns(ws.session)
+        for row in queries.campaigns.progress_of_campaigns(ws.session)
     ]
 
 
@@ -116,13 +116,13 @@ def _rater_rows(simulated: bool, criterion: str, views: list[RatingView]) -> Ite
 def _groups(ws: Workspace, campaign: str | None) -> list[tuple[tuple[bool, str], list[RatingView]]]:
     campaign_id = None
     if campaign is not None:
-        row = queries_rating.find_campaign(ws.session, campaign)
+        row = queries.campaigns.find_campaign(ws.session, campaign)
         if row is None:
-            known = [row.name for row in queries_rating.campaigns(ws.session)]
+            known = [row.name for row in queries.campaigns.campaigns(ws.session)]
             raise unknown_campaign(campaign, known)
         campaign_id = row.id
     groups: dict[tuple[bool, str], list[RatingView]] = defaultdict(list)
-    for view in queries.current_ratings(ws.session, campaign_id=campaign_id):
+    for view in queries.ratings.current_ratings(ws.session, campaign_id=campaign_id):
         groups[view.simulated, view.criterion].append(view)
     return sorted(groups.items())
 

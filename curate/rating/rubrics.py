@@ -13,7 +13,7 @@ from uuid import UUID
 from annotation.base import ORIGIN, ORIGIN_ANSWERS
 from curate.errors import CurateError
 from curate.workspace import Workspace
-from db import queries, queries_rubric
+from db import queries
 from db.models import Criterion, Rubric
 
 RUBRIC_KEYS = {"name", "instructions", "reasons", "criteria", "ask_origin"}
@@ -27,7 +27,7 @@ def load_rubric(ws: Workspace, path: Path | None) -> Rubric:
     Raises CurateError when the file is no rubric.
     """
     if path is None:
-        return queries.default_rubric(ws.session)[0]
+        return queries.campaigns.default_rubric(ws.session)[0]
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         rubric, criteria = _rubric(found)
@@ -36,7 +36,7 @@ def load_rubric(ws: Workspace, path: Path | None) -> Rubric:
             f"{path} is no rubric: {error}. It needs name and [[criteria]] with name, question "
             "and scale = [lowest, highest]; see docs/rating.md."
         ) from error
-    return queries_rubric.get_or_add_rubric(ws.session, rubric, criteria)
+    return queries.campaigns.get_or_add_rubric(ws.session, rubric, criteria)
 
 
 class _NoRubric(ValueError):

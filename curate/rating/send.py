@@ -52,7 +52,7 @@ def send_campaign(
     num_new = push_campaign(ws, campaign, backend, addresses, images_folder=folder)
     if backend.access.webhook_url:
         backend.send_hints(study_of(ws, campaign), backend.access.webhook_url)
-    queries.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
+    queries.audit.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
     return Pushed(campaign.name, num_new, backend.rating_pages(study_of(ws, campaign)))
 
 

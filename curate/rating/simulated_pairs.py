@@ -12,7 +12,7 @@ from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.rating.rubrics import load_rubric
 from curate.samples.stored import batches
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Assignment, Image
 
 IMAGES_A_BATCH = 64
@@ -42,10 +42,10 @@ def simulate_comparisons(
         backend="simulated",
     )
     campaign = make_campaign(ws, plan, load_rubric(ws, None))
-    (criterion,) = queries_rating.criteria(ws.session, campaign.rubric_id)
+    (criterion,) = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
     truth = _truths(ws, images, eyes)
     answers = []
-    for view in queries_rating.assignments(ws.session, campaign.id):
+    for view in queries.campaigns.assignments(ws.session, campaign.id):
         shown = ws.session.get_one(Assignment, view.id)
         assert shown.other_image_id is not None  # a pair's
         sides = truth[shown.image_id], truth[shown.other_image_id]
@@ -64,7 +64,7 @@ def simulate_comparisons(
 
 
 def _truths(ws: Workspace, images: Sequence[Image], eyes: Eyes) -> dict[UUID, float]:
-    prompts = queries.prompts_of(ws.session, images)
+    prompts = queries.prompts.prompts_of(ws.session, images)
     truth: dict[UUID, float] = {}
     for places, images_B3HW in batches(ws.store, [i.file_sha256 for i in images], IMAGES_A_BATCH):
         shown = [prompts[place] for place in places]

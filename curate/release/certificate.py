@@ -14,7 +14,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.release.promise import Promise, Rung, certified, chance_of_so_few, lower_bound
 from curate.scoring.calibration import Calibration
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 CERTIFICATE = "certificate.json"
 CALIBRATION = "calibration.csv"

@@ -20,9 +20,9 @@ from curate.release.selection import Decision, Features, Known, select_images
 from curate.release.splits import shares_of
 from curate.scoring.calibration import find_calibration
 from curate.workspace import Workspace
-from db import queries, queries_release, queries_reward
+from db import queries
 from db.models import Image, Prompt, RewardModel
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 from rewards import frozen
 
 
@@ -62,9 +62,9 @@ class Chosen:
 def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chosen:
     """Decide about every synthetic image, of one version or of all."""
     shares = shares_of(config.val_share, config.test_share)
-    model = queries_reward.find_reward_model(ws.session, config.reward_model)
-    version = queries.find_version(ws.session, config.version) if config.version else None
-    scored = queries_release.synthetic_images(
+    model = queries.reward_models.find_reward_model(ws.session, config.reward_model)
+    version = queries.versions.find_version(ws.session, config.version) if config.version else None
+    scored = queries.images.synthetic_images(
         ws.session, reward_model_id=model.id, version_id=version.id if version else None
     )
     images = cautious(scored, config.spread_penalty)
@@ -135,15 +135,17 @@ def _promised(
         reward_model_id=model.id,
         campaign=config.calibration,
         good=config.good,
-        version_id=queries.find_version(ws.session, config.version).id if config.version else None,
+        version_id=queries.versions.find_version(ws.session, config.version).id
+        if config.version
+        else None,
     )
     return select_with_promise(images, config, known, features, calibration, promise)
 
 
 def _known(ws: Workspace, images: Sequence[ScoredImage], reference: Reference) -> Known:
-    rejected = queries_release.rejected_versions(ws.session)
+    rejected = queries.rounds.rejected_versions(ws.session)
     return Known(
-        real_pixels=queries_release.real_pixels_among(
+        real_pixels=queries.images.real_pixels_among(
             ws.session, [image.pixels_sha256 for image in images]
         ),
         train_MD=unit(reference.train_MD),

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from curate.release.splits import TRAIN, Member, split_by_group
 from curate.workspace import Workspace
-from db import queries_release
+from db import queries
 from db.models import Image, Prompt
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 IMAGES = "images"  # the folder that metadata.csv describes and lies in
 
@@ -43,7 +43,7 @@ def entries_of(
     A prompt goes with the patients whose images are its conditions, so that no patient is on two
     sides; a real image that was imported for training stays there.
     """
-    groups = queries_release.patients_behind(ws.session, [image.prompt_id for image in kept])
+    groups = queries.prompts.patients_behind(ws.session, [image.prompt_id for image in kept])
     members = [
         Member(image.item_key, {f"prompt {image.prompt_id}", *_named(groups[image.prompt_id])})
         for image in kept
@@ -69,7 +69,7 @@ def entries_of(
 
 def real_for_release(ws: Workspace) -> list[tuple[Image, Prompt]]:
     """Return the real images that may be mixed in: each once, none held out for judging."""
-    rows = queries_release.real_images(ws.session, splits=(TRAIN, None))
+    rows = queries.images.real_images(ws.session, splits=(TRAIN, None))
     return list({image.file_sha256: (image, prompt) for image, prompt in rows}.values())
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.workspace import Workspace
-from db import queries, queries_rating, queries_release, queries_reward
+from db import queries
 from db.models import Campaign, GeneratorVersion, RewardModel, Round
-from db.queries_release import RatingOfRewardModel
+from db.queries.reward_models import RatingOfRewardModel
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,24 @@ def lineage_of(ws: Workspace, *, version_ids: Collection[str], reward_model_id: 
     versions = {
         version.id: version
         for version_id in sorted(version_ids)
-        for version in queries_release.ancestry(ws.session, version_id)
+        for version in queries.versions.ancestry(ws.session, version_id)
     }
-    rounds = queries_release.rounds_that_made(ws.session, versions)
+    rounds = queries.rounds.rounds_that_made(ws.session, versions)
     drove = [version.reward_model_id for version in versions.values()]
     drove += [row.reward_model_id for row in rounds.values()]
     wanted = {reward_model_id, *(model_id for model_id in drove if model_id)}
     models = {
-        model.id: model for model in queries_reward.reward_models(ws.session) if model.id in wanted
+        model.id: model
+        for model in queries.reward_models.reward_models(ws.session)
+        if model.id in wanted
     }
-    ratings = queries_release.ratings_of_reward_models(ws.session, models)
+    ratings = queries.reward_models.ratings_of_reward_models(ws.session, models)
     named = {rating.campaign_id for rating in ratings}
     named |= {
         id_ for row in rounds.values() for id_ in (row.campaign_id, row.gate_campaign_id) if id_
     }
     campaigns = {
-        str(row.id): row for row in queries_rating.campaigns(ws.session) if row.id in named
+        str(row.id): row for row in queries.campaigns.campaigns(ws.session) if row.id in named
     }
     return Lineage(versions, rounds, models, campaigns, ratings)
 
@@ -77,11 +79,11 @@ def _version_json(
 ) -> dict[str, Any]:
     return {
         "generator": version.generator_name,
-        "family": queries.family_of(ws.session, version),
+        "family": queries.versions.family_of(ws.session, version),
         "parent_id": version.parent_id,
         "weights": version.weights,
         "how_made": version.how_made,
-        "files": queries.version_files(ws.session, version.id),
+        "files": queries.versions.version_files(ws.session, version.id),
         "config": version.config,
         "metrics": version.metrics,
         "reward_model_id": version.reward_model_id,
@@ -140,7 +142,7 @@ def _campaign_json(
                 "polarity": criterion.polarity,
                 "wording": criterion.wording,
             }
-            for criterion in queries_rating.criteria(ws.session, campaign.rubric_id)
+            for criterion in queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
         ],
     }
 

@@ -23,7 +23,7 @@ from curate.release.selection import (
     over_the_limit,
 )
 from curate.scoring.calibration import Calibration
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 NUM_RUNGS = 40  # thresholds tried: each admits another fortieth of the images
 

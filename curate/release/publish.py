@@ -35,7 +35,7 @@ from curate.release.manifest import MANIFEST, manifest_bytes
 from curate.release.selection import Decision, kind_of
 from curate.release.tables import imagefolder_csv, minim_csv, rejected_csv
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_release
+from db import queries
 from db.models import Image, Prompt, Release, ReleaseDecision
 from generators import embedded
 
@@ -199,7 +199,7 @@ class _Written:
 
 def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any]:
     kept = chosen.kept
-    rows = queries_release.images_by_id(ws.session, [d.image.image_id for d in kept.values()])
+    rows = queries.images.images_by_id(ws.session, [d.image.image_id for d in kept.values()])
     images = [
         _image_json(path, decision, rows[decision.image.image_id][0], written)
         for path, decision in kept.items()
@@ -214,7 +214,7 @@ def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any
         "settings": {image.settings_hash: image.settings for image, _ in rows.values()},
         "environments": {
             id_: row.details
-            for id_, row in queries_release.environments(ws.session, environments).items()
+            for id_, row in queries.runs.environments(ws.session, environments).items()
         },
         "rule": rule_json(chosen),
         "licence": licence_of(chosen.config, chosen.lineage),
@@ -255,7 +255,7 @@ def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
         "text": prompt.text,
         "label": prompt.label,
         "record": prompt.record,
-        "conditions": queries_generate.conditions_of(ws.session, prompt.id),
+        "conditions": queries.prompts.conditions_of(ws.session, prompt.id),
     }
 
 
@@ -275,7 +275,7 @@ def _move(temporary: Path, place: Path, manifest: bytes) -> bool:
 
 def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifest: bytes) -> None:
     """Manifest into the store, release and decisions into the database; known ones stay."""
-    [sha256] = queries.add_files(ws.session, ws.store, [(manifest, "application/json")])
+    [sha256] = queries.files.add_files(ws.session, ws.store, [(manifest, "application/json")])
     release = Release(
         id=release_id,
         name=name,
@@ -301,5 +301,5 @@ def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifes
         )
         for decision in chosen.decisions
     ]
-    queries_release.add_release(ws.session, release, decisions)
-    queries.record_event(ws.session, "export", {"release": release_id, "folder": name})
+    queries.releases.add_release(ws.session, release, decisions)
+    queries.audit.record_event(ws.session, "export", {"release": release_id, "folder": name})

@@ -18,7 +18,7 @@ from curate.production.versions import load_version
 from curate.release.manifest import ManifestImage, ManifestPrompt
 from curate.samples.pixels import array_of, png_bytes, to_rgb_tensor, to_uint8
 from curate.workspace import Workspace
-from db import queries_doctor
+from db import queries
 from db.models import Image
 from generators.acceleration import accelerate
 from generators.base import Generator, Prompt
@@ -72,7 +72,7 @@ def remake_files(
     Returns for each that could not be kept why not.
     """
     together: dict[str, list[tuple[Image, dict[str, Any]]]] = defaultdict(list)
-    for image, environment in queries_doctor.images_of_files(ws.session, hashes):
+    for image, environment in queries.images.made_images_of_files(ws.session, hashes):
         together[repr(_how_made_here(image, environment))].append((image, environment))
     problems = dict.fromkeys(hashes, "no row says how it was made")
     for rows in together.values():

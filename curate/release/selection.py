@@ -17,7 +17,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.release.config import DEFAULT_THRESHOLD, ExportConfig
 from curate.samples.neighbours import first_within, nearest_known
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 WIDENINGS = tuple(2 ** (step / 2) for step in range(6, 0, -1))  # of the radius: 8 .. 1.4 times
 

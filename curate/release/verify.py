@@ -18,7 +18,7 @@ from curate.release.certificate import (
 )
 from curate.release.manifest import MANIFEST, Manifest, ManifestFile, ManifestImage, read_manifest
 from curate.samples.pixels import array_of, pixels_hash
-from db import queries_release
+from db import queries
 from db.engine import Session
 
 BIT_IDENTICAL = "bit-identical"
@@ -179,9 +179,9 @@ def likeness(original: NDArray[Any], again: NDArray[Any]) -> str:
 
 def _is_remembered(session: Session, manifest: Manifest) -> bool | None:
     """None where the images are from elsewhere: then this workspace cannot know the release."""
-    if queries_release.has_release(session, manifest.release_id):
+    if queries.releases.has_release(session, manifest.release_id):
         return True
-    made_here = queries_release.has_any_item(session, [i.item_key for i in manifest.images])
+    made_here = queries.images.has_any_item(session, [i.item_key for i in manifest.images])
     return False if made_here else None
 
 

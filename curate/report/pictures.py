@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from curate.samples.pixels import array_of
 from curate.workspace import Workspace
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 LONGEST_SIDE = 192  # pixels: what a page shows
 

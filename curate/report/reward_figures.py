@@ -17,7 +17,7 @@ from curate.samples.pixels import array_of, to_rgb_tensor
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db.models import RewardModel
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 from rewards.errors import RewardError
 from rewards.saliency import saliency
 

@@ -20,10 +20,10 @@ from curate.report.reward_figures import RewardFigures, reward_figures
 from curate.report.tree import Node, release_tree
 from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
 from curate.workspace import Workspace
-from db import queries, queries_loop, queries_release, queries_reward
+from db import queries
 from db.models import GeneratorVersion, Release, RewardModel, Round
-from db.queries import RatingView
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
+from db.queries.ratings import RatingView
 
 HEALTH = {  # of an RL update: what a person should watch
     "reward_mean": "reward, mean ± sd",
@@ -89,21 +89,21 @@ class Story:
 def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
     """Gather the story, newest state of everything; measures images, so it takes a while."""
     session = ws.session
-    rounds = queries_loop.rounds(session)
-    versions = queries_release.versions(session)
+    rounds = queries.rounds.rounds(session)
+    versions = queries.versions.versions(session)
     names = version_names(versions, rounds)
-    ratings = queries.current_ratings(session)
-    models = queries_reward.reward_models(session, "reward")
+    ratings = queries.ratings.current_ratings(session)
+    models = queries.reward_models.reward_models(session, "reward")
     model_id = models[-1].id if models else None
-    images = queries_release.synthetic_images(session, reward_model_id=model_id)
-    releases = queries_release.releases(session)
+    images = queries.images.synthetic_images(session, reward_model_id=model_id)
+    releases = queries.releases.releases(session)
     evaluation = _evaluate(ws, config, progress) if images else None
     before_after = before_and_after(ws, find_judge(ws), names, config, model_id) if images else None
     best, worst = _best_and_worst(ws, images, versions, config)
     return Story(
         name=ws.folder.name,
         made_at=dt.datetime.now(dt.UTC),
-        counts=queries.counts(session),
+        counts=queries.audit.counts(session),
         num_simulated=sum(rating.simulated for rating in ratings),
         num_ratings=len(ratings),
         names=names,
@@ -230,12 +230,12 @@ def _reward_models(models: Sequence[RewardModel]) -> RewardModels | None:
 
 
 def _release_story(ws: Workspace, release: Release, config: ReportConfig) -> ReleaseStory:
-    decisions = queries_release.decisions_of(ws.session, release.id)
+    decisions = queries.releases.decisions_of(ws.session, release.id)
     kept = [row for row in decisions if row.decision == "kept"]
     best = sorted(kept, key=lambda row: (-(row.score or 0), str(row.image_id)))
     step = max(1, len(best) // config.num_of_release)  # evenly from best to worst
     shown = [row.image_id for row in best[::step][: config.num_of_release]]
-    images = queries_release.synthetic_images_by_id(
+    images = queries.images.synthetic_images_by_id(
         ws.session, shown, reward_model_id=release.reward_model_id
     )
     reasons = Counter(kind_of(row.reason) for row in decisions if row.decision == "rejected")

@@ -10,10 +10,10 @@ from curate.evaluation.judge import Judge, JudgedDifference, ToJudge, judged_dif
 from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
 from curate.workspace import Workspace
-from db import queries, queries_release
+from db import queries
 from db.models import GeneratorVersion, Round
-from db.queries import RatingView
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
+from db.queries.ratings import RatingView
 
 Pair = tuple[ScoredImage, ScoredImage]
 
@@ -60,10 +60,10 @@ def compared_versions(ws: Workspace) -> tuple[GeneratorVersion, GeneratorVersion
 
     Newest is the one in use; while that is a root, the last one made, although no gate let it pass.
     """
-    in_use = queries.latest_version(ws.session)
-    for newest in [in_use, *reversed(queries_release.versions(ws.session))]:
+    in_use = queries.versions.latest_version(ws.session)
+    for newest in [in_use, *reversed(queries.versions.versions(ws.session))]:
         if newest is not None and newest.parent_id is not None:
-            return queries_release.ancestry(ws.session, newest.id)[-1], newest
+            return queries.versions.ancestry(ws.session, newest.id)[-1], newest
     return None
 
 
@@ -82,14 +82,14 @@ def before_and_after(
     if compared is None:
         return None
     before, after = compared
-    pairs = queries_release.same_noise_pairs(
+    pairs = queries.images.same_noise_pairs(
         ws.session, before_id=before.id, after_id=after.id, reward_model_id=reward_model_id
     )
     if not pairs:
         return None
     chosen = _unseen(ws, pairs) or pairs
     judged = sorted(chosen, key=lambda pair: pair[0].item_key)[: config.images_per_version]
-    in_use = queries.latest_version(ws.session)
+    in_use = queries.versions.latest_version(ws.session)
     return BeforeAfter(
         before=names[before.id],
         after=names[after.id],
@@ -105,7 +105,7 @@ def before_and_after(
 
 def _unseen(ws: Workspace, pairs: Sequence[Pair]) -> list[Pair]:
     """Return the pairs of which no rater has been given either image."""
-    seen = queries_release.rated_among(ws.session, [i.image_id for pair in pairs for i in pair])
+    seen = queries.campaigns.rated_among(ws.session, [i.image_id for pair in pairs for i in pair])
     return [pair for pair in pairs if not seen & {image.image_id for image in pair}]
 
 

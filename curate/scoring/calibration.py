@@ -14,10 +14,10 @@ from curate.errors import CurateError
 from curate.rating.answers import goodness
 from curate.release.promise import Promise, num_needed
 from curate.workspace import Workspace
-from db import queries, queries_calibration
+from db import queries
 from db.models import Campaign
-from db.queries import RatingView
-from db.queries_calibration import DrawnImage, PoolImage
+from db.queries.campaigns import DrawnImage, PoolImage
+from db.queries.ratings import RatingView
 
 RANDOM = ("random", "all", "version")  # ways to choose that ask nothing of the images
 NUM_SUGGESTED = 300  # images: a draw that certifies a mixed but decent set about as often as not
@@ -82,8 +82,8 @@ def find_calibration(
 def _draw(
     ws: Workspace, name: str | None, version_id: str | None, promise: Promise
 ) -> tuple[Campaign, list[DrawnImage]]:
-    for row in reversed(queries_calibration.calibration_campaigns(ws.session)):
-        drawn = queries_calibration.drawn_images(ws.session, row.id)
+    for row in reversed(queries.campaigns.calibration_campaigns(ws.session)):
+        drawn = queries.campaigns.drawn_images(ws.session, row.id)
         from_version = version_id is None or version_id in {i.version_id for i in drawn}
         if row.name == name or (name is None and from_version):
             _check_random(row, drawn)
@@ -110,7 +110,7 @@ def _check_random(row: Campaign, drawn: Sequence[DrawnImage]) -> None:
 def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> list[UUID]:
     """Return what the draw was from: its size must be what the images' chance says it was."""
     size = round(len(drawn) / drawn[0].inclusion_probability)
-    there = queries_calibration.unrated_before(ws.session, row.created_at)
+    there = queries.campaigns.unrated_before(ws.session, row.created_at)
     for belongs in _narrowings(drawn):
         pool = [image.image_id for image in there if belongs(image)]
         if len(pool) == size and {image.image_id for image in drawn} <= set(pool):
@@ -137,7 +137,7 @@ def _narrowings(drawn: Sequence[DrawnImage]) -> list[Callable[[PoolImage], bool]
 def _check_held_out(
     ws: Workspace, row: Campaign, reward_model_id: str, pool: Collection[UUID]
 ) -> None:
-    learned = queries_calibration.images_behind(ws.session, reward_model_id) & set(pool)
+    learned = queries.reward_models.images_behind(ws.session, reward_model_id) & set(pool)
     if learned:
         raise CurateError(
             f"Reward model {reward_model_id[:12]} learned from {len(learned)} of the images that "
@@ -148,10 +148,10 @@ def _check_held_out(
 
 def _ratings(ws: Workspace, row: Campaign, reward_model_id: str) -> list[RatingView]:
     """Return the draw's ratings on the reward model's criteria, in a fixed order."""
-    views = queries.current_ratings(
-        ws.session, campaign_id=row.id, purposes=[queries_calibration.PURPOSE]
+    views = queries.ratings.current_ratings(
+        ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
     )
-    asked = queries_calibration.criteria_behind(ws.session, reward_model_id)
+    asked = queries.reward_models.criteria_behind(ws.session, reward_model_id)
     found = [view for view in views if not asked or view.criterion in asked]
     if not found:
         rated = ", ".join(sorted({view.criterion for view in views})) or "nothing yet"

@@ -15,11 +15,12 @@ from curate.errors import CurateError
 from curate.rating.answers import goodness, unknown_campaign
 from curate.samples.features import features_of
 from curate.workspace import Workspace
-from db import queries, queries_answers, queries_rating, queries_release, queries_reward
+from db import queries
+from db.hashing import json_hash
 from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
-from db.queries import RatingView
-from db.queries_answers import ComparisonView, ShownImage
+from db.queries.images import PromptedImage
+from db.queries.ratings import ComparisonView, RatingView
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
@@ -86,7 +87,7 @@ def train_reward(
         _check_apart(ws, answers, config)
     references = [] if role == "judge" else references_for(ws, answers)
     made_with = {**config.to_json(), **_hashes(answers, references)}
-    for known in queries_reward.reward_models(ws.session, role):
+    for known in queries.reward_models.reward_models(ws.session, role):
         if known.config == made_with:
             return known
     backbone = backbone or load_backbone(config.backbone)
@@ -97,21 +98,21 @@ def train_reward(
 
 def _hashes(answers: Answers, references: Sequence[Reference]) -> dict[str, str]:
     ratings = sorted(str(view.rating_id) for view in answers.ratings)
-    hashes = {"ratings_sha256": queries.json_hash(ratings)}
+    hashes = {"ratings_sha256": json_hash(ratings)}
     if answers.comparisons:
         pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
-        hashes["comparisons_sha256"] = queries.json_hash(pairs)
+        hashes["comparisons_sha256"] = json_hash(pairs)
     if references:
         shown = [[image.file_sha256, prompt.id] for image, prompt in references]
-        hashes["references_sha256"] = queries.json_hash(shown)
+        hashes["references_sha256"] = json_hash(shown)
     return hashes
 
 
 def load_reward_model(
-    ws: Workspace, name: str = queries_reward.LATEST, *, backbone: Backbone | None = None
+    ws: Workspace, name: str = queries.reward_models.LATEST, *, backbone: Backbone | None = None
 ) -> RewardModel:
     """Open a kept reward model by the beginning of its id, or the latest that is no judge."""
-    row = queries_reward.find_reward_model(ws.session, name)
+    row = queries.reward_models.find_reward_model(ws.session, name)
     return RewardModel.load(ws.store.local_path(row.file_sha256), backbone)
 
 
@@ -140,7 +141,9 @@ def answers_to_train_on(
     model the raters of a judge. `campaigns`, `raters` and `criteria` narrow the choice.
     """
     wanted = {_campaign_id(ws, name) for name in campaigns}
-    others = queries_reward.raters_behind(ws.session, "judge" if role == "reward" else "reward")
+    others = queries.reward_models.raters_behind(
+        ws.session, "judge" if role == "reward" else "reward"
+    )
     reserved = set() if raters else others
 
     def counts(view: RatingView | ComparisonView) -> bool:
@@ -151,8 +154,8 @@ def answers_to_train_on(
             and view.rater not in reserved
         )
 
-    ratings = list(filter(counts, queries.current_ratings(ws.session, purposes=PURPOSES)))
-    pairs = list(filter(counts, queries_answers.current_comparisons(ws.session, PURPOSES)))
+    ratings = list(filter(counts, queries.ratings.current_ratings(ws.session, purposes=PURPOSES)))
+    pairs = list(filter(counts, queries.ratings.current_comparisons(ws.session, PURPOSES)))
     if not all(view.simulated for view in Answers(ratings, pairs).all):
         ratings = [view for view in ratings if not view.simulated]
         pairs = [view for view in pairs if not view.simulated]
@@ -165,9 +168,9 @@ def _order(view: RatingView) -> tuple[object, ...]:
 
 
 def _campaign_id(ws: Workspace, name: str) -> object:
-    campaign = queries_rating.find_campaign(ws.session, name)
+    campaign = queries.campaigns.find_campaign(ws.session, name)
     if campaign is None:
-        raise unknown_campaign(name, [row.name for row in queries_rating.campaigns(ws.session)])
+        raise unknown_campaign(name, [row.name for row in queries.campaigns.campaigns(ws.session)])
     return campaign.id
 
 
@@ -184,13 +187,13 @@ def _check_one_scale(views: Sequence[RatingView]) -> None:
 
 def _check_apart(ws: Workspace, answers: Answers, config: RewardConfig) -> None:
     """A judge that shares raters or backbone with a reward measures what it was trained for."""
-    shared = answers.raters & queries_reward.raters_behind(ws.session, "reward")
+    shared = answers.raters & queries.reward_models.raters_behind(ws.session, "reward")
     if shared:
         raise CurateError(
             f"Reward models were fitted to ratings of {', '.join(sorted(shared))}. A judge needs "
             "other raters: name them with --rater, or ask some with `curate rate push`."
         )
-    rewards = queries_reward.reward_models(ws.session, "reward")
+    rewards = queries.reward_models.reward_models(ws.session, "reward")
     if config.backbone in {model.backbone for model in rewards}:
         raise CurateError(
             f"Backbone {config.backbone!r} is under a reward model already. A judge needs another: "
@@ -210,7 +213,7 @@ def references_for(ws: Workspace, answers: Answers) -> list[Reference]:
     modalities = {image.modality for image in shown}
     num_of: Counter[str] = Counter()
     found: list[Reference] = []
-    for image, prompt in queries_release.real_images(
+    for image, prompt in queries.images.real_images(
         ws.session, splits=REFERENCE_SPLITS, limit=MOST_LOOKED_AT
     ):
         new = image.file_sha256 not in files and image.patient not in patients
@@ -235,12 +238,12 @@ def _references(ws: Workspace, backbone: Backbone, references: Sequence[Referenc
     )
 
 
-def _shown(ws: Workspace, answers: Answers) -> list[ShownImage]:
+def _shown(ws: Workspace, answers: Answers) -> list[PromptedImage]:
     """Return all images of the answers, as they were shown."""
     pairs = answers.comparisons
     ids = dict.fromkeys(view.image_id for view in answers.ratings)
     ids |= dict.fromkeys(end for view in pairs for end in (view.left_image_id, view.right_image_id))
-    return queries_answers.shown_images(ws.session, list(ids))
+    return queries.images.prompted_images(ws.session, list(ids))
 
 
 def _rated_images(
@@ -307,12 +310,12 @@ def _keep(
 ) -> RewardModelRow:
     path = ws.cache / f"reward-{os.getpid()}.safetensors"
     model.save(path)
-    [sha256] = queries.add_files(
+    [sha256] = queries.files.add_files(
         ws.session, ws.store, [(path.read_bytes(), "application/x-safetensors")]
     )
     path.unlink()
     row = RewardModelRow(
-        id=queries.json_hash([sha256, role, made_with]),
+        id=json_hash([sha256, role, made_with]),
         role=role,
         backbone=model.config.backbone,
         file_sha256=sha256,
@@ -321,9 +324,9 @@ def _keep(
         config=made_with,
         metrics=_metrics(model, answers, num_references),
     )
-    queries.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
+    queries.audit.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
     uses = dict.fromkeys((view.rating_id for view in answers.ratings), "fitted")
-    return queries_reward.add_reward_model(ws.session, row, uses)
+    return queries.reward_models.add_reward_model(ws.session, row, uses)
 
 
 def _metrics(model: RewardModel, answers: Answers, num_references: int) -> dict[str, object]:

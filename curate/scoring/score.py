@@ -9,7 +9,7 @@ import torch
 
 from curate.samples.features import features_of
 from curate.workspace import Workspace
-from db import queries, queries_reward
+from db import queries
 from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
 from rewards.model import RewardModel
@@ -66,17 +66,17 @@ def score_images(
     num_new = num_unknown = 0
     for page in ahead(_pages(ws, row.id, which)):
         known = known_to(model, page)
-        queries_reward.add_scores(ws.session, row.id, _scores(ws, model, known))
+        queries.reward_models.add_scores(ws.session, row.id, _scores(ws, model, known))
         num_new += len(known)
         num_unknown += len(page) - len(known)
         advance(len(page))
-    queries.record_event(ws.session, "score", {"reward_model": row.id, "new": num_new})
+    queries.audit.record_event(ws.session, "score", {"reward_model": row.id, "new": num_new})
     return Scored(row.id, row.simulated, num_new, already, num_unknown)
 
 
 def count_scored(ws: Workspace, row: RewardModelRow, which: Which | None = None) -> tuple[int, int]:
     """Return how many images there are, and how many of them have a score of this model."""
-    return queries_reward.num_images_and_scores(ws.session, row.id, **vars(which or Which()))
+    return queries.reward_models.num_images_and_scores(ws.session, row.id, **vars(which or Which()))
 
 
 def known_to(model: RewardModel, page: Page) -> Page:
@@ -86,7 +86,7 @@ def known_to(model: RewardModel, page: Page) -> Page:
 
 def _pages(ws: Workspace, reward_model_id: str, which: Which) -> Iterator[Page]:
     after: UUID | None = None
-    while page := queries_reward.unscored_images(
+    while page := queries.reward_models.unscored_images(
         ws.session,
         reward_model_id,
         after=after,
@@ -115,7 +115,7 @@ def _scores(
 @torch.inference_mode()
 def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) -> float:
     """Return the mean of what the model says of these images, 0 .. 1; no row is written."""
-    prompts = queries.prompts_of(ws.session, images)
+    prompts = queries.prompts.prompts_of(ws.session, images)
     means_B, _ = model.predict_features(
         features_of(ws, model.backbone, [image.file_sha256 for image in images]),
         [prompt.modality for prompt in prompts],

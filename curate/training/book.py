@@ -9,8 +9,8 @@ from curate.training.kept_tensors import KeptTensors
 from curate.training.material import Frame, KeptEmbeddings, keep_latents
 from curate.training.selection import Selection
 from curate.workspace import Workspace
-from db import queries_training
-from db.queries_training import ImageToLearn
+from db import queries
+from db.queries.images import ImageToLearn
 from generators.base import Generator, Prompt
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Drop, Example, Lesson, Pool, shown_prompt
@@ -33,7 +33,7 @@ class Book:
         self.chosen = chosen
         everything = (*chosen.learned, *chosen.replayed, *chosen.validated)
         ids = list(dict.fromkeys(image.prompt_id for image in everything))
-        self._conditions = queries_training.condition_files(ws.session, ids)
+        self._conditions = queries.prompts.condition_files(ws.session, ids)
         self._prompts: dict[tuple[str, str, bool], Prompt] = {}
         mirror = config.mirror
         self.learned = [self._example(image, mirror) for image in chosen.learned]

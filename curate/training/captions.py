@@ -11,8 +11,8 @@ from curate.progress import ShowProgress
 from curate.samples.pixels import array_of, to_rgb_tensor
 from curate.training.kept_tensors import KeptTensors
 from curate.workspace import Workspace
-from db import queries
-from db.queries_training import ImageToLearn
+from db.hashing import json_hash
+from db.queries.images import ImageToLearn
 from generators.captioner import Captioner
 
 
@@ -44,7 +44,7 @@ def captioned(
 
 
 def _key(captioner: Captioner, file_sha256: str) -> str:
-    return queries.json_hash(["caption", captioner.id, file_sha256])
+    return json_hash(["caption", captioner.id, file_sha256])
 
 
 def _as_tensor(text: str) -> Tensor:

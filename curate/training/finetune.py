@@ -26,7 +26,8 @@ from curate.training.material import frame_of, frozen_parts_hash
 from curate.training.selection import Selection, select_images
 from curate.training.watched import stopped, watched
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_training
+from db import queries
+from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from generators.base import Generator
@@ -62,7 +63,7 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     team = Team()
     with team.main_first():
         ready = _prepare(ws, task, say=say, show=show)
-    known = queries_training.find_trained_version(
+    known = queries.versions.find_trained_version(
         ws.session, parent_id=task.start.id, config=ready.made_with
     )
     ws.session.commit()  # no transaction stays open through the training
@@ -75,7 +76,7 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
         _save(ws, trained, task, ready)
         shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
     team.wait()
-    made = queries_training.find_trained_version(
+    made = queries.versions.find_trained_version(
         ws.session, parent_id=task.start.id, config=ready.made_with
     )
     assert made is not None  # the main process has just written it
@@ -102,9 +103,9 @@ def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Rea
     made_with = {
         "training": task.training.to_json(),
         "lesson": task.lesson.to_json(),
-        "examples": queries.json_hash(book.fingerprint()),
+        "examples": json_hash(book.fingerprint()),
     }
-    key = queries.json_hash([task.start.id, made_with])
+    key = json_hash([task.start.id, made_with])
     return _Ready(generator, chosen, book.lesson(generator, kept, show), made_with, key)
 
 
@@ -177,9 +178,9 @@ def _with_replayed_prompts(
     )
     with show(run.num_items, "images to replay") as advance:
         run_plan(ws, run, advance)
-    settings_hash = queries.json_hash(run.settings)
-    items = queries_generate.images_of_run(ws.session, run, settings_hash)
-    made = queries_training.images_to_learn(
+    settings_hash = json_hash(run.settings)
+    items = queries.runs.images_of_run(ws.session, run, settings_hash)
+    made = queries.images.images_to_learn(
         ws.session, origin="synthetic", image_ids={item.id for item in items}
     )
     return dataclasses.replace(
@@ -235,7 +236,7 @@ def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
         "steps": trained.history.num_steps,
         "images": len(ready.chosen.learned),
     }
-    queries.record_event(ws.session, "train-generator", details)
+    queries.audit.record_event(ws.session, "train-generator", details)
 
 
 def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict[str, Any]:

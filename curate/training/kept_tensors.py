@@ -14,7 +14,7 @@ from torch import Tensor
 
 from curate.progress import ShowProgress
 from curate.workspace import Workspace
-from db import queries, queries_derived
+from db import queries
 
 TENSORS_A_FILE = 256
 OPEN_FILES = 512
@@ -46,7 +46,7 @@ class KeptTensors:
         What `compute` returns for a key must not depend on the keys beside it.
         """
         wanted = list(dict.fromkeys(keys))
-        self._file_of.update(queries_derived.derived_files(self._ws.session, wanted))
+        self._file_of.update(queries.files.derived_files(self._ws.session, wanted))
         missing = [key for key in wanted if key not in self._file_of]
         if not missing:
             return
@@ -58,9 +58,9 @@ class KeptTensors:
 
     def _keep(self, tensors: Mapping[str, Tensor]) -> None:
         whole = save({key: tensor.contiguous().cpu() for key, tensor in tensors.items()})
-        [sha256] = queries.add_files(self._ws.session, self._ws.store, [(whole, MEDIA_TYPE)])
+        [sha256] = queries.files.add_files(self._ws.session, self._ws.store, [(whole, MEDIA_TYPE)])
         files = dict.fromkeys(tensors, sha256)
-        queries_derived.add_derived_files(self._ws.session, files)
+        queries.files.add_derived_files(self._ws.session, files)
         self._file_of.update(files)
 
     def _open(self, sha256: str) -> Any:

@@ -19,6 +19,7 @@ from curate.training.framing import framed
 from curate.training.kept_tensors import KeptTensors
 from curate.workspace import Workspace
 from db import queries
+from db.hashing import json_hash
 from db.models import GeneratorVersion
 from generators.base import Conditions, Generator, Prompt
 
@@ -34,8 +35,8 @@ def frozen_parts_hash(ws: Workspace, version: GeneratorVersion) -> str:
     while version.weights == "lora":
         version = ws.session.get_one(GeneratorVersion, version.parent_id)
     denoising = ("unet/", "scheduler/", "model_index.json")
-    files = queries.version_files(ws.session, version.id)
-    return queries.json_hash({k: v for k, v in files.items() if not k.startswith(denoising)})
+    files = queries.versions.version_files(ws.session, version.id)
+    return json_hash({k: v for k, v in files.items() if not k.startswith(denoising)})
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Frame:
     def key(self, file_sha256: str, *, mirrored: bool = False) -> str:
         """Return the key of an image's latents."""
         how = [self.codec_id, *self.shape, self.fit, mirrored]
-        return queries.json_hash(["latents", how, file_sha256])
+        return json_hash(["latents", how, file_sha256])
 
 
 def frame_of(generator: Generator, config: LessonConfig, codec_id: str) -> Frame:
@@ -140,7 +141,7 @@ class KeptEmbeddings:
     def _key(self, prompt: Prompt, part: str) -> str:
         images = {role: self._image_hash(image) for role, image in prompt.images.items()}
         says = [prompt.modality, prompt.text, prompt.label, dict(prompt.record), images]
-        return queries.json_hash(["conditions", self._id, part, says])
+        return json_hash(["conditions", self._id, part, says])
 
     def _image_hash(self, image: Tensor) -> str:
         if id(image) not in self._image_hashes:  # examples keep their tensors alive: ids hold

@@ -17,9 +17,9 @@ from curate.rating.answers import goodness
 from curate.samples.stored import batches
 from curate.scoring.fit import answers_to_train_on
 from curate.workspace import Workspace
-from db import queries, queries_answers
-from db.queries import RatingView
-from db.queries_answers import ComparisonView
+from db import queries
+from db.hashing import json_hash
+from db.queries.ratings import ComparisonView, RatingView
 from generators.base import Conditions, Generator
 from generators.rl.algorithms.dpo import PreferredPairs
 from generators.rl.config import RLConfig
@@ -40,7 +40,7 @@ class Said:
         """Return what names these very answers, for the row of the version."""
         ids = [str(view.rating_id) for view in self.ratings]
         ids += [str(view.comparison_id) for view in self.comparisons]
-        return {"answers_sha256": queries.json_hash(sorted(ids))}
+        return {"answers_sha256": json_hash(sorted(ids))}
 
 
 def said_for(ws: Workspace, algorithm: str) -> Said:
@@ -73,7 +73,7 @@ def rated_latents(
     views = said.ratings
     ids = dict.fromkeys(view.image_id for view in views)
     places = {image_id: place for place, image_id in enumerate(ids)}
-    images = queries_answers.shown_images(ws.session, list(places))
+    images = queries.images.prompted_images(ws.session, list(places))
     real = {view.image_id for view in views if view.origin == "real"}
     advantages_N = advantages_of_ratings(
         [float(goodness(view)) for view in views],
@@ -98,8 +98,8 @@ def preferred_pairs(ws: Workspace, generator: Generator, said: Said) -> Preferre
         else (view.right_image_id, view.left_image_id)
         for view in said.comparisons
     ]
-    better = queries_answers.shown_images(ws.session, [first for first, _ in ends])
-    worse = queries_answers.shown_images(ws.session, [second for _, second in ends])
+    better = queries.images.prompted_images(ws.session, [first for first, _ in ends])
+    worse = queries.images.prompted_images(ws.session, [second for _, second in ends])
     return PreferredPairs(
         better=latents_of(ws, generator, [image.file_sha256 for image in better]),
         worse=latents_of(ws, generator, [image.file_sha256 for image in worse]),

@@ -16,7 +16,8 @@ from curate.production.run import prompt_value
 from curate.production.versions import load_version, save_version
 from curate.training.rated_images import preferred_pairs, rated_latents, said_for
 from curate.workspace import Workspace
-from db import queries, queries_rl
+from db import queries
+from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
@@ -155,7 +156,7 @@ def _taken(
     """Return the version that the step makes, or made before; only the first process writes."""
     start_id = step.start.id
     if step.is_known:
-        known = queries_rl.find_rl_version(
+        known = queries.versions.find_rl_version(
             ws.session,
             parent_id=start_id,
             reward_model_id=step.reward_model_id,
@@ -237,7 +238,7 @@ def prompts_to_practise(ws: Workspace, reward_model: RewardModelRow) -> list[Pro
 
     Raises CurateError when all of its images are real: their texts are no prompts.
     """
-    prompts = queries_rl.prompts_of_reward_model(ws.session, reward_model.id)
+    prompts = queries.reward_models.prompts_of_reward_model(ws.session, reward_model.id)
     if not prompts:
         raise CurateError(
             f"Reward model {reward_model.id[:12]} was fitted to no generated image, so there is no "
@@ -250,7 +251,7 @@ def run_folder(
     ws: Workspace, made_with: Mapping[str, Any], start_id: str, reward_model_id: str | None
 ) -> Path:
     """Return where this very step keeps its checkpoint and its log, `updates.jsonl`."""
-    key = queries.json_hash([dict(made_with), start_id, reward_model_id])
+    key = json_hash([dict(made_with), start_id, reward_model_id])
     return ws.cache / "rl" / key
 
 
@@ -291,5 +292,5 @@ def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersi
             reward_model_id=step.reward_model_id,
         )
     details = {"version": version.id, "start": step.start.id, "updates": len(history)}
-    queries.record_event(ws.session, "rl-step", details)
+    queries.audit.record_event(ws.session, "rl-step", details)
     return version

@@ -9,8 +9,9 @@ from curate.errors import CurateError
 from curate.prompts.modalities import canonical_modality
 from curate.training.config import LessonConfig
 from curate.workspace import Workspace
-from db import queries, queries_reward, queries_training
-from db.queries_training import ImageToLearn
+from db import queries
+from db.hashing import json_hash
+from db.queries.images import ImageToLearn
 
 MOST_REPEATS = 20  # of a rare label's images in one round: more is learning them by heart
 
@@ -32,7 +33,7 @@ def select_images(ws: Workspace, config: LessonConfig) -> Selection:
     Raises CurateError when there is nothing to learn, or no modality of that name.
     """
     new = {canonical_modality(name) or name for name in config.modalities}  # or imported as it is
-    real = queries_training.images_to_learn(ws.session, origin="real")
+    real = queries.images.images_to_learn(ws.session, origin="real")
     routes, notes = _routes(ws, config, real)
     unique = {(image.prompt_id, image.file_sha256): image for image in routes}
     wanted = [image for image in unique.values() if not new or image.modality in new]
@@ -90,9 +91,9 @@ def _routes(
 
 def _synthetic(ws: Workspace, config: LessonConfig) -> list[ImageToLearn]:
     if config.least_score is None:
-        return queries_training.images_to_learn(ws.session, origin="synthetic")
-    model = queries_reward.find_reward_model(ws.session)
-    found = queries_training.images_to_learn(
+        return queries.images.images_to_learn(ws.session, origin="synthetic")
+    model = queries.reward_models.find_reward_model(ws.session)
+    found = queries.images.images_to_learn(
         ws.session,
         origin="synthetic",
         reward_model_id=model.id,
@@ -110,7 +111,7 @@ def _rated(ws: Workspace, config: LessonConfig, notes: list[str]) -> list[ImageT
     """Return the images whose ratings are good in the mean; gates and controls do not teach."""
     verdicts: dict[UUID, list[float]] = defaultdict(list)
     simulated = 0
-    for rating in queries.current_ratings(ws.session, purposes=("train",)):
+    for rating in queries.ratings.current_ratings(ws.session, purposes=("train",)):
         turned = rating.min_value + rating.max_value - rating.value
         better = rating.value if rating.polarity == "higher" else turned
         verdicts[rating.image_id].append(better)
@@ -121,7 +122,7 @@ def _rated(ws: Workspace, config: LessonConfig, notes: list[str]) -> list[ImageT
         f"{len(good)} of {len(verdicts)} rated images have a mean of {config.least_rating:g} or "
         f"more ({simulated} of {total} ratings are simulated)"
     )
-    found = queries_training.images_to_learn(ws.session, image_ids=good)
+    found = queries.images.images_to_learn(ws.session, image_ids=good)
     return [image for image in found if image.text]
 
 
@@ -129,7 +130,7 @@ def split_of(image: ImageToLearn, validation_share: float) -> str:
     """Return the split that the import names; else val for a share of patients, always the same."""
     if image.split is not None:
         return image.split
-    digest = queries.json_hash(["split", image.patient or image.file_sha256])
+    digest = json_hash(["split", image.patient or image.file_sha256])
     return "val" if int(digest[:8], 16) < validation_share * 16**8 else "train"
 
 

@@ -61,7 +61,7 @@ def _prompts(told: Story) -> None:
     from db import queries
 
     for modality, text, label in [("OCT", "drusen", "amd"), ("CXR", "clear lungs", "normal")]:
-        prompt = queries.get_or_add_prompt(
+        prompt = queries.prompts.get_or_add_prompt(
             told.ws.session, modality=modality, text=text, label=label
         )
         told.prompts.append(prompt)
@@ -70,9 +70,9 @@ def _prompts(told: Story) -> None:
 def _base_version(told: Story) -> None:
     from db import queries
 
-    [sha] = queries.add_files(told.ws.session, told.ws.store, [(b"base", "application/json")])
+    [sha] = queries.files.add_files(told.ws.session, told.ws.store, [(b"base", "application/json")])
     told.versions.append(
-        queries.add_generator_version(
+        queries.versions.add_generator_version(
             told.ws.session,
             generator_name="tiny",
             family="text-to-image",
@@ -85,11 +85,12 @@ def _base_version(told: Story) -> None:
 def _images(told: Story, version: "GeneratorVersion", *, brightness: float) -> None:
     from curate.production.run import environment_row
     from curate.samples.pixels import pixels_hash, png_bytes
-    from db import queries, queries_generate
+    from db import queries
+    from db.hashing import json_hash
     from db.models import Image, Run
 
     session = told.ws.session
-    environment_id = queries_generate.get_or_add_environment(
+    environment_id = queries.runs.get_or_add_environment(
         session, environment_row({"torch": "2.15.0", "device": "cpu"})
     )
     plan: dict[str, Any] = {
@@ -99,13 +100,11 @@ def _images(told: Story, version: "GeneratorVersion", *, brightness: float) -> N
         "first_seed": 0,
         "settings": SETTINGS,
     }
-    run = queries_generate.get_or_add_run(
-        session, Run(id=queries.json_hash(plan), num_items=12, **plan)
-    )
+    run = queries.runs.get_or_add_run(session, Run(id=json_hash(plan), num_items=12, **plan))
     for index in range(12):
         place, seed = divmod(index, 6)
         array = picture(1000 * place + seed, brightness)
-        [sha] = queries.add_files(session, told.ws.store, [(png_bytes(array), "image/png")])
+        [sha] = queries.files.add_files(session, told.ws.store, [(png_bytes(array), "image/png")])
         image = Image(
             file_sha256=sha,
             pixels_sha256=pixels_hash(array),
@@ -117,8 +116,8 @@ def _images(told: Story, version: "GeneratorVersion", *, brightness: float) -> N
             run_index=index,
             seed=seed,
             settings=SETTINGS,
-            settings_hash=queries.json_hash(SETTINGS),
-            item_key=queries.json_hash([version.id, told.prompts[place].id, seed, SETTINGS]),
+            settings_hash=json_hash(SETTINGS),
+            item_key=json_hash([version.id, told.prompts[place].id, seed, SETTINGS]),
             environment_id=environment_id,
         )
         session.add(image)
@@ -131,7 +130,7 @@ def _rated(told: Story) -> None:
     from db.models import Assignment, Campaign, Rater, Rating
 
     session = told.ws.session
-    rubric, [criterion] = queries.default_rubric(session)
+    rubric, [criterion] = queries.campaigns.default_rubric(session)
     rater = Rater(name="strict simulated rater", simulated=True)
     told.campaign = Campaign(
         name="loop-round-1",
@@ -164,12 +163,15 @@ def _rated(told: Story) -> None:
 
 def _reward_model(told: Story) -> None:
     from db import queries
+    from db.hashing import json_hash
     from db.models import RewardModel, RewardModelRating
 
     session = told.ws.session
-    [sha] = queries.add_files(session, told.ws.store, [(b"heads", "application/x-safetensors")])
+    [sha] = queries.files.add_files(
+        session, told.ws.store, [(b"heads", "application/x-safetensors")]
+    )
     told.reward_model = RewardModel(
-        id=queries.json_hash("reward model"),
+        id=json_hash("reward model"),
         backbone="embedded",
         file_sha256=sha,
         simulated=True,
@@ -187,7 +189,7 @@ def _reward_model(told: Story) -> None:
     )
     session.add(told.reward_model)
     session.flush()
-    for place, rating in enumerate(queries.current_ratings(session)):
+    for place, rating in enumerate(queries.ratings.current_ratings(session)):
         use = "held-out" if place % 4 == 0 else "fitted"
         session.add(
             RewardModelRating(
@@ -203,7 +205,7 @@ def _new_version(told: Story) -> None:
 
     assert told.campaign is not None and told.reward_model is not None
     session, [base] = told.ws.session, told.versions
-    [sha] = queries.add_files(session, told.ws.store, [(b"adapter", "application/json")])
+    [sha] = queries.files.add_files(session, told.ws.store, [(b"adapter", "application/json")])
     updates: list[dict[str, Any]] = [
         {
             "update": i,
@@ -213,7 +215,7 @@ def _new_version(told: Story) -> None:
         }
         for i in range(4)
     ]
-    new = queries.add_generator_version(
+    new = queries.versions.add_generator_version(
         session,
         generator_name="tiny",
         family="text-to-image",

@@ -47,7 +47,9 @@ def add_pictures(
 ) -> list[Image]:
     """Add real images of all brightnesses, evenly over the prompts and sides."""
     prompts = [
-        queries.get_or_add_prompt(ws.session, modality=modality, text=f"finding {n}", label=f"f{n}")
+        queries.prompts.get_or_add_prompt(
+            ws.session, modality=modality, text=f"finding {n}", label=f"f{n}"
+        )
         for n in range(num_prompts)
     ]
     arrays = [  # brightness evenly spread, in no order
@@ -64,7 +66,7 @@ def add_pictures(
             source_path=f"images/{modality}-{first_seed + number}.png",
         )
         for number, (sha, array) in enumerate(
-            zip(queries.add_files(ws.session, ws.store, files), arrays, strict=True)
+            zip(queries.files.add_files(ws.session, ws.store, files), arrays, strict=True)
         )
     ]
     ws.session.add_all(images)

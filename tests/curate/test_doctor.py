@@ -31,7 +31,7 @@ def sha_of(content: bytes) -> str:
 
 
 def add_file(ws: Workspace, content: bytes) -> str:
-    (sha,) = queries.add_files(ws.session, ws.store, [(content, "image/png")])
+    (sha,) = queries.files.add_files(ws.session, ws.store, [(content, "image/png")])
     ws.session.commit()
     return sha
 
@@ -129,8 +129,8 @@ def test_two_repairs_do_not_overwrite_each_other(ws: Workspace) -> None:
 
 def test_a_missing_synthetic_image_can_be_made_again_and_a_real_one_cannot(ws: Workspace) -> None:
     synthetic, real, weights = (add_file(ws, content) for content in (b"s", b"r", b"w"))
-    prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
-    version = queries.add_generator_version(
+    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
+    version = queries.versions.add_generator_version(
         ws.session, generator_name="g", family="f", files={"unet": weights}, how_made="x"
     )
     run = Run(
@@ -190,7 +190,7 @@ def test_more_files_than_a_batch_are_all_read(
 ) -> None:
     monkeypatch.setattr("curate.doctor.BATCH_FILES", 3)
     contents = [bytes([number]) for number in range(8)]
-    queries.add_files(workspace.session, workspace.store, [(c, "x") for c in contents])
+    queries.files.add_files(workspace.session, workspace.store, [(c, "x") for c in contents])
     workspace.store.delete(sha_of(contents[7]))
     report = examine(workspace)
     assert report.num_files == 8
@@ -212,11 +212,13 @@ def test_lost_synthetic_images_are_made_again_with_the_same_bytes(
     version = save_version(
         ws, tmp_path / "tiny", generator_name="t", family="text-to-image", how_made="imported"
     )
-    prompts = [queries.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in "ab"]
+    prompts = [
+        queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in "ab"
+    ]
     settings = SamplingSettings(num_steps=2, batch_size=4)
     run = plan_run(ws, version, prompts, count=3, settings=settings)
     run_plan(ws, run, lambda done: None)
-    (torn, *lost) = [image.file_sha256 for image, _ in queries.images(ws.session)][:4]
+    (torn, *lost) = [image.file_sha256 for image, _ in queries.images.images(ws.session)][:4]
     for sha in lost:
         ws.store.delete(sha)
     write_raw(ws, file_key(torn), b"half")
@@ -235,10 +237,10 @@ def test_an_image_that_cannot_be_made_with_the_same_bytes_stays_a_finding(
     version = save_version(
         ws, tmp_path / "tiny", generator_name="t", family="text-to-image", how_made="imported"
     )
-    prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="a")
+    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="a")
     settings = SamplingSettings(num_steps=2, batch_size=4)
     run_plan(ws, plan_run(ws, version, [prompt], count=1, settings=settings), lambda done: None)
-    ((image, _),) = queries.images(ws.session)
+    ((image, _),) = queries.images.images(ws.session)
     ws.store.delete(image.file_sha256)
     image.seed = 5  # as if another device had made it: here this row gives other bytes
     ws.session.add(image)

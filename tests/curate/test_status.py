@@ -9,8 +9,8 @@ from curate.production.watch import Watch, run_states
 from curate.status import RunProgress, read_status
 from curate.workspace import Workspace
 from db import queries
+from db.hashing import json_hash
 from db.models import File, Image, Run
-from db.queries import json_hash
 
 SETTINGS = {"num_steps": 20}
 ROOT = Path(__file__).parents[2]
@@ -20,11 +20,12 @@ def add_run(ws: Workspace, count: int, first_seed: int) -> Run:
     """Add a version, two prompts and a plan of `count` images each."""
     ws.session.merge(File(sha256="a" * 64, num_bytes=1, media_type="image/png"))
     ws.session.flush()
-    version = queries.add_generator_version(
+    version = queries.versions.add_generator_version(
         ws.session, generator_name="g", family="f", files={"unet": "a" * 64}, how_made="x"
     )
     prompts = [
-        queries.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in ("a", "b")
+        queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=text)
+        for text in ("a", "b")
     ]
     run = Run(
         id=json_hash([count, first_seed]),
@@ -114,7 +115,7 @@ def test_a_run_of_more_prompts_than_a_statement_takes_is_counted(workspace: Work
     driver: Any = workspace.session.connection().connection.driver_connection
     driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 32_766)  # SQLite's own; Debian has more
     run.prompt_ids = [run.prompt_ids[0], *unknown, run.prompt_ids[1]]
-    assert queries.num_items_done(workspace.session, run) == 2
+    assert queries.runs.num_items_done(workspace.session, run) == 2
 
 
 def test_the_command_prints_integers_for_a_program(workspace: Workspace) -> None:

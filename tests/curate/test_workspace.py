@@ -22,7 +22,7 @@ def test_a_workspace_has_its_folders_and_settings(tmp_path: Path) -> None:
 
 
 def test_making_a_workspace_again_changes_nothing(workspace: Workspace) -> None:
-    queries.record_event(workspace.session, "test", {})
+    queries.audit.record_event(workspace.session, "test", {})
     init_workspace(workspace.folder)
     assert json.loads((workspace.folder / "curate.json").read_text()) == {
         "format": 1,
@@ -44,7 +44,7 @@ def test_a_workspace_that_cannot_be_made_is_not_half_made(tmp_path: Path) -> Non
 
 
 def test_a_workspace_can_be_moved(workspace: Workspace, tmp_path: Path) -> None:
-    (sha,) = queries.add_files(workspace.session, workspace.store, [(b"abc", "text/plain")])
+    (sha,) = queries.files.add_files(workspace.session, workspace.store, [(b"abc", "text/plain")])
     workspace.session.commit()
     shutil.copytree(workspace.folder, tmp_path / "moved 100%")
     with open_workspace(tmp_path / "moved 100%") as moved:
@@ -82,15 +82,15 @@ def test_settings_that_cannot_be_read_are_named(workspace: Workspace, settings: 
 
 def test_what_was_done_is_kept_at_a_clean_end_only(workspace: Workspace) -> None:
     with open_workspace(workspace.folder) as ws:
-        kept = queries.get_or_add_prompt(ws.session, modality="OCT", text="kept").id
+        kept = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="kept").id
     with pytest.raises(KeyboardInterrupt):
         with open_workspace(workspace.folder) as ws:
-            queries.get_or_add_prompt(ws.session, modality="OCT", text="lost")
+            queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="lost")
             raise KeyboardInterrupt
     with open_workspace(workspace.folder) as ws:
-        prompts = queries.counts(ws.session)["prompts"]
+        prompts = queries.audit.counts(ws.session)["prompts"]
         assert prompts == 1
-        assert queries.get_or_add_prompt(ws.session, modality="OCT", text="kept").id == kept
+        assert queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="kept").id == kept
 
 
 def test_who_wants_a_workspace_alone_does_not_get_it_beside_another(workspace: Workspace) -> None:

@@ -11,6 +11,7 @@ from sqlmodel import SQLModel, select
 from db import queries
 from db.engine import Session
 from db.errors import StoreError
+from db.hashing import json_hash
 from db.models import (
     Assignment,
     AuditEvent,
@@ -37,7 +38,7 @@ def rows(session: Session) -> dict[str, dict[str, Any]]:
 
 def add_version(session: Session, files: dict[str, str], **changes: Any) -> GeneratorVersion:
     values: dict[str, Any] = {"generator_name": "g", "family": "text-to-image", "how_made": "x"}
-    return queries.add_generator_version(session, files=files, **(values | changes))
+    return queries.versions.add_generator_version(session, files=files, **(values | changes))
 
 
 def add_file(session: Session, digit: str) -> str:
@@ -48,29 +49,29 @@ def add_file(session: Session, digit: str) -> str:
 
 def test_json_has_one_hash_whatever_the_order_of_its_keys() -> None:
     expected = hashlib.sha256('{"a":"é","b":[1,2]}'.encode()).hexdigest()
-    assert queries.json_hash({"b": [1, 2], "a": "é"}) == expected
+    assert json_hash({"b": [1, 2], "a": "é"}) == expected
 
 
 def test_files_are_kept_before_their_rows_and_known_ones_passed_over(
     session: Session, folder: Path
 ) -> None:
     store = open_store(folder)
-    first = queries.add_files(session, store, [(b"a", "text/plain"), (b"a", "text/plain")])
-    both = queries.add_files(session, store, [(b"a", "text/plain"), (b"bb", "image/png")])
+    first = queries.files.add_files(session, store, [(b"a", "text/plain"), (b"a", "text/plain")])
+    both = queries.files.add_files(session, store, [(b"a", "text/plain"), (b"bb", "image/png")])
     assert first == [hashlib.sha256(b"a").hexdigest()] * 2
     files = {file.sha256: file for file in session.exec(select(File))}
     assert files.keys() == set(both) == set(store.list())
     assert files[both[1]].num_bytes == 2
     assert files[both[1]].media_type == "image/png"
-    assert queries.add_files(session, store, []) == []
+    assert queries.files.add_files(session, store, []) == []
 
 
 def test_the_same_prompt_is_one_row_with_its_condition_images(session: Session) -> None:
     mask = add_file(session, "a")
-    first = queries.get_or_add_prompt(
+    first = queries.prompts.get_or_add_prompt(
         session, modality="OCT", text="drusen", record={"age": 7}, conditions={"mask": mask}
     )
-    again = queries.get_or_add_prompt(
+    again = queries.prompts.get_or_add_prompt(
         session, modality="OCT", text="drusen", record={"age": 7}, conditions={"mask": mask}
     )
     assert first is again
@@ -90,16 +91,16 @@ def test_the_same_prompt_is_one_row_with_its_condition_images(session: Session) 
 )
 def test_a_prompt_that_says_something_else_has_another_hash(change: dict[str, Any]) -> None:
     prompt: dict[str, Any] = {"modality": "OCT", "text": "drusen"}
-    assert queries.prompt_hash(**prompt) != queries.prompt_hash(**(prompt | change))
+    assert queries.prompts.prompt_hash(**prompt) != queries.prompts.prompt_hash(**(prompt | change))
 
 
 def test_a_version_is_its_files_and_the_same_files_are_the_same_version(session: Session) -> None:
     unet, codec = add_file(session, "a"), add_file(session, "b")
     version = add_version(session, {"unet": unet, "codec": codec})
     assert add_version(session, {"codec": codec, "unet": unet}) is version
-    assert version.id == queries.tree_hash({"unet": unet, "codec": codec})
-    assert queries.version_files(session, version.id) == {"codec": codec, "unet": unet}
-    assert queries.family_of(session, version) == "text-to-image"
+    assert version.id == queries.versions.tree_hash({"unet": unet, "codec": codec})
+    assert queries.versions.version_files(session, version.id) == {"codec": codec, "unet": unet}
+    assert queries.versions.family_of(session, version) == "text-to-image"
 
 
 def test_an_adapter_on_another_parent_is_another_version(session: Session) -> None:
@@ -109,7 +110,7 @@ def test_an_adapter_on_another_parent_is_another_version(session: Session) -> No
     on_first = add_version(session, adapter, weights="lora", parent_id=first.id)
     on_second = add_version(session, adapter, weights="lora", parent_id=second.id)
     assert on_first.id != on_second.id
-    assert queries.version_files(session, on_first.id) == adapter
+    assert queries.versions.version_files(session, on_first.id) == adapter
 
 
 def test_a_generator_keeps_its_family(session: Session) -> None:
@@ -120,18 +121,18 @@ def test_a_generator_keeps_its_family(session: Session) -> None:
 
 def test_a_version_is_found_by_the_first_digits_of_its_id(session: Session) -> None:
     version = add_version(session, {"unet": add_file(session, "a")})
-    assert queries.find_version(session, version.id[:6]) is version
-    assert queries.find_version(session, version.id) is version
-    assert queries.find_version(session, "latest") is version
+    assert queries.versions.find_version(session, version.id[:6]) is version
+    assert queries.versions.find_version(session, version.id) is version
+    assert queries.versions.find_version(session, "latest") is version
 
 
 def test_a_version_that_is_not_there_is_answered_with_those_that_are(session: Session) -> None:
     with pytest.raises(StoreError, match="'latest'. Known, newest first: none"):
-        queries.find_version(session, "latest")
+        queries.versions.find_version(session, "latest")
     version = add_version(session, {"unet": add_file(session, "a")})
     for wrong in ("", "%", "newest", version.id + "0"):
         with pytest.raises(StoreError, match=rf"Known, newest first: {version.id[:12]} \(g\)"):
-            queries.find_version(session, wrong)
+            queries.versions.find_version(session, wrong)
 
 
 def test_digits_that_two_versions_begin_with_are_not_enough(session: Session) -> None:
@@ -141,7 +142,7 @@ def test_digits_that_two_versions_begin_with_are_not_enough(session: Session) ->
     ids = [version.id[0] for version in session.exec(select(GeneratorVersion))]
     shared = max(ids, key=ids.count)
     with pytest.raises(StoreError, match=f"generator versions begin with '{shared}'.*more digits"):
-        queries.find_version(session, shared)
+        queries.versions.find_version(session, shared)
 
 
 def test_the_latest_version_is_none_that_a_round_has_not_promoted(session: Session) -> None:
@@ -157,9 +158,9 @@ def test_the_latest_version_is_none_that_a_round_has_not_promoted(session: Sessi
     )
     session.add(round)
     session.commit()
-    assert queries.latest_version(session) is base
-    queries.advance_round(session, round, "promoted")
-    assert queries.latest_version(session) is new
+    assert queries.versions.latest_version(session) is base
+    queries.rounds.advance_round(session, round, "promoted")
+    assert queries.versions.latest_version(session) is new
 
 
 def test_images_are_found_by_what_they_are(
@@ -169,7 +170,7 @@ def test_images_are_found_by_what_they_are(
         file_sha256=sha("a"),
         pixels_sha256=sha("1"),
         origin="real",
-        prompt_id=queries.get_or_add_prompt(session, modality="CXR", text="normal").id,
+        prompt_id=queries.prompts.get_or_add_prompt(session, modality="CXR", text="normal").id,
         shape=[1, 8, 8],
         split="val",
     )
@@ -177,7 +178,7 @@ def test_images_are_found_by_what_they_are(
     session.flush()
 
     def found(**wanted: Any) -> list[tuple[str, str]]:
-        pairs = queries.images(session, **wanted)
+        pairs = queries.images.images(session, **wanted)
         return [(image.origin, prompt.modality) for image, prompt in pairs]
 
     synthetic = ("synthetic", "OCT")
@@ -196,10 +197,10 @@ def test_seeds_done_are_those_of_the_item_from_low_to_high_both_included(
         image = rows["image"] | item | {"id": uuid4(), "seed": seed, "item_key": str(seed)}
         session.add(Image(**image))
     session.flush()
-    assert queries.seeds_done(session, **item, low=2, high=5) == {2, 3, 5}
-    assert queries.seeds_done(session, **item, low=2, high=4) == {2, 3}
+    assert queries.runs.seeds_done(session, **item, low=2, high=5) == {2, 3, 5}
+    assert queries.runs.seeds_done(session, **item, low=2, high=4) == {2, 3}
     other = item | {"settings_hash": sha("6")}
-    assert queries.seeds_done(session, **other, low=0, high=9) == set()
+    assert queries.runs.seeds_done(session, **other, low=0, high=9) == set()
 
 
 def rate(
@@ -213,15 +214,15 @@ def rate(
 def test_a_changed_mind_counts_and_a_withdrawn_answer_does_not(
     session: Session, rows: dict[str, dict[str, Any]]
 ) -> None:
-    (first,) = queries.current_ratings(session)
+    (first,) = queries.ratings.current_ratings(session)
     assert (first.value, first.rater, first.criterion) == (2, "ann", "quality")
     assert (first.text, first.version_id, first.origin) == ("drusen", sha("d"), "synthetic")
     rate(session, rows, 2, 3)
-    assert [view.value for view in queries.current_ratings(session)] == [3]
-    assert queries.counts(session)["ratings"] == 1
+    assert [view.value for view in queries.ratings.current_ratings(session)] == [3]
+    assert queries.audit.counts(session)["ratings"] == 1
     rate(session, rows, 3, None)
-    assert queries.current_ratings(session) == []
-    assert queries.counts(session)["ratings"] == 0
+    assert queries.ratings.current_ratings(session) == []
+    assert queries.audit.counts(session)["ratings"] == 0
 
 
 def test_ratings_are_chosen_by_campaign_and_purpose(
@@ -233,15 +234,15 @@ def test_ratings_are_chosen_by_campaign_and_purpose(
     session.add(Rating(**(rows["rating"] | {"id": uuid4(), "assignment_id": gate.id})))
     session.flush()
     campaign = rows["campaign"]["id"]
-    assert len(queries.current_ratings(session, campaign_id=campaign)) == 2
-    assert queries.current_ratings(session, campaign_id=uuid4()) == []
-    (view,) = queries.current_ratings(session, purposes=["gate", "repeat"])
+    assert len(queries.ratings.current_ratings(session, campaign_id=campaign)) == 2
+    assert queries.ratings.current_ratings(session, campaign_id=uuid4()) == []
+    (view,) = queries.ratings.current_ratings(session, purposes=["gate", "repeat"])
     assert view.purpose == "gate"
 
 
 def test_the_default_rubric_is_minims_and_there_is_one(session: Session) -> None:
-    rubric, (criterion,) = queries.default_rubric(session)
-    assert queries.default_rubric(session)[0].id == rubric.id
+    rubric, (criterion,) = queries.campaigns.default_rubric(session)
+    assert queries.campaigns.default_rubric(session)[0].id == rubric.id
     assert (criterion.min_value, criterion.max_value, criterion.polarity) == (1, 3, "higher")
 
 
@@ -254,9 +255,9 @@ def round(session: Session, rows: dict[str, dict[str, Any]]) -> Round:
 def test_a_round_goes_through_its_states_to_promoted(session: Session, round: Round) -> None:
     states = ["generated", "pushed", "rated", "trained", "stepped", "gate_pushed", "gate_rated"]
     for state in states:
-        queries.advance_round(session, round, state)
+        queries.rounds.advance_round(session, round, state)
         assert round.state == state
-    queries.advance_round(
+    queries.rounds.advance_round(
         session, round, "promoted", new_version_id=sha("d"), metrics={"kept": 1}, reasons=["better"]
     )
     assert (round.state, round.metrics, round.reasons) == ("promoted", {"kept": 1}, ["better"])
@@ -268,19 +269,19 @@ def test_a_round_takes_no_step_that_does_not_follow(
     session: Session, round: Round, state: str
 ) -> None:
     with pytest.raises(ValueError, match=f"planned cannot become {state}"):
-        queries.advance_round(session, round, state)
+        queries.rounds.advance_round(session, round, state)
 
 
 def test_a_round_that_has_ended_stays_so(session: Session, round: Round) -> None:
-    queries.advance_round(session, round, "rejected", reasons=["no images"])
+    queries.rounds.advance_round(session, round, "rejected", reasons=["no images"])
     for state in ("generated", "promoted", "rejected"):
         with pytest.raises(ValueError, match="rejected cannot become"):
-            queries.advance_round(session, round, state)
+            queries.rounds.advance_round(session, round, state)
 
 
 def test_a_field_that_a_round_has_not_is_refused(session: Session, round: Round) -> None:
     with pytest.raises(ValueError, match="no colour"):
-        queries.advance_round(session, round, "generated", colour="red")
+        queries.rounds.advance_round(session, round, "generated", colour="red")
 
 
 def test_of_two_processes_one_moves_a_round_on(two_sessions: tuple[Session, Session]) -> None:
@@ -291,9 +292,9 @@ def test_of_two_processes_one_moves_a_round_on(two_sessions: tuple[Session, Sess
     first.commit()
     theirs = second.get_one(Round, mine.id)
     second.commit()
-    queries.advance_round(first, mine, "generated")
+    queries.rounds.advance_round(first, mine, "generated")
     with pytest.raises(StoreError, match="Round 1 of loop 'l' was moved on by another process"):
-        queries.advance_round(second, theirs, "generated")
+        queries.rounds.advance_round(second, theirs, "generated")
 
 
 def test_of_two_processes_both_add_the_same_prompt(two_sessions: tuple[Session, Session]) -> None:
@@ -302,13 +303,13 @@ def test_of_two_processes_both_add_the_same_prompt(two_sessions: tuple[Session, 
         assert session.exec(select(Prompt)).all() == []
     ids = []
     for session in (first, second):
-        ids.append(queries.get_or_add_prompt(session, modality="OCT", text="drusen").id)
+        ids.append(queries.prompts.get_or_add_prompt(session, modality="OCT", text="drusen").id)
         session.commit()
     assert ids[0] == ids[1]
 
 
 def test_counts_are_of_every_kind(session: Session, rows: dict[str, dict[str, Any]]) -> None:
-    assert queries.counts(session) == {
+    assert queries.audit.counts(session) == {
         "real_images": 0,
         "synthetic_images": 1,
         "ratings": 1,
@@ -324,7 +325,7 @@ def test_counts_are_of_every_kind(session: Session, rows: dict[str, dict[str, An
 
 
 def test_the_audit_trail_says_who_did_what(session: Session) -> None:
-    queries.record_event(session, "generate", {"made": 7})
+    queries.audit.record_event(session, "generate", {"made": 7})
     (event,) = session.exec(select(AuditEvent)).all()
     assert (event.command, event.details) == ("generate", {"made": 7})
     assert event.actor

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
-from db import queries_release
+from db import queries
 from db.engine import Session
 from db.models import GeneratorVersion, Image, Release, ReleaseDecision, Round
 from tests.db.rows import sha, valid_rows
@@ -40,19 +40,19 @@ def test_images_come_with_the_score_of_the_model_asked_for(
     session: Session, rows: dict[str, dict[str, Any]]
 ) -> None:
     unscored = _add_image(session, rows, item_key="a key before", seed=1)
-    found = queries_release.synthetic_images(session, reward_model_id=sha("f"))
+    found = queries.images.synthetic_images(session, reward_model_id=sha("f"))
     assert [(image.item_key, image.score, image.spread) for image in found] == [
         ("a key before", None, None),
         ("key", 0.5, 0.1),
     ]
     assert found[1].text == "drusen" and found[1].version_id == sha("d")
-    [other] = queries_release.synthetic_images(session, reward_model_id=None, limit=1)
+    [other] = queries.images.synthetic_images(session, reward_model_id=None, limit=1)
     assert other.image_id == unscored and other.score is None
-    by_id = queries_release.synthetic_images_by_id(
+    by_id = queries.images.synthetic_images_by_id(
         session, [rows["image"]["id"]], reward_model_id=sha("f")
     )
     assert by_id == {rows["image"]["id"]: found[1]}
-    assert not queries_release.synthetic_images(session, reward_model_id=None, version_id=sha("0"))
+    assert not queries.images.synthetic_images(session, reward_model_id=None, version_id=sha("0"))
 
 
 def test_pairs_share_prompt_seed_and_settings(
@@ -67,7 +67,7 @@ def test_pairs_share_prompt_seed_and_settings(
                 "settings_hash": "s" if version_id == sha("d") else settings_hash,
             }
             _add_image(session, rows, item_key=f"{version_id} {seed}", **made_with)
-    pairs = queries_release.same_noise_pairs(
+    pairs = queries.images.same_noise_pairs(
         session, before_id=sha("d"), after_id=sha("1"), reward_model_id=None
     )
     assert [(a.version_id, b.version_id, a.seed, b.seed) for a, b in pairs] == [
@@ -88,13 +88,13 @@ def test_real_images_are_chosen_by_split_and_their_pixels_known(
         )
 
     def pixels(*splits: str | None) -> list[str]:
-        found = queries_release.real_images(session, splits=splits)
+        found = queries.images.real_images(session, splits=splits)
         return [image.pixels_sha256 for image, _ in found]
 
     assert pixels("train", None) == [sha("1"), sha("3")]
     assert pixels("val") == [sha("2")]
     asked = [sha("b"), sha("2"), sha("9")]  # the synthetic image's, a real one's, nobody's
-    assert queries_release.real_pixels_among(session, asked) == {sha("2")}
+    assert queries.images.real_pixels_among(session, asked) == {sha("2")}
 
 
 def test_a_version_is_rejected_unless_some_round_promoted_it(
@@ -119,9 +119,9 @@ def test_a_version_is_rejected_unless_some_round_promoted_it(
     judged(3, sha("2"), "rejected")
     judged(4, sha("2"), "promoted")
     judged(5, sha("3"), "gate_pushed")
-    rejected = queries_release.rejected_versions(session)
+    rejected = queries.rounds.rejected_versions(session)
     assert {id_: row.number for id_, row in rejected.items()} == {sha("1"): 2}
-    made_in = queries_release.rounds_that_made(session, [sha("2"), sha("3"), sha("d")])
+    made_in = queries.rounds.rounds_that_made(session, [sha("2"), sha("3"), sha("d")])
     assert {id_: row.number for id_, row in made_in.items()} == {sha("2"): 3, sha("3"): 5}
 
 
@@ -130,19 +130,19 @@ def test_the_ancestry_begins_with_the_version_and_ends_with_the_root(
 ) -> None:
     _add_version(session, "1", sha("d"))
     _add_version(session, "2", sha("1"))
-    line = queries_release.ancestry(session, sha("2"))
+    line = queries.versions.ancestry(session, sha("2"))
     assert [version.id for version in line] == [sha("2"), sha("1"), sha("d")]
-    assert [v.id for v in queries_release.versions_with_images(session)] == [sha("d")]
+    assert [v.id for v in queries.versions.versions_with_images(session)] == [sha("d")]
 
 
 def test_a_reward_models_ratings_say_all_but_the_raters_name(
     session: Session, rows: dict[str, dict[str, Any]]
 ) -> None:
-    [rating] = queries_release.ratings_of_reward_models(session, [sha("f")])
+    [rating] = queries.reward_models.ratings_of_reward_models(session, [sha("f")])
     assert rating.rating_id == rows["rating"]["id"] and rating.rater_id == rows["rater"]["id"]
     assert (rating.value, rating.min_value, rating.max_value, rating.use) == (2, 1, 3, "fitted")
     assert "ann" not in map(str, vars(rating).values())
-    assert queries_release.ratings_of_reward_models(session, []) == []
+    assert queries.reward_models.ratings_of_reward_models(session, []) == []
 
 
 def test_a_release_is_added_once_with_all_its_decisions(
@@ -154,12 +154,12 @@ def test_a_release_is_added_once_with_all_its_decisions(
         decision = ReleaseDecision(
             release_id=sha("7"), image_id=image_id, decision="rejected", reason="not scored"
         )
-        queries_release.add_release(session, release, [decision])
-    assert [row.name for row in queries_release.releases(session)] == ["v1", "v2"]
-    [found] = queries_release.decisions_of(session, sha("7"))
+        queries.releases.add_release(session, release, [decision])
+    assert [row.name for row in queries.releases.releases(session)] == ["v1", "v2"]
+    [found] = queries.releases.decisions_of(session, sha("7"))
     assert (found.image_id, found.reason) == (image_id, "not scored")
-    assert queries_release.has_release(session, sha("7"))
-    assert not queries_release.has_release(session, sha("0"))
+    assert queries.releases.has_release(session, sha("7"))
+    assert not queries.releases.has_release(session, sha("0"))
 
 
 def test_items_and_rated_images_are_told_from_others_among_very_many(
@@ -167,9 +167,9 @@ def test_items_and_rated_images_are_told_from_others_among_very_many(
 ) -> None:
     """More than one statement takes as variables."""
     many = [f"key {number}" for number in range(1200)]
-    assert not queries_release.has_any_item(session, many)
-    assert queries_release.has_any_item(session, [*many, "key"])
+    assert not queries.images.has_any_item(session, many)
+    assert queries.images.has_any_item(session, [*many, "key"])
     ids = [uuid4() for _ in range(1200)]
-    assert queries_release.rated_among(session, [*ids, rows["image"]["id"]]) == {
+    assert queries.campaigns.rated_among(session, [*ids, rows["image"]["id"]]) == {
         rows["image"]["id"]
     }

@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 import cli
 from curate.production.items import item_key, settings_hash
 from curate.samples.pixels import pixels_hash
-from db.queries import json_hash, prompt_hash, tree_hash
+from db.hashing import json_hash
+from db.queries.prompts import prompt_hash
+from db.queries.versions import tree_hash
 from generators.config import SamplingSettings
 from tests.annotation.label_studio.fake import FakeLabelStudio
 from tests.yardstick.machine import processor

@@ -14,7 +14,7 @@ from curate.rating.label_studio import label_studio_backend
 from curate.rating.plan import PushOptions, plan_campaign
 from curate.rating.send import LOCAL, send_campaign
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import Assignment, Campaign, Image
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.image_service.blindness import Fetched
@@ -65,8 +65,8 @@ def blind_stream(
 
 def _good_ones_first(ws: Workspace, campaign: Campaign) -> None:
     hidden = truths(ws, campaign)
-    for rater in queries_rating.raters_of(ws.session, campaign.id):
-        views = queries_rating.assignments(ws.session, campaign.id)
+    for rater in queries.campaigns.raters_of(ws.session, campaign.id):
+        views = queries.campaigns.assignments(ws.session, campaign.id)
         own = [view for view in views if view.rater == rater.name]
         own.sort(key=lambda view: (not hidden[view.id].is_good, view.position))
         rows = [ws.session.get_one(Assignment, view.id) for view in own]

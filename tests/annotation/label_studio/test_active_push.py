@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import cli
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import Assignment
 from tests.annotation.label_studio.conftest import Served
 from tests.curate.pictures import BrightnessEyes, add_pictures
@@ -40,7 +40,7 @@ def test_what_a_fitted_reward_model_would_learn_most_from_is_pushed_with_its_cha
     done = run(served, *push)
     assert done["num_new"] == 2 * NUM_CHOSEN
     ws.session.expire_all()
-    campaign = queries_rating.find_campaign(ws.session, "active")
+    campaign = queries.campaigns.find_campaign(ws.session, "active")
     assert campaign is not None
     rows = ws.session.exec(select(Assignment).where(Assignment.campaign_id == campaign.id)).all()
     assert {row.selection_method for row in rows} == {"active"}

@@ -15,7 +15,7 @@ from curate.rating.send import Pushed
 from curate.web.wsgi import listen
 from curate.web.wsgi import served as answering
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
 from tests.annotation.label_studio.test_real_server import (
@@ -206,4 +206,4 @@ def test_a_rater_rates_edits_deletes_and_skips_at_the_door(
         key=str,
     )
     assert pull(ws, campaign, everything=True) == Taken(unchanged=4)
-    assert len(queries_rating.assignments(ws.session, campaign.id)) == 4
+    assert len(queries.campaigns.assignments(ws.session, campaign.id)) == 4

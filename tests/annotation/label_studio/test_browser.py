@@ -19,7 +19,7 @@ from curate.rating.plan import PushOptions
 from curate.rating.pull import pull_campaign
 from curate.rating.send import Pushed
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import Assignment, Criterion, Rater, Rating
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater as Person
@@ -193,7 +193,7 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
     ben = Page(chromium, served.raters["ben"], study.pages["ben"])
     ben.press("2", "e", "k")
     ben.submit_by_keyboard()
-    campaign = queries_rating.find_campaign(ws.session, "browser")
+    campaign = queries.campaigns.find_campaign(ws.session, "browser")
     assert campaign is not None
     backend = label_studio_backend(ws)
     assert pull_campaign(ws, campaign, backend).taken.new == 5 * 3
@@ -216,7 +216,7 @@ def test_what_two_radiologists_do_at_the_page_becomes_just_those_rows(
 
 
 def looks(ws: Workspace) -> Iterator[tuple[tuple[str, int], str, Rating]]:
-    campaign = queries_rating.find_campaign(ws.session, "browser")
+    campaign = queries.campaigns.find_campaign(ws.session, "browser")
     assert campaign is not None
     for rating in ws.session.exec(select(Rating).order_by(col(Rating.revision))):
         assignment = ws.session.get(Assignment, rating.assignment_id)

@@ -11,7 +11,7 @@ from curate.production.versions import save_version
 from curate.rating.label_studio import label_studio_backend
 from curate.rating.push import study_of
 from curate.workspace import open_workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Campaign
 from generators.base import Generator
 from generators.config import SamplingSettings
@@ -36,10 +36,10 @@ def go_on(served: Served, base_id: str) -> Looped:
     """Do what is possible now, as a new process would."""
     with open_workspace(served.folder) as ws:
         prompts = [
-            queries.get_or_add_prompt(ws.session, modality=modality, text="normal")
+            queries.prompts.get_or_add_prompt(ws.session, modality=modality, text="normal")
             for modality in ("OCT", "CXR")
         ]
-        base = queries.find_version(ws.session, base_id)
+        base = queries.versions.find_version(ws.session, base_id)
         people = PeopleInLabelStudio(ws)
         looped = run_loop(
             ws,
@@ -107,7 +107,7 @@ def test_two_rounds_wait_for_two_people_whatever_is_restarted(
     with open_workspace(served.folder) as ws:
         progress = [
             entry
-            for entry in queries_rating.progress_of_campaigns(ws.session)
+            for entry in queries.campaigns.progress_of_campaigns(ws.session)
             if entry.campaign.name.startswith("people-")
         ]
     assert len(progress) == 4
@@ -126,7 +126,7 @@ def test_without_a_server_the_loop_says_what_to_start(
             ws, tmp_path / "tiny", generator_name="t2", family="text-to-image", how_made="imported"
         )
         served.server.stop()
-        prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="normal")
+        prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="normal")
         looped = run_loop(
             ws,
             LoopConfig(name="nobody", images_per_prompt=2, sampling=CONFIG.sampling),

@@ -26,9 +26,9 @@ from curate.rating.push import study_of
 from curate.rating.send import Pushed
 from curate.rating.server import webhook_receiver
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 from db.models import Campaign, Comparison, Rating
-from db.queries_rating import AssignmentView
+from db.queries.campaigns import AssignmentView
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
@@ -44,7 +44,7 @@ def pushed(
     )
     done = push(ws, plan, images_from=images_from)
     ws.session.commit()
-    campaign = queries_rating.find_campaign(ws.session, name)
+    campaign = queries.campaigns.find_campaign(ws.session, name)
     assert campaign is not None
     return campaign, done
 
@@ -58,13 +58,13 @@ def project_of(done: Pushed, rater: str) -> int:
 
 
 def in_order(ws: Workspace, campaign: Campaign, rater: str) -> list[AssignmentView]:
-    views = queries_rating.assignments(ws.session, campaign.id)
+    views = queries.campaigns.assignments(ws.session, campaign.id)
     return sorted((v for v in views if v.rater == rater), key=lambda view: view.position)
 
 
 def rows(ws: Workspace, campaign: Campaign) -> list[tuple[str, int, int | str | None, int]]:
     """Return (rater, position, value, revision) of every row there is."""
-    views = {view.id: view for view in queries_rating.assignments(ws.session, campaign.id)}
+    views = {view.id: view for view in queries.campaigns.assignments(ws.session, campaign.id)}
     found: list[tuple[str, int, int | str | None, int]] = []
     tables: tuple[Any, ...] = (Rating, Comparison)
     for table in tables:
@@ -129,12 +129,12 @@ def two_raters_say_edit_delete_and_skip(
     passed_over = {
         r.assignment_id for r in ws.session.exec(select(Rating)) if r.reasons == [SKIPPED]
     }
-    assigned = {view.id for view in queries_rating.assignments(ws.session, campaign.id)}
+    assigned = {view.id for view in queries.campaigns.assignments(ws.session, campaign.id)}
     assert passed_over & assigned == {in_order(ws, campaign, second)[0].id}
 
 
 def pull_size(ws: Workspace, campaign: Campaign) -> int:
-    return len(queries_rating.assignments(ws.session, campaign.id))
+    return len(queries.campaigns.assignments(ws.session, campaign.id))
 
 
 def test_raters_see_the_images_in_their_own_order_and_nothing_that_tells(

@@ -21,7 +21,7 @@ from curate.rating.server import ServeOptions, serve
 from curate.web.wsgi import listen
 from curate.web.wsgi import served as answering
 from curate.workspace import init_workspace, open_workspace
-from db import queries_rating
+from db import queries
 from tests.annotation.label_studio.conftest import Served, free_port
 from tests.annotation.label_studio.rater import ProxyWithTLS, Rater
 from tests.annotation.label_studio.serving import serving
@@ -107,7 +107,7 @@ def test_a_server_that_runs_already_takes_tokens_of_both_kinds(
         done = push(ws, plan, images_from="https://images.example.org")
         project = project_of(done, person.name)
         rate_all(rater, project, ["1", "2", "3"])
-        campaign = queries_rating.find_campaign(ws.session, kind)
+        campaign = queries.campaigns.find_campaign(ws.session, kind)
         assert campaign is not None
         assert pull(ws, campaign).new == 3
         assert [row[2] for row in rows(ws, campaign)] == [1, 2, 3]

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4, uuid5
 
-from db.queries_agreement import Look
+from db.queries.ratings import Look
 
 CAMPAIGN = uuid4()
 NAMES = UUID(int=0)

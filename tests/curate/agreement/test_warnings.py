@@ -4,7 +4,7 @@ from annotation.agreement.table import Verdict
 from curate.agreement.figures import CriterionWorth, criterion_worth
 from curate.agreement.readers import RaterWorth, rater_worth
 from curate.agreement.warnings import warnings_of
-from db.queries_agreement import Look
+from db.queries.ratings import Look
 from tests.curate.agreement.study import controls, look
 
 CAREFUL = controls("ann", good=[3, 3, 2, 3, 3], bad=[1, 1, 1, 1, 2])

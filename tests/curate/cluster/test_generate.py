@@ -59,7 +59,7 @@ def make_workspace(folder: Path, generator: Generator, **places: str) -> Path:
 
 
 def pixels(ws: Workspace) -> dict[str | None, str]:
-    return {image.item_key: image.pixels_sha256 for image, _ in queries.images(ws.session)}
+    return {image.item_key: image.pixels_sha256 for image, _ in queries.images.images(ws.session)}
 
 
 @pytest.mark.slow
@@ -114,9 +114,9 @@ def test_the_command_killed_leaves_no_process_and_goes_on_with_nothing_lost_or_t
 def make_alone(folder: Path) -> None:
     """Make the same images on one machine, without Ray."""
     with open_workspace(folder) as ws:
-        version = queries.find_version(ws.session, "latest")
+        version = queries.versions.find_version(ws.session, "latest")
         prompts = [
-            queries.get_or_add_prompt(ws.session, modality="OCT", text=text)
+            queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=text)
             for text in ("drusen", "healthy")
         ]
         settings = SamplingSettings(num_steps=STEPS, batch_size=BATCH)

@@ -28,7 +28,9 @@ def _add_real(story: Any, array: np.ndarray, split: str | None) -> str:
     from db import queries
     from db.models import Image
 
-    [sha] = queries.add_files(story.ws.session, story.ws.store, [(png_bytes(array), "image/png")])
+    [sha] = queries.files.add_files(
+        story.ws.session, story.ws.store, [(png_bytes(array), "image/png")]
+    )
     story.ws.session.add(
         Image(
             file_sha256=sha,

@@ -14,7 +14,8 @@ from curate.production.run import environment_row
 from curate.rating.answers import create_campaign
 from curate.samples.pixels import array_of, pixels_hash
 from curate.workspace import Workspace
-from db import queries, queries_generate, queries_rating
+from db import queries
+from db.hashing import json_hash
 from db.models import Campaign, Image, Prompt, Run
 
 SYNTHETIC_SIDE, REAL_SIZE = 16, (20, 28)  # pixels
@@ -43,12 +44,12 @@ def make_study(ws: Workspace, *, num_images: int, num_raters: int = 2) -> Campai
 
 def add_images(ws: Workspace, num_images: int) -> list[Image]:
     """Half real, half synthetic; half good, half bad; first the real ones, the good ones first."""
-    prompt = queries.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
+    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
     half = num_images // 2
     real = [_real(number, number < half // 2) for number in range(half)]
     synthetic = [_synthetic(number, number < half // 2) for number in range(num_images - half)]
     files = [(encoded, "image/png") for encoded, _ in real + synthetic]
-    hashes = queries.add_files(ws.session, ws.store, files)
+    hashes = queries.files.add_files(ws.session, ws.store, files)
     run = _run(ws, prompt, len(synthetic))
     images = [
         Image(
@@ -68,7 +69,7 @@ def add_images(ws: Workspace, num_images: int) -> list[Image]:
 def truths(ws: Workspace, campaign: Campaign) -> dict[UUID, Truth]:
     """Return what is to stay hidden of each assignment."""
     hidden = {}
-    for view in queries_rating.assignments(ws.session, campaign.id):
+    for view in queries.campaigns.assignments(ws.session, campaign.id):
         image = ws.session.get(Image, view.image_id)
         assert image is not None
         pixels = array_of(ws.store.get(view.file_sha256))
@@ -102,8 +103,8 @@ def _synthetic(number: int, good: bool) -> tuple[bytes, np.ndarray]:
 
 
 def _run(ws: Workspace, prompt: Prompt, count: int) -> Run:
-    [sha] = queries.add_files(ws.session, ws.store, [(b"weights", "application/json")])
-    version = queries.add_generator_version(
+    [sha] = queries.files.add_files(ws.session, ws.store, [(b"weights", "application/json")])
+    version = queries.versions.add_generator_version(
         ws.session,
         generator_name="tiny",
         family="text-to-image",
@@ -116,8 +117,8 @@ def _run(ws: Workspace, prompt: Prompt, count: int) -> Run:
         "count": count,
         "first_seed": 0,
     }
-    row = Run(id=queries.json_hash(plan), num_items=count, settings={}, **plan)
-    return queries_generate.get_or_add_run(ws.session, row)
+    row = Run(id=json_hash(plan), num_items=count, settings={}, **plan)
+    return queries.runs.get_or_add_run(ws.session, row)
 
 
 def _real_row(number: int) -> dict:
@@ -125,7 +126,7 @@ def _real_row(number: int) -> dict:
 
 
 def _synthetic_row(ws: Workspace, run: Run, number: int) -> dict:
-    environment = queries_generate.get_or_add_environment(
+    environment = queries.runs.get_or_add_environment(
         ws.session, environment_row({"torch": "2.15.0", "device": "cpu"})
     )
     return {
@@ -135,7 +136,7 @@ def _synthetic_row(ws: Workspace, run: Run, number: int) -> dict:
         "run_index": number,
         "seed": number,
         "settings": {},
-        "settings_hash": queries.json_hash({}),
-        "item_key": queries.json_hash([run.id, number]),
+        "settings_hash": json_hash({}),
+        "item_key": json_hash([run.id, number]),
         "environment_id": environment,
     }

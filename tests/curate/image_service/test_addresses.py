@@ -102,10 +102,10 @@ def test_the_picture_is_the_image(workspace: Workspace, campaign: Campaign, tmp_
     from PIL import Image
 
     from curate.samples.pixels import array_of
-    from db import queries_shown
+    from db import queries
 
     local_files(workspace, campaign, document_root=tmp_path)
-    for shown in queries_shown.shown_images(workspace.session, campaign.id):
+    for shown in queries.campaigns.shown_images(workspace.session, campaign.id):
         if shown.origin == "synthetic":
             path = tmp_path / "images" / str(campaign.id) / f"{shown.assignment_id}-left.png"
             with Image.open(io.BytesIO(path.read_bytes())) as picture:

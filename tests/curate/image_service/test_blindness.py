@@ -18,7 +18,7 @@ from curate.image_service.addresses import signed_urls
 from curate.image_service.config import ImageServiceConfig
 from curate.image_service.server import image_service
 from curate.workspace import Workspace, init_workspace, open_workspace
-from db import queries_shown
+from db import queries
 from db.models import Campaign
 from tests.curate.image_service.blindness import Fetched, auc, with_changed
 from tests.curate.image_service.study import Truth, make_study, truths
@@ -60,7 +60,7 @@ def fetched(ws: Workspace, campaign: Campaign) -> Streams:
         httpx.Client(headers={"Origin": page}, timeout=60) as browser,
     ):
         urls = signed_urls(ws, campaign, base_url=service.url)
-        shown = queries_shown.shown_images(ws.session, campaign.id)  # each rater's, in order
+        shown = queries.campaigns.shown_images(ws.session, campaign.id)  # each rater's, in order
         for number, image in enumerate(shown):
             url = urls[image.assignment_id, image.side]
             answer = browser.get(url)

@@ -191,7 +191,7 @@ def test_nothing_of_the_patient_is_in_the_database_or_the_store(
     assert len(kept) > 10_000
     for secret in (b"DOE", b"JANE", b"MRN-0012345", b"0012345", b"19700101", b"Elsewhere"):
         assert secret not in kept
-    image, _ = queries.images(workspace.session)[0]
+    image, _ = queries.images.images(workspace.session)[0]
     assert image.patient is not None and image.patient.startswith("p-")
     assert array_of(workspace.store.get(image.file_sha256)).shape == (2, 3)
     assert image.spacing_mm == [0.5, 0.75]
@@ -206,7 +206,8 @@ def test_a_patient_has_one_pseudonym_in_a_workspace_and_the_table_s_name_comes_f
     import_text("path,Text,modality\n0.dcm,normal,chest CT\n1.dcm,normal,chest CT\n")
     import_text("path,Text,modality,patient\n2.dcm,normal,chest CT,p7\n")
     patients = {
-        str(image.source_path): image.patient for image, _ in queries.images(workspace.session)
+        str(image.source_path): image.patient
+        for image, _ in queries.images.images(workspace.session)
     }
     assert patients["0.dcm"] == patients["1.dcm"]
     assert patients["2.dcm"] == "p7"

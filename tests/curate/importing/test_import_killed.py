@@ -25,10 +25,10 @@ from pathlib import Path
 from curate.importing import real_images
 from curate.importing.config import ImportConfig
 from curate.workspace import open_workspace
-from db import queries_import
+from db import queries
 
 folder, table, batch, moment = sys.argv[1:]
-add, batches = queries_import.add_real_images, []
+add, batches = queries.images.add_real_images, []
 
 def add_or_die(*arguments):
     batches.append(1)
@@ -39,7 +39,7 @@ def add_or_die(*arguments):
     if last:
         os.kill(os.getpid(), signal.SIGKILL)
 
-queries_import.add_real_images = add_or_die
+queries.images.add_real_images = add_or_die
 real_images.IMAGES_A_BATCH = 4
 with open_workspace(folder) as ws:
     real_images.import_table(ws, Path(table), ImportConfig())
@@ -69,10 +69,10 @@ def test_killed_imports_repeated_end_with_the_same_rows_and_files(
         )
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     # of 30 images, 0 + 8 + 8 have rows; 4 more have files only
-    assert queries.counts(workspace.session)["real_images"] == 16
+    assert queries.audit.counts(workspace.session)["real_images"] == 16
     imported = import_table(workspace, table, ImportConfig())
     assert (imported.imported, imported.already_there) == (NUM_IMAGES - 16, 16)
-    images = queries.images(workspace.session)
+    images = queries.images.images(workspace.session)
     assert sorted(str(image.source_path) for image, _ in images) == sorted(
         f"{index}.png" for index in range(NUM_IMAGES)
     )

@@ -134,5 +134,5 @@ def test_a_volume_becomes_one_image_a_slice_and_again_nothing(
     assert import_text(table, slice="all").imported == 7
     again = import_text(table, slice="all")
     assert (again.imported, again.already_there) == (0, 7)
-    names = sorted(str(image.source_path) for image, _ in queries.images(workspace.session))
+    names = sorted(str(image.source_path) for image, _ in queries.images.images(workspace.session))
     assert names == [f"head.nii.gz#{index}" for index in range(7)]

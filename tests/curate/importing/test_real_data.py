@@ -30,7 +30,7 @@ def test_every_row_of_the_real_table_goes_in_and_again_adds_nothing(
         rows = list(csv.DictReader(file))
     imported = import_table(workspace, table, ImportConfig(strict=True))
     assert (imported.imported, imported.refused) == (len(rows), [])
-    stored = queries.images(workspace.session)
+    stored = queries.images.images(workspace.session)
     assert Counter(prompt.modality for _, prompt in stored) == Counter(
         row["modality"] for row in rows
     )

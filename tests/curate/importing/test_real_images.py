@@ -12,7 +12,7 @@ from curate.importing import real_images
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import Imported, import_table
 from curate.workspace import Workspace
-from db import queries, queries_import
+from db import queries
 from db.models import AuditEvent, Image, Prompt
 
 ImportText = Callable[..., Imported]
@@ -24,7 +24,7 @@ def said(imported: Imported) -> list[str]:
 
 
 def stored(workspace: Workspace) -> list[tuple[Image, Prompt]]:
-    return queries.images(workspace.session)
+    return queries.images.images(workspace.session)
 
 
 def test_a_row_becomes_an_image_with_its_prompt_and_its_facts(
@@ -46,10 +46,10 @@ def test_a_row_becomes_an_image_with_its_prompt_and_its_facts(
 def test_importing_twice_adds_nothing(import_text: ImportText, workspace: Workspace) -> None:
     table = HEAD + "a.png,drusen,OCT\nb.png,normal,OCT\n"
     import_text(table)
-    before = queries.counts(workspace.session)
+    before = queries.audit.counts(workspace.session)
     again = import_text(table)
     assert (again.imported, again.already_there, again.refused) == (0, 2, [])
-    assert queries.counts(workspace.session) == before
+    assert queries.audit.counts(workspace.session) == before
     assert len(list(workspace.store.list())) == 2
 
 
@@ -222,7 +222,7 @@ def test_an_import_killed_between_batches_and_repeated_ends_with_the_same_rows(
 ) -> None:
     monkeypatch.setattr(real_images, "IMAGES_A_BATCH", 1)
     table = HEAD + "a.png,1,OCT\nb.png,2,OCT\nc.png,3,OCT\nd.png,4,OCT\n"
-    add_real_images = queries_import.add_real_images
+    add_real_images = queries.images.add_real_images
     batches: list[object] = []
 
     def killed_at_the_third(*args: Any) -> None:
@@ -231,12 +231,12 @@ def test_an_import_killed_between_batches_and_repeated_ends_with_the_same_rows(
             raise KeyboardInterrupt
         add_real_images(*args)
 
-    monkeypatch.setattr(queries_import, "add_real_images", killed_at_the_third)
+    monkeypatch.setattr(queries.images, "add_real_images", killed_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         import_text(table)
     workspace.session.rollback()
     assert len(stored(workspace)) == 2
-    monkeypatch.setattr(queries_import, "add_real_images", add_real_images)
+    monkeypatch.setattr(queries.images, "add_real_images", add_real_images)
     again = import_text(table)
     assert (again.imported, again.already_there) == (2, 2)
     assert sorted(str(image.source_path) for image, _ in stored(workspace)) == [

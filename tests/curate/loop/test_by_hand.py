@@ -16,7 +16,7 @@ from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import run_loop
 from curate.production.versions import save_version
 from curate.workspace import init_workspace, open_workspace
-from db import queries, queries_loop
+from db import queries
 from generators.base import Generator
 from generators.config import SamplingSettings
 from generators.rl.config import RLConfig
@@ -68,7 +68,7 @@ def by_hand(study: Path, *arguments: str, status: int = 0) -> str:
 def row_of(study: Path) -> dict[str, Any]:
     """The round's row, without the time and what hashes ids by chance."""
     with open_workspace(study) as ws:
-        row = queries_loop.find_round(ws.session, "first", 1)
+        row = queries.rounds.find_round(ws.session, "first", 1)
         assert row is not None
         values = row.model_dump(mode="json")
     by_chance = ("id", "campaign_id", "reward_model_id", "gate_campaign_id")
@@ -83,9 +83,9 @@ def by_the_loop(study: Path, eyes: RednessEyes) -> None:
             ws,
             config,
             rounds=1,
-            base=queries.find_version(ws.session, "latest"),
+            base=queries.versions.find_version(ws.session, "latest"),
             prompts=[
-                queries.get_or_add_prompt(ws.session, modality=modality, text=text)
+                queries.prompts.get_or_add_prompt(ws.session, modality=modality, text=text)
                 for modality, text in PROMPTS
             ],
             raters=SimulatedRaters(ws, count=3, eyes=eyes),
@@ -101,7 +101,7 @@ def test_single_commands_write_the_row_that_the_loop_writes_and_it_goes_on(
     for command in BY_HAND:
         by_hand(study, *command)
         with open_workspace(study) as ws:
-            (row,) = queries_loop.rounds(ws.session, "first")
+            (row,) = queries.rounds.rounds(ws.session, "first")
             states.append(row.state)
     assert states[:-1] == ["generated", "rated", "trained", "stepped"]
     assert states[-1] in ("promoted", "rejected")
@@ -131,5 +131,5 @@ def test_another_result_for_a_step_that_is_done_is_refused(study: Path) -> None:
 
 def row_of_state(study: Path) -> str:
     with open_workspace(study) as ws:
-        (row,) = queries_loop.rounds(ws.session, "first")
+        (row,) = queries.rounds.rounds(ws.session, "first")
         return row.state

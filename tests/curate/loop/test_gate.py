@@ -4,7 +4,7 @@ from uuid import uuid4
 import pytest
 
 from curate.loop.gate import Verdict, judge_round
-from db.queries import RatingView
+from db.queries.ratings import RatingView
 
 
 def rating(version: str | None, prompt: str, value: int) -> RatingView:

@@ -8,7 +8,7 @@ from curate.rating.answers import take_answers
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.rating.people import active_profiles
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Campaign, Rater
 from tests.curate.pictures import add_pictures
 
@@ -16,7 +16,7 @@ from tests.curate.pictures import add_pictures
 @pytest.fixture
 def people(workspace: Workspace) -> list[Rater]:
     return [
-        queries_rating.get_or_add_rater(
+        queries.campaigns.get_or_add_rater(
             workspace.session,
             name=name,
             expert_level=3,
@@ -40,7 +40,7 @@ def asked(ws: Workspace, *, pairs: bool = False) -> Campaign:
         seed=0,
         backend="label-studio",
     )
-    return make_campaign(ws, plan, queries.default_rubric(ws.session)[0])
+    return make_campaign(ws, plan, queries.campaigns.default_rubric(ws.session)[0])
 
 
 def answer(ws: Workspace, campaign: Campaign, rater: str, value: int | str | None) -> None:
@@ -56,7 +56,7 @@ def answer(ws: Workspace, campaign: Campaign, rater: str, value: int | str | Non
                 reasons=() if value else (SKIPPED,),
                 source_uid=f"{view.id}",
             )
-            for view in queries_rating.assignments(ws.session, campaign.id)
+            for view in queries.campaigns.assignments(ws.session, campaign.id)
             if view.rater == rater
         ],
     )

@@ -9,7 +9,7 @@ from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
-from db import queries, queries_loop
+from db import queries
 from db.models import Round
 from generators.base import Generator
 from generators.config import SamplingSettings
@@ -39,7 +39,7 @@ def loop(
         ws, folder, generator_name="tiny", family="text-to-image", how_made="imported"
     )
     prompts = [
-        queries.get_or_add_prompt(ws.session, modality=modality, text=text)
+        queries.prompts.get_or_add_prompt(ws.session, modality=modality, text=text)
         for modality in ("OCT", "CXR")
         for text in ("normal", "drusen")
     ]
@@ -64,13 +64,13 @@ def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
     assert first.reasons
     assert "points" in first.reasons[0]
     assert second.start_version_id == last_version_id([first])
-    made = queries.find_version(workspace.session, first.new_version_id or "")
+    made = queries.versions.find_version(workspace.session, first.new_version_id or "")
     assert made.parent_id == first.start_version_id
     assert made.reward_model_id == first.reward_model_id
-    before = queries.counts(workspace.session)
+    before = queries.audit.counts(workspace.session)
     rounds = loop(workspace, tiny_generator, tmp_path / "tiny", rounds=2)
     assert [row.id for row in rounds] == [first.id, second.id]
-    assert queries.counts(workspace.session) == before
+    assert queries.audit.counts(workspace.session) == before
 
 
 def test_a_loop_that_was_stopped_ends_with_the_same_weights(
@@ -78,7 +78,7 @@ def test_a_loop_that_was_stopped_ends_with_the_same_weights(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         loop(workspace, tiny_generator, tmp_path / "tiny", tired=True)
-    stopped = queries_loop.find_round(workspace.session, "loop", 1)
+    stopped = queries.rounds.find_round(workspace.session, "loop", 1)
     assert stopped is not None
     assert stopped.state == "pushed"
     (gone_on,) = loop(workspace, tiny_generator, tmp_path / "tiny")

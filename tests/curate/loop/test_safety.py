@@ -19,13 +19,16 @@ def add_version(
     """Add a version's images: `draw(prompt number, chance)` returns grey values in [0, 1]."""
     chance = np.random.default_rng(0)
     prompts = [
-        queries.get_or_add_prompt(ws.session, modality="OCT", text=f"finding {n}") for n in range(3)
+        queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=f"finding {n}")
+        for n in range(3)
     ]
     images: list[Image] = []
     for number, prompt in enumerate(prompts):
         for _ in range(PER_PROMPT):
             array = (draw(number, chance).clip(0, 1) * 255).astype(np.uint8)
-            (sha,) = queries.add_files(ws.session, ws.store, [(png_bytes(array), "image/png")])
+            (sha,) = queries.files.add_files(
+                ws.session, ws.store, [(png_bytes(array), "image/png")]
+            )
             images.append(
                 Image(
                     file_sha256=sha,

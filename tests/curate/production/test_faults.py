@@ -19,8 +19,9 @@ from curate.production import watch
 from curate.production.run import Generated, plan_run, run_plan
 from curate.production.versions import save_version
 from curate.workspace import Workspace
-from db import queries, queries_generate
+from db import queries
 from db.errors import ConnectionLost, StoreError
+from db.hashing import json_hash
 from db.models import Environment, GeneratorVersion, Run
 from generators.base import Denoiser, Generator
 from generators.config import SamplingSettings
@@ -47,7 +48,7 @@ def told() -> list[str]:
 
 @pytest.fixture
 def planned(workspace: Workspace, version: GeneratorVersion) -> Run:
-    prompt = queries.get_or_add_prompt(workspace.session, modality="OCT", text="drusen")
+    prompt = queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text="drusen")
     return plan_run(workspace, version, [prompt], count=24, settings=SETTINGS)
 
 
@@ -101,8 +102,8 @@ def test_out_of_memory_halves_the_batch_goes_on_and_is_recorded(
     ]
     assert events_of(workspace, planned).count("out-of-memory") == 2
     assert state_of(workspace, planned).batch_size == 2
-    (image, *_) = queries_generate.images_of_run(
-        workspace.session, planned, queries.json_hash(planned.settings)
+    (image, *_) = queries.runs.images_of_run(
+        workspace.session, planned, json_hash(planned.settings)
     )
     assert image.settings is not None and image.settings["batch_size"] == 8  # what was planned
     environment = workspace.session.get_one(Environment, image.environment_id)
@@ -160,7 +161,7 @@ def test_a_full_disk_stops_with_all_that_was_written_and_the_command_goes_on(
             make()
     state = state_of(workspace, planned)
     assert state.state == "failed" and "No space left" in state.message
-    num_made = len(queries.images(workspace.session))
+    num_made = len(queries.images.images(workspace.session))
     assert 0 < num_made < 24
     assert make().made == 24 - num_made
     assert examine(workspace).is_whole
@@ -175,14 +176,14 @@ def test_a_lost_database_is_waited_for(
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     answers = iter(["lost", "lost"])
-    real = queries_generate.add_images
+    real = queries.images.add_images
 
     def add_images(*values: Any) -> int:
         if next(answers, "there") == "lost":
             raise ConnectionLost("The database refuses: server closed the connection.")
         return real(*values)
 
-    monkeypatch.setattr(queries_generate, "add_images", add_images)
+    monkeypatch.setattr(queries.images, "add_images", add_images)
     assert make().made == 24
     assert [line.partition(":")[0] for line in told] == ["database lost"] * 2 + ["database back"]
     assert examine(workspace).is_whole

@@ -62,7 +62,7 @@ def test_a_run_goes_on_when_the_database_server_was_stopped_and_started_again(
         how_made="imported",
     )
     prompts = [
-        queries.get_or_add_prompt(ws.session, modality="OCT", text=f"finding {i}")
+        queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=f"finding {i}")
         for i in range(300)  # more than are remembered: the database is asked all the while
     ]
     settings = SamplingSettings(num_steps=1, batch_size=4)
@@ -92,5 +92,5 @@ def test_a_run_goes_on_when_the_database_server_was_stopped_and_started_again(
     assert down.is_set() and done.made == 300
     events = [line.partition(":")[0] for line in told]
     assert "database lost" in events and events[-1] == "database back"
-    assert queries.num_items_done(ws.session, run) == 300
+    assert queries.runs.num_items_done(ws.session, run) == 300
     assert examine(ws).is_whole

@@ -33,7 +33,9 @@ def add_version(ws: Workspace, generator: Generator, folder: Path) -> GeneratorV
 
 
 def add_prompts(ws: Workspace, *texts: str) -> list[Prompt]:
-    return [queries.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in texts]
+    return [
+        queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text=text) for text in texts
+    ]
 
 
 @pytest.fixture
@@ -56,13 +58,15 @@ def generate(
 
 
 def pixels(ws: Workspace) -> dict[str, str]:
-    return {str(image.item_key): image.pixels_sha256 for image, _ in queries.images(ws.session)}
+    return {
+        str(image.item_key): image.pixels_sha256 for image, _ in queries.images.images(ws.session)
+    }
 
 
 def test_a_plan_becomes_files_and_rows(workspace: Workspace, version: GeneratorVersion) -> None:
     result = generate(workspace, version, "normal", "drusen", count=3)
     assert (result.planned, result.already, result.made) == (6, 0, 6)
-    images = [image for image, _ in queries.images(workspace.session)]
+    images = [image for image, _ in queries.images.images(workspace.session)]
     assert sorted(image.run_index or 0 for image in images) == [0, 1, 2, 3, 4, 5]
     for image in images:
         array = array_of(workspace.store.get(image.file_sha256))
@@ -92,7 +96,7 @@ def test_an_image_does_not_depend_on_its_neighbours(
 ) -> None:
     generate(workspace, version, "normal", "drusen", "healthy", count=3)
     generator = load_version(workspace, version.id)
-    for image, prompt in queries.images(workspace.session):
+    for image, prompt in queries.images.images(workspace.session):
         # alone in its batch, which is padded
         conditions = generator.conditioner([PromptValue(prompt.modality, prompt.text)])
         alone = images_of(generator, conditions, [image.seed or 0], SETTINGS)[0]
@@ -128,7 +132,7 @@ def run_in_child(folder: Path, ready: Any) -> None:
     torch.set_num_threads(1)
     curate.production.writer.FLUSH_IMAGES = 4
     with open_workspace(folder) as ws:
-        version = queries.find_version(ws.session, "latest")
+        version = queries.versions.find_version(ws.session, "latest")
         run = plan_run(ws, version, add_prompts(ws, *"abc"), count=80, settings=SETTINGS)
         ready.set()
         run_plan(ws, run, lambda made: None)

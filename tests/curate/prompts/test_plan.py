@@ -28,12 +28,12 @@ def ready(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> Wo
         family="text-to-image",
         how_made="imported",
     )
-    prompt = queries.get_or_add_prompt(
+    prompt = queries.prompts.get_or_add_prompt(
         workspace.session, modality="OCT", text="an eye", label="amd"
     )
     for seed in range(2):
         array = picture(seed, 0.5)
-        [sha] = queries.add_files(
+        [sha] = queries.files.add_files(
             workspace.session, workspace.store, [(png_bytes(array), "image/png")]
         )
         real = Image(
@@ -56,7 +56,7 @@ def options(folder: Path, content: str, **given: int | bool) -> GenerateOptions:
 def made(ws: Workspace) -> dict[tuple[str, str], list[int]]:
     """Return the seeds of what was made, by modality and text."""
     found: dict[tuple[str, str], list[int]] = {}
-    for image, prompt in queries.images(ws.session, origin="synthetic"):
+    for image, prompt in queries.images.images(ws.session, origin="synthetic"):
         found.setdefault((prompt.modality, prompt.text), []).append(image.seed or 0)
     return {key: sorted(seeds) for key, seeds in found.items()}
 

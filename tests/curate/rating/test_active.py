@@ -82,7 +82,7 @@ def test_a_fitted_model_asks_where_it_is_unsure(workspace: Workspace, backbone: 
 
 
 def _spreads(ws: Workspace, model: RewardModel, images: list[Image]) -> list[float]:
-    prompts = queries.prompts_of(ws.session, images)
+    prompts = queries.prompts.prompts_of(ws.session, images)
     features = features_of(ws, model.backbone, [image.file_sha256 for image in images])
     asked = [prompt.modality for prompt in prompts], [prompt.text for prompt in prompts]
     spreads: list[float] = model.predict_features(features, *asked)[1].tolist()

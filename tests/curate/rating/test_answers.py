@@ -17,9 +17,9 @@ from curate.rating.answers import (
 )
 from curate.rating.report import agreement, campaign_rows, rater_rows
 from curate.workspace import Workspace, init_workspace, open_workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Assignment, Campaign, Image, Rating
-from db.queries_rating import AssignmentView
+from db.queries.campaigns import AssignmentView
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 
@@ -35,12 +35,12 @@ def campaign_of(
 
 
 def assignments(ws: Workspace, campaign: Campaign) -> list[AssignmentView]:
-    return queries_rating.assignments(ws.session, campaign.id)
+    return queries.campaigns.assignments(ws.session, campaign.id)
 
 
 def values_of(ws: Workspace, campaign: Campaign) -> dict[tuple[str, int], int]:
     positions = {view.id: view for view in assignments(ws, campaign)}
-    latest = queries_rating.latest_verdicts(ws.session, campaign, list(positions))
+    latest = queries.ratings.latest_verdicts(ws.session, campaign, list(positions))
     return {
         (positions[key[0]].rater, positions[key[0]].position): rating.value or 0
         for key, rating in latest.items()
@@ -142,7 +142,7 @@ def test_a_plan_that_cannot_be_is_refused(
     whole = {"name": "x", "images": add_pictures(workspace, 3), "raters": simulated_raters(3)}
     with pytest.raises(CurateError, match=message):
         create_campaign(workspace, **(whole | plan))  # type: ignore[arg-type]
-    assert queries_rating.campaigns(workspace.session) == []
+    assert queries.campaigns.campaigns(workspace.session) == []
 
 
 def test_simulated_raters_answer_everything_once(workspace: Workspace) -> None:
@@ -154,7 +154,7 @@ def test_simulated_raters_answer_everything_once(workspace: Workspace) -> None:
     again = simulate_campaign(workspace, campaign, eyes=eyes, advance=nothing)
     assert again == Taken()
     assert eyes.num_seen == 20
-    views = queries.current_ratings(workspace.session, campaign_id=campaign.id)
+    views = queries.ratings.current_ratings(workspace.session, campaign_id=campaign.id)
     assert all(view.simulated for view in views)
     bright = [view.value for view in views if view.value]
     assert set(bright) == {1, 2, 3}
@@ -226,7 +226,7 @@ def test_an_answer_twice_adds_nothing_and_a_changed_one_is_a_revision(
     assert take_answers(workspace, campaign, answers) == Taken(unchanged=3)
     changed = [replace(answers[0], value=3), replace(answers[1], value=None), answers[2]]
     assert take_answers(workspace, campaign, changed) == Taken(revised=2, unchanged=1)
-    ratings = queries.current_ratings(workspace.session)
+    ratings = queries.ratings.current_ratings(workspace.session)
     assert sorted(view.value for view in ratings) == [2, 3]
 
 
@@ -236,7 +236,7 @@ def test_one_batch_with_an_answer_and_its_change_keeps_both_in_order(
     campaign, answers = people_campaign(workspace)
     both = [answers[0], replace(answers[0], value=1)]
     assert take_answers(workspace, campaign, both) == Taken(new=1, revised=1)
-    assert [view.value for view in queries.current_ratings(workspace.session)] == [1]
+    assert [view.value for view in queries.ratings.current_ratings(workspace.session)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,10 @@ def test_an_answer_that_cannot_be_taken_goes_into_quarantine_once(
     for num_new in (1, 0):
         taken = take_answers(workspace, campaign, [bad, answers[1]])
         assert taken.quarantined == num_new
-    rows = queries_rating.quarantined(workspace.session, campaign.id)
+    rows = queries.ratings.quarantined(workspace.session, campaign.id)
     assert len(rows) == 1
     assert reason in rows[0].reason
-    assert len(queries.current_ratings(workspace.session)) == 1
+    assert len(queries.ratings.current_ratings(workspace.session)) == 1
 
 
 def test_what_a_backend_could_not_read_is_quarantined_too(workspace: Workspace) -> None:

@@ -8,8 +8,8 @@ from curate.errors import CurateError
 from curate.rating.answers import Taken, create_campaign, simulate_campaign, simulated_raters
 from curate.rating.files import export_ratings, import_ratings
 from curate.workspace import Workspace, init_workspace, open_workspace
-from db import queries, queries_rating
-from db.queries import RatingView
+from db import queries
+from db.queries.ratings import RatingView
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 HEADER = "image_path,rating,modality,expert_level,prompt\n"
@@ -32,7 +32,7 @@ def told(view: RatingView) -> tuple[object, ...]:
 
 
 def ratings_of(ws: Workspace) -> list[tuple[object, ...]]:
-    return sorted((told(view) for view in queries.current_ratings(ws.session)), key=str)
+    return sorted((told(view) for view in queries.ratings.current_ratings(ws.session)), key=str)
 
 
 def rate_simulated(ws: Workspace) -> None:
@@ -62,7 +62,7 @@ def test_ratings_come_back_whole_in_another_workspace(workspace: Workspace, tmp_
         assert done.bad == ()
         assert done.campaigns == ("first",)
         assert ratings_of(other) == ratings_of(workspace)
-        campaign = queries_rating.find_campaign(other.session, "first")
+        campaign = queries.campaigns.find_campaign(other.session, "first")
         assert campaign is not None and campaign.simulated
         again = create_campaign(
             other, name="second", images=add_pictures(other, 2), raters=simulated_raters(3)
@@ -122,13 +122,13 @@ def test_minims_file_finds_images_by_the_path_they_were_imported_from(
     done = import_ratings(workspace, path)
     assert done.bad == ()
     assert done.taken == Taken(new=3)
-    found = {(r.rater, r.value) for r in queries.current_ratings(workspace.session)}
+    found = {(r.rater, r.value) for r in queries.ratings.current_ratings(workspace.session)}
     assert found == {
         ("ratings/level-3/1", 3),
         ("ratings/level-3/2", 2),  # a second verdict of that level: another person's
         ("ratings/level-2/1", 1),
     }
-    assert not any(r.simulated for r in queries.current_ratings(workspace.session))
+    assert not any(r.simulated for r in queries.ratings.current_ratings(workspace.session))
     assert import_ratings(workspace, path).taken == Taken(unchanged=3)
 
 
@@ -141,7 +141,7 @@ def test_a_longer_file_adds_and_a_changed_value_is_a_revision(
     longer = lines.replace("OCT-0.png,3", "OCT-0.png,1") + "images/OCT-2.png,2,OCT,3,\n"
     done = import_ratings(workspace, written(tmp_path, longer), rater="ann")
     assert done.taken == Taken(new=1, revised=1, unchanged=1)
-    ratings = queries.current_ratings(workspace.session)
+    ratings = queries.ratings.current_ratings(workspace.session)
     assert {view.rater for view in ratings} == {"ann"}
     assert sorted(view.value for view in ratings) == [1, 2, 3]
 

@@ -13,7 +13,7 @@ from curate.rating.people import active_profiles
 from curate.rating.pull import pull_campaign
 from curate.rating.push import push_campaign
 from curate.workspace import Workspace
-from db import queries, queries_rating
+from db import queries
 from db.models import Campaign, Rating
 from tests.annotation.label_studio.fake import FakeLabelStudio
 from tests.curate.pictures import add_pictures
@@ -38,7 +38,7 @@ def campaign(
     """Ann and ben, six images each, pushed."""
     for number, name in enumerate(("ann", "ben"), 2):
         server.users[number] = f"{name}@example.org"
-        queries_rating.get_or_add_rater(
+        queries.campaigns.get_or_add_rater(
             workspace.session,
             name=name,
             expert_level=3,
@@ -53,8 +53,8 @@ def campaign(
         seed=0,
         backend="label-studio",
     )
-    made = make_campaign(workspace, plan, queries.default_rubric(workspace.session)[0])
-    views = queries_rating.assignments(workspace.session, made.id)
+    made = make_campaign(workspace, plan, queries.campaigns.default_rubric(workspace.session)[0])
+    views = queries.campaigns.assignments(workspace.session, made.id)
     addresses = {(view.id, "left"): f"/{view.id}.png" for view in views}
     assert push_campaign(workspace, made, backend, addresses) == 12
     server.tick()
@@ -62,13 +62,13 @@ def campaign(
 
 
 def uids(ws: Workspace, campaign: Campaign, rater: str) -> list[str]:
-    views = queries_rating.assignments(ws.session, campaign.id)
+    views = queries.campaigns.assignments(ws.session, campaign.id)
     mine = sorted((v for v in views if v.rater == rater), key=lambda view: view.position)
     return [str(view.id) for view in mine]
 
 
 def rows(ws: Workspace, campaign: Campaign) -> list[Row]:
-    views = {view.id: view for view in queries_rating.assignments(ws.session, campaign.id)}
+    views = {view.id: view for view in queries.campaigns.assignments(ws.session, campaign.id)}
     return sorted(
         (
             (views[row.assignment_id].rater, views[row.assignment_id].position)
@@ -168,7 +168,7 @@ def test_a_server_made_anew_withdraws_nothing(
     before = rows(workspace, campaign)
     server.tick()
     server.tasks.clear()  # its disk is gone
-    views = queries_rating.assignments(workspace.session, campaign.id)
+    views = queries.campaigns.assignments(workspace.session, campaign.id)
     addresses = {(view.id, "left"): f"/{view.id}.png" for view in views}
     assert push_campaign(workspace, campaign, backend, addresses) == 12
     server.tick()
@@ -189,7 +189,7 @@ def test_what_cannot_be_taken_is_kept_with_its_reason_and_the_rest_counts(
     for num_new in (4, 0):
         taken = pull_campaign(workspace, campaign, backend, everything=True).taken
         assert (taken.new, taken.quarantined) == ((1, 3) if num_new else (0, 0))
-    kept = queries_rating.quarantined(workspace.session, campaign.id)
+    kept = queries.ratings.quarantined(workspace.session, campaign.id)
     assert sorted(answer.reason for answer in kept) == [
         "made by user 3, but the task is ann's (user 2)",
         "no question 'verdict-beauty'; known: verdict-quality",

@@ -5,7 +5,7 @@ import pytest
 from curate.errors import CurateError
 from curate.rating.rubrics import load_rubric
 from curate.workspace import Workspace
-from db import queries_rating
+from db import queries
 
 RUBRIC = """
 name = "chest"
@@ -34,7 +34,7 @@ def test_a_rubric_keeps_the_order_of_its_file_and_asks_about_the_origin_last(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     rubric = load_rubric(workspace, written(tmp_path, RUBRIC))
-    criteria = queries_rating.criteria(workspace.session, rubric.id)
+    criteria = queries.campaigns.criteria_of(workspace.session, rubric.id)
     assert [(c.name, c.kind, c.polarity) for c in criteria] == [
         ("quality", "scale", "higher"),
         ("anatomy", "scale", "lower"),

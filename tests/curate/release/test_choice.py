@@ -7,7 +7,7 @@ import pytest
 from curate.errors import CurateError
 from curate.release.choice import _share_of, cautious
 from curate.release.config import ExportConfig
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 SURE = ScoredImage(uuid4(), "f", "p", "sure", "o", "OCT", "drusen", None, "v", 0, "s", 0.7, 0.1)
 UNSURE = replace(SURE, item_key="unsure", score=0.8, spread=0.3)

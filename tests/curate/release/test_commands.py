@@ -30,7 +30,7 @@ def made(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> Wor
         how_made="imported",
     )
     prompts = [
-        queries.get_or_add_prompt(workspace.session, modality="OCT", text=text, label=text)
+        queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text=text, label=text)
         for text in ("drusen", "normal")
     ]
     settings = SamplingSettings(num_steps=2, batch_size=4)
@@ -41,13 +41,13 @@ def made(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> Wor
 
 
 def _score(ws: Workspace) -> None:
-    [sha] = queries.add_files(ws.session, ws.store, [(b"heads", "application/x-safetensors")])
+    [sha] = queries.files.add_files(ws.session, ws.store, [(b"heads", "application/x-safetensors")])
     model = RewardModel(
         id="c" * 64, backbone="embedded", file_sha256=sha, simulated=True, num_ratings=0
     )
     ws.session.add(model)
     ws.session.flush()
-    for place, (image, _) in enumerate(queries.images(ws.session)):
+    for place, (image, _) in enumerate(queries.images.images(ws.session)):
         mean = 0.9 if place else 0.1
         ws.session.add(Score(reward_model_id=model.id, image_id=image.id, mean=mean, spread=0.0))
     ws.session.commit()

@@ -36,7 +36,7 @@ def _add_real(story: Any, *, split: str | None, patient: str, shade: int) -> Ima
     session = story.ws.session
     array = np.full((48, 40), shade, np.uint8)
     array[10:20, 5:30] = 255 - shade
-    [sha] = queries.add_files(session, story.ws.store, [(png_bytes(array), "image/png")])
+    [sha] = queries.files.add_files(session, story.ws.store, [(png_bytes(array), "image/png")])
     image = Image(
         file_sha256=sha,
         pixels_sha256=pixels_hash(array),

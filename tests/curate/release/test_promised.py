@@ -16,7 +16,7 @@ from curate.release.config import ExportConfig
 from curate.release.manifest import manifest_bytes
 from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
-from db import queries, queries_rating, queries_release
+from db import queries
 from db.models import Assignment, Campaign, Image, Rating, RewardModelRating
 
 PROMISE = ExportConfig(target_precision=0.7)  # 9 good images of 9
@@ -41,14 +41,14 @@ def _draw(
 ) -> Campaign:
     """Every image of the new version, rated by three raters alike."""
     session = story.ws.session
-    rubric, [criterion] = queries.default_rubric(session)
+    rubric, [criterion] = queries.campaigns.default_rubric(session)
     campaign = Campaign(
         name=name, rubric_id=rubric.id, seed=0, overlap=3, simulated=True, backend="simulated"
     )
     session.add(campaign)
     session.flush()
     for number in range(3):
-        rater = queries_rating.get_or_add_rater(
+        rater = queries.campaigns.get_or_add_rater(
             session, name=f"rater {number}", expert_level=3, simulated=True, config={}
         )
         drawn = [image for key, image in story.images.items() if key[0] == story.versions[1].id]
@@ -103,7 +103,7 @@ def test_a_promise_that_the_ratings_carry_is_certified_and_proved_again(
     card = (done.folder / "README.md").read_text()
     assert "At 95 % confidence, at least 70 % of the synthetic images here are good" in card
     assert "simulated raters say" in card
-    release = queries_release.releases(story.ws.session)[0]
+    release = queries.releases.releases(story.ws.session)[0]
     assert release.evidence["certificate"] == done.certificate
 
 
@@ -139,7 +139,7 @@ def test_when_no_threshold_keeps_the_promise_nothing_is_exported(
     with pytest.raises(CurateError, match="nothing is exported.*rated images were not good"):
         _export(story, tmp_path / "release")
     assert not (tmp_path / "release").exists()
-    assert not queries_release.releases(story.ws.session)
+    assert not queries.releases.releases(story.ws.session)
 
 
 def test_what_counts_as_good_can_be_set(story: Any, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_draw_whose_pool_cannot_be_told_carries_no_promise(story: Any, tmp_pat
 
 def test_a_reward_model_that_learned_from_the_draw_is_refused(story: Any, tmp_path: Path) -> None:
     campaign = _draw(story, lambda image: 3)
-    rating = queries.current_ratings(story.ws.session, campaign_id=campaign.id)[0]
+    rating = queries.ratings.current_ratings(story.ws.session, campaign_id=campaign.id)[0]
     story.ws.session.add(
         RewardModelRating(
             reward_model_id=story.reward_model.id, rating_id=rating.rating_id, use="fitted"

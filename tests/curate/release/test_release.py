@@ -18,7 +18,7 @@ from curate.progress import Advance
 from curate.release.config import ExportConfig
 from curate.release.manifest import read_manifest
 from curate.release.publish import Exported, export_release
-from db import queries_release
+from db import queries
 
 CONFIG = ExportConfig(threshold=0.35)
 
@@ -46,7 +46,7 @@ def test_every_image_has_a_decision_row_and_what_is_kept_is_in_the_folder(
     story: Any, tmp_path: Path
 ) -> None:
     done = _export(story, tmp_path / "release")
-    decisions = queries_release.decisions_of(story.ws.session, done.release_id)
+    decisions = queries.releases.decisions_of(story.ws.session, done.release_id)
     assert {decision.image_id for decision in decisions} == {i.id for i in story.images.values()}
     kept = {decision.image_id for decision in decisions if decision.decision == "kept"}
     assert 2 < len(kept) == done.num_kept < len(decisions)
@@ -115,7 +115,7 @@ def test_the_same_export_again_changes_nothing(story: Any, tmp_path: Path) -> No
     again = _export(story, None)
     assert first.new and not again.new
     assert first.folder == again.folder == story.ws.folder / "releases" / first.release_id[:12]
-    assert len(queries_release.releases(story.ws.session)) == 1
+    assert len(queries.releases.releases(story.ws.session)) == 1
     assert os.listdir(story.ws.folder / "releases") == [first.folder.name]
 
 
@@ -135,7 +135,7 @@ def test_none_passed_is_an_error_and_leaves_no_folder(story: Any, tmp_path: Path
     with pytest.raises(CurateError, match="None of 24 scored images"):
         _export(story, tmp_path / "release", ExportConfig(threshold=0.99))
     assert not (tmp_path / "release").exists()
-    assert not queries_release.releases(story.ws.session)
+    assert not queries.releases.releases(story.ws.session)
 
 
 def test_the_manifest_walks_from_an_image_back_to_the_ratings(story: Any, tmp_path: Path) -> None:
@@ -231,9 +231,9 @@ def test_a_killed_export_leaves_nothing_half_done_and_can_be_run_again(
     killed = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert folder.exists() == (moment == "before the rows")  # under its name it is whole
-    assert not queries_release.releases(story.ws.session)
+    assert not queries.releases.releases(story.ws.session)
     done = _export(story, folder)
     assert done.new == (moment == "among the images")
     assert read_manifest(folder).release_id == done.release_id
-    assert queries_release.has_release(story.ws.session, done.release_id)
+    assert queries.releases.has_release(story.ws.session, done.release_id)
     assert sorted(os.listdir(tmp_path)) == ["release", "workspace"]  # and no leftovers

@@ -9,7 +9,7 @@ from curate.errors import CurateError
 from curate.release.config import ExportConfig
 from curate.release.selection import Decision, Known, kind_of, select_images
 from curate.samples.neighbours import first_within
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 
 NOTHING_KNOWN = Known(frozenset(), torch.full((1, 2), 1e6), 0.1, {})
 

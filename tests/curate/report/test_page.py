@@ -13,7 +13,7 @@ from curate.report import write_report
 from curate.report.config import ReportConfig
 from curate.report.versions import before_and_after, one_a_prompt, version_names
 from curate.workspace import Workspace
-from db import queries_loop, queries_release
+from db import queries
 
 
 class _References(HTMLParser):
@@ -130,8 +130,8 @@ def test_only_images_that_no_rater_saw_are_compared(story: Any) -> None:
 
 
 def test_versions_are_named_by_the_round_that_made_them(story: Any) -> None:
-    rounds = queries_loop.rounds(story.ws.session)
-    versions = queries_release.versions(story.ws.session)
+    rounds = queries.rounds.rounds(story.ws.session)
+    versions = queries.versions.versions(story.ws.session)
     assert list(version_names(versions, rounds).values()) == ["base", "round 1"]
     assert list(version_names(versions, []).values()) == ["imported", "rl-step"]
     rounds[0].state = "rejected"
@@ -142,7 +142,7 @@ def test_versions_are_named_by_the_round_that_made_them(story: Any) -> None:
 
 def test_pairs_are_one_a_prompt_with_modalities_in_turn(story: Any) -> None:
     before, after = (version.id for version in story.versions)
-    pairs = queries_release.same_noise_pairs(
+    pairs = queries.images.same_noise_pairs(
         story.ws.session, before_id=before, after_id=after, reward_model_id=None
     )
     assert len(pairs) == 12
@@ -153,7 +153,7 @@ def test_pairs_are_one_a_prompt_with_modalities_in_turn(story: Any) -> None:
 
 
 def test_a_rejected_version_is_shown_and_said_to_be_out_of_use(story: Any, tmp_path: Path) -> None:
-    row = queries_loop.rounds(story.ws.session)[0]
+    row = queries.rounds.rounds(story.ws.session)[0]
     row.state = "rejected"
     story.ws.session.add(row)
     story.ws.session.commit()

@@ -10,7 +10,7 @@ from curate.samples.pixels import png_bytes
 from curate.scoring.fit import train_reward
 from curate.workspace import Workspace
 from db import queries
-from db.queries_release import ScoredImage
+from db.queries.images import ScoredImage
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
@@ -55,7 +55,7 @@ def test_the_page_gets_plots_tables_and_overlays(
 ) -> None:
     row, backbone = fitted
     monkeypatch.setattr("rewards.model.load_backbone", lambda name: backbone)
-    [sha] = queries.add_files(
+    [sha] = queries.files.add_files(
         workspace.session, workspace.store, [(png_bytes(picture(0.5, 1)), "image/png")]
     )
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(ScoredImage))

@@ -22,7 +22,7 @@ from curate.scoring.fit import (
     train_reward,
 )
 from curate.workspace import Workspace
-from db import queries_reward
+from db import queries
 from db.errors import StoreError
 from db.models import (
     Assignment,
@@ -120,7 +120,7 @@ def test_the_same_ratings_and_settings_give_the_same_model_without_a_second_fit(
     other = train_reward(workspace, replace(CONFIG, seed=1), backbone=backbone)
     assert other.id != first.id
     assert network.num_seen == seen  # features come from the cache
-    assert queries_reward.find_reward_model(workspace.session).id == other.id
+    assert queries.reward_models.find_reward_model(workspace.session).id == other.id
 
 
 def test_gates_calibration_controls_and_repeats_are_left_out(workspace: Workspace) -> None:
@@ -249,7 +249,7 @@ def test_a_judge_has_raters_and_backbone_of_its_own_for_good(
     )
     assert (judge.role, judge.num_ratings, judge.simulated) == ("judge", 60, False)
     assert {view.rater for view in ratings_to_train_on(workspace)} == {"ann"}
-    assert queries_reward.find_reward_model(workspace.session).role == "reward"
+    assert queries.reward_models.find_reward_model(workspace.session).role == "reward"
 
 
 def test_too_few_ratings_are_refused_with_what_is_needed(

@@ -22,14 +22,17 @@ def add_pictures(ws: "Workspace", modality: str, text: str, count: int, split: s
     """Add `count` grey 20 x 24 pictures that differ by modality, text and number."""
     from curate.samples.pixels import pixels_hash, png_bytes
     from db import queries
+    from db.hashing import json_hash
     from db.models import Image
 
-    prompt = queries.get_or_add_prompt(ws.session, modality=modality, text=text, label=text or None)
+    prompt = queries.prompts.get_or_add_prompt(
+        ws.session, modality=modality, text=text, label=text or None
+    )
     for number in range(count):
-        seed = queries.json_hash([modality, text, split, number])
+        seed = json_hash([modality, text, split, number])
         random = np.random.default_rng(int(seed[:8], 16))
         levels = random.integers(0, 256, (20, 24), dtype=np.uint8)
-        [sha] = queries.add_files(ws.session, ws.store, [(png_bytes(levels), "image/png")])
+        [sha] = queries.files.add_files(ws.session, ws.store, [(png_bytes(levels), "image/png")])
         ws.session.add(
             Image(
                 file_sha256=sha,

@@ -6,7 +6,7 @@ from curate.production.run import plan_run, run_plan, settings_hash
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.scoring.fit import train_reward
 from curate.workspace import init_workspace, open_workspace
-from db import queries_generate
+from db import queries
 from rewards.config import RewardConfig
 from tests.curate.loop.eyes import RednessEyes
 from tests.curate.loop.test_rounds import SAMPLING
@@ -21,7 +21,7 @@ def rated_workspace(folder: Path) -> Path:
         start, prompts = add_start(ws)
         run = plan_run(ws, start, prompts, count=24, settings=SAMPLING)
         run_plan(ws, run, lambda _: None)
-        images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+        images = queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
         campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
         eyes = RednessEyes(tiny_generator(), SAMPLING)
         simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)

@@ -18,13 +18,13 @@ from tests.curate.training.conftest import add_pictures
 
 
 def kept(ws: Workspace, levels: NDArray[np.uint8]) -> str:
-    [sha256] = queries.add_files(ws.session, ws.store, [(png_bytes(levels), "image/png")])
+    [sha256] = queries.files.add_files(ws.session, ws.store, [(png_bytes(levels), "image/png")])
     return sha256
 
 
 def add_conditioned(ws: Workspace, levels: NDArray[np.uint8], **conditions: str) -> None:
     """Add a picture whose prompt has these images, by role."""
-    prompt = queries.get_or_add_prompt(
+    prompt = queries.prompts.get_or_add_prompt(
         ws.session, modality="OCT", text="drusen", conditions=conditions
     )
     image = Image(
@@ -77,7 +77,7 @@ def test_trainings_that_differ_in_condition_images_alone_are_not_the_same(
 ) -> None:
     add_conditioned(workspace, levels, mask=kept(workspace, levels // 64))
     one = book(workspace).fingerprint()
-    workspace.session.delete(queries.images(workspace.session)[0][0])
+    workspace.session.delete(queries.images.images(workspace.session)[0][0])
     add_conditioned(workspace, levels, mask=kept(workspace, levels // 32))
     assert book(workspace).fingerprint() != one
 

@@ -17,7 +17,7 @@ from curate.doctor import examine
 from curate.production.versions import save_version
 from curate.training.finetune import train_generator
 from curate.workspace import init_workspace, open_workspace
-from db import queries, queries_generate
+from db import queries
 from generators.base import Generator
 from tests.curate.training.conftest import add_pictures, quick_task
 
@@ -34,7 +34,7 @@ def train_in_child(folder: Path, ready: Any) -> None:
     """Train, every third step kept; `ready` is set when the workspace is open."""
     torch.set_num_threads(1)
     with open_workspace(folder) as ws:
-        start = queries_generate.versions(ws.session)[0]
+        start = queries.versions.versions(ws.session)[0]
         ready.set()
         task = quick_task(
             start,
@@ -94,9 +94,9 @@ def test_killed_again_and_again_a_training_ends_with_the_same_weights(
     assert landed >= KILLS // 2  # the last may have found nothing to do
     assert run("killed")[0] == 0
     with open_workspace(tmp_path / "whole") as whole, open_workspace(tmp_path / "killed") as killed:
-        ids = [version.id for version in queries_generate.versions(whole.session)]
+        ids = [version.id for version in queries.versions.versions(whole.session)]
         assert len(ids) == 2
-        assert [version.id for version in queries_generate.versions(killed.session)] == ids
+        assert [version.id for version in queries.versions.versions(killed.session)] == ids
         assert examine(killed).findings == []
-        made = queries.find_version(killed.session, ids[1])
+        made = queries.versions.find_version(killed.session, ids[1])
         assert made.metrics["num_steps"] == NUM_STEPS

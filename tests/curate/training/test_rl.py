@@ -36,7 +36,7 @@ def add_start(ws: Workspace) -> tuple[GeneratorVersion, list[Prompt]]:
     )
     texts = (("OCT", "drusen"), ("CXR", "normal"), ("Fundus", "normal"))
     return start, [
-        queries.get_or_add_prompt(ws.session, modality=modality, text=text)
+        queries.prompts.get_or_add_prompt(ws.session, modality=modality, text=text)
         for modality, text in texts
     ]
 
@@ -127,7 +127,7 @@ def brightness(images, prompts):
     return mean_B, torch.zeros_like(mean_B)
 
 with open_workspace(sys.argv[1]) as ws:
-    start = queries.find_version(ws.session, sys.argv[2])
+    start = queries.versions.find_version(ws.session, sys.argv[2])
     prompts = [ws.session.get(Prompt, id) for id in sys.argv[4:]]
     config = RLConfig.from_json(json.loads(sys.argv[3]))
     report = lambda health: print(health.update, flush=True)

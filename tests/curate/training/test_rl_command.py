@@ -10,7 +10,7 @@ import cli
 from curate.production.run import settings_hash
 from curate.rating.simulated_pairs import simulate_comparisons
 from curate.workspace import open_workspace
-from db import queries_generate
+from db import queries
 from db.models import GeneratorVersion, Run
 from tests.curate.loop.eyes import RednessEyes
 from tests.curate.loop.test_rounds import SAMPLING
@@ -97,7 +97,7 @@ def test_window_has_nothing_to_learn_from_ratings_alone_nor_dpo_without_comparis
 def test_it_learns_from_compared_pairs(folder: Path) -> None:
     with open_workspace(folder) as ws:
         run = ws.session.exec(select(Run)).one()
-        images = queries_generate.images_of_run(ws.session, run, settings_hash(run.settings))
+        images = queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
         eyes = RednessEyes(make_tiny_generator(), SAMPLING)
         taken = simulate_comparisons(ws, images, name="pairs", num_raters=2, eyes=eyes)
         assert taken.new == 3 * 23 and taken.quarantined == 0  # 3 prompts, 24 images each

@@ -6,7 +6,7 @@ from curate.errors import CurateError
 from curate.training.config import LessonConfig
 from curate.training.selection import balanced, select_images, split_of
 from curate.workspace import Workspace
-from db import queries_training
+from db import queries
 from tests.curate.conftest import Story
 from tests.curate.training.conftest import add_pictures
 
@@ -46,7 +46,7 @@ def test_patients_are_held_out_whole_and_always_the_same(workspace: Workspace) -
     held_out = {image.patient for image in chosen.validated}
     assert 4 <= len(held_out) <= 20
     assert held_out.isdisjoint(image.patient for image in chosen.learned)
-    images = queries_training.images_to_learn(workspace.session)
+    images = queries.images.images_to_learn(workspace.session)
     assert {i.patient for i in images if split_of(i, 0.2) == "val"} == held_out
 
 

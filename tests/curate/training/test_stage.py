@@ -57,7 +57,7 @@ def test_the_new_version_makes_other_images_than_its_parent(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
     made = trained(pictures, quick_task(start, ema_decay=0.0))
-    prompt = queries.get_or_add_prompt(pictures.session, modality="OCT", text="drusen")
+    prompt = queries.prompts.get_or_add_prompt(pictures.session, modality="OCT", text="drusen")
     for version in (start, made):
         settings = SamplingSettings(num_steps=2, batch_size=1)
         run_plan(
@@ -65,14 +65,14 @@ def test_the_new_version_makes_other_images_than_its_parent(
             plan_run(pictures, version, [prompt], count=1, settings=settings),
             lambda n: None,
         )
-    images = queries.images(pictures.session, origin="synthetic")
+    images = queries.images.images(pictures.session, origin="synthetic")
     assert len({image.pixels_sha256 for image, _ in images}) == 2
 
 
 def test_adapters_are_kept_as_adapters(pictures: Workspace, start: GeneratorVersion) -> None:
     made = trained(pictures, quick_task(start, lora_rank=2))
     assert made.weights == "lora"
-    files = queries.version_files(pictures.session, made.id)
+    files = queries.versions.version_files(pictures.session, made.id)
     assert list(files) == ["pytorch_lora_weights.safetensors"]
 
 
@@ -80,7 +80,7 @@ def test_stopped_and_begun_again_it_makes_the_version_that_it_would_have_made(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
     whole = trained(pictures, quick_task(start))
-    ids = queries.version_files(pictures.session, whole.id)
+    ids = queries.versions.version_files(pictures.session, whole.id)
     pictures.session.delete(whole)  # else the second training is known to be done
     pictures.session.rollback()
     task = quick_task(start, seed=1)
@@ -98,7 +98,7 @@ def test_stopped_and_begun_again_it_makes_the_version_that_it_would_have_made(
         yield advance
 
     other = trained(pictures, dataclasses.replace(task))
-    assert queries.version_files(pictures.session, other.id) != ids
+    assert queries.versions.version_files(pictures.session, other.id) != ids
     with pytest.raises(Stopped):
         train_generator(
             pictures,
@@ -159,7 +159,7 @@ def test_old_images_are_replayed(pictures: Workspace, start: GeneratorVersion) -
 def test_old_prompts_are_replayed_by_the_start_version(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
-    prompt = queries.get_or_add_prompt(pictures.session, modality="Fundus", text="healthy")
+    prompt = queries.prompts.get_or_add_prompt(pictures.session, modality="Fundus", text="healthy")
     lesson = dataclasses.replace(LESSON, modalities=("OCT",), replay="prompts", replay_count=3)
     task = dataclasses.replace(quick_task(start, lesson), replay_prompts=[prompt])
     made = trained(pictures, task)
@@ -238,7 +238,7 @@ def test_images_without_a_text_are_left_out_or_captioned(
 def test_generated_images_are_learned_with_their_prompts(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
-    prompt = queries.get_or_add_prompt(pictures.session, modality="OCT", text="drusen")
+    prompt = queries.prompts.get_or_add_prompt(pictures.session, modality="OCT", text="drusen")
     settings = SamplingSettings(num_steps=2, batch_size=2)
     run = plan_run(pictures, start, [prompt], count=2, settings=settings)
     run_plan(pictures, run, lambda n: None)

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
-from db import queries_rating, queries_reward
+from db import queries
 from db.engine import Session
 from db.errors import StoreError
 from db.models import Assignment, Campaign, Image, Rating, RewardModel
@@ -52,17 +52,17 @@ def revision(rows: Rows, value: int | None, number: int) -> Rating:
 
 def test_an_assignment_shows_what_its_rater_looks_at(session: Session, rows: Rows) -> None:
     campaign_id = rows["campaign"]["id"]
-    (view,) = queries_rating.assignments(session, campaign_id)
+    (view,) = queries.campaigns.assignments(session, campaign_id)
     assert (view.rater, view.modality, view.text, view.file_sha256) == (
         "ann",
         "OCT",
         "drusen",
         sha("a"),
     )
-    assert queries_rating.find_assignments(session, campaign_id, [view.id, uuid4()]) == {
+    assert queries.campaigns.find_assignments(session, campaign_id, [view.id, uuid4()]) == {
         view.id: view
     }
-    assert queries_rating.find_assignments(session, uuid4(), [view.id]) == {}
+    assert queries.campaigns.find_assignments(session, uuid4(), [view.id]) == {}
 
 
 def test_what_is_answered_is_not_asked_again(session: Session, rows: Rows) -> None:
@@ -73,10 +73,10 @@ def test_what_is_answered_is_not_asked_again(session: Session, rows: Rows) -> No
         image_id=add_image(session).id,
         position=1,
     )
-    queries_rating.add_assignments(session, [new])
-    waiting = queries_rating.assignments(session, campaign_id, unanswered_for=criterion_id)
+    queries.campaigns.add_assignments(session, [new])
+    waiting = queries.campaigns.assignments(session, campaign_id, unanswered_for=criterion_id)
     assert [view.id for view in waiting] == [new.id]
-    (progress,) = queries_rating.progress_of_campaigns(session)
+    (progress,) = queries.campaigns.progress_of_campaigns(session)
     assert (progress.num_assignments, progress.num_answered) == (2, 1)
     assert (progress.num_images, progress.num_raters) == (2, 1)
 
@@ -86,13 +86,13 @@ def test_the_latest_revision_stands_and_a_withdrawn_answer_is_none(
 ) -> None:
     key = (rows["assignment"]["id"], rows["criterion"]["id"])
     campaign = session.get_one(Campaign, rows["assignment"]["campaign_id"])
-    queries_rating.add_answers(session, [revision(rows, 3, 2)])
+    queries.ratings.add_answers(session, [revision(rows, 3, 2)])
     assert (
-        queries_rating.latest_verdicts(session, campaign, [key[0]])[key].model_dump()["value"] == 3
+        queries.ratings.latest_verdicts(session, campaign, [key[0]])[key].model_dump()["value"] == 3
     )
-    queries_rating.add_answers(session, [revision(rows, 1, 2)])  # from another process: too late
+    queries.ratings.add_answers(session, [revision(rows, 1, 2)])  # from another process: too late
     assert (
-        queries_rating.latest_verdicts(session, campaign, [key[0]])[key].model_dump()["value"] == 3
+        queries.ratings.latest_verdicts(session, campaign, [key[0]])[key].model_dump()["value"] == 3
     )
 
 
@@ -105,8 +105,8 @@ def test_a_campaign_without_assignments_is_listed_at_nought(session: Session, ro
         simulated=False,
         backend="csv",
     )
-    queries_rating.add_campaign(session, empty, [])
-    found = {row.campaign.name: row for row in queries_rating.progress_of_campaigns(session)}
+    queries.campaigns.add_campaign(session, empty, [])
+    found = {row.campaign.name: row for row in queries.campaigns.progress_of_campaigns(session)}
     assert (found["empty"].num_assignments, found["empty"].num_answered) == (0, 0)
 
 
@@ -114,39 +114,39 @@ def test_only_unassigned_images_of_known_modalities_are_to_be_rated(
     session: Session, rows: Rows
 ) -> None:
     image = add_image(session)
-    found = queries_rating.images_to_rate(session, origin="real", modalities=["OCT"])
+    found = queries.images.images_to_rate(session, origin="real", modalities=["OCT"])
     assert [row.id for row in found] == [image.id]
-    assert not queries_rating.images_to_rate(session, origin="real", modalities=["CXR"])
-    assert not queries_rating.images_to_rate(session, origin="synthetic", modalities=["OCT"])
+    assert not queries.images.images_to_rate(session, origin="real", modalities=["CXR"])
+    assert not queries.images.images_to_rate(session, origin="synthetic", modalities=["OCT"])
 
 
 def test_images_are_found_by_bytes_and_by_the_path_they_came_from(
     session: Session, rows: Rows
 ) -> None:
     image = add_image(session)
-    by_bytes = queries_rating.images_of_files(session, [sha("a"), sha("0")])
+    by_bytes = queries.images.images_of_files(session, [sha("a"), sha("0")])
     assert {row.id for row, _ in by_bytes[sha("a")]} == {image.id, rows["image"]["id"]}
     assert sha("0") not in by_bytes
-    by_path = queries_rating.images_of_source_paths(session, ["x.png", "y.png"])
+    by_path = queries.images.images_of_source_paths(session, ["x.png", "y.png"])
     assert [(row.id, prompt.text) for row, prompt in by_path["x.png"]] == [(image.id, "drusen")]
 
 
 def test_a_rater_of_the_same_name_must_be_the_same(session: Session, rows: Rows) -> None:
-    ann = queries_rating.get_or_add_rater(
+    ann = queries.campaigns.get_or_add_rater(
         session, name="ann", expert_level=3, simulated=False, config={}
     )
     assert ann.id == rows["rater"]["id"]
     with pytest.raises(StoreError, match="Give the other rater another name"):
-        queries_rating.get_or_add_rater(
+        queries.campaigns.get_or_add_rater(
             session, name="ann", expert_level=1, simulated=False, config={}
         )
 
 
 def test_a_reward_model_is_found_by_the_beginning_of_its_id(session: Session, rows: Rows) -> None:
-    assert queries_reward.find_reward_model(session, "fff").id == sha("f")
-    assert queries_reward.find_reward_model(session).id == sha("f")
+    assert queries.reward_models.find_reward_model(session, "fff").id == sha("f")
+    assert queries.reward_models.find_reward_model(session).id == sha("f")
     with pytest.raises(StoreError, match="Known: ffffffffffff"):
-        queries_reward.find_reward_model(session, "abc")
+        queries.reward_models.find_reward_model(session, "abc")
     judge = RewardModel(
         id="f" * 63 + "0",
         role="judge",
@@ -155,23 +155,25 @@ def test_a_reward_model_is_found_by_the_beginning_of_its_id(session: Session, ro
         simulated=True,
         num_ratings=1,
     )
-    queries_reward.add_reward_model(session, judge, {rows["rating"]["id"]: "fitted"})
+    queries.reward_models.add_reward_model(session, judge, {rows["rating"]["id"]: "fitted"})
     with pytest.raises(StoreError, match="Several reward models"):
-        queries_reward.find_reward_model(session, "fff")
-    assert queries_reward.find_reward_model(session).role == "reward"
-    assert queries_reward.raters_behind(session, "judge") == {"ann"}
+        queries.reward_models.find_reward_model(session, "fff")
+    assert queries.reward_models.find_reward_model(session).role == "reward"
+    assert queries.reward_models.raters_behind(session, "judge") == {"ann"}
 
 
 def test_images_without_a_score_come_in_pages_of_rising_ids(session: Session, rows: Rows) -> None:
     added = sorted((add_image(session).id for _ in range(5)), key=str)
     seen = []
     after = None
-    while page := queries_reward.unscored_images(session, sha("f"), after=after, limit=2):
+    while page := queries.reward_models.unscored_images(session, sha("f"), after=after, limit=2):
         seen += [image.id for image, _ in page]
         after = seen[-1]
     assert seen == added
-    assert queries_reward.num_images_and_scores(session, sha("f")) == (6, 1)
-    assert queries_reward.num_images_and_scores(session, sha("f"), origin="real") == (5, 0)
-    queries_reward.add_scores(session, sha("f"), [(added[0], 0.5, 0.1), (added[1], 0.7, 0.1)])
-    queries_reward.add_scores(session, sha("f"), [(added[0], 0.9, 0.1)])  # there already
-    assert queries_reward.num_images_and_scores(session, sha("f")) == (6, 3)
+    assert queries.reward_models.num_images_and_scores(session, sha("f")) == (6, 1)
+    assert queries.reward_models.num_images_and_scores(session, sha("f"), origin="real") == (5, 0)
+    queries.reward_models.add_scores(
+        session, sha("f"), [(added[0], 0.5, 0.1), (added[1], 0.7, 0.1)]
+    )
+    queries.reward_models.add_scores(session, sha("f"), [(added[0], 0.9, 0.1)])  # there already
+    assert queries.reward_models.num_images_and_scores(session, sha("f")) == (6, 3)

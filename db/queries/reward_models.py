@@ -1,15 +1,19 @@
-"""What reward models and scores ask of the database."""
+"""Reward models: the ratings behind them and the scores they gave."""
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from db.bulk import insert_new
 from db.errors import StoreError
 from db.models import (
     Assignment,
+    Criterion,
     Image,
     Prompt,
     Rater,
@@ -19,9 +23,31 @@ from db.models import (
     Score,
     utc_now,
 )
-from db.queries import insert_new
 
 LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class RatingOfRewardModel:
+    """A rating as a reward model met it, without the rater's name."""
+
+    rating_id: UUID
+    reward_model_id: str
+    use: str  # "fitted" or "held-out"
+    campaign_id: UUID
+    rater_id: UUID
+    expert_level: int
+    simulated: bool
+    criterion: str
+    value: int | None
+    min_value: int
+    max_value: int
+    purpose: str
+    rated_at: dt.datetime
+    item_key: str | None  # None: a real image
+    file_sha256: str
+    origin: str
+    version_id: str | None
 
 
 def reward_models(session: Session, role: str | None = None) -> Sequence[RewardModel]:
@@ -73,6 +99,80 @@ def raters_behind(session: Session, role: str) -> set[str]:
         .distinct()
     )
     return set(session.connection().execute(query).scalars())
+
+
+def images_behind(session: Session, reward_model_id: str) -> set[UUID]:
+    """Return the images whose ratings a reward model was fitted to or measured on."""
+    query = (
+        select(Assignment.image_id)
+        .join(Rating, col(Rating.assignment_id) == col(Assignment.id))
+        .join(RewardModelRating, col(RewardModelRating.rating_id) == col(Rating.id))
+        .where(col(RewardModelRating.reward_model_id) == reward_model_id)
+    )
+    return set(session.exec(query))
+
+
+def criteria_behind(session: Session, reward_model_id: str) -> set[str]:
+    """Return the names of the criteria whose ratings a reward model was fitted to."""
+    query = (
+        select(Criterion.name)
+        .join(Rating, col(Rating.criterion_id) == col(Criterion.id))
+        .join(RewardModelRating, col(RewardModelRating.rating_id) == col(Rating.id))
+        .where(col(RewardModelRating.reward_model_id) == reward_model_id)
+    )
+    return set(session.exec(query))
+
+
+def prompts_of_reward_model(session: Session, reward_model_id: str) -> list[Prompt]:
+    """Return the prompts of the synthetic images that it was fitted to, ordered by id."""
+    prompt_ids = (
+        select(Image.prompt_id)
+        .join(Assignment, col(Assignment.image_id) == Image.id)
+        .join(Rating, col(Rating.assignment_id) == Assignment.id)
+        .join(RewardModelRating, col(RewardModelRating.rating_id) == Rating.id)
+        .where(RewardModelRating.reward_model_id == reward_model_id, Image.origin == "synthetic")
+    )
+    query = select(Prompt).where(col(Prompt.id).in_(prompt_ids)).order_by(col(Prompt.id))
+    return list(session.exec(query))
+
+
+def ratings_of_reward_models(
+    session: Session, reward_model_ids: Collection[str]
+) -> list[RatingOfRewardModel]:
+    """Return the ratings that reward models were fitted to or tested on, oldest first."""
+    query = (
+        sa.select(*_RATING_OF_REWARD_MODEL)
+        .select_from(RewardModelRating)
+        .join(Rating, col(Rating.id) == col(RewardModelRating.rating_id))
+        .join(Assignment, col(Assignment.id) == col(Rating.assignment_id))
+        .join(Rater, col(Rater.id) == col(Assignment.rater_id))
+        .join(Criterion, col(Criterion.id) == col(Rating.criterion_id))
+        .join(Image, col(Image.id) == col(Assignment.image_id))
+        .where(col(RewardModelRating.reward_model_id).in_(sorted(reward_model_ids)))
+        .order_by(col(RewardModelRating.reward_model_id), col(Rating.rated_at), col(Rating.id))
+    )
+    return [RatingOfRewardModel(**row._mapping) for row in session.connection().execute(query)]
+
+
+_RATING_OF_REWARD_MODEL: tuple[Any, ...] = (
+    col(Rating.id).label("rating_id"),
+    col(RewardModelRating.reward_model_id),
+    col(RewardModelRating.use),
+    col(Assignment.campaign_id),
+    col(Assignment.rater_id),
+    col(Rater.expert_level),
+    col(Rater.simulated),
+    col(Criterion.name).label("criterion"),
+    col(Rating.value),
+    col(Criterion.min_value),
+    col(Criterion.max_value),
+    col(Assignment.purpose),
+    col(Rating.rated_at),
+    col(Image.item_key),
+    col(Image.file_sha256),
+    col(Image.origin),
+    col(Image.version_id),
+)
 
 
 def unscored_images(

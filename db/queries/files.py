@@ -1,23 +1,42 @@
-"""What `curate doctor` asks of the database: all files, what uses them, is it whole itself."""
+"""What is known of files, and of values computed once and kept in them."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from db.bulk import in_parts, insert_new
 from db.models import (
     DerivedFile,
-    Environment,
     File,
     GeneratorVersionFile,
     Image,
     PromptCondition,
     Release,
     RewardModel,
+    utc_now,
 )
+from db.store import FileStore
 
-MAX_IN = 10_000  # SQLite takes 32,766 values a statement
+
+def add_files(session: Session, store: FileStore, items: Sequence[tuple[bytes, str]]) -> list[str]:
+    """Keep (bytes, media type) pairs: the files first, then their rows. Return the SHA-256s."""
+    hashes = store.put_many([content for content, _ in items])
+    rows = {
+        sha: {"sha256": sha, "num_bytes": len(content), "media_type": media_type}
+        for sha, (content, media_type) in zip(hashes, items, strict=True)
+    }
+    insert_new(session, File, [row | {"created_at": utc_now()} for row in rows.values()])
+    return hashes
+
+
+def media_types(session: Session, sha256s: Sequence[str]) -> dict[str, str]:
+    """Return {file SHA-256: media type}."""
+    found: dict[str, str] = {}
+    for some in in_parts(sha256s):
+        query = select(File.sha256, File.media_type).where(col(File.sha256).in_(some))
+        found.update(dict(session.exec(query).all()))
+    return found
 
 
 def files_in_batches(session: Session, batch: int) -> Iterator[Sequence[tuple[str, int]]]:
@@ -63,21 +82,6 @@ def uses_of_file(session: Session, sha256: str) -> list[str]:
     ]
 
 
-def images_of_files(session: Session, hashes: Sequence[str]) -> list[tuple[Image, dict[str, Any]]]:
-    """Return one synthetic image a file with the environment that made it."""
-    found: dict[str, tuple[Image, dict[str, Any]]] = {}
-    for start in range(0, len(hashes), MAX_IN):
-        part = hashes[start : start + MAX_IN]
-        rows = session.exec(
-            select(Image, Environment)
-            .join(Environment, col(Environment.id) == col(Image.environment_id), isouter=True)
-            .where(col(Image.file_sha256).in_(part), Image.origin == "synthetic")
-        )
-        for image, environment in rows:
-            found[image.file_sha256] = (image, environment.details if environment else {})
-    return list(found.values())
-
-
 def _image_in_words(image: Image) -> str:
     if image.origin == "synthetic":
         return (
@@ -86,13 +90,23 @@ def _image_in_words(image: Image) -> str:
     return f"real image {image.id} ({image.source_path})"
 
 
-def database_problems(session: Session) -> list[str]:
-    """Return what SQLite finds wrong with its pages and keys; PostgreSQL keeps its own watch."""
-    connection = session.connection()
-    if connection.dialect.name != "sqlite":
-        return []
-    pages = connection.execute(sa.text("PRAGMA integrity_check")).scalars().all()
-    keys = connection.execute(sa.text("PRAGMA foreign_key_check")).all()
-    return [f"integrity: {line}" for line in pages if line != "ok"] + [
-        f"table {table}, row {row}: its {parent} is not there" for table, row, parent, _ in keys
-    ]
+def derived_files(session: Session, keys: Sequence[str]) -> dict[str, str]:
+    """Return {key: SHA-256 of the file with its value} of those that are kept already."""
+    found: dict[str, str] = {}
+    for some in in_parts(keys):
+        rows = session.exec(
+            select(DerivedFile.key, DerivedFile.file_sha256).where(col(DerivedFile.key).in_(some))
+        )
+        found.update({key: sha256 for key, sha256 in rows})
+    return found
+
+
+def add_derived_files(session: Session, files: Mapping[str, str]) -> None:
+    """Record which file, already in the store and with a row, holds which value; and commit.
+
+    A key that another process recorded meanwhile is left as it is: its value is the same.
+    """
+    now = utc_now()
+    rows = [{"key": key, "file_sha256": sha, "created_at": now} for key, sha in files.items()]
+    insert_new(session, DerivedFile, rows)
+    session.commit()

@@ -1,0 +1,96 @@
+"""The audit trail, how many rows there are, and whether the database is whole."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, SQLModel, col, select
+
+from db.models import (
+    AuditEvent,
+    Campaign,
+    Comparison,
+    GeneratorVersion,
+    Image,
+    Prompt,
+    Rating,
+    Release,
+    RewardModel,
+    Round,
+    Score,
+)
+
+
+def record_event(session: Session, command: str, details: Mapping[str, Any]) -> None:
+    """Write to the audit trail who ran which command with what result, and commit."""
+    session.add(AuditEvent(actor=_actor(), command=command, details=dict(details)))
+    session.commit()
+
+
+def _actor() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
+
+
+def counts(session: Session) -> dict[str, int]:
+    """Return how many rows of each kind there are; at a million images still well under a second.
+
+    Of the images only the real ones are looked for by origin: they are the few. Ratings that count:
+    from all answers those are taken off that a later revision has changed, which few have.
+    """
+    real_images = session.exec(
+        select(sa.func.count()).select_from(Image).where(Image.origin == "real")
+    ).one()
+    tables: dict[str, type[SQLModel]] = {
+        "prompts": Prompt,
+        "generator_versions": GeneratorVersion,
+        "campaigns": Campaign,
+        "comparisons": Comparison,
+        "reward_models": RewardModel,
+        "scores": Score,
+        "rounds": Round,
+        "releases": Release,
+    }
+    return {
+        "real_images": real_images,
+        "synthetic_images": _num_rows(session, Image) - real_images,
+        "ratings": _num_current_ratings(session),
+    } | {name: _num_rows(session, table) for name, table in tables.items()}
+
+
+def _num_current_ratings(session: Session) -> int:
+    answers = select(sa.func.count()).select_from(Rating).where(col(Rating.value).is_not(None))
+    later = aliased(Rating)
+    is_changed = (
+        (col(later.assignment_id) == col(Rating.assignment_id))
+        & (col(later.criterion_id) == col(Rating.criterion_id))
+        & (col(later.revision) > col(Rating.revision))
+    )
+    changed = (
+        select(sa.func.count(sa.distinct(col(Rating.id))))
+        .select_from(later)
+        .join(Rating, is_changed)
+        .where(col(later.revision) > 1, col(Rating.value).is_not(None))
+    )
+    return session.exec(answers).one() - session.exec(changed).one()
+
+
+def _num_rows(session: Session, table: type[SQLModel]) -> int:
+    return session.exec(select(sa.func.count()).select_from(table)).one()
+
+
+def database_problems(session: Session) -> list[str]:
+    """Return what SQLite finds wrong with its pages and keys; PostgreSQL keeps its own watch."""
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        return []
+    pages = connection.execute(sa.text("PRAGMA integrity_check")).scalars().all()
+    keys = connection.execute(sa.text("PRAGMA foreign_key_check")).all()
+    return [f"integrity: {line}" for line in pages if line != "ok"] + [
+        f"table {table}, row {row}: its {parent} is not there" for table, row, parent, _ in keys
+    ]

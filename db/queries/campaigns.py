@@ -1,0 +1,366 @@
+"""Campaigns: rubrics, raters, assignments and what each of them shows."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from db.bulk import in_parts, insert_new
+from db.errors import StoreError
+from db.models import (
+    Assignment,
+    Campaign,
+    Criterion,
+    Image,
+    Prompt,
+    Rater,
+    Rating,
+    Rubric,
+)
+
+DEFAULT_WORDING = {
+    "1": "Unusable: wrong modality, or not a plausible image",
+    "2": "Plausible, but with flaws or not quite what was asked",
+    "3": "Shows what was asked and is fit for training",
+}
+
+
+PURPOSE = "calibration"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignmentView:
+    """One assignment with what its rater looks at."""
+
+    id: UUID
+    rater: str
+    position: int
+    purpose: str
+    image_id: UUID
+    file_sha256: str
+    modality: str
+    text: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class CampaignProgress:
+    """How far one campaign is."""
+
+    campaign: Campaign
+    num_raters: int
+    num_images: int
+    num_assignments: int
+    num_answered: int  # assignments with a rating that was not withdrawn
+
+
+@dataclass(frozen=True)
+class DrawnImage:
+    """One image of a calibration campaign."""
+
+    image_id: UUID
+    version_id: str | None
+    modality: str
+    origin: str
+    selection_method: str
+    inclusion_probability: float
+
+
+@dataclass(frozen=True)
+class PoolImage:
+    """A synthetic image that a draw may have been from."""
+
+    image_id: UUID
+    version_id: str
+    modality: str
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """One image before one rater's eyes."""
+
+    assignment_id: UUID
+    side: str  # "left" or "right"; "left" where there is no pair
+    campaign_id: UUID
+    file_sha256: str
+    origin: str
+    shape: tuple[int, ...]
+    spoiled: str | None  # how it is spoiled before it is shown
+
+
+def find_campaign(session: Session, name: str) -> Campaign | None:
+    """Return the campaign of this name, if there is one."""
+    return session.exec(select(Campaign).where(Campaign.name == name)).first()
+
+
+def campaigns(session: Session) -> Sequence[Campaign]:
+    """Return all campaigns, oldest first."""
+    return session.exec(select(Campaign).order_by(col(Campaign.created_at), Campaign.name)).all()
+
+
+def add_campaign(
+    session: Session, campaign: Campaign, assignments: Sequence[Assignment]
+) -> Campaign:
+    """Add a campaign and all its assignments in one commit: it is there whole or not at all."""
+    session.add(campaign)
+    session.flush()
+    add_assignments(session, assignments)
+    return campaign
+
+
+def progress_of_campaigns(session: Session) -> list[CampaignProgress]:
+    """Return how far each campaign is, oldest first."""
+    answered = sa.select(col(Rating.assignment_id)).where(col(Rating.value).is_not(None)).distinct()
+    counts = sa.select(
+        col(Assignment.campaign_id),
+        sa.func.count(sa.distinct(col(Assignment.rater_id))),
+        sa.func.count(sa.distinct(col(Assignment.image_id))),
+        sa.func.count(),
+        sa.func.sum(sa.case((col(Assignment.id).in_(answered), 1), else_=0)),
+    ).group_by(col(Assignment.campaign_id))
+    rows = {row[0]: row[1:] for row in session.connection().execute(counts)}
+    return [
+        CampaignProgress(campaign, *rows.get(campaign.id, (0, 0, 0, 0)))
+        for campaign in campaigns(session)
+    ]
+
+
+def get_or_add_rater(
+    session: Session, *, name: str, expert_level: int, simulated: bool, config: dict[str, Any]
+) -> Rater:
+    """Return the rater of this name, added first when new; StoreError when it is another one."""
+    rater = session.exec(select(Rater).where(Rater.name == name)).first()
+    if rater is None:
+        rater = Rater(name=name, expert_level=expert_level, simulated=simulated, config=config)
+        session.add(rater)
+        session.flush()
+    if not rater.config and simulated == rater.simulated:
+        rater.config = config  # a file brought this rater without its habits
+    known = (rater.expert_level, rater.simulated, rater.config)
+    if known != (expert_level, simulated, config):
+        raise StoreError(
+            f"Rater {name!r} is known as level {rater.expert_level}"
+            f"{', simulated' if rater.simulated else ''} {rater.config or ''}, not as level "
+            f"{expert_level}{', simulated' if simulated else ''} {config or ''}. "
+            "Give the other rater another name."
+        )
+    return rater
+
+
+def raters(session: Session) -> Sequence[Rater]:
+    """Return all raters by name."""
+    return session.exec(select(Rater).order_by(Rater.name)).all()
+
+
+def raters_of(session: Session, campaign_id: UUID) -> Sequence[Rater]:
+    """Return a campaign's raters by name."""
+    assigned = select(Assignment.rater_id).where(Assignment.campaign_id == campaign_id)
+    return session.exec(select(Rater).where(col(Rater.id).in_(assigned)).order_by(Rater.name)).all()
+
+
+def add_assignments(session: Session, assignments: Sequence[Assignment]) -> None:
+    """Add assignments in one commit."""
+    insert_new(session, Assignment, [assignment.model_dump() for assignment in assignments])
+    session.commit()
+
+
+def assignments(
+    session: Session, campaign_id: UUID, *, unanswered_for: UUID | None = None
+) -> list[AssignmentView]:
+    """Return a campaign's assignments, the images' looks together, in order of position.
+
+    With `unanswered_for`, only those that have no rating row on that criterion.
+    """
+    query = _assignments(campaign_id).order_by(
+        col(Assignment.image_id), col(Assignment.position), Rater.name
+    )
+    if unanswered_for is not None:
+        answered = sa.exists().where(
+            col(Rating.assignment_id) == col(Assignment.id),
+            col(Rating.criterion_id) == unanswered_for,
+        )
+        query = query.where(~answered)
+    return [_view(*row) for row in session.exec(query)]
+
+
+def find_assignments(
+    session: Session, campaign_id: UUID, ids: Sequence[UUID]
+) -> dict[UUID, AssignmentView]:
+    """Return those of the assignments that belong to the campaign, by id."""
+    found: dict[UUID, AssignmentView] = {}
+    for some in in_parts(ids):
+        for row in session.exec(_assignments(campaign_id).where(col(Assignment.id).in_(some))):
+            view = _view(*row)
+            found[view.id] = view
+    return found
+
+
+def _assignments(campaign_id: UUID) -> Any:
+    return (
+        select(Assignment, Rater.name, Image.file_sha256, Prompt)
+        .join(Rater, col(Rater.id) == Assignment.rater_id)
+        .join(Image, col(Image.id) == Assignment.image_id)
+        .join(Prompt, col(Prompt.id) == Image.prompt_id)
+        .where(Assignment.campaign_id == campaign_id)
+    )
+
+
+def _view(assignment: Assignment, rater: str, sha256: str, prompt: Prompt) -> AssignmentView:
+    return AssignmentView(
+        id=assignment.id,
+        rater=rater,
+        position=assignment.position,
+        purpose=assignment.purpose,
+        image_id=assignment.image_id,
+        file_sha256=sha256,
+        modality=prompt.modality,
+        text=prompt.text,
+        label=prompt.label,
+    )
+
+
+def rated_among(session: Session, image_ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these images a campaign has assigned to a rater."""
+    found: set[UUID] = set()
+    for some in in_parts(image_ids):
+        query = select(Assignment.image_id).where(col(Assignment.image_id).in_(some))
+        found.update(session.exec(query))
+    return found
+
+
+def shown_image(session: Session, assignment_id: UUID, side: str) -> ShownImage | None:
+    """Return the image on that side of the assignment, if there is one."""
+    assignment = session.get(Assignment, assignment_id)
+    if assignment is None:
+        return None
+    image_id = assignment.image_id if side == "left" else assignment.other_image_id
+    image = session.get(Image, image_id) if image_id is not None else None
+    return None if image is None else _shown(assignment, side, image)
+
+
+def shown_images(session: Session, campaign_id: UUID) -> list[ShownImage]:
+    """Return all that a campaign shows, each rater's in order of position, left before right."""
+    shown: list[tuple[UUID, int, ShownImage]] = []
+    for side, column in (("left", Assignment.image_id), ("right", Assignment.other_image_id)):
+        query = select(Assignment, Image).join(Image, col(Image.id) == col(column))
+        for assignment, image in session.exec(query.where(Assignment.campaign_id == campaign_id)):
+            row = _shown(assignment, side, image)
+            shown.append((assignment.rater_id, assignment.position, row))
+    shown.sort(key=lambda entry: (str(entry[0]), entry[1], entry[2].side))
+    return [row for _, _, row in shown]
+
+
+def _shown(assignment: Assignment, side: str, image: Image) -> ShownImage:
+    return ShownImage(
+        assignment_id=assignment.id,
+        side=side,
+        campaign_id=assignment.campaign_id,
+        file_sha256=image.file_sha256,
+        origin=image.origin,
+        shape=tuple(image.shape),
+        spoiled=assignment.spoiled,
+    )
+
+
+def default_rubric(session: Session) -> tuple[Rubric, list[Criterion]]:
+    """Return MINIM's rubric, added if it is new: one criterion, quality, 1 to 3, 3 best."""
+    rubric = session.exec(select(Rubric).where(Rubric.name == "minim", Rubric.version == 1)).first()
+    if rubric is None:
+        rubric = Rubric(name="minim", version=1)
+        criterion = Criterion(
+            rubric_id=rubric.id,
+            name="quality",
+            question="Does the image show what was asked, and would you train on it?",
+            min_value=1,
+            max_value=3,
+            wording=DEFAULT_WORDING,
+        )
+        session.add(rubric)
+        session.flush()
+        session.add(criterion)
+        session.flush()
+    criteria = session.exec(select(Criterion).where(Criterion.rubric_id == rubric.id))
+    return rubric, list(criteria)
+
+
+def get_or_add_rubric(session: Session, rubric: Rubric, criteria: Sequence[Criterion]) -> Rubric:
+    """Return the version of this name that says just this, added as the next one if new.
+
+    Not committed: the campaign that uses it is.
+    """
+    wanted = _content(rubric, criteria)
+    query = select(Rubric).where(Rubric.name == rubric.name).order_by(col(Rubric.version))
+    for known in session.exec(query):
+        if _content(known, criteria_of(session, known.id)) == wanted:
+            return known
+    newest = select(sa.func.max(Rubric.version)).where(Rubric.name == rubric.name)
+    rubric.version = (session.exec(newest).one() or 0) + 1
+    session.add(rubric)
+    session.flush()
+    session.add_all(criteria)
+    session.flush()
+    return rubric
+
+
+def _content(rubric: Rubric, criteria: Sequence[Criterion]) -> Any:
+    """Return all that a rater would see, or that decides what an answer means."""
+    return (
+        rubric.instructions,
+        rubric.reasons,
+        [criterion.model_dump(exclude={"id", "rubric_id"}) for criterion in criteria],
+    )
+
+
+def criteria_of(session: Session, rubric_id: UUID) -> Sequence[Criterion]:
+    """Return a rubric's criteria in the order of its form."""
+    query = select(Criterion).where(Criterion.rubric_id == rubric_id)
+    return session.exec(query.order_by(col(Criterion.position), Criterion.name)).all()
+
+
+def calibration_campaigns(session: Session) -> list[Campaign]:
+    """Return the campaigns that drew images for calibration, oldest first."""
+    drew = select(Assignment.campaign_id).where(Assignment.purpose == PURPOSE)
+    query = select(Campaign).where(col(Campaign.id).in_(drew))
+    return list(session.exec(query.order_by(col(Campaign.created_at), Campaign.name)))
+
+
+def drawn_images(session: Session, campaign_id: UUID) -> list[DrawnImage]:
+    """Return the images that a campaign drew, each once; its controls and repeats are none."""
+    query: Any = (
+        sa.select(
+            col(Image.id).label("image_id"),
+            col(Image.version_id),
+            col(Prompt.modality),
+            col(Image.origin),
+            col(Assignment.selection_method),
+            col(Assignment.inclusion_probability),
+        )
+        .select_from(Assignment)
+        .join(Image, col(Image.id) == col(Assignment.image_id))
+        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
+        .where(col(Assignment.campaign_id) == campaign_id, col(Assignment.purpose) == PURPOSE)
+        .distinct()
+        .order_by(col(Image.id))
+    )
+    return [DrawnImage(**row._mapping) for row in session.connection().execute(query)]
+
+
+def unrated_before(session: Session, moment: dt.datetime) -> list[PoolImage]:
+    """Return the synthetic images that were there then and that no campaign had yet taken."""
+    taken = (
+        sa.exists()
+        .where(col(Assignment.image_id) == col(Image.id))
+        .where(col(Assignment.campaign_id) == col(Campaign.id))
+        .where(col(Campaign.created_at) < moment)
+    )
+    query: Any = (
+        sa.select(col(Image.id).label("image_id"), col(Image.version_id), col(Prompt.modality))
+        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
+        .where(col(Image.origin) == "synthetic", col(Image.created_at) <= moment, ~taken)
+        .order_by(col(Image.id))
+    )
+    return [PoolImage(**row._mapping) for row in session.connection().execute(query)]

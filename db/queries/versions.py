@@ -1,0 +1,190 @@
+"""Generator versions: their files, parents and how they were made."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from db.errors import StoreError
+from db.hashing import json_hash
+from db.models import (
+    Generator,
+    GeneratorVersion,
+    GeneratorVersionFile,
+    Image,
+    Round,
+)
+
+HEX_DIGITS = frozenset("0123456789abcdef")
+
+
+NUM_SHOWN = 8  # versions that an error names
+
+
+def tree_hash(files: Mapping[str, str]) -> str:
+    """Return the hash of a folder given as {relative path: SHA-256}."""
+    return json_hash(dict(files))
+
+
+def add_generator_version(
+    session: Session,
+    *,
+    generator_name: str,
+    family: str,
+    files: Mapping[str, str],
+    how_made: str,
+    parent_id: str | None = None,
+    weights: str = "full",
+    config: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    reward_model_id: str | None = None,
+) -> GeneratorVersion:
+    """Return the version with these files, added if it is new. `files`: {path: SHA-256 kept}.
+
+    Its id is the hash of the tree. An adapter means nothing without its parent, so the tree of a
+    LoRA counts its parent in, under the name `.parent`.
+    """
+    tree = dict(files) if weights == "full" else {**files, ".parent": parent_id or ""}
+    version_id = tree_hash(tree)
+    known = session.get(GeneratorVersion, version_id)
+    if known is not None:
+        return known
+    _get_or_add_generator(session, generator_name, family)
+    version = GeneratorVersion(
+        id=version_id,
+        generator_name=generator_name,
+        parent_id=parent_id,
+        weights=weights,
+        how_made=how_made,
+        config=dict(config or {}),
+        metrics=dict(metrics or {}),
+        reward_model_id=reward_model_id,
+    )
+    session.add(version)
+    session.flush()
+    session.add_all(
+        GeneratorVersionFile(version_id=version_id, path=path, file_sha256=sha)
+        for path, sha in files.items()
+    )
+    session.commit()
+    return version
+
+
+def _get_or_add_generator(session: Session, name: str, family: str) -> None:
+    known = session.get(Generator, name)
+    if known is None:
+        session.add(Generator(name=name, family=family))
+        session.flush()
+    elif known.family != family:
+        raise StoreError(
+            f"Generator {name!r} is of family {known.family!r}, the new version of {family!r}. "
+            "Give the new one another name."
+        )
+
+
+def family_of(session: Session, version: GeneratorVersion) -> str:
+    """Return the family that opens a version's folder."""
+    return session.get_one(Generator, version.generator_name).family
+
+
+def version_files(session: Session, version_id: str) -> dict[str, str]:
+    """Return a version's own files as {path: SHA-256}."""
+    rows = session.exec(
+        select(GeneratorVersionFile)
+        .where(GeneratorVersionFile.version_id == version_id)
+        .order_by(GeneratorVersionFile.path)
+    )
+    return {row.path: row.file_sha256 for row in rows}
+
+
+def versions(session: Session) -> Sequence[GeneratorVersion]:
+    """Return all generator versions, oldest first."""
+    order = (col(GeneratorVersion.created_at), col(GeneratorVersion.id))
+    return session.exec(select(GeneratorVersion).order_by(*order)).all()
+
+
+def versions_with_images(session: Session) -> list[GeneratorVersion]:
+    """Return the generator versions that have made images, oldest first."""
+    made = set(session.exec(select(Image.version_id).where(Image.origin == "synthetic").distinct()))
+    return [version for version in versions(session) if version.id in made]
+
+
+def latest_version(session: Session) -> GeneratorVersion | None:
+    """Return the newest version, passing over those that a round made and has not promoted."""
+    waiting = select(Round.new_version_id).where(
+        Round.state != "promoted", col(Round.new_version_id).is_not(None)
+    )
+    return session.exec(
+        select(GeneratorVersion)
+        .where(col(GeneratorVersion.id).not_in(waiting))
+        .order_by(col(GeneratorVersion.created_at).desc())
+    ).first()
+
+
+def find_version(session: Session, name: str) -> GeneratorVersion:
+    """Return the version whose id begins with `name`, or the newest for "latest"."""
+    if name == "latest":
+        found = [version for version in [latest_version(session)] if version is not None]
+    elif name and HEX_DIGITS.issuperset(name):
+        begins = col(GeneratorVersion.id).startswith(name)
+        found = list(session.exec(select(GeneratorVersion).where(begins)))
+    else:
+        found = []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise StoreError(
+            f"{len(found)} generator versions begin with {name!r}: {_shown(found)}. "
+            "Give more digits."
+        )
+    newest = col(GeneratorVersion.created_at).desc()
+    known = session.exec(select(GeneratorVersion).order_by(newest)).all()
+    raise StoreError(
+        f"No generator version {name!r}. Known, newest first: {_shown(known) or 'none'}. "
+        "Give the first digits of an id from `curate generators list`, or `latest`."
+    )
+
+
+def _shown(versions: Sequence[GeneratorVersion]) -> str:
+    names = [f"{version.id[:12]} ({version.generator_name})" for version in versions[:NUM_SHOWN]]
+    more = len(versions) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def ancestry(session: Session, version_id: str) -> list[GeneratorVersion]:
+    """Return a version and its parents, the version first."""
+    line: list[GeneratorVersion] = []
+    next_id: str | None = version_id
+    while next_id is not None:
+        version = session.get(GeneratorVersion, next_id)
+        if version is None:
+            raise StoreError(f"No generator version {next_id[:12]}. Run `curate doctor`.")
+        line.append(version)
+        next_id = version.parent_id
+    return line
+
+
+def find_rl_version(
+    session: Session, *, parent_id: str, reward_model_id: str | None, config: Mapping[str, Any]
+) -> GeneratorVersion | None:
+    """Return the version that this very RL step made before, if it did."""
+    rows = session.exec(
+        select(GeneratorVersion).where(
+            GeneratorVersion.parent_id == parent_id,
+            GeneratorVersion.reward_model_id == reward_model_id,
+            GeneratorVersion.how_made == "rl-step",
+        )
+    )
+    return next((row for row in rows if row.config == dict(config)), None)
+
+
+def find_trained_version(
+    session: Session, *, parent_id: str, config: Mapping[str, Any]
+) -> GeneratorVersion | None:
+    """Return the version that this very training made before, if it did."""
+    rows = session.exec(
+        select(GeneratorVersion).where(
+            GeneratorVersion.parent_id == parent_id, GeneratorVersion.how_made == "train-generator"
+        )
+    )
+    return next((row for row in rows if row.config == dict(config)), None)
