@@ -6,23 +6,19 @@ with other bytes. Reading does not verify; `curate doctor` does, with `measure`.
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
-from uuid import uuid4
 
 from db.errors import StoreError
+from db.folders import remove_abandoned, sync, unfinished_folder
 
 CHUNK_BYTES = 1 << 20
-NUM_SYNCERS = 16  # threads that wait for the disk; it syncs what waits together at once
-MANY_SYNCS = 8  # fewer are not worth the threads
 UNFINISHED = "unfinished"  # the folder of local files that are being written
 _KEY = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})")
 _DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -97,15 +93,15 @@ class LocalStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self._remove_abandoned()
+        remove_abandoned(self.folder / UNFINISHED)
 
     def put_many(self, items: Sequence[bytes]) -> list[str]:
         """Keep every item; all are written before any is synced, and synced side by side."""
         hashes = [hashlib.sha256(item).hexdigest() for item in items]
         with _explained(self.folder):
             contents = dict(zip(hashes, items, strict=True))
-            new = [sha for sha, item in contents.items() if not self._has(sha, len(item))]
-            with self._unfinished() as folder:
+            new = [sha for sha in contents if not self._is_whole(sha)]
+            with unfinished_folder(self.folder / UNFINISHED) as folder:
                 for sha256 in new:
                     _write_file(folder / sha256, contents[sha256])
                 self._finish(folder, new)
@@ -117,7 +113,7 @@ class LocalStore:
         with _explained(self.folder):
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-                if not self._has(sha256, file.tell()):
+                if not self._is_whole(sha256):
                     file.seek(0)
                     self._write(sha256, _chunks(file))
             self._sync_folders([sha256])
@@ -173,14 +169,13 @@ class LocalStore:
     def _path(self, sha256: str) -> Path:
         return self.folder / file_key(sha256)
 
-    def _has(self, sha256: str, num_bytes: int) -> bool:
-        with suppress(FileNotFoundError):  # a torn one is written anew
-            return self._path(sha256).stat().st_size == num_bytes
-        return False
+    def _is_whole(self, sha256: str) -> bool:
+        """Say whether the file is there with its own bytes; a torn or damaged one is replaced."""
+        return self.exists(sha256) and self.measure(sha256)[1] == sha256
 
     def _write(self, sha256: str, chunks: Iterable[bytes]) -> None:
         digest = hashlib.sha256()
-        with self._unfinished() as folder:
+        with unfinished_folder(self.folder / UNFINISHED) as folder:
             with (folder / sha256).open("xb") as file:
                 for chunk in chunks:
                     digest.update(chunk)
@@ -191,7 +186,7 @@ class LocalStore:
 
     def _finish(self, unfinished: Path, hashes: Sequence[str]) -> None:
         """Make files durable, then give them their names: what has its name is whole."""
-        _sync(str(unfinished / sha256) for sha256 in hashes)
+        sync(str(unfinished / sha256) for sha256 in hashes)
         for sha256 in hashes:
             path = self._path(sha256)
             try:
@@ -200,29 +195,11 @@ class LocalStore:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.rename(unfinished / sha256, path)
 
-    @contextmanager
-    def _unfinished(self) -> Iterator[Path]:
-        """Give a new locked folder; what was not renamed is removed, after Ctrl-C too."""
-        parent = self.folder / UNFINISHED
-        parent.mkdir(parents=True, exist_ok=True)
-        folder, lock = _new_locked_folder(parent)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
-
-    def _remove_abandoned(self) -> None:
-        """Remove what killed commands left unfinished: nobody holds its lock."""
-        for path in (self.folder / UNFINISHED).glob("*"):
-            with suppress(OSError), _locked_if_free(path):  # locked, gone, or not ours
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
     def _sync_folders(self, hashes: Sequence[str]) -> None:
         """Make names durable: leaves and their parents side by side, the store's root last."""
         leaves = {self._path(sha256).parent for sha256 in hashes}
-        _sync(str(folder) for folder in leaves | {leaf.parent for leaf in leaves})
-        _sync([str(self.folder)] if leaves else [])
+        sync(str(folder) for folder in leaves | {leaf.parent for leaf in leaves})
+        sync([str(self.folder)] if leaves else [])
 
     def _keys(self) -> Iterator[str]:
         for parent, folders, names in os.walk(self.folder):
@@ -261,7 +238,8 @@ class FsspecStore:
         with _explained(self.url, kind=Exception):
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            if not self.files.exists(self._path(sha256)):  # weights are large: sent once
+            there = self.files.isfile(self._path(sha256))  # weights are large: sent once
+            if not there or self.measure(sha256)[1] != sha256:
                 self.files.put_file(str(path), self._path(sha256))
         return sha256
 
@@ -337,48 +315,6 @@ def _write_file(path: Path, content: bytes) -> None:
         rest = memoryview(content)
         while rest:  # a disk that fills up writes a part first
             rest = rest[file.write(rest) :]
-
-
-def _sync(paths: Iterable[str]) -> None:
-    """Sync files or folders from several threads: the file system makes them durable together."""
-    several = list(paths)
-    if len(several) < MANY_SYNCS:
-        for path in several:
-            _sync_one(path)
-        return
-    with ThreadPoolExecutor(NUM_SYNCERS) as syncers:
-        for _ in syncers.map(_sync_one, several):
-            pass
-
-
-def _sync_one(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _new_locked_folder(parent: Path) -> tuple[Path, int]:
-    while True:
-        folder = parent / uuid4().hex
-        folder.mkdir()
-        with suppress(FileNotFoundError):  # another process removed it as abandoned
-            lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the system gives it back when this process dies
-            if folder.exists():
-                return folder, lock
-            os.close(lock)
-
-
-@contextmanager
-def _locked_if_free(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _chunks(file: IO[Any]) -> Iterator[bytes]:

@@ -5,10 +5,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
+from curate.outside import relative_name
 
 MANIFEST = "manifest.json"
 FORMAT = "curate-release-1"
@@ -99,9 +100,11 @@ def _manifest_of(raw: Mapping[str, Any], release_id: str) -> Manifest:
         raise ValueError(f"format {raw['format']!r}, this curate reads {FORMAT!r}")
     files = tuple(ManifestFile(**values) for values in raw["files"])
     for entry in files:
-        _refuse_outside(entry.path)
+        relative_name(entry.path)
     prompts = {id_: ManifestPrompt(id=id_, **values) for id_, values in raw["prompts"].items()}
     images = tuple(_image_of(values, raw, prompts) for values in raw["images"])
+    if len({image.path for image in images}) < len(images):
+        raise ValueError("two images with one path")
     return Manifest(release_id, files, images, raw)
 
 
@@ -109,7 +112,7 @@ def _image_of(
     values: Mapping[str, Any], raw: Mapping[str, Any], prompts: Mapping[str, ManifestPrompt]
 ) -> ManifestImage:
     return ManifestImage(
-        path=values["path"],
+        path=relative_name(values["path"]),
         sha256=values["sha256"],
         pixels_sha256=values["pixels_sha256"],
         item_key=values["item_key"],
@@ -121,12 +124,6 @@ def _image_of(
         reward_model_id=values["reward_model_id"],
         environment=raw["environments"].get(values["environment_id"], {}),
     )
-
-
-def _refuse_outside(path: str) -> None:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-        raise ValueError(f"the path {path!r} leads out of the folder")
 
 
 def _finite(value: Any) -> Any:

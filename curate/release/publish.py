@@ -4,13 +4,10 @@ Written beside its final place and renamed when whole: a killed export leaves no
 The same rows give the same bytes: nothing in a release says when or where it was exported.
 """
 
+import errno
 import hashlib
-import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +28,13 @@ from curate.release.config import ExportConfig
 from curate.release.entries import IMAGES, Entry
 from curate.release.formats import check_formats, files_of
 from curate.release.lineage import lineage_json, ratings_csv
-from curate.release.manifest import MANIFEST, manifest_bytes
+from curate.release.manifest import MANIFEST, manifest_bytes, read_manifest
 from curate.release.selection import Decision, kind_of
 from curate.release.tables import imagefolder_csv, minim_csv, rejected_csv
+from curate.release.verify import files_that_differ
 from curate.workspace import Workspace
 from db import queries
+from db.folders import publish_folder, unfinished_folder
 from db.models import Image, Prompt, Release, ReleaseDecision
 from generators import embedded
 
@@ -86,11 +85,12 @@ def export_release(
         _refuse_occupied(folder)
     chosen = choose(ws, config, progress)
     parent = folder.parent if folder else ws.folder / "releases"
-    with _temporary_folder(parent, folder.name if folder else "release") as temporary:
-        manifest = _write(ws, chosen, temporary, progress)
+    with unfinished_folder(parent, f".{folder.name if folder else 'release'}.partial-") as aside:
+        manifest = _write(ws, chosen, aside, progress)
         release_id = hashlib.sha256(manifest).hexdigest()
+        _refuse_broken(aside)
         place = folder or parent / release_id[:12]
-        new = _move(temporary, place, manifest)
+        new = _publish(aside, place, manifest)
     _remember(ws, chosen, release_id, place.name, manifest)
     rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
     return Exported(
@@ -116,20 +116,6 @@ def _refuse_occupied(folder: Path) -> None:
         raise CurateError(f"{folder} exists and is no release. Name a new folder.")
 
 
-@contextmanager
-def _temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Give a folder beside the final place; what a killed export left there before is removed."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f".{name}.*.partial"):
-        shutil.rmtree(left)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent))
-    temporary.chmod(0o755)  # mkdtemp's is for its owner only; a release is for others
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # gone already when it was renamed
-
-
 def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) -> bytes:
     """Write every file of the release and return the manifest's bytes."""
     written = _Written(folder)
@@ -151,7 +137,6 @@ def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) 
     written.add("README.md", card_bytes(chosen))
     manifest = manifest_bytes(_manifest(ws, chosen, written))
     (folder / MANIFEST).write_bytes(manifest)
-    os.sync()  # on the disk before the folder gets its name
     return manifest
 
 
@@ -259,18 +244,36 @@ def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
     }
 
 
-def _move(temporary: Path, place: Path, manifest: bytes) -> bool:
-    """Give the whole folder its name; False when the same release lies there already."""
-    known = place / MANIFEST
-    if known.is_file() and known.read_bytes() == manifest:
-        return False
-    try:
-        temporary.rename(place)  # an empty folder gives way, any other refuses
-    except OSError as error:
+def _refuse_broken(folder: Path) -> None:
+    """Read a release back: what is published and remembered is what the manifest lists."""
+    problems = list(files_that_differ(folder, read_manifest(folder)))
+    if problems:
         raise CurateError(
-            f"{place} holds another release or other files. Name a new folder."
-        ) from error
-    return True
+            f"{len(problems)} files of the release in {folder} are not as they were written "
+            f"({problems[0].path}: {problems[0].found}). Look at the disk, then export again."
+        )
+
+
+def _publish(folder: Path, place: Path, manifest: bytes) -> bool:
+    """Give the whole folder its name; False when the same release lies there already."""
+    if not _is_there(place, manifest):
+        try:
+            publish_folder(folder, place)
+            return True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            if not _is_there(place, manifest):  # else another export was quicker by a moment
+                raise CurateError(
+                    f"{place} holds another release or other files. Name a new folder."
+                ) from error
+    _refuse_broken(place)
+    return False
+
+
+def _is_there(place: Path, manifest: bytes) -> bool:
+    known = place / MANIFEST
+    return known.is_file() and known.read_bytes() == manifest
 
 
 def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifest: bytes) -> None:

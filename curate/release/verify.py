@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.outside import is_plain_file
+from curate.production.items import item_key
 from curate.release.certificate import (
     CALIBRATION,
     CERTIFICATE,
     images_that_differ,
     recheck,
 )
-from curate.release.manifest import MANIFEST, Manifest, ManifestFile, ManifestImage, read_manifest
+from curate.release.manifest import (
+    MANIFEST,
+    Manifest,
+    ManifestFile,
+    ManifestImage,
+    ManifestPrompt,
+    read_manifest,
+)
 from curate.samples.pixels import array_of, pixels_hash
 from db import queries
 from db.engine import Session
@@ -29,7 +38,8 @@ SHARE_WITHIN = 0.999  # of the pixels, for "within 1/255"
 _REMEMBERED = {
     True: "this workspace exported it under this very id",
     False: "ALTERED: this workspace made its images, but never exported this manifest",
-    None: "compare the id with the one that its maker gives: no workspace here made its images",
+    None: "not proved: who made it, and that the manifest is the one they exported; no workspace "
+    "here made its images. Compare the id with the one that its maker gives",
 }
 
 MakeAgain = Callable[[Sequence[ManifestImage]], Iterable[NDArray[Any]]]
@@ -40,7 +50,7 @@ class Problem:
     """A file of the folder that is not what the manifest says."""
 
     path: str
-    kind: str  # "missing", "altered", "extra", "pixels", "promise"
+    kind: str  # "missing", "altered", "extra", "pixels", "item", "decision", "promise"
     found: str
 
 
@@ -119,10 +129,14 @@ def verify_release(
     """
     manifest = read_manifest(folder)
     known = None if session is None else _is_remembered(session, manifest)
-    problems = list(_files_that_differ(folder, manifest))
+    problems = list(files_that_differ(folder, manifest))
     damaged = {problem.path for problem in problems}
     problems += _pixels_that_differ(folder, manifest, damaged)
+    problems += _items_that_differ(manifest)
+    problems += _decisions_that_differ(manifest)
     problems += _promises_that_fail(folder, manifest, damaged)
+    wrong = {problem.path for problem in problems}
+    whole = [image for image in manifest.images if image.path not in wrong]
     return Verification(
         release_id=manifest.release_id,
         num_files=len(manifest.files),
@@ -133,7 +147,7 @@ def verify_release(
         made_again=(
             None
             if make_again is None
-            else compare_again(folder, spread(manifest.images, num_again), make_again)
+            else compare_again(folder, spread(whole, num_again), make_again)
         ),
     )
 
@@ -181,11 +195,13 @@ def _is_remembered(session: Session, manifest: Manifest) -> bool | None:
     """None where the images are from elsewhere: then this workspace cannot know the release."""
     if queries.releases.has_release(session, manifest.release_id):
         return True
-    made_here = queries.images.has_any_item(session, [i.item_key for i in manifest.images])
+    # by the keys that follow from what is claimed: those that are written there may be forged
+    made_here = queries.images.has_any_item(session, [_item_key(i) for i in manifest.images])
     return False if made_here else None
 
 
-def _files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+def files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    """Yield what of a folder is missing, altered or not in its manifest."""
     for file in manifest.files:
         problem = _problem_of(folder, file)
         if problem is not None:
@@ -199,7 +215,7 @@ def _files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:
 
 def _problem_of(folder: Path, file: ManifestFile) -> Problem | None:
     path = folder / file.path
-    if path.is_symlink() or not path.is_file():
+    if not is_plain_file(folder, file.path):
         return Problem(file.path, "missing", "no such file")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
@@ -227,12 +243,50 @@ def _pixels_that_differ(
                 yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
 
 
+def _item_key(image: ManifestImage) -> str:
+    """Return the key that follows from version, prompt, seed and settings as they are claimed."""
+    return item_key(image.version_id, _prompt_id(image.prompt), image.seed, dict(image.settings))
+
+
+def _prompt_id(prompt: ManifestPrompt) -> str:
+    return queries.prompt_hash(
+        modality=prompt.modality,
+        text=prompt.text,
+        label=prompt.label,
+        record=prompt.record,
+        conditions=prompt.conditions,
+    )
+
+
+def _items_that_differ(manifest: Manifest) -> Iterator[Problem]:
+    """Yield images whose key does not follow from what they are said to be made of."""
+    for image in manifest.images:
+        if image.prompt.id != _prompt_id(image.prompt):
+            yield Problem(image.path, "item", "its prompt is not the one that its id names")
+        elif image.item_key != _item_key(image):
+            yield Problem(image.path, "item", "its key is not that of its version, seed, settings")
+
+
+def _decisions_that_differ(manifest: Manifest) -> Iterator[Problem]:
+    """Yield images that the manifest's own rule would not have kept."""
+    rule = manifest.raw.get("rule")
+    if not isinstance(rule, dict) or not isinstance(rule.get("threshold"), int | float):
+        yield Problem(MANIFEST, "decision", "no rule that says from which score images were kept")
+        return
+    for image in manifest.images:
+        if image.reward_model_id != rule.get("reward_model_id"):
+            yield Problem(image.path, "decision", "scored by another reward model than the rule's")
+        elif not image.score >= rule["threshold"]:
+            yield Problem(image.path, "decision", f"score {image.score} is below the threshold")
+
+
 def _promises_that_fail(
     folder: Path, manifest: Manifest, damaged: Collection[str]
 ) -> Iterator[Problem]:
     """Work the certificate out again, and hold the images that leave against it."""
     if CERTIFICATE not in {file.path for file in manifest.files} - set(damaged):
-        if manifest.raw.get("rule", {}).get("target_precision") is not None:
+        rule = manifest.raw.get("rule")
+        if isinstance(rule, dict) and rule.get("target_precision") is not None:
             yield Problem(CERTIFICATE, "promise", "a promise without a whole certificate")
         return
     certificate = (folder / CERTIFICATE).read_bytes()
