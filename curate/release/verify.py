@@ -135,8 +135,7 @@ def verify_release(
     problems += _items_that_differ(manifest)
     problems += _decisions_that_differ(manifest)
     problems += _promises_that_fail(folder, manifest, damaged)
-    wrong = {problem.path for problem in problems}
-    whole = [image for image in manifest.images if image.path not in wrong]
+    whole = [image for image in manifest.images if image.path not in damaged]
     return Verification(
         release_id=manifest.release_id,
         num_files=len(manifest.files),

@@ -18,6 +18,7 @@ from curate.progress import Advance
 from curate.release.config import ExportConfig
 from curate.release.manifest import read_manifest
 from curate.release.publish import Exported, export_release
+from curate.release.verify import verify_release
 from db import queries
 
 CONFIG = ExportConfig(threshold=0.35)
@@ -237,3 +238,45 @@ def test_a_killed_export_leaves_nothing_half_done_and_can_be_run_again(
     assert read_manifest(folder).release_id == done.release_id
     assert queries.releases.has_release(story.ws.session, done.release_id)
     assert sorted(os.listdir(tmp_path)) == ["release", "workspace"]  # and no leftovers
+
+
+def test_two_exports_at_once_both_end_whole(story: Any, tmp_path: Path) -> None:
+    """The second begins and ends while the first writes its images."""
+    releases: list[Exported] = []
+
+    @contextmanager
+    def interrupted_by_another(total: int, what: str) -> Iterator[Advance]:
+        if what == "images written" and not releases:
+            yield lambda number: None
+            releases.append(_export(story, None, ExportConfig(threshold=0.5)))
+        else:
+            yield lambda number: None
+
+    releases.append(export_release(story.ws, None, CONFIG, interrupted_by_another))
+    assert len({done.release_id for done in releases}) == 2
+    for done in releases:
+        assert verify_release(done.folder, session=story.ws.session).ok
+    assert not list((story.ws.folder / "releases").glob(".*"))  # and no leftovers
+
+
+def test_what_was_written_badly_is_not_published(story: Any, tmp_path: Path) -> None:
+    """A disk that loses a byte while the release is being written."""
+
+    @contextmanager
+    def losing_a_byte(total: int, what: str) -> Iterator[Advance]:
+        yield lambda number: None
+        if what == "images written":
+            [image, *_] = tmp_path.glob(".release.partial-*/images/*/*.png")
+            image.write_bytes(image.read_bytes()[:-1])
+
+    with pytest.raises(CurateError, match="1 files of the release.*not as they were written"):
+        export_release(story.ws, tmp_path / "release", CONFIG, losing_a_byte)
+    assert os.listdir(tmp_path) == ["workspace"]
+    assert not queries.releases.releases(story.ws.session)
+
+
+def test_a_damaged_copy_of_a_release_is_not_taken_for_it(story: Any, tmp_path: Path) -> None:
+    folder = _export(story, tmp_path / "release").folder
+    (folder / "data.csv").unlink()
+    with pytest.raises(CurateError, match="data.csv: no such file"):
+        _export(story, folder)

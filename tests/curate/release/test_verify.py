@@ -103,10 +103,68 @@ def test_a_broken_manifest_is_one_clear_error(folder: Path, content: bytes) -> N
         verify_release(folder)
 
 
-def test_a_manifest_cannot_reach_out_of_its_folder(folder: Path) -> None:
-    _rewrite(folder, lambda raw: raw["files"][0].update(path="../../etc/passwd"))
-    with pytest.raises(CurateError, match="leads out of the folder"):
+@pytest.mark.parametrize("listed", ["files", "images"])
+@pytest.mark.parametrize(
+    "path",
+    ["../../escaped.png", "/etc/escaped.png", "..\\escaped.png", "C:/escaped.png", "a//b.png", ""],
+)
+def test_a_manifest_cannot_reach_out_of_its_folder(folder: Path, listed: str, path: str) -> None:
+    _rewrite(folder, lambda raw: raw[listed][0].update(path=path))
+    with pytest.raises(CurateError, match="not a whole manifest"):
         verify_release(folder)
+
+
+def test_a_file_in_a_folder_that_is_a_link_does_not_count_as_there(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "images").rename(tmp_path / "elsewhere")
+    (folder / "images").symlink_to(tmp_path / "elsewhere")
+    kinds = {problem.kind for problem in verify_release(folder).problems}
+    assert "missing" in kinds
+
+
+def test_keys_and_decisions_follow_from_what_they_are_said_to_be_made_of(folder: Path) -> None:
+    def forge(raw: dict[str, Any]) -> None:
+        one, two, three = raw["images"][:3]
+        one["item_key"] = one["item_key"][:-1] + ("0" if one["item_key"][-1] != "0" else "1")
+        two["score"] = 0.01
+        three["reward_model_id"] = "0" * 64
+
+    _rewrite(folder, forge)
+    named = [(p.kind, p.path) for p in verify_release(folder).problems]
+    paths = [image.path for image in read_manifest(folder).images[:3]]
+    assert named == [("item", paths[0]), ("decision", paths[1]), ("decision", paths[2])]
+
+
+def test_forged_keys_do_not_hide_a_release_from_the_workspace_that_made_its_images(
+    story: Any, folder: Path
+) -> None:
+    def forge(raw: dict[str, Any]) -> None:
+        for image in raw["images"]:
+            image["item_key"] = "0" * 64
+
+    _rewrite(folder, forge)
+    assert verify_release(folder, session=story.ws.session).remembered is False
+
+
+@pytest.mark.parametrize("rule", [None, [], 3, "text"])
+def test_a_rule_that_is_none_is_reported(folder: Path, rule: Any) -> None:
+    _rewrite(folder, lambda raw: raw.update(rule=rule))
+    assert [problem.kind for problem in verify_release(folder).problems] == ["decision"]
+
+
+def test_missing_and_damaged_images_are_listed_and_the_others_made_again(folder: Path) -> None:
+    first, second = [folder / image.path for image in read_manifest(folder).images[:2]]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-10])
+    found = verify_release(folder, make_again=_from_files(folder))
+    assert [problem.kind for problem in found.problems] == ["missing", "altered"]
+    assert found.made_again is not None
+    assert found.made_again.num_images == len(read_manifest(folder).images) - 2
+
+
+def _from_files(folder: Path) -> Any:
+    return lambda images: (array_of((folder / image.path).read_bytes()) for image in images)
 
 
 def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:
