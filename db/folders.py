@@ -4,6 +4,7 @@ A folder that is being written is locked. The system gives the lock back when it
 "nobody holds it" is the one sign that it was abandoned: neither its name nor its age says so.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -45,11 +46,16 @@ def remove_abandoned(parent: Path, prefix: str = "") -> None:
 def publish_folder(folder: Path, place: Path) -> None:
     """Make all of a folder durable, then give it its name, where nothing or an empty folder is.
 
-    Raises OSError where the place holds anything.
+    Raises FileExistsError where the place holds anything.
     """
     inside = [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]
     sync(str(path) for path in [*inside, *folders_below(folder), folder])
-    folder.rename(place)
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FileExistsError(error.errno, "is occupied", str(place)) from error
+        raise
     sync([str(place.parent)])
 
 

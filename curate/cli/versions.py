@@ -59,5 +59,5 @@ def save(
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
-        save_version(ws, version, folder)
-    typer.echo(f"Saved to {folder}")
+        is_new = save_version(ws, version, folder)
+    typer.echo(f"Saved to {folder}" if is_new else f"Is there already: {folder}")

@@ -13,6 +13,7 @@ from curate.cluster.feature_worker import Features, FeatureWorker, Files
 from curate.cluster.joining import connected
 from curate.samples.features import IMAGES_A_BATCH, keep_features, missing_features
 from curate.scoring.score import Page, Scored, Which, known_to, score_images
+from curate.verified import verified_path
 from curate.workspace import Workspace
 from db.models import RewardModel as RewardModelRow
 from rewards.model import RewardModel
@@ -35,7 +36,7 @@ def score_images_on_ray(
     `address` is a cluster's HOST:PORT, or "auto" (`curate.cluster.joining.connected`);
     `note(event, **details)` is told of workers that were lost.
     """
-    model = model or RewardModel.load(ws.store.local_path(row.file_sha256))
+    model = model or RewardModel.load(verified_path(ws, row.file_sha256))
     ws.session.commit()
     with connected(address):
         crew: Crew[Files, Features] = Crew(FeatureWorker, model.backbone, note)

@@ -125,7 +125,7 @@ def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:
     """Write a release's images, made from their seeds, to `out`; say what was done."""
     if out is None:
         raise CurateError("--from-manifest needs --out, a new folder for the images.")
-    manifest = read_manifest(release.parent if release.is_file() else release)
+    manifest = read_manifest(release)
     with progress(len(manifest.images), "images made again") as advance:
         write_images(ws, manifest.images, out, advance)
     return f"{len(manifest.images)} images made again in {out}. Compare: `curate export --verify`."

@@ -30,9 +30,9 @@ def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def save_version(ws: Workspace, name: str, folder: Path) -> None:
-    """Write the merged weights of the version with this name to a new folder."""
-    save_merged(ws, queries.versions.find_version(ws.session, name).id, folder)
+def save_version(ws: Workspace, name: str, folder: Path) -> bool:
+    """Write the merged weights of the version with this name; False where they are there."""
+    return save_merged(ws, queries.versions.find_version(ws.session, name).id, folder)
 
 
 def describe_version(ws: Workspace, name: str) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """Generator versions between the store and memory: save a folder as a version, open a version."""
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
+from curate.verified import damaged_files
 from curate.workspace import Workspace
 from db import queries
+from db.folders import publish_folder, unfinished_folder
 from db.models import GeneratorVersion
 from generators import lora, registry
 from generators.base import Generator
@@ -62,25 +63,32 @@ def save_version(
 
 
 def version_folder(ws: Workspace, version_id: str) -> Path:
-    """Return a folder in the cache with the version's own files, each checked against its hash."""
+    """Return a folder in the cache with the version's own files, each checked against its hash.
+
+    A cache that was damaged or is not whole is filled again from the store.
+    """
     folder = ws.cache / "versions" / version_id
+    files = queries.versions.version_files(ws.session, version_id)
     if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        whole = Path(temporary) / "whole"
-        for name, sha in queries.versions.version_files(ws.session, version_id).items():
+        if not damaged_files(ws, {folder / name: sha for name, sha in files.items()}):
+            return folder
+        with unfinished_folder(folder.parent, f".{version_id}.") as aside:
+            folder.rename(aside / "damaged")  # removed with it
+    with unfinished_folder(folder.parent, f".{version_id}.") as aside:
+        for name, sha in files.items():
             content = ws.store.get(sha)
             if hashlib.sha256(content).hexdigest() != sha:
                 raise CurateError(
                     f"{name} of generator version {version_id[:12]} is damaged in the store. "
                     "Run `curate doctor`."
                 )
-            path = whole / name
+            path = aside / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        if not folder.exists():
-            whole.rename(folder)  # whole or not at all, also when killed
+        with suppress(FileExistsError):  # another process was quicker: the same files
+            publish_folder(aside, folder)
+    if damaged := damaged_files(ws, {folder / name: sha for name, sha in files.items()}):
+        raise CurateError(f"{damaged[0]} cannot be kept whole. Is the disk full or damaged?")
     return folder
 
 
@@ -114,11 +122,11 @@ def import_version(
 ) -> GeneratorVersion:
     """Add a diffusers folder or hub name, with an optional separate U-Net, as a version."""
     generator = registry.load("text-to-image", base, unet=unet)
-    with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
-        generator.save(Path(temporary))
+    with unfinished_folder(ws.cache / "unfinished", "import-") as aside:
+        generator.save(aside)
         return save_version(
             ws,
-            Path(temporary),
+            aside,
             generator_name=name or Path(base).name,
             family=generator.family,
             how_made="imported",
@@ -126,13 +134,33 @@ def import_version(
         )
 
 
-def save_merged(ws: Workspace, version_id: str, folder: Path) -> None:
-    """Write a version's merged weights as a diffusers folder of its own."""
-    if folder.exists() and any(folder.iterdir()):
-        raise CurateError(f"{folder} is not empty. Name a new folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        whole = Path(temporary) / "whole"
-        load_version(ws, version_id).save(whole)
-        shutil.rmtree(folder, ignore_errors=True)
-        whole.rename(folder)
+def save_merged(ws: Workspace, version_id: str, folder: Path) -> bool:
+    """Write a version's merged weights as a diffusers folder; False where it lies there already.
+
+    Written aside, read back and renamed. Raises CurateError where the folder holds anything else.
+    """
+    with unfinished_folder(folder.absolute().parent, f".{folder.name}.partial-") as aside:
+        generator = load_version(ws, version_id)
+        generator.save(aside)
+        written = _hashes_below(aside)
+        if folder.is_dir() and _hashes_below(folder) == written:
+            return False
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise CurateError(f"{folder} holds other files. Name a new folder.")
+        with unfinished_folder(aside.parent, f".{folder.name}.again-") as again:
+            registry.load(generator.family, str(aside)).save(again)  # equal weights, equal bytes
+            if _hashes_below(again) != written:
+                raise CurateError(
+                    f"What was written for {folder} does not read back as it was. "
+                    "Look at the disk, then save again."
+                )
+        publish_folder(aside, folder)
+        return True
+
+
+def _hashes_below(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

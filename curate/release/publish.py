@@ -4,7 +4,6 @@ Written beside its final place and renamed when whole: a killed export leaves no
 The same rows give the same bytes: nothing in a release says when or where it was exported.
 """
 
-import errno
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -260,9 +259,7 @@ def _publish(folder: Path, place: Path, manifest: bytes) -> bool:
         try:
             publish_folder(folder, place)
             return True
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
+        except FileExistsError as error:
             if not _is_there(place, manifest):  # else another export was quicker by a moment
                 raise CurateError(
                     f"{place} holds another release or other files. Name a new folder."

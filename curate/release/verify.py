@@ -248,7 +248,7 @@ def _item_key(image: ManifestImage) -> str:
 
 
 def _prompt_id(prompt: ManifestPrompt) -> str:
-    return queries.prompt_hash(
+    return queries.prompts.prompt_hash(
         modality=prompt.modality,
         text=prompt.text,
         label=prompt.label,

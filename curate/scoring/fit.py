@@ -14,6 +14,7 @@ import torch
 from curate.errors import CurateError
 from curate.rating.answers import goodness, unknown_campaign
 from curate.samples.features import features_of
+from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
@@ -113,7 +114,7 @@ def load_reward_model(
 ) -> RewardModel:
     """Open a kept reward model by the beginning of its id, or the latest that is no judge."""
     row = queries.reward_models.find_reward_model(ws.session, name)
-    return RewardModel.load(ws.store.local_path(row.file_sha256), backbone)
+    return RewardModel.load(verified_path(ws, row.file_sha256), backbone)
 
 
 def ratings_to_train_on(

@@ -8,6 +8,7 @@ from uuid import UUID
 import torch
 
 from curate.samples.features import features_of
+from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Prompt
@@ -61,7 +62,7 @@ def score_images(
     that others compute are in the cache; what it leaves out is computed here.
     """
     which = which or Which()
-    model = model or RewardModel.load(ws.store.local_path(row.file_sha256))
+    model = model or RewardModel.load(verified_path(ws, row.file_sha256))
     _, already = count_scored(ws, row, which)
     num_new = num_unknown = 0
     for page in ahead(_pages(ws, row.id, which)):

@@ -3,7 +3,6 @@
 import dataclasses
 import resource
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from curate.training.selection import Selection, select_images
 from curate.training.watched import stopped, watched
 from curate.workspace import Workspace
 from db import queries
+from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
@@ -217,11 +217,11 @@ def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowPro
 
 
 def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
-    with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
-        trained.trainee.save_result(Path(temporary))
+    with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
+        trained.trainee.save_result(folder)
         version = save_version(
             ws,
-            Path(temporary),
+            folder,
             generator_name=task.start.generator_name,
             family=trained.trainee.generator.family,
             how_made="train-generator",

@@ -1,7 +1,6 @@
 """One RL step in a workspace: a start version, a reward and prompts in, a new version out."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +14,10 @@ from curate.errors import CurateError
 from curate.production.run import prompt_value
 from curate.production.versions import load_version, save_version
 from curate.training.rated_images import preferred_pairs, rated_latents, said_for
+from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
+from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
@@ -97,7 +98,7 @@ def rl_step_on_model(
     ranks: Ranks = ALONE,
 ) -> GeneratorVersion:
     """Like `rl_step`, the reward being what this reward model says."""
-    model = RewardModel.load(ws.store.local_path(reward_model.file_sha256)).to(ranks.device)
+    model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(ranks.device)
     return rl_step(
         ws,
         config,
@@ -212,7 +213,7 @@ def cost_of(
     if prompt is not None and reward_model is not None:
         value = prompt_value(ws, prompt.id)
         conditions = generator.conditioner([value])
-        model = RewardModel.load(ws.store.local_path(reward_model.file_sha256)).to(ranks.device)
+        model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(ranks.device)
         priced = partial(_asked_of_one, reward_of(model, ranks.device), value)
     num_images = config.images_per_update // ranks.count
     policy.fit = found_fit(policy, conditions, num_images, _fits(ws))
@@ -273,11 +274,11 @@ def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
 
 def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersion:
     policy, history = trained.policy, trained.history
-    with tempfile.TemporaryDirectory(dir=ws.cache) as temporary:
-        policy.save_result(Path(temporary))
+    with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
+        policy.save_result(folder)
         version = save_version(
             ws,
-            Path(temporary),
+            folder,
             generator_name=step.start.generator_name,
             family=policy.generator.family,
             how_made="rl-step",
