@@ -1,7 +1,7 @@
 """How images are sampled. Stored with every image that it made."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from generators.errors import GeneratorError
@@ -11,19 +11,32 @@ DTYPES = ("float32", "bfloat16")
 FASTER = {"decoder_dtype": "float32", "channels_last": False, "compile": False}  # when not used
 
 
+def setting(default: Any, says: str, **more: Any) -> Any:
+    """Return a field with its option's help; what `more` may be says `curate/settings.py`."""
+    return field(default=default, metadata={"help": says, **more})
+
+
 @dataclass(frozen=True)
 class SamplingSettings:
     """Everything beside version, prompt and seed that decides an image's pixels."""
 
-    num_steps: int = 20
-    guidance: float = 1.0  # classifier-free guidance scale; 1 = the conditional prediction alone
-    sampler: str = "ddim"
+    num_steps: int = setting(
+        20, "Sampling steps for each image.", option="--steps", panel="Sampling", min=1
+    )
+    guidance: float = setting(1.0, "Scale of classifier-free guidance; 1: none.")
+    sampler: str = setting("ddim", "Sampling algorithm.", choices=SAMPLERS)
     eta: float = 0.0  # DDIM's share of fresh noise: 0 = deterministic, 1 = DDPM's variance
-    batch_size: int = 16  # images in a compute batch: its shape changes float sums, so it is kept
-    dtype: str = "float32"  # inside the denoiser; latents and the scheduler stay float32
-    decoder_dtype: str = "float32"  # bfloat16 is faster on a GPU, and up to 1/128 off in a pixel
-    channels_last: bool = False  # how images lie in memory: other kernels, other float sums
-    compile: bool = False  # torch.compile; on a GPU with CUDA graphs
+    # a batch's shape changes float sums, so it is kept with the image
+    batch_size: int = setting(16, "Images in a compute batch.", min=1)
+    # inside the denoiser; latents and the scheduler stay float32
+    dtype: str = setting("float32", "Number format inside the denoiser.", choices=DTYPES)
+    # bfloat16 is faster on a GPU, and up to 1/128 off in a pixel
+    decoder_dtype: str = setting(
+        "float32", "Number format of the decoder, from latents to pixels.", choices=DTYPES
+    )
+    # other kernels, other float sums
+    channels_last: bool = setting(False, "Use the channels-last memory layout; may be faster.")
+    compile: bool = setting(False, "Use torch.compile; on a GPU with CUDA graphs.")
 
     def __post_init__(self) -> None:
         """Refuse what no sampler can do."""

@@ -44,7 +44,7 @@ HOMES = {
     "torchvision": ("rewards",),
     "transformers": ("generators", "rewards"),
     "trl": ("generators/rl/peers",),
-    "typer": ("cli", "curate/cli"),
+    "typer": ("cli", "curate/cli", "curate/settings"),
     "waitress": ("curate",),
 }
 # Calls that a module may make while it is imported: they build constants and read nothing. So do

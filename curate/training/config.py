@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.errors import CurateError
+from generators.config import setting
 
 FITS = ("crop", "pad")
 REPLAYS = ("none", "images", "prompts")
@@ -14,29 +15,53 @@ REPLAYS = ("none", "images", "prompts")
 class LessonConfig:
     """What is learned. The routes of self-evolution add to the real images, or stand alone."""
 
-    modalities: tuple[str, ...] = ()  # only these; none named: all
-    real: bool = True  # imported images with their texts
-    captioner: str | None = None  # real images without a text, captioned by this model
-    synthetic: bool = False  # generated images with their prompts as reports
-    least_score: float | None = None  # of a generated image, by the newest reward model
-    rated: bool = False  # images that people rated, real or generated
-    least_rating: float = 3.0  # mean of an image's ratings, 3 = the default rubric's best
-    balance: bool = False  # every modality and label as often as the most frequent one
+    modalities: tuple[str, ...] = setting(
+        (),
+        "Learn this modality only; repeat for several.",
+        option="--modality",
+        shown="all",
+        panel="What to learn from",
+    )
+    real: bool = setting(True, "Learn imported images that have a text.", option="--real/--no-real")
+    captioner: str | None = setting(
+        None, "Learn images without a text, too, captioned by this transformers folder or name."
+    )
+    synthetic: bool = setting(False, "Learn generated images with their prompts, too.")
+    least_score: float | None = setting(
+        None, "Lowest score of a --synthetic image by the newest reward model.", shown="any"
+    )
+    rated: bool = setting(False, "Learn images that people rated well, too.")  # real or generated
+    # 3 = the default rubric's best
+    least_rating: float = setting(3.0, "Lowest mean rating of a --rated image.")
+    balance: bool = setting(False, "Show rare modalities and labels as often as common ones.")
 
-    # continual learning
-    replay: str = "none"  # what of the old is shown again: images (imported ones of the other
-    # modalities), prompts (images that the start version makes)
-    replay_share: float = 0.25  # of every step
+    # continual learning. images: imported ones of the other modalities; prompts: images that the
+    # start version makes
+    replay: str = setting(
+        "none", "What of the old is shown again.", choices=REPLAYS, panel="Continual learning"
+    )
+    replay_share: float = setting(0.25, "Share of a step's images that are replayed, 0 to 1.")
     replay_count: int = 8  # images that the start version makes for each replayed prompt
 
     # how images are shown
-    size: int | None = None  # pixels of the square; None: the generator's own
-    fit: str = "crop"  # the short side fills the square, or "pad": the long one, black around
-    mirror: bool = False  # show half of the images mirrored; refused where a text names a side
+    size: int | None = setting(
+        None,
+        "Side of the square images, in pixels.",
+        shown="the generator's own",
+        panel="How images are shown",
+    )
+    fit: str = setting("crop", "Crop the long side, or pad the short one with black.", choices=FITS)
+    mirror: bool = setting(
+        False, "Show half of the images mirrored; refused where a text names a side."
+    )
 
     # looking on
-    validation_share: float = 0.1  # of patients, where the import names no split
-    num_samples: int = 8  # images in the grid that is made at each validation; 0: none
+    validation_share: float = setting(
+        0.1, "Share of patients held out where the import names no split, 0 to 1.", panel="Progress"
+    )
+    num_samples: int = setting(
+        8, "Images in the grid made at each validation; 0: no grid.", option="--samples"
+    )
     sample_steps: int = 20
 
     def __post_init__(self) -> None:

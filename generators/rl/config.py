@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from generators.config import setting
 from generators.errors import GeneratorError
 
 ALGORITHMS = ("window", "ddpo", "nft", "draft", "dpo", "trl-ddpo")
@@ -25,21 +26,36 @@ class RLConfig:
     have compared. `trl-ddpo`: TRL's trainer, as a reference (extra `trl`).
     """
 
-    algorithm: str = "window"
+    algorithm: str = setting(
+        "window",
+        "How to learn; docs/rl-step.md compares the ways.",
+        choices=ALGORITHMS,
+        panel="How it learns",
+    )
 
-    # how much
-    num_updates: int = 20  # >= 1; each makes B new images, scores them and moves the weights
-    prompts_per_update: int = 8  # >= 1; in shuffled rounds over all prompts, so each comes up
-    group_size: int = 8  # >= 2 images of one prompt; they are compared with each other only
+    # how much: B = prompts_per_update x group_size new images an update
+    num_updates: int = setting(
+        20, "RL updates; each makes, scores and learns from new images.", option="--updates"
+    )
+    # in shuffled rounds over all prompts, so each comes up
+    prompts_per_update: int = setting(8, "Prompts in an update.")
+    group_size: int = setting(8, "Images of a prompt, compared with each other; 2 or more.")
 
     # rollouts
-    num_steps: int = 10  # S >= 2 sampling steps; use the number that images are made with
-    window_size: int = 2  # K in 1 .. S; cost grows with K, 2 to 4 learn as well as all S
+    num_steps: int = setting(
+        10, "Sampling steps S, 2 or more: as many as images are made with.", option="--steps"
+    )
+    # cost grows with K; 2 to 4 learn as well as all S
+    window_size: int = setting(
+        2, "For window: how many of the S steps are random and trained, K.", option="--window"
+    )
     window_start: int | None = None  # first random step, 0 = noisiest; None: anew each update,
     # in the noisier half, where anatomy is decided (late steps are where hacked textures live)
-    guidance: float = 1.0  # classifier-free guidance; not 1 doubles every evaluation (under `nft`
-    # those of the rollout only: the conditional prediction alone is trained)
-    sampler: str = "dpm++"  # of `nft` rollouts: name the one that images are made with
+    # under `nft` the rollout alone costs double: the conditional prediction alone is trained
+    guidance: float = setting(1.0, "Scale of classifier-free guidance; any but 1 doubles the cost.")
+    sampler: str = setting(
+        "dpm++", "For nft: the sampler that you make images with.", choices=SAMPLERS
+    )
 
     # nft (DiffusionNFT), dpo (Diffusion-DPO)
     timesteps_per_image: int = 4  # M noise levels an image is trained at, one of each M-th of all
@@ -50,9 +66,14 @@ class RLConfig:
     # old <- d old + (1 - d) trained after an update, d rising to this; 0: it is the trained one
 
     # learning
-    lora_rank: int = 8  # of the adapters; 0 trains the full weights (more memory, collapses sooner)
-    lora_targets: str = "attention"  # where adapters sit; "attention+convolutions" reaches texture
-    learning_rate: float = 3e-4  # AdamW's; adapters 1e-4 .. 1e-3, full weights about 1e-5
+    # full weights need more memory and collapse sooner
+    lora_rank: int = setting(
+        8, "Rank of the LoRA adapters; 0 trains the full weights.", panel="Weights"
+    )
+    # "attention+convolutions" reaches texture
+    lora_targets: str = setting("attention", "Layers that get adapters.", choices=LORA_TARGETS)
+    # adapters 1e-4 .. 1e-3, full weights about 1e-5
+    learning_rate: float = setting(3e-4, "Learning rate of AdamW; full weights need about 1e-5.")
     inner_epochs: int = 1  # times an update's images are learned from; the clip can act after one
     minibatches: int = 1  # optimiser steps a time, each on its part of the images, shuffled
     baseline_buffer: int = 0  # rewards kept of each prompt, whose mean is the baseline: for few
@@ -64,25 +85,37 @@ class RLConfig:
     ema_decay: float = 0.0  # the result is a moving average of the weights; 0: the last weights
 
     # safety against reward hacking
-    spread_penalty: float = 1.0  # reward = mean - this x posterior standard deviation; 0
-    # trusts the mean
-    kl_weight: float = 0.1  # first weight of the squared change of the predictions from the frozen
-    # start; steered afterwards to spend the budget. 0: no anchor, only the stop
-    kl_target: float = 0.01  # the budget: mean squared change of the predictions, which have about
-    # unit variance (0.01 = a tenth of their scale). At 3 x this the run stops. inf with a weight of
-    # 0: nothing holds the weights, and the start is not even asked
+    spread_penalty: float = setting(
+        1.0,
+        "Reward = mean - this x posterior standard deviation; 0 trusts the mean.",
+        panel="Safety against reward hacking",
+    )
+    # of the squared change of the predictions from the frozen start; steered afterwards to spend
+    # the budget. 0: no anchor, only the stop
+    kl_weight: float = setting(0.1, "First weight of the anchor to the start; 0: no anchor.")
+    # predictions have about unit variance (0.01 = a tenth of their scale). inf with a weight of 0:
+    # nothing holds the weights, and the start is not even asked
+    kl_target: float = setting(
+        0.01, "Budget: mean squared change of predictions; at 3 x this the run stops."
+    )
 
     # the machine
     micro_batch: int = 0  # (image, step) pairs a backward pass, 0: as many as are fast and fit in
     # memory, found by trying. Memory and speed only: the gradient changes by rounding
-    memory_gib: float = 2.0  # of a CPU, for what backward passes need, beside the weights; a GPU's
-    # is found by trying
+    memory_gib: float = setting(
+        2.0,
+        "GiB on a CPU for backward passes, beside the weights; a GPU's is found by trying.",
+        option="--memory",
+        panel="Machine",
+    )
     rollout_batch: int = 32  # images a compute batch, rollout and decoding: one fixed shape
-    rollout_dtype: str = "float32"  # inside the denoiser, no gradients; bfloat16 is faster
-    training_dtype: str = "float32"  # bfloat16 is faster on GPUs, slower backwards on CPUs.
-    # They may differ: the ratio's denominator comes from the training pass, never the rollout
-    compile: bool = False  # torch.compile of the denoiser: minutes at first, then faster
-    seed: int = 0  # of rollouts, windows, the order of prompts and the adapters' first weights
+    # inside the denoiser, no gradients; bfloat16 is faster
+    rollout_dtype: str = setting("float32", "Number format in rollouts.", choices=DTYPES)
+    # bfloat16 is faster on GPUs, slower backwards on CPUs. It may differ from the rollout's: the
+    # ratio's denominator comes from the training pass
+    training_dtype: str = setting("float32", "Number format in training passes.", choices=DTYPES)
+    compile: bool = setting(False, "Use torch.compile: minutes at first, then faster.")
+    seed: int = setting(0, "Seed of rollouts, windows, prompt order and first weights.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from math import cos, pi
 from typing import Any
 
+from generators.config import setting
 from generators.errors import GeneratorError
 
 LR_SCHEDULES = ("constant", "linear", "cosine")
@@ -18,46 +19,78 @@ class TrainingConfig:
     """Settings of one fine-tuning. A step draws `batch_size` images, however they are spread."""
 
     # how much
-    num_steps: int = 2000  # optimiser steps
-    batch_size: int = 16  # images a step, over all processes: the gradient does not ask how many
-    micro_batch: int = 16  # images a backward pass of one process: memory only
+    num_steps: int = setting(2000, "Optimiser steps.", option="--steps", panel="Optimisation")
+    # the gradient does not ask how many processes share the images
+    batch_size: int = setting(16, "Images in a step, over all processes.")
+    micro_batch: int = setting(16, "Images in a backward pass of one process: memory only.")
 
     # learning
-    learning_rate: float = 1e-5  # full weights; adapters 1e-4 and more
-    lr_schedule: str = "constant"  # after the warm-up; linear and cosine fall to 0 at the end
-    warmup_steps: int = 100
+    learning_rate: float = setting(1e-5, "Learning rate of AdamW; adapters take 1e-4 and more.")
+    lr_schedule: str = setting(
+        "constant", "Course of the learning rate after the warm-up.", choices=LR_SCHEDULES
+    )
+    warmup_steps: int = setting(
+        100, "Steps in which the learning rate rises from 0.", option="--warmup"
+    )
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0  # L2 norm over all trained weights
-    ema_decay: float = 0.9999  # the result is a moving average of the weights; 0: the last weights
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.")
+    # L2 norm over all trained weights
+    max_grad_norm: float = setting(1.0, "Longest gradient; a longer one is scaled down to it.")
+    ema_decay: float = setting(
+        0.9999, "Decay of the averaged weights, 0 to 1; 0 keeps the last weights.", option="--ema"
+    )
 
     # which weights
-    lora_rank: int = 0  # of adapters on the U-Net; 0 trains its full weights
-    lora_alpha: float | None = None  # alpha / rank scales the adapters; None: alpha = rank
-    lora_targets: str = "attention"
-    train_text_encoder: bool = False
+    lora_rank: int = setting(
+        0, "Rank of LoRA adapters on the U-Net; 0 trains its full weights.", panel="Weights"
+    )
+    lora_alpha: float | None = setting(
+        None, "Strength of the adapters: alpha / rank scales them.", shown="rank"
+    )
+    lora_targets: str = setting("attention", "Layers that get adapters.", choices=LORA_TARGETS)
+    train_text_encoder: bool = setting(False, "Train the text encoder, too.")
 
     # the loss
-    prediction_type: str | None = None  # None: as the generator was trained
-    min_snr_gamma: float = 5.0  # 0: all timesteps weigh the same
-    noise_offset: float = 0.0  # share of noise that is one number a channel: darker and lighter
-    input_perturbation: float = 0.0  # more noise in than is asked back (0.1 in Ning et al. 2023)
-    drop_conditions: float = 0.1  # shares of images shown without any condition, for guidance,
-    drop_text: float = 0.0  # without their text, the modality kept,
-    drop_modality: float = 0.0  # without their modality, the text kept,
-    drop_images: float = 0.0  # and without their condition images, modality and text kept
+    prediction_type: str | None = setting(
+        None,
+        "What the network predicts.",
+        choices=PREDICTION_TYPES,
+        shown="the generator's own",
+        panel="Loss",
+    )
+    min_snr_gamma: float = setting(
+        5.0, "Gamma of the min-SNR weights; 0: all timesteps weigh the same.", option="--min-snr"
+    )
+    # makes images darker and lighter
+    noise_offset: float = setting(0.0, "Share of noise that is one number per channel.")
+    # 0.1 in Ning et al. 2023
+    input_perturbation: float = setting(0.0, "Extra noise in the input that is not asked back.")
+    drop_conditions: float = setting(
+        0.1, "Share of images shown without any condition, for guidance, 0 to 1.", option="--drop"
+    )
+    drop_text: float = setting(0.0, "Share shown without text, modality kept, 0 to 1.")
+    drop_modality: float = setting(0.0, "Share shown without modality, text kept, 0 to 1.")
+    drop_images: float = setting(0.0, "Share shown without condition images, 0 to 1.")
 
     # looking on
-    validate_every: int = 200  # steps; at the start and the end in any case
+    # at the start and the end in any case
+    validate_every: int = setting(200, "Steps between validations.", panel="Progress")
     validation_noises: int = 4  # noise levels each validation image is tried at: always the same
-    checkpoint_every: int = 100  # steps that a kill may cost
+    checkpoint_every: int = setting(
+        100, "Steps between checkpoints: the most that a kill can cost."
+    )
 
     # the machine
-    dtype: str = "float32"  # inside the denoiser; weights and optimiser stay float32
-    gradient_checkpointing: bool = False  # computes activations twice, to keep fewer
-    seed: int = 0
+    # weights and optimiser stay float32
+    dtype: str = setting(
+        "float32", "Number format inside the denoiser.", choices=DTYPES, panel="Machine"
+    )
+    gradient_checkpointing: bool = setting(
+        False, "Compute activations twice to save memory; a third more time."
+    )
+    seed: int = setting(0, "Seed of all that is drawn.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
