@@ -14,7 +14,6 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConst
 from sqlmodel import JSON, Column, Field, SQLModel
 
 ORIGINS = ("real", "synthetic")
-CONDITION_ROLES = ("mask", "prior", "source")
 PURPOSES = ("train", "calibration", "control", "repeat", "gate")
 SIDES = ("left", "right")
 CRITERION_KINDS = ("scale", "origin")  # how good an image is | whether it looks real
@@ -113,13 +112,20 @@ class Prompt(SQLModel, table=True):
 
 
 class PromptCondition(SQLModel, table=True):
-    """A condition image of a prompt, by its role."""
+    """A condition image of a prompt, by its role: any lower-case name; a family says its own.
+
+    The usual ones: mask (its pixels are classes), prior (an earlier image), source (one to change).
+    """
 
     __tablename__ = "prompt_condition"
-    __table_args__ = (CheckConstraint(_one_of("role", CONDITION_ROLES), name="role_is_known"),)
+    __table_args__ = (
+        CheckConstraint("role <> '' AND role = lower(role)", name="role_is_lower_case"),
+    )
     prompt_id: str = Field(foreign_key="prompt.id", primary_key=True)
     role: str = Field(primary_key=True)
     file_sha256: str = Field(foreign_key="file.sha256")
+    # the image of this workspace that the file is: whose patient, where it lies
+    image_id: UUID | None = Field(default=None, foreign_key="image.id")
 
 
 class Generator(SQLModel, table=True):

@@ -113,12 +113,9 @@ def version_to_use(ws: Workspace, name: str | None) -> GeneratorVersion:
 
 def rows_of(ws: Workspace, lines: list[PromptLine]) -> list[Prompt]:
     """Return the rows of prompt lines, adding new ones."""
-    return [
-        queries.prompts.get_or_add_prompt(
-            ws.session, modality=line.modality, text=line.text, label=line.label
-        )
-        for line in lines
-    ]
+    ids = queries.prompts.add_prompts(ws.session, [line.prompt for line in lines])
+    found = queries.prompts.prompts_by_id(ws.session, ids)
+    return [found[prompt_id] for prompt_id in ids]
 
 
 def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:

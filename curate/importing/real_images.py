@@ -24,14 +24,15 @@ from curate.importing.dicom import Pseudonym
 from curate.importing.errors import Refused
 from curate.importing.patients import pseudonym
 from curate.importing.picture import Picture
-from curate.importing.rows import ImageRows, read_rows
+from curate.importing.rows import ImageRow, ImageRows, read_rows
 from curate.importing.table import Remark
 from curate.progress import Advance, progress
 from curate.samples.pixels import pixels_hash
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
-from db.models import Image, Prompt
+from db.models import Image
+from db.queries.prompts import NewPrompt
 
 IMAGES_A_BATCH = 64
 
@@ -129,19 +130,17 @@ def _keep(ws: Workspace, batch: list[tuple[Candidate, Picture]], advance: Advanc
     """Make a batch durable: the files, then the rows."""
     files = [(picture.encoded, "image/png") for _, picture in batch]
     hashes = queries.files.add_files(ws.session, ws.store, files)
-    prompts = [_prompt(candidate) for candidate, _ in batch]
+    prompts = [_prompt(candidate.row) for candidate, _ in batch]
     images = [
-        _image(candidate, picture, sha, prompt.id)
+        _image(candidate, picture, sha, prompt.prompt_id)
         for (candidate, picture), sha, prompt in zip(batch, hashes, prompts, strict=True)
     ]
     queries.images.add_real_images(ws.session, prompts, images)
     advance(len(batch))
 
 
-def _prompt(candidate: Candidate) -> Prompt:
-    row = candidate.row
-    prompt_id = queries.prompts.prompt_hash(modality=row.modality, text=row.text, label=row.label)
-    return Prompt(id=prompt_id, modality=row.modality, text=row.text, label=row.label)
+def _prompt(row: ImageRow) -> NewPrompt:
+    return NewPrompt(modality=row.modality, text=row.text, label=row.label)
 
 
 def _image(candidate: Candidate, picture: Picture, sha256: str, prompt_id: str) -> Image:

@@ -154,11 +154,12 @@ def _are_numbers(images_BCHW: Tensor) -> Tensor:
 
 def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptValue]:
     """Return stored prompts by id as the generators take them, condition images loaded."""
-    rows = queries.prompts.prompts_with_conditions(ws.session, prompt_ids)
+    rows = queries.prompts.prompts_by_id(ws.session, prompt_ids)
+    files = queries.prompts.conditions_of(ws.session, prompt_ids)
     missing = [name for name in prompt_ids if name not in rows]
     if missing:
         raise CurateError(f"No prompt {missing[0][:12]}. Run `curate doctor`.")
-    return {name: _prompt_value(ws, row, files) for name, (row, files) in rows.items()}
+    return {name: _prompt_value(ws, row, files.get(name, {})) for name, row in rows.items()}
 
 
 def prompt_value(ws: Workspace, prompt_id: str) -> PromptValue:

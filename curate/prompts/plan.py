@@ -7,7 +7,6 @@ from curate.production.run import Wanted
 from curate.prompts.sheet import PromptLine, balanced, prompts_of_each_label
 from curate.workspace import Workspace
 from db import queries
-from db.models import Prompt
 
 ROWS_A_STATEMENT = 1000
 
@@ -21,11 +20,10 @@ def planned(
     """
     waiting = iter(lines)
     while part := list(islice(waiting, ROWS_A_STATEMENT)):
-        rows = [_row(line) for line in part]
-        queries.prompts.add_prompts(ws.session, rows)
-        for line, row in zip(part, rows, strict=True):
+        ids = queries.prompts.add_prompts(ws.session, [line.prompt for line in part])
+        for line, prompt_id in zip(part, ids, strict=True):
             seed = first_seed if line.seed is None else line.seed
-            yield Wanted(row.id, line.count or count, seed)
+            yield Wanted(prompt_id, line.count or count, seed)
 
 
 def balanced_lines(
@@ -38,10 +36,3 @@ def balanced_lines(
     num_prompts = prompts_of_each_label(read())
     have = queries.images.num_real_images_by_label(ws.session)
     return balanced(read(), num_prompts, target=target, have=have)
-
-
-def _row(line: PromptLine) -> Prompt:
-    prompt_id = queries.prompts.prompt_hash(
-        modality=line.modality, text=line.text, label=line.label
-    )
-    return Prompt(id=prompt_id, modality=line.modality, text=line.text, label=line.label)

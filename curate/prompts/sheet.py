@@ -10,12 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from curate.errors import CurateError
 from curate.importing.table import Columns, Remark, Row, header_of, stream_rows
 from curate.prompts.modalities import NoModality, canonical_modality, is_modality, resolve_modality
+from db.queries.prompts import NewPrompt
 
 COLUMNS = Columns(
     spellings={
@@ -44,6 +45,11 @@ class PromptLine:
     label: str | None = None
     count: int | None = None  # images; None: as many as `--count` says
     seed: int | None = None  # of its first image; None: as `--seed` says
+
+    @cached_property
+    def prompt(self) -> NewPrompt:
+        """Return what the line asks to show."""
+        return NewPrompt(modality=self.modality, text=self.text, label=self.label)
 
 
 @dataclass(frozen=True, kw_only=True)

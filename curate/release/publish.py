@@ -239,7 +239,7 @@ def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
         "text": prompt.text,
         "label": prompt.label,
         "record": prompt.record,
-        "conditions": queries.prompts.conditions_of(ws.session, prompt.id),
+        "conditions": queries.prompts.conditions_of(ws.session, [prompt.id]).get(prompt.id, {}),
     }
 
 

@@ -33,7 +33,7 @@ class Book:
         self.chosen = chosen
         everything = (*chosen.learned, *chosen.replayed, *chosen.validated)
         ids = list(dict.fromkeys(image.prompt_id for image in everything))
-        self._conditions = queries.prompts.condition_files(ws.session, ids)
+        self._conditions = queries.prompts.conditions_of(ws.session, ids)
         self._prompts: dict[tuple[str, str, bool], Prompt] = {}
         mirror = config.mirror
         self.learned = [self._example(image, mirror) for image in chosen.learned]

@@ -19,6 +19,7 @@ from db.models import (
     Score,
     utc_now,
 )
+from db.queries.prompts import NewPrompt, add_prompts
 
 
 @dataclass(frozen=True)
@@ -294,9 +295,11 @@ def same_noise_pairs(
     return sorted(pairs, key=lambda pair: (pair[0].modality, pair[0].text, pair[0].seed))
 
 
-def add_real_images(session: Session, prompts: Sequence[Prompt], images: Sequence[Image]) -> None:
+def add_real_images(
+    session: Session, prompts: Sequence[NewPrompt], images: Sequence[Image]
+) -> None:
     """Insert images and what they show, and commit; what another process added is left as it is."""
-    insert_new(session, Prompt, [prompt.model_dump() for prompt in prompts])
+    add_prompts(session, prompts)
     insert_new(session, Image, [image.model_dump() for image in images])
     session.commit()
 

@@ -1,7 +1,10 @@
 """Prompts: what images were asked to show, with their condition images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import Session, col, select
 
@@ -11,7 +14,31 @@ from db.models import (
     Image,
     Prompt,
     PromptCondition,
+    utc_now,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPrompt:
+    """All that a prompt says."""
+
+    modality: str  # canonical
+    text: str
+    label: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)  # {role: SHA-256 of a known file}
+    images: Mapping[str, UUID] = field(default_factory=dict)  # which conditions are images here
+
+    @cached_property
+    def prompt_id(self) -> str:
+        """Return the id of the prompt that says just this."""
+        return prompt_hash(
+            modality=self.modality,
+            text=self.text,
+            label=self.label,
+            record=self.record,
+            conditions=self.conditions,
+        )
 
 
 def prompt_hash(
@@ -26,6 +53,38 @@ def prompt_hash(
     return json_hash([modality, text, label, dict(record or {}), dict(conditions or {})])
 
 
+def add_prompts(session: Session, prompts: Sequence[NewPrompt]) -> list[str]:
+    """Add those that are new, with records and condition images; return all ids in their order.
+
+    One statement a table, however many they are.
+    """
+    now = utc_now()
+    rows = [
+        {
+            "id": prompt.prompt_id,
+            "modality": prompt.modality,
+            "text": prompt.text,
+            "label": prompt.label,
+            "record": dict(prompt.record),
+            "created_at": now,
+        }
+        for prompt in prompts
+    ]
+    conditions = [
+        {
+            "prompt_id": prompt.prompt_id,
+            "role": role,
+            "file_sha256": sha256,
+            "image_id": prompt.images.get(role),
+        }
+        for prompt in prompts
+        for role, sha256 in prompt.conditions.items()
+    ]
+    insert_new(session, Prompt, rows)
+    insert_new(session, PromptCondition, conditions)
+    return [prompt.prompt_id for prompt in prompts]
+
+
 def get_or_add_prompt(
     session: Session,
     *,
@@ -36,60 +95,35 @@ def get_or_add_prompt(
     conditions: Mapping[str, str] | None = None,
 ) -> Prompt:
     """Return the prompt that says just this. `conditions` are {role: SHA-256} of known files."""
-    prompt_id = prompt_hash(
-        modality=modality, text=text, label=label, record=record, conditions=conditions
+    prompt = NewPrompt(
+        modality=modality,
+        text=text,
+        label=label,
+        record=record or {},
+        conditions=conditions or {},
     )
-    known = session.get(Prompt, prompt_id)
-    if known is not None:
-        return known
-    prompt = Prompt(
-        id=prompt_id, modality=modality, text=text, label=label, record=dict(record or {})
-    )
-    insert_new(session, Prompt, [prompt.model_dump()])
-    insert_new(
-        session,
-        PromptCondition,
-        [
-            {"prompt_id": prompt_id, "role": role, "file_sha256": sha}
-            for role, sha in (conditions or {}).items()
-        ],
-    )
-    return session.get_one(Prompt, prompt_id)
+    known = session.get(Prompt, prompt.prompt_id)
+    if known is None:
+        add_prompts(session, [prompt])
+    return known or session.get_one(Prompt, prompt.prompt_id)
 
 
-def add_prompts(session: Session, prompts: Sequence[Prompt]) -> None:
-    """Add those of the prompts that are new, in one statement; they have no condition images."""
-    insert_new(session, Prompt, [prompt.model_dump() for prompt in prompts])
+def prompts_by_id(session: Session, prompt_ids: Sequence[str]) -> dict[str, Prompt]:
+    """Return prompts by id; those that are not there are left out."""
+    found: dict[str, Prompt] = {}
+    for some in in_parts(prompt_ids):
+        rows = session.exec(select(Prompt).where(col(Prompt.id).in_(some)))
+        found.update({prompt.id: prompt for prompt in rows})
+    return found
 
 
 def prompts_of(session: Session, images: Sequence[Image]) -> list[Prompt]:
     """Return what each image was asked to show, in their order."""
-    ids = {image.prompt_id for image in images}
-    found = {
-        prompt.id: prompt for prompt in session.exec(select(Prompt).where(col(Prompt.id).in_(ids)))
-    }
+    found = prompts_by_id(session, [image.prompt_id for image in images])
     return [found[image.prompt_id] for image in images]
 
 
-def conditions_of(session: Session, prompt_id: str) -> dict[str, str]:
-    """Return a prompt's condition images as {role: SHA-256}."""
-    rows = session.exec(select(PromptCondition).where(PromptCondition.prompt_id == prompt_id))
-    return {row.role: row.file_sha256 for row in rows}
-
-
-def prompts_with_conditions(
-    session: Session, prompt_ids: Sequence[str]
-) -> dict[str, tuple[Prompt, dict[str, str]]]:
-    """Return prompts by id, each with its condition images as {role: SHA-256}."""
-    rows = session.exec(select(Prompt).where(col(Prompt.id).in_(prompt_ids)))
-    found: dict[str, tuple[Prompt, dict[str, str]]] = {row.id: (row, {}) for row in rows}
-    conditions = select(PromptCondition).where(col(PromptCondition.prompt_id).in_(prompt_ids))
-    for condition in session.exec(conditions):
-        found[condition.prompt_id][1][condition.role] = condition.file_sha256
-    return found
-
-
-def condition_files(session: Session, prompt_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+def conditions_of(session: Session, prompt_ids: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return {prompt: {role: SHA-256}} of those prompts that have condition images."""
     found: dict[str, dict[str, str]] = {}
     for some in in_parts(prompt_ids):
@@ -105,7 +139,11 @@ def patients_behind(session: Session, prompt_ids: Sequence[str]) -> dict[str, se
     for some in in_parts(list(found)):
         query = (
             select(PromptCondition.prompt_id, Image.patient)
-            .join(Image, col(Image.file_sha256) == col(PromptCondition.file_sha256))
+            .join(
+                Image,
+                (col(Image.id) == col(PromptCondition.image_id))
+                | (col(Image.file_sha256) == col(PromptCondition.file_sha256)),
+            )
             .where(col(PromptCondition.prompt_id).in_(some), col(Image.patient).is_not(None))
         )
         for prompt_id, patient in session.exec(query):

@@ -6,11 +6,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, select
 
-from db.engine import Engine, make_engine, migrate, migration_config
+from db.engine import Engine, make_engine, migrate, migration_config, open_session
 from db.errors import StoreError
 from db.migrations import HEAD
+from db.models import PromptCondition
+from tests.db.rows import sha
 
 
 def test_migrating_an_empty_database_gives_the_tables_of_the_models(empty_engine: Engine) -> None:
@@ -64,3 +66,21 @@ def test_a_migration_that_fails_leaves_no_table_behind(tmp_path: Path) -> None:
         migrate(engine)
     assert sa.inspect(engine).get_table_names() == ["score"]
     engine.dispose()
+
+
+def test_condition_images_of_before_are_kept_when_roles_become_free(empty_engine: Engine) -> None:
+    moment = "2026-01-01 00:00:00+00:00"
+    with empty_engine.connect() as connection:
+        alembic.command.upgrade(migration_config(connection), "0003")
+        for insert in (
+            f"INSERT INTO file VALUES ('{sha('a')}', 1, 'image/png', '{moment}')",
+            f"INSERT INTO prompt VALUES ('{sha('c')}', 'OCT', 'drusen', NULL, '{{}}', '{moment}')",
+            f"INSERT INTO prompt_condition VALUES ('{sha('c')}', 'mask', '{sha('a')}')",
+        ):
+            connection.execute(sa.text(insert))
+        connection.commit()
+    migrate(empty_engine)
+    with open_session(empty_engine) as session:
+        [kept] = session.exec(select(PromptCondition)).all()
+        assert (kept.prompt_id, kept.role, kept.file_sha256) == (sha("c"), "mask", sha("a"))
+        assert kept.image_id is None

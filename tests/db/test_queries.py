@@ -23,6 +23,7 @@ from db.models import (
     Rating,
     Round,
 )
+from db.queries.prompts import NewPrompt
 from db.store import open_store
 from tests.db.rows import sha, valid_rows
 
@@ -77,6 +78,61 @@ def test_the_same_prompt_is_one_row_with_its_condition_images(session: Session) 
     assert first is again
     assert first.record == {"age": 7}
     assert [row.role for row in session.exec(select(PromptCondition))] == ["mask"]
+
+
+def test_many_prompts_are_added_at_once_with_records_and_condition_images(
+    session: Session, rows: dict[str, dict[str, Any]]
+) -> None:
+    prior = rows["image"]["id"]
+    asked = [
+        NewPrompt(modality="CXR", text=f"patient {number}", record={"age": number})
+        for number in range(2000)
+    ]
+    follow_up = NewPrompt(
+        modality="CXR",
+        text="larger",
+        conditions={"prior": sha("a"), "sketch": sha("a")},
+        images={"prior": prior},
+    )
+    before = queries.audit.counts(session)["prompts"]
+    ids = queries.prompts.add_prompts(session, [*asked, follow_up, follow_up])
+    assert queries.prompts.add_prompts(session, [follow_up]) == [ids[-1]] == [ids[-2]]
+    assert queries.audit.counts(session)["prompts"] == before + 2001
+    assert queries.prompts.prompts_by_id(session, ids)[ids[7]].record == {"age": 7}
+    assert queries.prompts.conditions_of(session, ids) == {
+        ids[-1]: {"prior": sha("a"), "sketch": sha("a")}
+    }
+    kept = session.get_one(PromptCondition, (ids[-1], "prior"))
+    assert kept.image_id == prior
+
+
+def test_a_condition_is_traced_to_its_patient_by_its_image_or_by_its_file(session: Session) -> None:
+    prompt = queries.prompts.get_or_add_prompt(session, modality="CXR", text="normal")
+    files = [add_file(session, digit) for digit in "ab"]
+    images = [
+        Image(
+            file_sha256=file,
+            pixels_sha256=file,
+            origin="real",
+            prompt_id=prompt.id,
+            shape=[1, 8, 8],
+            patient=patient,
+        )
+        for file, patient in zip(files, ("p1", "p2"), strict=True)
+    ]
+    session.add_all(images)
+    session.flush()
+    other = add_file(session, "c")  # the first image's pixels in another file
+    by_image = NewPrompt(
+        modality="CXR", text="x", conditions={"prior": other}, images={"prior": images[0].id}
+    )
+    by_file = NewPrompt(modality="CXR", text="x", conditions={"prior": files[1]})
+    ids = queries.prompts.add_prompts(session, [by_image, by_file])
+    assert queries.prompts.patients_behind(session, [*ids, prompt.id]) == {
+        ids[0]: {"p1"},
+        ids[1]: {"p2"},
+        prompt.id: set(),
+    }
 
 
 @pytest.mark.parametrize(
