@@ -25,8 +25,9 @@ from sklearn.preprocessing import StandardScaler
 
 from curate.evaluation.intervals import wilson_interval
 from generators import registry
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.embedded import WEIGHTS
 from generators.embedded.data import PHRASES, RealImage, central_square, load_real_images
 from generators.sampling import decode, sample
@@ -82,7 +83,10 @@ def share(hits: np.ndarray) -> dict[str, float]:
 
 @torch.inference_mode()
 def images_for(
-    generator: Generator, prompts: list[Prompt], settings: SamplingSettings, first_seed: int
+    generator: DiffusionGenerator,
+    prompts: list[Prompt],
+    settings: SamplingSettings,
+    first_seed: int,
 ) -> torch.Tensor:
     """Return one image a prompt in [0, 1]; prompt i has seed first_seed + i."""
     conditions = generator.conditioner(prompts)
@@ -91,7 +95,9 @@ def images_for(
     return decode(generator, latents, settings.batch_size)
 
 
-def modality_bars(generator: Generator, read: Pipeline, see: ImageNetFeatures, options) -> dict:
+def modality_bars(
+    generator: DiffusionGenerator, read: Pipeline, see: ImageNetFeatures, options
+) -> dict:
     """Return the share of samples whose requested modality is read, at two guidances, and swaps."""
     asked = [
         (modality, label)

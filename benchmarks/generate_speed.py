@@ -41,8 +41,9 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import GeneratorVersion
 from generators.acceleration import accelerate
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.embedded import WEIGHTS
 from generators.sampling import initial_noise
 
@@ -51,12 +52,12 @@ MINIM_STEPS = 100
 SINGLES = 8  # images a block of the slow contestants
 
 
-def bare(generator: Generator, settings: SamplingSettings, num_images: int) -> None:
+def bare(generator: DiffusionGenerator, settings: SamplingSettings, num_images: int) -> None:
     """Call the networks as often as the images need, and nothing else."""
     size = settings.batch_size
     prompts = [Prompt("OCT", TEXTS[i % len(TEXTS)]) for i in range(size)]
     conditions = generator.conditioner(prompts)
-    timesteps = generator.schedule.timesteps(settings.num_steps)
+    timesteps = generator.process.timesteps(settings.num_steps)
     x_t = initial_noise(range(size), generator.latent_shape)
     with torch.inference_mode():
         for _ in range(num_images // size):

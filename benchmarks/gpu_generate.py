@@ -32,8 +32,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.generate_speed import Production
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.sampling import decode, initial_noise, predict
 from tests.tiny import SCHEDULE, tiny_generator
 
@@ -44,12 +45,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def shape(*, tiny: bool) -> Generator:
+def shape(*, tiny: bool) -> DiffusionGenerator:
     """Return the untrained generator that is measured."""
     return tiny_generator() if tiny else sd15_shape()
 
 
-def sd15_shape() -> Generator:
+def sd15_shape() -> DiffusionGenerator:
     """Return an untrained generator with Stable Diffusion 1.5's U-Net and autoencoder."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import BertConfig, BertModel
@@ -149,7 +150,7 @@ def synchronize() -> None:
 
 
 @torch.inference_mode()
-def flop_an_image(generator: Generator, settings: SamplingSettings) -> float:
+def flop_an_image(generator: DiffusionGenerator, settings: SamplingSettings) -> float:
     """Return what an image costs: both halves of guidance in every step, and the decoder."""
     generator.to(device())
     conditions = generator.conditioner([Prompt("OCT", "normal")]).to(device())

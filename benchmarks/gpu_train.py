@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu_generate import device_name, shape
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.training.checkpoint import CHECKPOINT, History
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Example, Lesson, Pool
@@ -30,7 +31,7 @@ TEXTS = ("drusen", "normal")
 WARM_UP = 5  # steps: allocations, the choice of kernels
 
 
-def lesson_for(generator: Generator) -> Lesson:
+def lesson_for(generator: DiffusionGenerator) -> Lesson:
     """Return random latents with texts; there is nothing to learn from them."""
     source = torch.Generator().manual_seed(0)
     latents = {

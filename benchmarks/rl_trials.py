@@ -29,9 +29,9 @@ from curate.scoring.fit import load_reward_model
 from curate.training.rl import reward_of
 from curate.workspace import Workspace, open_workspace
 from db import queries
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
-from generators.rl.rollouts import unit_range
 from generators.rl.training import train
 from generators.sampling import decode, sample
 from rewards.frozen import load_eyes, load_features
@@ -114,12 +114,12 @@ def laplacian_energy(images_BCHW: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def show(generator: Generator, prompts: list[Prompt], real: RealImages) -> Shown:
+def show(generator: DiffusionGenerator, prompts: list[Prompt], real: RealImages) -> Shown:
     """Make the images and measure them."""
     asked = [prompt for prompt in prompts for _ in range(IMAGES_PER_PROMPT)]
     seeds = range(FIRST_SEED, FIRST_SEED + len(asked))
     latents = sample(generator, generator.conditioner(asked), seeds, SETTINGS)
-    images = unit_range(generator, decode(generator, latents, SETTINGS.batch_size))
+    images = generator.codec.to_unit(decode(generator, latents, SETTINGS.batch_size))
     images = images.expand(-1, 3, -1, -1)
     modalities, labels = [p.modality for p in asked], [p.label for p in asked]
     eyes, features, energies = load_eyes(), features_in_d(images), laplacian_energy(images)
@@ -160,7 +160,9 @@ def line(name: str, shown: Shown, base: Shown, seconds: float) -> str:
     )
 
 
-def trained(ws: Workspace, prompts: list[Prompt], config: RLConfig) -> tuple[Generator, float]:
+def trained(
+    ws: Workspace, prompts: list[Prompt], config: RLConfig
+) -> tuple[DiffusionGenerator, float]:
     """Return the generator after one RL step, adapters in place, and the seconds it took."""
     first = queries.reward_models.reward_models(ws.session)[0]
     reward = reward_of(load_reward_model(ws, first.id))

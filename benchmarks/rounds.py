@@ -39,7 +39,6 @@ from curate.quickstart import quickstart_prompts
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from generators.base import Prompt
-from generators.rl.rollouts import unit_range
 from generators.sampling import decode, sample
 from rewards.frozen import load_judge
 
@@ -72,7 +71,7 @@ def show(ws: Workspace, version_id: str, prompts: Sequence[Prompt], sheet: Path 
     asked = [prompt for prompt in prompts for _ in range(IMAGES_PER_PROMPT)]
     seeds = range(FIRST_SEED, FIRST_SEED + len(asked))
     latents = sample(generator, generator.conditioner(asked), seeds, SETTINGS)
-    images = unit_range(generator, decode(generator, latents, SETTINGS.batch_size))
+    images = generator.codec.to_unit(decode(generator, latents, SETTINGS.batch_size))
     images_BCHW = images.expand(-1, 3, -1, -1)
     judged_B = load_judge().score(
         images_BCHW, [p.modality for p in asked], [p.label for p in asked]

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 
 
-def accelerate(generator: Generator, settings: SamplingSettings) -> Generator:
+def accelerate(generator: DiffusionGenerator, settings: SamplingSettings) -> DiffusionGenerator:
     """Lay out and compile the generator's networks in place, where they are, and return it.
 
     On a GPU, compiling uses CUDA graphs: the compute batches' one fixed shape is what they need.
@@ -24,7 +24,7 @@ def accelerate(generator: Generator, settings: SamplingSettings) -> Generator:
         require_compiler()
         on_gpu = generator.device.type == "cuda"
         mode = "reduce-overhead" if on_gpu else "default"
-        generator.denoiser.unet.compile(mode=mode, dynamic=False)
+        generator.denoiser.network.compile(mode=mode, dynamic=False)
         for decoder in networks(generator)[1:]:
             decoder.compile(dynamic=False)
     return generator
@@ -40,7 +40,7 @@ def require_compiler() -> None:
         )
 
 
-def networks(generator: Generator) -> list[Any]:
+def networks(generator: DiffusionGenerator) -> list[Any]:
     """Return the networks that make images: the denoiser's, and the decoder where there is one."""
     vae = getattr(generator.codec, "vae", None)
-    return [generator.denoiser.unet, *([] if vae is None else [vae.decoder])]
+    return [generator.denoiser.network, *([] if vae is None else [vae.decoder])]

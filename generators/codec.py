@@ -1,20 +1,46 @@
 """The codecs that families share: a diffusers autoencoder, and the identity for pixel models."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from generators.base import Output
+from generators.sample import Kind
 
-class AutoencoderCodec:
+
+class _Range:
+    """What the numbers of a codec's images are."""
+
+    unit: Kind = "intensity"
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    def to_unit(self, images: Tensor) -> Tensor:
+        """Return images in `value_range` as numbers in 0 .. 1."""
+        low, high = self.value_range
+        return (images - low) / (high - low)
+
+    def from_unit(self, images: Tensor) -> Tensor:
+        """Return images in 0 .. 1 as numbers in `value_range`."""
+        low, high = self.value_range
+        return images * (high - low) + low
+
+
+class AutoencoderCodec(_Range):
     """A diffusers `AutoencoderKL`: intensities in 0 .. 1 to scaled latents and back."""
-
-    unit = "intensity"
-    value_range = (0.0, 1.0)
 
     def __init__(self, vae: AutoencoderKL) -> None:
         """Wrap it; its configuration carries the scaling factor that gives unit variance."""
         self.vae = vae
+
+    def output(self, latent_shape: Sequence[int]) -> Output:
+        """Return what latents of this shape become: as many times larger as it has halvings."""
+        config = self.vae.config
+        factor = 2 ** (len(config.block_out_channels) - 1)
+        return Output(
+            self.unit, (config.out_channels, *(side * factor for side in latent_shape[1:]))
+        )
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return float32 images [B, C, H, W] in 0 .. 1, clamped."""
@@ -39,11 +65,12 @@ class AutoencoderCodec:
         return {"vae": ["diffusers", type(self.vae).__name__]}
 
 
-class PixelCodec:
+class PixelCodec(_Range):
     """For models that denoise pixels: -1 .. 1 inside, intensities in 0 .. 1 outside."""
 
-    unit = "intensity"
-    value_range = (0.0, 1.0)
+    def output(self, latent_shape: Sequence[int]) -> Output:
+        """Return the same shape: latents are pixels."""
+        return Output(self.unit, tuple(latent_shape))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return float32 images in 0 .. 1, clamped."""

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -29,7 +29,7 @@ HEADER = "lora_adapter_metadata"
 
 
 def add_lora(
-    generator: Generator,
+    generator: DiffusionGenerator,
     rank: int = 8,
     targets: Sequence[str] = ATTENTION,
     *,
@@ -45,19 +45,19 @@ def add_lora(
         lora_alpha=rank if alpha is None else alpha,  # type: ignore[arg-type]  # floats do
         target_modules=list(targets),
     )
-    inject_adapter_in_model(config, generator.denoiser.unet)
+    inject_adapter_in_model(config, generator.denoiser.network)
 
 
-def lora_state(generator: Generator) -> dict[str, Tensor]:
+def lora_state(generator: DiffusionGenerator) -> dict[str, Tensor]:
     """Return the adapters' weights by name: the parameters themselves, not copies."""
-    unet = generator.denoiser.unet
+    unet = generator.denoiser.network
     state: dict[str, Tensor] = get_peft_model_state_dict(unet, dict(unet.named_parameters()))
     return state
 
 
-def save_lora(generator: Generator, folder: Path) -> None:
+def save_lora(generator: DiffusionGenerator, folder: Path) -> None:
     """Write the adapters' weights with rank, alpha and targets: equal weights give equal bytes."""
-    config: Any = generator.denoiser.unet.peft_config["default"]  # as peft names it
+    config: Any = generator.denoiser.network.peft_config["default"]  # as peft names it
     values = {
         "unet.r": config.r,
         "unet.lora_alpha": config.lora_alpha,
@@ -72,7 +72,7 @@ def save_lora(generator: Generator, folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS, metadata={HEADER: json.dumps(values, sort_keys=True)})
 
 
-def load_lora(generator: Generator, folder: Path) -> None:
+def load_lora(generator: DiffusionGenerator, folder: Path) -> None:
     """Attach the adapters that `save_lora` wrote, trainable."""
     path = folder / WEIGHTS
     try:
@@ -103,18 +103,18 @@ def _fill(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
         tensor.detach().copy_(tensors[f"unet.{name}"])
 
 
-def merge_lora(generator: Generator, folder: Path) -> None:
+def merge_lora(generator: DiffusionGenerator, folder: Path) -> None:
     """Add the adapters in `folder` to the U-Net's weights for good."""
     load_lora(generator, folder)
     for layer in _adapted_layers(generator):
         layer.merge()
-    recurse_remove_peft_layers(generator.denoiser.unet)
-    del generator.denoiser.unet.peft_config
+    recurse_remove_peft_layers(generator.denoiser.network)
+    del generator.denoiser.network.peft_config
     generator.denoiser.requires_grad_(False)
 
 
 @contextmanager
-def disable_lora(generator: Generator) -> Iterator[None]:
+def disable_lora(generator: DiffusionGenerator) -> Iterator[None]:
     """Inside, the generator predicts as if it had no adapters: the reference of a KL term."""
     layers = _adapted_layers(generator)
     for layer in layers:
@@ -126,5 +126,5 @@ def disable_lora(generator: Generator) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def _adapted_layers(generator: Generator) -> list[BaseTunerLayer]:
-    return [m for m in generator.denoiser.unet.modules() if isinstance(m, BaseTunerLayer)]
+def _adapted_layers(generator: DiffusionGenerator) -> list[BaseTunerLayer]:
+    return [m for m in generator.denoiser.network.modules() if isinstance(m, BaseTunerLayer)]

@@ -3,7 +3,7 @@
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
@@ -15,7 +15,7 @@ def families() -> list[str]:
     return sorted(_loaders())
 
 
-def load(family: str, folder: str | Path, *, unet: str | Path | None = None) -> Generator:
+def load(family: str, folder: str | Path, *, unet: str | Path | None = None) -> DiffusionGenerator:
     """Open a generator: a folder that `Generator.save` wrote, or whatever else the family opens.
 
     `unet` is a separate U-Net to use instead of the folder's, for families that take one.
@@ -27,7 +27,7 @@ def load(family: str, folder: str | Path, *, unet: str | Path | None = None) -> 
             f"A package can bring more, by an entry point in the group {GROUP!r}."
         )
     options = {} if unet is None else {"unet": unet}
-    generator: Generator = loaders[family].load()(folder, **options)
+    generator: DiffusionGenerator = loaders[family].load()(folder, **options)
     return generator
 
 

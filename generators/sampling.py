@@ -18,8 +18,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Schedule
+from generators.base import Conditions, Trajectory
 from generators.config import SamplingSettings
+from generators.diffusion.process import VariancePreserving
 
 SOLVERS = {"dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 
@@ -68,7 +69,7 @@ def _noise(name: str, latent_shape: Sequence[int]) -> Tensor:
 
 
 def predict(
-    generator: Generator,
+    generator: Trajectory,
     x_t: Tensor,
     t_B: Tensor,
     conditions: Conditions,
@@ -97,7 +98,7 @@ def predict(
 
 
 def noised(
-    schedule: Schedule, latents: Tensor, noise: Tensor, t_B: Tensor
+    schedule: VariancePreserving, latents: Tensor, noise: Tensor, t_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return x_t of clean latents, and what a perfect denoiser predicts there: noise, or v."""
     kept_B = schedule.alphas_cumprod(t_B)
@@ -107,7 +108,12 @@ def noised(
 
 
 def stochastic_step(
-    schedule: Schedule, prediction: Tensor, x_t: Tensor, t_B: Tensor, t_next_B: Tensor, eta: float
+    schedule: VariancePreserving,
+    prediction: Tensor,
+    x_t: Tensor,
+    t_B: Tensor,
+    t_next_B: Tensor,
+    eta: float,
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of DDIM's next latents; eta 0 has a deviation of 0.
 
@@ -133,7 +139,9 @@ def stochastic_step(
     return mean, per_image(std_B)
 
 
-def predicted_image(schedule: Schedule, prediction: Tensor, x_t: Tensor, t_B: Tensor) -> Tensor:
+def predicted_image(
+    schedule: VariancePreserving, prediction: Tensor, x_t: Tensor, t_B: Tensor
+) -> Tensor:
     """Return the clean latents that a prediction amounts to; unclamped."""
     kept_B = schedule.alphas_cumprod(t_B)
     a, s = _per_image(kept_B.sqrt(), x_t), _per_image((1 - kept_B).sqrt(), x_t)
@@ -159,7 +167,7 @@ def log_prob(x_next: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def step_log_prob(
-    generator: Generator,
+    generator: Trajectory,
     conditions: Conditions,
     x_t: Tensor,
     x_next: Tensor,
@@ -174,13 +182,13 @@ def step_log_prob(
     Differentiable. Any (image, step) pairs may share a batch: each has its own timesteps.
     """
     prediction = predict(generator, x_t, t_B, conditions, settings)
-    mean, std = stochastic_step(generator.schedule, prediction, x_t, t_B, t_next_B, eta)
+    mean, std = stochastic_step(generator.process, prediction, x_t, t_B, t_next_B, eta)
     return log_prob(x_next, mean, std)
 
 
 @torch.no_grad()
 def sample(
-    generator: Generator,
+    generator: Trajectory,
     conditions: Conditions,
     seeds: Sequence[int],
     settings: SamplingSettings,
@@ -194,7 +202,7 @@ def sample(
     latents = []
     steps_done = itertools.count(1)
     for batch in _batches(generator, conditions, seeds, settings.batch_size):
-        sampler = _sampler(generator.schedule, settings)
+        sampler = _sampler(generator.process, settings)
         x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
         for step, t in enumerate(sampler.timesteps):
             prediction = predict(generator, x_t, _repeat(t, x_t), batch.conditions, settings)
@@ -206,7 +214,7 @@ def sample(
 
 
 @torch.no_grad()
-def decode(generator: Generator, latents: Tensor, batch_size: int) -> Tensor:
+def decode(generator: Trajectory, latents: Tensor, batch_size: int) -> Tensor:
     """Return images in the codec's range and unit, decoded in batches of one fixed shape."""
     images = []
     for rows, num_images in _fixed_shape(len(latents), batch_size):
@@ -216,7 +224,7 @@ def decode(generator: Generator, latents: Tensor, batch_size: int) -> Tensor:
 
 @torch.no_grad()
 def rollout(
-    generator: Generator,
+    generator: Trajectory,
     conditions: Conditions,
     seeds: Sequence[int],
     settings: SamplingSettings,
@@ -252,7 +260,7 @@ def rollout(
 
 
 def _rollout_batch(
-    generator: Generator,
+    generator: Trajectory,
     batch: "_Batch",
     settings: SamplingSettings,
     window: range,
@@ -260,7 +268,7 @@ def _rollout_batch(
     tick: Callable[[], None],
     keep: range | None,
 ) -> Rollout:
-    ddim = _Ddim(generator.schedule, settings)
+    ddim = _Ddim(generator.process, settings)
     x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
     before, after, log_probs, kept = [], [], [], []
     for step, t in enumerate(ddim.timesteps):
@@ -313,7 +321,7 @@ class _Batch:
 
 
 def _batches(
-    generator: Generator, conditions: Conditions, seeds: Sequence[int], batch_size: int
+    generator: Trajectory, conditions: Conditions, seeds: Sequence[int], batch_size: int
 ) -> Iterator[_Batch]:
     if len(conditions) != len(seeds) or not seeds:
         raise ValueError(f"{len(conditions)} conditions for {len(seeds)} seeds")
@@ -339,7 +347,7 @@ class _Sampler(Protocol):
     def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor: ...
 
 
-def _sampler(schedule: Schedule, settings: SamplingSettings) -> _Sampler:
+def _sampler(schedule: VariancePreserving, settings: SamplingSettings) -> _Sampler:
     """Return a fresh sampler: multistep solvers remember the steps of their own batch."""
     if settings.sampler == "ddim":
         return _Ddim(schedule, settings)
@@ -353,7 +361,7 @@ class _Ddim:
     and always with leading spacing.
     """
 
-    def __init__(self, schedule: Schedule, settings: SamplingSettings) -> None:
+    def __init__(self, schedule: VariancePreserving, settings: SamplingSettings) -> None:
         self.schedule, self.eta = schedule, settings.eta
         self.timesteps = schedule.timesteps(settings.num_steps)
         self.next_timesteps = [*self.timesteps[1:], -1]
@@ -375,7 +383,7 @@ class _Ddim:
 class _Solver:
     """A deterministic multistep solver of diffusers, second order."""
 
-    def __init__(self, schedule: Schedule, settings: SamplingSettings) -> None:
+    def __init__(self, schedule: VariancePreserving, settings: SamplingSettings) -> None:
         solver = SOLVERS[settings.sampler]
         known = inspect.signature(solver.__init__).parameters
         config = {key: value for key, value in schedule.config.items() if key in known}

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from curate.workspace import Workspace
     from db.engine import Session
-    from generators.base import Generator
+    from generators.diffusion.generator import DiffusionGenerator
 
 
 def pytest_configure() -> None:
@@ -96,7 +96,7 @@ def session(workspace: "Workspace") -> "Session":
 
 
 @pytest.fixture
-def tiny_generator() -> "Generator":
+def tiny_generator() -> "DiffusionGenerator":
     """An untrained real generator: 16 x 16 px, milliseconds an image."""
     from tests.tiny import tiny_generator
 

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.families.text_to_image import text_to_image
 
 NUM_TOKENS = 32
@@ -30,7 +30,7 @@ SCHEDULE = {
 WORDS = ("oct", "fundus", "cxr", "chestct", "brainmri", "breastmri", "normal", "healthy", "drusen")
 
 
-def tiny_generator(seed: int = 0) -> Generator:
+def tiny_generator(seed: int = 0) -> DiffusionGenerator:
     """Return an untrained generator; equal seeds give equal weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

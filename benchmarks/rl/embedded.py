@@ -15,15 +15,15 @@ from torch import Tensor
 
 from curate.evaluation.diversity import ms_ssim
 from generators import registry
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.embedded import PROMPTS as SHEET
 from generators.embedded import WEIGHTS
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
 from generators.rl.config import RLConfig
 from generators.rl.predictions import predictions
-from generators.rl.rollouts import unit_range
 from generators.sampling import decode, noised, sample
 from rewards.frozen import load_eyes, load_judge
 from rewards.frozen.truth import TruthNetwork
@@ -39,18 +39,21 @@ def prompts() -> list[Prompt]:
         return [Prompt(row["modality"], row["text"], row["label"]) for row in csv.DictReader(file)]
 
 
-def embedded() -> Generator:
+def embedded() -> DiffusionGenerator:
     """Return the embedded model, as it ships."""
     return registry.load("text-to-image", str(WEIGHTS))
 
 
 @torch.no_grad()
 def pictures(
-    generator: Generator, of: Sequence[Prompt], seeds: Sequence[int], settings: SamplingSettings
+    generator: DiffusionGenerator,
+    of: Sequence[Prompt],
+    seeds: Sequence[int],
+    settings: SamplingSettings,
 ) -> tuple[Tensor, Tensor]:
     """Return latents and images [B, 3, H, W] in [0, 1]."""
     latents = sample(generator, generator.conditioner(of), seeds, settings)
-    images = unit_range(generator, decode(generator, latents, settings.batch_size))
+    images = generator.codec.to_unit(decode(generator, latents, settings.batch_size))
     return latents, images.expand(-1, 3, -1, -1)
 
 
@@ -77,25 +80,25 @@ class Yardstick:
     points for every algorithm, whatever each was trained on.
     """
 
-    def __init__(self, start: Generator, per_prompt: int) -> None:
+    def __init__(self, start: DiffusionGenerator, per_prompt: int) -> None:
         self.eyes, self.judge, self.per_prompt = load_eyes(), load_judge(), per_prompt
         self.prompts = [prompt for prompt in prompts() for _ in range(per_prompt)]
         self.seeds = range(FIRST_SEED, FIRST_SEED + len(self.prompts))
         latents, images = pictures(start, self.prompts, self.seeds, SAMPLING)
         x_0 = latents.repeat_interleave(LEVELS, dim=0)
-        self.t_N = torch.cat([drawn_levels(start.schedule, seed, LEVELS) for seed in self.seeds])
+        self.t_N = torch.cat([drawn_levels(start.process, seed, LEVELS) for seed in self.seeds])
         noise = fresh_noise(start, self.seeds, LEVELS)
-        self.x_t, _ = noised(start.schedule, x_0, noise, self.t_N)
+        self.x_t, _ = noised(start.process, x_0, noise, self.t_N)
         self.start_predictions = self._predicted(start)
         self.at_start = self._figures(images, 0.0)
 
-    def __call__(self, generator: Generator) -> dict[str, float]:
+    def __call__(self, generator: DiffusionGenerator) -> dict[str, float]:
         """Return a version's figures."""
         _, images = pictures(generator, self.prompts, self.seeds, SAMPLING)
         change = (self._predicted(generator) - self.start_predictions).square().mean().item()
         return self._figures(images, change)
 
-    def _predicted(self, generator: Generator) -> Tensor:
+    def _predicted(self, generator: DiffusionGenerator) -> Tensor:
         rows = torch.arange(len(self.prompts)).repeat_interleave(LEVELS)
         conditions = generator.conditioner(self.prompts).select(rows)
         config = RLConfig(training_dtype="bfloat16", micro_batch=32)

@@ -36,7 +36,7 @@ from benchmarks.rl.speed import (
     settings,
     trl_arm,
 )
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 
 NUM_IMAGES = 16  # an epoch
@@ -49,7 +49,7 @@ def in_bfloat16(algorithm: str, guidance: float) -> RLConfig:
 
 
 def arms_on(
-    new_generator: Callable[[], Generator], folder: Path, train_batch: int
+    new_generator: Callable[[], DiffusionGenerator], folder: Path, train_batch: int
 ) -> dict[str, Arm]:
     """Return the three that are compared."""
     guided = in_bfloat16("ddpo", GUIDANCE)
@@ -72,7 +72,7 @@ def peak_gb(run: Callable[[], object]) -> float | None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    def new_generator() -> Generator:
+    def new_generator() -> DiffusionGenerator:
         return shape(tiny=options.tiny).to(device())
 
     arms = arms_on(new_generator, folder, options.train_batch)

@@ -60,7 +60,7 @@ from curate.scoring.fit import load_reward_model
 from curate.training.rl import reward_of
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db.models import Campaign
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from generators.rl.training import train
 from rewards.frozen import load_eyes
@@ -158,7 +158,7 @@ class KnownTruth:
         self.start_P, self.start_truth_B = self._chances(self.start_images)
         self.pleased = EasilyPleased(self.eyes, self.start_images, self.start_truth_B)
 
-    def against_start(self, generator: Generator) -> dict[str, Any]:
+    def against_start(self, generator: DiffusionGenerator) -> dict[str, Any]:
         """Return how much the truth changed from the start, and how much alike images became."""
         images = self._images(generator)
         after_P, _ = self._chances(images)
@@ -173,7 +173,7 @@ class KnownTruth:
             mean_B, _ = reward(self.start_images, self.prompts)
         return float(spearmanr(mean_B, self.start_truth_B).statistic)
 
-    def _images(self, generator: Generator) -> Tensor:
+    def _images(self, generator: DiffusionGenerator) -> Tensor:
         seeds = range(FIRST_SEED, FIRST_SEED + len(self.prompts))
         return pictures(generator, self.prompts, seeds, SAMPLING)[1]
 

@@ -40,7 +40,7 @@ from curate.rating.simulated_pairs import simulate_comparisons
 from curate.training.rl import rl_step_on_people
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from generators.rl.usual import usual
 from rewards.frozen import load_eyes, load_judge
@@ -79,7 +79,7 @@ class Tops:
         self.per_prompt = per_prompt
         self.prompts = [prompt for prompt in shipped_prompts() for _ in range(per_prompt)]
 
-    def pictures(self, generator: Generator, seed: int) -> Tensor:
+    def pictures(self, generator: DiffusionGenerator, seed: int) -> Tensor:
         """Return images at seeds that no rated image has."""
         first = FIRST_SEED + 1000 * seed
         seeds = range(first, first + len(self.prompts))

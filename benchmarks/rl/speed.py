@@ -30,7 +30,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from generators.base import Denoiser, Generator, Prompt
+from generators.base import Denoiser, Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.checkpoint import fresh_progress
 from generators.rl.config import RLConfig
 from generators.rl.peers.trl_ddpo import trl_trainer
@@ -71,7 +72,7 @@ def brightness(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tenso
     return mean_B, torch.zeros_like(mean_B)
 
 
-def new_generator(tiny: bool) -> Generator:
+def new_generator(tiny: bool) -> DiffusionGenerator:
     """Return the same generator each time."""
     generator = tiny_generator()
     if not tiny:
@@ -99,7 +100,7 @@ def settings(algorithm: str, guidance: float) -> RLConfig:
     )
 
 
-def our_arm(generator: Generator, config: RLConfig) -> Arm:
+def our_arm(generator: DiffusionGenerator, config: RLConfig) -> Arm:
     """Return one of ours."""
     policy = Policy(generator, config)
     source = Rollouts(PROMPTS, generator.conditioner(PROMPTS), brightness)
@@ -118,7 +119,7 @@ def our_arm(generator: Generator, config: RLConfig) -> Arm:
     return Arm(name, config, epoch, policy.fit.kept_images)
 
 
-def trl_arm(generator: Generator, config: RLConfig, folder: Path, train_batch: int) -> Arm:
+def trl_arm(generator: DiffusionGenerator, config: RLConfig, folder: Path, train_batch: int) -> Arm:
     """Return TRL's trainer; it trains as many steps as we do: all but one."""
     config = replace(config, algorithm="trl-ddpo", micro_batch=train_batch)
     trainer, _ = trl_trainer(Policy(generator, config), PROMPTS, brightness, folder)
@@ -205,7 +206,7 @@ def _of_the_engine(policy: Policy, pairs: Any) -> Tensor:
 def _theirs(
     policy: Policy, trainer: Any, pairs: Any, rows: Tensor
 ) -> tuple[float, Tensor, float, float]:
-    tokens = pairs.conditions.tokens_BLD[rows]
+    tokens = pairs.conditions.parts["tokens"][rows]
     loss, _, clipped = trainer.calculate_loss(
         pairs.x_t[rows],
         pairs.t_N[rows],
@@ -239,7 +240,7 @@ def matrix_product() -> float:
     return 40 * 2 * 768**3 / seconds_of(lambda: [a @ a for _ in range(40)])
 
 
-def flops_of_forward(generator: Generator) -> float:
+def flops_of_forward(generator: DiffusionGenerator) -> float:
     """Return the FLOP of one U-Net evaluation of one image."""
     conditions = generator.conditioner(PROMPTS[:1]).to(generator.device)
     x_t = torch.zeros(1, *generator.latent_shape, device=generator.device)

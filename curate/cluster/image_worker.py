@@ -18,8 +18,9 @@ from curate.production.items import Item
 from curate.production.writer import EncodedBatch, encode
 from generators import registry
 from generators.acceleration import accelerate
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class ImageWorker:
         self._notes.append((event, details))
 
 
-def packed(generator: Generator) -> Weights:
+def packed(generator: DiffusionGenerator) -> Weights:
     """Return a generator as its folder's files."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -96,7 +97,7 @@ def packed(generator: Generator) -> Weights:
     return Weights(generator.family, files)
 
 
-def opened(weights: Weights) -> Generator:
+def opened(weights: Weights) -> DiffusionGenerator:
     """Return the generator that was packed."""
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in weights.files.items():

@@ -15,8 +15,9 @@ from curate.production.run import chosen_device
 from curate.production.versions import load_version
 from curate.workspace import Workspace
 from generators.acceleration import accelerate
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.sampling import decode, initial_noise, predict
 
 REPEATS = 3
@@ -130,7 +131,7 @@ def _changes(device: torch.device, compiling: bool) -> list[dict[str, Any]]:
     return changes + ([{"compile": True}] if compiling else [])
 
 
-def _speed_within_memory(generator: Generator, settings: SamplingSettings) -> Speed | None:
+def _speed_within_memory(generator: DiffusionGenerator, settings: SamplingSettings) -> Speed | None:
     try:
         return _speed(generator, settings)
     except (RuntimeError, MemoryError) as error:
@@ -140,13 +141,13 @@ def _speed_within_memory(generator: Generator, settings: SamplingSettings) -> Sp
 
 
 @torch.inference_mode()
-def _speed(generator: Generator, settings: SamplingSettings) -> Speed:
+def _speed(generator: DiffusionGenerator, settings: SamplingSettings) -> Speed:
     size, device = settings.batch_size, generator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     conditions = generator.conditioner([Prompt("OCT", "normal")] * size).to(device)
     x_t = initial_noise(range(size), generator.latent_shape).to(device)
-    t_B = torch.full((size,), generator.schedule.timesteps(settings.num_steps)[0])
+    t_B = torch.full((size,), generator.process.timesteps(settings.num_steps)[0])
     bfloat16 = settings.decoder_dtype == "bfloat16"
 
     def decoded() -> torch.Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,15 +17,18 @@ from curate.errors import CurateError
 from curate.production.environment import describe_environment
 from curate.production.items import Item
 from curate.production.patience import Note
-from curate.samples.pixels import array_of, levels, to_rgb_tensor
+from curate.samples.pixels import array_of, levels
 from curate.workspace import Workspace
 from db import queries
-from generators.base import Conditions, Generator
+from generators.base import Conditions
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
-from generators.sampling import decode, sample
+from generators.diffusion.generator import DiffusionGenerator
+from generators.sample import Sample
 
 KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
+
+LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are intensities
 
 GivePrompts = Callable[[Sequence[str]], dict[str, PromptValue]]  # by the ids of their rows
 
@@ -43,7 +47,7 @@ class Maker:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: DiffusionGenerator,
         settings: SamplingSettings,
         give_prompts: GivePrompts,
         note: Note,
@@ -115,19 +119,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @torch.inference_mode()
 def unchecked_images(
-    generator: Generator, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
+    generator: DiffusionGenerator,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
 ) -> Tensor:
     """Return float32 images [B, C, H, W], one a seed; in [0, 1] where they are numbers."""
-    latents = sample(generator, conditions, seeds, settings)
-    bfloat16 = settings.decoder_dtype == "bfloat16"
-    with torch.autocast(generator.device.type, torch.bfloat16, enabled=bfloat16):
-        images_BCHW = decode(generator, latents, settings.batch_size)
-    low, high = generator.codec.value_range
-    return (images_BCHW - low) / (high - low)
+    return generator.generate(conditions, seeds, settings)
 
 
 def images_of(
-    generator: Generator, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
+    generator: DiffusionGenerator,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
 ) -> Tensor:
     """Return float32 images [B, C, H, W] in [0, 1], one a seed, in order.
 
@@ -168,5 +173,16 @@ def prompt_value(ws: Workspace, prompt_id: str) -> PromptValue:
 
 
 def _prompt_value(ws: Workspace, row: Any, files: dict[str, str]) -> PromptValue:
-    images = {role: to_rgb_tensor(array_of(ws.store.get(sha))) for role, sha in files.items()}
+    images = {role: condition_image(ws.store.get(sha), role) for role, sha in files.items()}
     return PromptValue(row.modality, row.text, row.label, row.record, images)
+
+
+def condition_image(encoded: bytes, role: str) -> Sample:
+    """Return an image file as generators take it; transparency is dropped.
+
+    A grey mask's numbers are classes; all else are intensities.
+    """
+    array = array_of(encoded)
+    if array.ndim == 2:
+        return Sample(array[None], "labels" if role == LABEL_ROLE else "intensity")
+    return Sample(np.moveaxis(array[..., :3], 2, 0))

@@ -13,7 +13,7 @@ from db import queries
 from db.folders import publish_folder, unfinished_folder
 from db.models import GeneratorVersion
 from generators import lora, registry
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.embedded import WEIGHTS
 
 MEDIA_TYPES = {".safetensors": "application/x-safetensors", ".json": "application/json"}
@@ -92,7 +92,7 @@ def version_folder(ws: Workspace, version_id: str) -> Path:
     return folder
 
 
-def load_version(ws: Workspace, version_id: str) -> Generator:
+def load_version(ws: Workspace, version_id: str) -> DiffusionGenerator:
     """Open a version with every adapter of its ancestry merged: images are made from this."""
     version = ws.session.get(GeneratorVersion, version_id)
     if version is None:

@@ -12,17 +12,18 @@ import torch
 from numpy.typing import NDArray
 
 from curate.errors import USER_ERRORS, CurateError
-from curate.production.images import prompt_values
+from curate.production.images import condition_image, prompt_values
 from curate.production.run import images_of
 from curate.production.versions import load_version
 from curate.release.manifest import ManifestImage, ManifestPrompt
-from curate.samples.pixels import array_of, png_bytes, to_rgb_tensor, to_uint8
+from curate.samples.pixels import png_bytes, to_uint8
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image
 from generators.acceleration import accelerate
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 PART_IMAGES = 64  # made at once: whole compute batches where their size divides it
 
@@ -32,7 +33,7 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
 
     Raises StoreError when the workspace lacks a generator version or a condition image.
     """
-    generator: Generator | None = None
+    generator: DiffusionGenerator | None = None
     loaded_id = ""
     for (version_id, _), same in groupby(images, key=_how_made):
         if generator is None or version_id != loaded_id:
@@ -101,7 +102,10 @@ def _how_made_here(
 
 
 def _keep_if_same(
-    ws: Workspace, generator: Generator, images: Sequence[Image], settings: SamplingSettings
+    ws: Workspace,
+    generator: DiffusionGenerator,
+    images: Sequence[Image],
+    settings: SamplingSettings,
 ) -> dict[str, str]:
     values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
     conditions = generator.conditioner([values[image.prompt_id] for image in images])
@@ -128,6 +132,6 @@ def _how_made(image: ManifestImage) -> tuple[str, tuple[tuple[str, Any], ...]]:
 
 def _prompt_of(ws: Workspace, prompt: ManifestPrompt) -> Prompt:
     conditions = {
-        role: to_rgb_tensor(array_of(ws.store.get(sha))) for role, sha in prompt.conditions.items()
+        role: condition_image(ws.store.get(sha), role) for role, sha in prompt.conditions.items()
     }
     return Prompt(prompt.modality, prompt.text, prompt.label, prompt.record, conditions)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from curate.production.images import condition_image
 from curate.progress import ShowProgress
-from curate.samples.pixels import array_of, to_rgb_tensor
 from curate.training.config import LessonConfig
 from curate.training.kept_tensors import KeptTensors
 from curate.training.material import Frame, KeptEmbeddings, keep_latents
@@ -11,11 +11,10 @@ from curate.training.selection import Selection
 from curate.workspace import Workspace
 from db import queries
 from db.queries.images import ImageToLearn
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Drop, Example, Lesson, Pool, shown_prompt
-
-LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are intensities
 
 
 class Book:
@@ -61,10 +60,8 @@ class Book:
         known = (image.prompt_id, image.text, mirrored and bool(files))
         if known not in self._prompts:
             images = {
-                role: self._frame.shown(
-                    to_rgb_tensor(array_of(self._ws.store.get(sha))),
-                    mirrored=mirrored,
-                    labels=role == LABEL_ROLE,
+                role: self._frame.shown_sample(
+                    condition_image(self._ws.store.get(sha), role), mirrored=mirrored
                 )
                 for role, sha in files.items()
             }
@@ -94,7 +91,9 @@ class Book:
             for part in (chosen.learned, chosen.replayed, chosen.validated)
         ]
 
-    def lesson(self, generator: Generator, kept: KeptTensors, show: ShowProgress) -> Lesson:
+    def lesson(
+        self, generator: DiffusionGenerator, kept: KeptTensors, show: ShowProgress
+    ) -> Lesson:
         """Compute what is not kept yet, and return what the training reads."""
         everything = (*self.chosen.learned, *self.chosen.replayed, *self.chosen.validated)
         mirror = (False, True) if self._config.mirror else (False,)

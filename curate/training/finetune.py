@@ -30,9 +30,9 @@ from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
-from generators.base import Generator
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
@@ -87,7 +87,7 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
 class _Ready:
     """What a training needs, computed and kept."""
 
-    generator: Generator
+    generator: DiffusionGenerator
     chosen: Selection
     lesson: Lesson
     made_with: dict[str, Any]
@@ -119,7 +119,7 @@ def grid_folder(ws: Workspace, key: str) -> Path:
     return ws.folder / "reports" / "train-generator" / key[:12]
 
 
-def _at_size(generator: Generator, task: Task) -> Generator:
+def _at_size(generator: DiffusionGenerator, task: Task) -> DiffusionGenerator:
     """Return the generator for squares of `size` pixels; full weights only, they carry the size."""
     if task.lesson.size is None:
         return generator
@@ -134,7 +134,7 @@ def _at_size(generator: Generator, task: Task) -> Generator:
             f"--size {task.lesson.size}: this generator makes {own} pixels. Another size needs "
             f"full weights (--lora-rank 0) and a multiple of {own // generator.latent_shape[-1]}."
         )
-    generator.denoiser.unet.register_to_config(sample_size=side)
+    generator.denoiser.network.register_to_config(sample_size=side)
     return dataclasses.replace(generator, latent_shape=(generator.latent_shape[0], side, side))
 
 
@@ -195,7 +195,7 @@ def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowPro
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
     shown = prompts_to_show(everyone, config.num_samples)
 
-    def look_on(generator: Generator, step: int) -> None:
+    def look_on(generator: DiffusionGenerator, step: int) -> None:
         if shown:
             path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
             write_grid(generator, shown, config.sample_steps, path)

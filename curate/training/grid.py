@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from curate.samples.pixels import png_bytes, to_uint8
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.sampling import decode, sample
 
 COLUMNS = 4
@@ -28,13 +29,14 @@ def prompts_to_show(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 @torch.no_grad()
-def write_grid(generator: Generator, prompts: Sequence[Prompt], steps: int, path: Path) -> None:
+def write_grid(
+    generator: DiffusionGenerator, prompts: Sequence[Prompt], steps: int, path: Path
+) -> None:
     """Write one PNG with an image a prompt, row by row; seed 0, 1, ... as they come."""
     settings = SamplingSettings(num_steps=steps, batch_size=min(len(prompts), 16))
     conditions = generator.conditioner(prompts)
     latents = sample(generator, conditions, range(len(prompts)), settings)
-    low, high = generator.codec.value_range
-    images = (decode(generator, latents, settings.batch_size) - low) / (high - low)
+    images = generator.codec.to_unit(decode(generator, latents, settings.batch_size))
     tiles = to_uint8(images.nan_to_num())
     blank = np.zeros_like(tiles[0])
     tiles += [blank] * (-len(tiles) % COLUMNS)

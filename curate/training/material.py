@@ -5,9 +5,11 @@ beside it: what was computed in one go or in three is the same to the last bit.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,10 +23,13 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.models import GeneratorVersion
-from generators.base import Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import DiffusionGenerator
+from generators.sample import Sample
 
 ENCODE_BATCH = 8  # images: one shape, see above
-PARTS = ("tokens_BLD", "channels_BCHW", "modulation_BD")
+# how parts are named in the keys of what was kept before they had these names
+KEYS = {"tokens": "tokens_BLD", "channels": "channels_BCHW", "modulation": "modulation_BD"}
 
 
 def frozen_parts_hash(ws: Workspace, version: GeneratorVersion) -> str:
@@ -53,22 +58,28 @@ class Frame:
         image = framed(image_CHW, height, width, self.fit, labels=labels)
         return image.flip(-1) if mirrored else image
 
+    def shown_sample(self, sample: Sample, *, mirrored: bool) -> Sample:
+        """Return a condition image as `shown`, intensities in 0 .. 1."""
+        labels, dtype = sample.kind == "labels", sample.array.dtype
+        top = 1 if labels else np.iinfo(dtype).max
+        values = torch.from_numpy(sample.array.astype(np.float32) / top)
+        array = self.shown(values, mirrored=mirrored, labels=labels).numpy()
+        return Sample(array.astype(dtype) if labels else array, sample.kind)
+
     def key(self, file_sha256: str, *, mirrored: bool = False) -> str:
         """Return the key of an image's latents."""
         how = [self.codec_id, *self.shape, self.fit, mirrored]
         return json_hash(["latents", how, file_sha256])
 
 
-def frame_of(generator: Generator, config: LessonConfig, codec_id: str) -> Frame:
+def frame_of(generator: DiffusionGenerator, config: LessonConfig, codec_id: str) -> Frame:
     """Return how images are shown to this generator. Raises CurateError for one of no pixels."""
     if generator.codec.unit != "intensity":
         raise CurateError(
             f"This generator makes {generator.codec.unit}, but imported images are intensities. "
             "Fine-tune one that makes intensities: `curate generators list`."
         )
-    with torch.no_grad():
-        blank = torch.zeros(1, *generator.latent_shape, device=generator.device)
-        shape = generator.codec.decode(blank).shape[1:]
+    shape = generator.output.shape
     if len(shape) != 3:
         raise CurateError(f"This generator makes volumes ({list(shape)}); curate trains on slices.")
     return Frame(codec_id, (shape[0], shape[1], shape[2]), config.fit)
@@ -77,19 +88,18 @@ def frame_of(generator: Generator, config: LessonConfig, codec_id: str) -> Frame
 def keep_latents(
     ws: Workspace,
     kept: KeptTensors,
-    generator: Generator,
+    generator: DiffusionGenerator,
     frame: Frame,
     images: Mapping[str, tuple[str, bool]],  # by key: the file's SHA-256, and whether mirrored
     show: ShowProgress,
 ) -> None:
     """Compute the latents that are not kept yet."""
-    low, high = generator.codec.value_range
 
     def shown(key: str) -> Tensor:
         file_sha256, mirrored = images[key]
         image = frame.shown(to_rgb_tensor(array_of(ws.store.get(file_sha256))), mirrored=mirrored)
         image = image.mean(dim=0, keepdim=True) if frame.shape[0] == 1 else image
-        return image * (high - low) + low
+        return generator.codec.from_unit(image)
 
     @torch.no_grad()
     def compute(keys: Sequence[str]) -> dict[str, Tensor]:
@@ -108,42 +118,41 @@ def keep_latents(
 class KeptEmbeddings:
     """Prompts as conditions, encoded once by a conditioner that does not learn."""
 
-    def __init__(self, kept: KeptTensors, generator: Generator, conditioner_id: str) -> None:
+    def __init__(
+        self, kept: KeptTensors, generator: DiffusionGenerator, conditioner_id: str
+    ) -> None:
         self._kept, self._generator, self._id = kept, generator, conditioner_id
-        blank = generator.conditioner.unconditional(1)
-        self._parts = [part for part in PARTS if getattr(blank, part) is not None]
+        self._parts = list(generator.conditioner.unconditional(1).parts)
         self._image_hashes: dict[int, str] = {}
 
     def fill(self, prompts: Sequence[Prompt], show: ShowProgress) -> None:
         """Encode the prompts that are not kept yet, each in a pass of its own."""
-        wanted = {self._key(prompt, part): (prompt, part) for prompt in prompts for part in PARTS}
-        wanted = {key: of for key, of in wanted.items() if of[1] in self._parts}
+        wanted = {
+            self._key(prompt, part): (prompt, part) for prompt in prompts for part in self._parts
+        }
 
         @torch.no_grad()
         def compute(keys: Sequence[str]) -> dict[str, Tensor]:
             found = {}
             for key in keys:
                 prompt, part = wanted[key]
-                found[key] = getattr(self._generator.conditioner([prompt]), part)[0].clone()
+                found[key] = self._generator.conditioner([prompt]).parts[part][0].clone()
             return found
 
         self._kept.fill(list(wanted), compute, show, "texts encoded")
 
     def __call__(self, prompt: Prompt) -> Conditions:
         """Return a prompt's conditions, one row."""
-        return Conditions(
-            *(
-                self._kept[self._key(prompt, part)][None] if part in self._parts else None
-                for part in PARTS
-            )
-        )
+        return Conditions({part: self._kept[self._key(prompt, part)][None] for part in self._parts})
 
     def _key(self, prompt: Prompt, part: str) -> str:
         images = {role: self._image_hash(image) for role, image in prompt.images.items()}
         says = [prompt.modality, prompt.text, prompt.label, dict(prompt.record), images]
-        return json_hash(["conditions", self._id, part, says])
+        return json_hash(["conditions", self._id, KEYS.get(part, part), says])
 
-    def _image_hash(self, image: Tensor) -> str:
-        if id(image) not in self._image_hashes:  # examples keep their tensors alive: ids hold
-            self._image_hashes[id(image)] = hashlib.sha256(image.numpy().tobytes()).hexdigest()
+    def _image_hash(self, image: Sample) -> str:
+        if id(image) not in self._image_hashes:  # examples keep their samples alive: ids hold
+            says = [image.kind, image.array.dtype.name, *image.array.shape]
+            whole = json.dumps(says).encode() + image.array.tobytes()
+            self._image_hashes[id(image)] = hashlib.sha256(whole).hexdigest()
         return self._image_hashes[id(image)]

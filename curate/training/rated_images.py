@@ -20,7 +20,8 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.queries.ratings import ComparisonView, RatingView
-from generators.base import Conditions, Generator
+from generators.base import Conditions
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.dpo import PreferredPairs
 from generators.rl.config import RLConfig
 from generators.rl.rated import RatedLatents, advantages_of_ratings
@@ -67,7 +68,7 @@ def said_for(ws: Workspace, algorithm: str) -> Said:
 
 
 def rated_latents(
-    ws: Workspace, generator: Generator, said: Said, config: RLConfig
+    ws: Workspace, generator: DiffusionGenerator, said: Said, config: RLConfig
 ) -> RatedLatents:
     """Return every rated image as latents with its advantage; real images are brought to size."""
     views = said.ratings
@@ -90,7 +91,7 @@ def rated_latents(
     )
 
 
-def preferred_pairs(ws: Workspace, generator: Generator, said: Said) -> PreferredPairs:
+def preferred_pairs(ws: Workspace, generator: DiffusionGenerator, said: Said) -> PreferredPairs:
     """Return the preferred image of every pair beside the other, as latents."""
     ends = [
         (view.left_image_id, view.right_image_id)
@@ -107,25 +108,25 @@ def preferred_pairs(ws: Workspace, generator: Generator, said: Said) -> Preferre
     )
 
 
-def conditions_of(ws: Workspace, generator: Generator, prompt_ids: Sequence[str]) -> Conditions:
+def conditions_of(
+    ws: Workspace, generator: DiffusionGenerator, prompt_ids: Sequence[str]
+) -> Conditions:
     """Return a row for each prompt id."""
     values = {prompt_id: prompt_value(ws, prompt_id) for prompt_id in dict.fromkeys(prompt_ids)}
     return generator.conditioner([values[prompt_id] for prompt_id in prompt_ids])
 
 
 @torch.no_grad()
-def latents_of(ws: Workspace, generator: Generator, sha256s: Sequence[str]) -> Tensor:
+def latents_of(ws: Workspace, generator: DiffusionGenerator, sha256s: Sequence[str]) -> Tensor:
     """Return stored images as latents on the CPU, in the generator's own size and channels."""
     codec = generator.codec
-    low, high = codec.value_range
-    blank = torch.zeros(1, *generator.latent_shape, device=generator.device)
-    channels, *size = codec.decode(blank).shape[1:]
+    channels, *size = generator.output.shape
     latents = torch.zeros(len(sha256s), *generator.latent_shape)
     for positions, images in batches(ws.store, sha256s, IMAGES_A_BATCH):
         if list(images.shape[2:]) != size:
             images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
         if channels == 1:
             images = images.mean(dim=1, keepdim=True)
-        encoded = codec.encode((low + (high - low) * images).to(generator.device))
+        encoded = codec.encode(codec.from_unit(images).to(generator.device))
         latents[positions] = encoded.float().cpu()
     return latents

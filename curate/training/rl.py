@@ -22,7 +22,8 @@ from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import Estimate, OneReward, estimate
@@ -58,7 +59,7 @@ def rl_step(
     prompt_ids = [prompt.id for prompt in prompts]
     values = [prompt_value(ws, prompt_id) for prompt_id in prompt_ids]
 
-    def learn(generator: Generator, folder: Path) -> Trained:
+    def learn(generator: DiffusionGenerator, folder: Path) -> Trained:
         if config.algorithm == "trl-ddpo":
             return train_with_trl(generator, values, reward, config, folder=folder, report=report)
         return train(
@@ -125,7 +126,7 @@ def rl_step_on_people(
     """
     said = said_for(ws, config.algorithm)
 
-    def learn(generator: Generator, folder: Path) -> Trained:
+    def learn(generator: DiffusionGenerator, folder: Path) -> Trained:
         source: Source = (
             rated_latents(ws, generator, said, config)
             if config.algorithm == "nft"
@@ -152,7 +153,7 @@ class _Step:
 
 
 def _taken(
-    ws: Workspace, step: _Step, learn: Callable[[Generator, Path], Trained], ranks: Ranks
+    ws: Workspace, step: _Step, learn: Callable[[DiffusionGenerator, Path], Trained], ranks: Ranks
 ) -> GeneratorVersion:
     """Return the version that the step makes, or made before; only the first process writes."""
     start_id = step.start.id

@@ -21,8 +21,10 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, CLIPTextModel
 from transformers.utils import logging
 
-from generators.base import Conditions, Denoiser, Generator, Prompt, Schedule
+from generators.base import Conditions, Denoiser, Prompt
 from generators.codec import AutoencoderCodec
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.errors import GeneratorError
 
 FAMILY = "text-to-image"
@@ -60,7 +62,7 @@ class TextConditioner:
             )
             for modality, text in dict.fromkeys(pairs)
         }
-        return Conditions(tokens_BLD=torch.stack([tokens_LD[pair] for pair in pairs]))
+        return Conditions.of(tokens=torch.stack([tokens_LD[pair] for pair in pairs]))
 
     def unconditional(self, count: int) -> Conditions:
         """Return an empty modality with an empty text, `count` times."""
@@ -77,7 +79,7 @@ class TextConditioner:
             )
             for prompt in prompts
         ]
-        return Conditions(tokens_BLD=torch.stack(rows))
+        return Conditions.of(tokens=torch.stack(rows))
 
     def forget(self) -> None:
         """Drop remembered embeddings: the text encoder has learned."""
@@ -140,7 +142,7 @@ def _quietly() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load(folder_or_name: str | Path, unet: str | Path | None = None) -> Generator:
+def load(folder_or_name: str | Path, unet: str | Path | None = None) -> DiffusionGenerator:
     """Open a diffusers folder or a hub repository, in float32 on the CPU.
 
     `unet` is a folder with a fine-tuned U-Net (or with one in its `unet` folder) to use instead.
@@ -214,7 +216,7 @@ def _with_weights(model_class: Any, folder: Path) -> Any:
 
 def text_to_image(
     *, tokenizer: Any, text_encoder: Any, unet: Any, vae: Any, scheduler_config: dict[str, Any]
-) -> Generator:
+) -> DiffusionGenerator:
     """Put the parts of a Stable Diffusion 1.x style pipeline together, frozen."""
     if unet.config.out_channels != vae.config.latent_channels:
         raise GeneratorError(
@@ -225,11 +227,11 @@ def text_to_image(
         part.eval().requires_grad_(False)
     size = unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
-    return Generator(
+    return DiffusionGenerator(
         family=FAMILY,
         conditioner=TextConditioner(tokenizer, text_encoder),
         denoiser=Denoiser(unet),
         codec=AutoencoderCodec(vae),
-        schedule=Schedule.from_config(scheduler_config),
+        process=VariancePreserving.from_config(scheduler_config),
         latent_shape=(unet.config.out_channels, height, width),
     )

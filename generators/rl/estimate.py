@@ -132,7 +132,7 @@ class _Passes:
     def _run(self, size: int, backward: bool) -> None:
         generator = self.policy.generator
         x_t = initial_noise(range(size), generator.latent_shape).to(generator.device)
-        t_B = torch.full((size,), generator.schedule.num_train_steps // 2)
+        t_B = torch.full((size,), generator.process.num_train_steps // 2)
         rows = self.conditions.select([0] * size).to(generator.device)
         with torch.set_grad_enabled(backward):
             prediction = predict(generator, x_t, t_B, rows, self.settings)
@@ -147,8 +147,7 @@ def _seconds_of_image(policy: Policy, reward: OneReward | None) -> float:
     latents = initial_noise(range(size), generator.latent_shape).to(generator.device)
     seconds = fastest(lambda: decode(generator, latents, size), policy)
     if reward is not None:
-        low, high = generator.codec.value_range
-        images = (decode(generator, latents, size) - low) / (high - low)
+        images = generator.codec.to_unit(decode(generator, latents, size))
         with torch.no_grad():
             seconds += fastest(lambda: reward(images), policy)
     return seconds / size
@@ -159,10 +158,9 @@ def _seconds_of_gradient(policy: Policy, reward: OneReward) -> float:
     size, generator = policy.fit.micro_batch, policy.generator
     latents = initial_noise(range(size), generator.latent_shape).to(generator.device)
     latents.requires_grad_()
-    low, high = generator.codec.value_range
 
     def run() -> None:
-        mean_B, _ = reward((generator.codec.decode(latents) - low) / (high - low))
+        mean_B, _ = reward(generator.codec.to_unit(generator.codec.decode(latents)))
         mean_B.sum().backward()
 
     return fastest(run, policy) / size

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generators.base import Schedule
+from generators.diffusion.process import VariancePreserving
 from generators.sampling import stochastic_step
 
 SMALL = 1e-6  # a probe small enough that no clamp of predicted images acts
@@ -39,7 +39,9 @@ def clipped_policy_loss(
     return PolicyLoss((weights_N * loss_N).mean(), clipped_fraction)
 
 
-def step_weights(schedule: Schedule, t_K: Tensor, t_next_K: Tensor, *, eta: float) -> Tensor:
+def step_weights(
+    schedule: VariancePreserving, t_K: Tensor, t_next_K: Tensor, *, eta: float
+) -> Tensor:
     """Return weights with mean 1 that let each step of the window pull equally.
 
     A pair's gradient grows with slope / std, the slope being how much the step's mean moves with

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from generators import lora
 from generators.acceleration import require_compiler
-from generators.base import Denoiser, Generator
+from generators.base import Denoiser
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
 from generators.rl.memory import first_fit
@@ -21,15 +22,15 @@ OLD_DECAY_RAMP = 0.05  # an update: reaches 0.5 at the tenth
 class Policy:
     """A generator in training: adapters on a frozen U-Net, or all of its weights (rank 0)."""
 
-    def __init__(self, generator: Generator, config: RLConfig) -> None:
+    def __init__(self, generator: DiffusionGenerator, config: RLConfig) -> None:
         """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
         self.generator = generator
         self.config = config
         self.fit = first_fit(config)  # how much memory holds at once: found anew as training goes
-        self._start_unet: nn.Module | None = None
+        self._start: nn.Module | None = None
         if config.lora_rank == 0:
-            self._start_unet = copy.deepcopy(generator.denoiser.unet)
-            generator.denoiser.unet.requires_grad_(True)
+            self._start = copy.deepcopy(generator.denoiser.network)
+            generator.denoiser.network.requires_grad_(True)
         else:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
@@ -52,21 +53,21 @@ class Policy:
         """
         if self.config.compile:
             require_compiler()
-            self.generator.denoiser.unet.compile()
+            self.generator.denoiser.network.compile()
 
     @contextmanager
     def at_start(self) -> Iterator[None]:
         """Inside, the generator predicts exactly as it did before training."""
         denoiser = self.generator.denoiser
-        if self._start_unet is None:
+        if self._start is None:
             with lora.disable_lora(self.generator):
                 yield
             return
-        trained, denoiser.unet = denoiser.unet, self._start_unet
+        trained = denoiser.swap(self._start)
         try:
             yield
         finally:
-            denoiser.unet = trained
+            denoiser.swap(trained)
 
     def step(self) -> float:
         """Move the weights along the accumulated gradient; return its norm before the cut."""
@@ -105,7 +106,7 @@ class Policy:
     def save_result(self, folder: Path) -> None:
         """Write the averaged weights: an adapter, or the whole generator."""
         with self._at(self.averages):
-            if self._start_unet is None:
+            if self._start is None:
                 lora.save_lora(self.generator, folder)
             else:
                 self.generator.save(folder)
@@ -128,9 +129,9 @@ class Policy:
             self.weights[name].copy_(value)
 
 
-def require_denoiser(generator: object) -> Generator:
+def require_denoiser(generator: object) -> DiffusionGenerator:
     """Return the generator; refuse one that has no denoising steps to train, such as a GAN."""
-    if isinstance(generator, Generator) and isinstance(generator.denoiser, Denoiser):
+    if isinstance(generator, DiffusionGenerator) and isinstance(generator.denoiser, Denoiser):
         return generator
     raise GeneratorError(
         f"{type(generator).__name__} does not denoise step by step, and RL trains such steps. "

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator
+from generators.base import Conditions
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from generators.sampling import predict
 
@@ -38,7 +39,7 @@ def micro_batches(rows: Tensor, micro_batch: int, together: int = 1) -> Iterator
 
 @torch.no_grad()
 def predictions(
-    generator: Generator,
+    generator: DiffusionGenerator,
     config: RLConfig,
     x_t: Tensor,
     t_N: Tensor,

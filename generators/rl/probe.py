@@ -117,7 +117,7 @@ def _is_possible(policy: Policy, conditions: Conditions, size: int, memory: int)
 def _predicted(policy: Policy, conditions: Conditions, size: int) -> Tensor:
     generator, config = policy.generator, policy.config
     x_t = initial_noise(range(size), generator.latent_shape).to(generator.device)
-    t_B = torch.full((size,), generator.schedule.num_train_steps // 2)
+    t_B = torch.full((size,), generator.process.num_train_steps // 2)
     rows = conditions.select([0] * size).to(generator.device)
     settings = training_settings(config, config.training_guidance)
     with torch.enable_grad():

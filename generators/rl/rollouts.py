@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
 from generators.rl.algorithms.base import Batch, Made, Reward
@@ -93,17 +93,11 @@ def rewarded_images(
         reward=reward,
     )
     made = algorithm_named(config.algorithm)(policy, batch)
-    images = unit_range(generator, decode(generator, made.latents, config.rollout_batch))
+    images = generator.codec.to_unit(decode(generator, made.latents, config.rollout_batch))
     with torch.no_grad():
         mean_B, spread_B = reward(images, batch.prompts_B)
     _refuse_other_shapes(mean_B, spread_B, len(rows_B))
     return Rewarded(made, mean_B.float().cpu(), spread_B.float().cpu())
-
-
-def unit_range(generator: Generator, images: Tensor) -> Tensor:
-    """Return images in [0, 1], from the codec's own range."""
-    low, high = generator.codec.value_range
-    return (images - low) / (high - low)
 
 
 def _refuse_other_shapes(mean_B: Tensor, spread_B: Tensor, num_images: int) -> None:

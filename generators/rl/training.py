@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -35,7 +36,7 @@ class Trained:
 
 
 def train(
-    generator: Generator,
+    generator: DiffusionGenerator,
     prompts: Sequence[Prompt],
     reward: Reward,
     config: RLConfig,
@@ -61,7 +62,7 @@ def train(
 
 
 def train_on(
-    generator: Generator,
+    generator: DiffusionGenerator,
     source: Source,
     config: RLConfig,
     *,

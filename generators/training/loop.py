@@ -6,13 +6,14 @@ Knows no workspace: `curate` hands it latents and embeddings, and is told of eve
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.training.checkpoint import (
     History,
@@ -27,7 +28,9 @@ from generators.training.team import Listen, Team
 from generators.training.trainee import Trainee
 
 Report = Callable[[History], None]  # told after every step
-LookOn = Callable[[Generator, int], None]  # shown the averaged generator, after so many steps
+LookOn = Callable[
+    [DiffusionGenerator, int], None
+]  # shown the averaged generator, after so many steps
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Trained:
 
 
 def train(
-    generator: Generator,
+    generator: DiffusionGenerator,
     lesson: Lesson,
     config: TrainingConfig,
     *,
@@ -86,7 +89,7 @@ class _Teacher:
     def __init__(self, trainee: Trainee, lesson: Lesson, team: Team) -> None:
         self.trainee, self.lesson, self.team = trainee, lesson, team
         self.generator, self.config = trainee.generator, trainee.config
-        levels = self.generator.schedule.num_train_steps
+        levels = self.generator.process.num_train_steps
         self.draws = Draws(lesson, self.config, self.generator.latent_shape, levels)
 
     def step(self, history: History) -> None:
@@ -137,8 +140,8 @@ class _Teacher:
                 rows.append(nothing)
                 continue
             row = self.lesson.embed(shown_prompt(prompt, drop)).to(self.team.device)
-            if drop is Drop.IMAGES:
-                row = replace(row, channels_BCHW=nothing.channels_BCHW)
+            if drop is Drop.IMAGES and "channels" in nothing.parts:
+                row = Conditions({**row.parts, "channels": nothing.parts["channels"]})
             rows.append(row)
         return Conditions.join(rows)
 
@@ -192,7 +195,7 @@ class _Teacher:
 
 
 @contextmanager
-def _evaluating(generator: Generator) -> Iterator[None]:
+def _evaluating(generator: DiffusionGenerator) -> Iterator[None]:
     generator.denoiser.eval()
     try:
         yield

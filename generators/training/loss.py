@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Schedule
+from generators.base import Conditions
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 
 
 def diffusion_loss(
-    generator: Generator,
+    generator: DiffusionGenerator,
     latents: Tensor,
     conditions: Conditions,
     timesteps: Tensor,
@@ -22,7 +24,7 @@ def diffusion_loss(
 
 
 def diffusion_losses(
-    generator: Generator,
+    generator: DiffusionGenerator,
     latents: Tensor,
     conditions: Conditions,
     timesteps: Tensor,
@@ -38,7 +40,7 @@ def diffusion_losses(
     in Hang et al. 2023) weighs timesteps by the clamped signal-to-noise ratio; None weighs all
     alike.
     """
-    schedule = generator.schedule
+    schedule = generator.process
     kept_B = schedule.alphas_cumprod(timesteps).to(latents.device, latents.dtype)
     kept = kept_B.view(-1, *[1] * (latents.dim() - 1))
     a, s = kept.sqrt(), (1 - kept).sqrt()
@@ -52,7 +54,7 @@ def diffusion_losses(
     return loss_B
 
 
-def min_snr_weights(schedule: Schedule, timesteps: Tensor, gamma: float) -> Tensor:
+def min_snr_weights(schedule: VariancePreserving, timesteps: Tensor, gamma: float) -> Tensor:
     """Return float64 weights [B] on the CPU: Hang et al. 2023, section 3.4.
 
     min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v: both are the weight

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from generators import lora
-from generators.base import Conditions, Generator, Prompt, Schedule
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.errors import GeneratorError
 from generators.training.config import TrainingConfig
 
@@ -32,12 +34,12 @@ class TrainableConditioner(Protocol):
 class Trainee:
     """Adapters on a frozen U-Net, or all of its weights, or those and the text encoder's."""
 
-    def __init__(self, generator: Generator, config: TrainingConfig) -> None:
+    def __init__(self, generator: DiffusionGenerator, config: TrainingConfig) -> None:
         """Free the weights to train. Raises GeneratorError where the family has no such weights."""
         self.generator, self.config = generator, config
         if config.prediction_type is not None:
-            asked = {**generator.schedule.config, "prediction_type": config.prediction_type}
-            generator.schedule = Schedule.from_config(asked)
+            asked = {**generator.process.config, "prediction_type": config.prediction_type}
+            generator.process = VariancePreserving.from_config(asked)
         if config.lora_rank:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
@@ -49,7 +51,7 @@ class Trainee:
         if config.train_text_encoder:
             modules["text_encoder"] = self.conditioner.text_encoder.requires_grad_(True)
         if config.gradient_checkpointing:
-            generator.denoiser.unet.enable_gradient_checkpointing()
+            generator.denoiser.network.enable_gradient_checkpointing()
         self.weights = {
             f"{part}.{name}": weight
             for part, module in modules.items()

@@ -13,8 +13,8 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Environment, Image, Run
 from db.store import UNFINISHED, file_key
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -206,7 +206,7 @@ def test_a_finding_is_one_line(workspace: Workspace) -> None:
 
 
 def test_lost_synthetic_images_are_made_again_with_the_same_bytes(
-    ws: Workspace, tiny_generator: Generator, tmp_path: Path
+    ws: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     tiny_generator.save(tmp_path / "tiny")
     version = save_version(
@@ -231,7 +231,7 @@ def test_lost_synthetic_images_are_made_again_with_the_same_bytes(
 
 
 def test_an_image_that_cannot_be_made_with_the_same_bytes_stays_a_finding(
-    ws: Workspace, tiny_generator: Generator, tmp_path: Path
+    ws: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     tiny_generator.save(tmp_path / "tiny")
     version = save_version(

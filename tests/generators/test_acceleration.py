@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from generators.acceleration import accelerate, networks
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.sampling import decode, sample
 
@@ -13,7 +14,7 @@ PLAIN = SamplingSettings(num_steps=2, batch_size=2)
 LAID_OUT = SamplingSettings(num_steps=2, batch_size=2, channels_last=True)
 
 
-def images(generator: Generator, settings: SamplingSettings) -> torch.Tensor:
+def images(generator: DiffusionGenerator, settings: SamplingSettings) -> torch.Tensor:
     conditions = generator.conditioner([Prompt("OCT", "drusen")] * 2)
     with torch.inference_mode():
         return decode(generator, sample(generator, conditions, [0, 1], settings), 2)
@@ -30,7 +31,7 @@ def test_ways_to_be_faster_are_named_only_where_they_are_used() -> None:
 
 
 def test_another_memory_layout_changes_at_most_the_last_bit_of_few_pixels(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     before = images(tiny_generator, PLAIN)
     accelerate(tiny_generator, LAID_OUT)
@@ -41,7 +42,7 @@ def test_another_memory_layout_changes_at_most_the_last_bit_of_few_pixels(
     assert (levels == 0).float().mean() > 0.99
 
 
-def test_plain_settings_leave_a_generator_as_it_is(tiny_generator: Generator) -> None:
+def test_plain_settings_leave_a_generator_as_it_is(tiny_generator: DiffusionGenerator) -> None:
     before = images(tiny_generator, PLAIN)
     assert torch.equal(images(accelerate(tiny_generator, PLAIN), PLAIN), before)
 
@@ -52,7 +53,7 @@ def test_a_decoder_precision_that_nobody_knows_is_refused() -> None:
 
 
 def test_without_a_compiler_compiling_is_refused_in_words(
-    tiny_generator: Generator, monkeypatch: pytest.MonkeyPatch
+    tiny_generator: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(GeneratorError, match="no no-such-compiler"):

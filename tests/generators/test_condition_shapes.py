@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DModel
 
-from generators.base import Conditions, Denoiser, Generator, Prompt
+from generators.base import Conditions, Denoiser, Prompt
 from generators.codec import PixelCodec
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
+from generators.sample import Sample
 from generators.sampling import decode, predict, rollout, sample, step_log_prob
 from generators.training.loss import diffusion_loss
 from tests.tiny import tiny_unet
@@ -33,40 +36,44 @@ class MaskConditioner(WithoutWeights):
     """A mask as one more input channel; the empty mask for guidance."""
 
     def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
-        return Conditions(channels_BCHW=torch.stack([prompt.images["mask"] for prompt in prompts]))
+        return Conditions.of(
+            channels=torch.stack(
+                [torch.from_numpy(prompt.images["mask"].array) for prompt in prompts]
+            )
+        )
 
     def unconditional(self, count: int) -> Conditions:
-        return Conditions(channels_BCHW=torch.zeros(count, 1, 8, 8))
+        return Conditions.of(channels=torch.zeros(count, 1, 8, 8))
 
 
 class MaskAndTextConditioner(MaskConditioner):
     """The mask beside the tokens of the generator's own text conditioner."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: DiffusionGenerator) -> None:
         self.text = generator.conditioner
 
     def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
-        masks = super().__call__(prompts).channels_BCHW
-        return Conditions(tokens_BLD=self.text(prompts).tokens_BLD, channels_BCHW=masks)
+        masks = super().__call__(prompts).parts["channels"]
+        return Conditions.of(tokens=self.text(prompts).parts["tokens"], channels=masks)
 
     def unconditional(self, count: int) -> Conditions:
-        masks = super().unconditional(count).channels_BCHW
-        return Conditions(tokens_BLD=self.text.unconditional(count).tokens_BLD, channels_BCHW=masks)
+        masks = super().unconditional(count).parts["channels"]
+        return Conditions.of(tokens=self.text.unconditional(count).parts["tokens"], channels=masks)
 
 
 class RecordConditioner(WithoutWeights):
     """A clinical record as feature-wise scale and shift."""
 
     def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
-        return Conditions(
-            modulation_BD=torch.tensor([[float(p.record["age"]) / 100, 1.0] for p in prompts])
+        return Conditions.of(
+            modulation=torch.tensor([[float(p.record["age"]) / 100, 1.0] for p in prompts])
         )
 
     def unconditional(self, count: int) -> Conditions:
-        return Conditions(modulation_BD=torch.zeros(count, 2))
+        return Conditions.of(modulation=torch.zeros(count, 2))
 
 
-def mask_and_text(generator: Generator) -> Generator:
+def mask_and_text(generator: DiffusionGenerator) -> DiffusionGenerator:
     return dataclasses.replace(
         generator,
         conditioner=MaskAndTextConditioner(generator),
@@ -74,7 +81,7 @@ def mask_and_text(generator: Generator) -> Generator:
     )
 
 
-def mask_alone(generator: Generator) -> Generator:
+def mask_alone(generator: DiffusionGenerator) -> DiffusionGenerator:
     unet = UNet2DModel(
         sample_size=8,
         in_channels=3 + 1,
@@ -94,7 +101,7 @@ def mask_alone(generator: Generator) -> Generator:
     )
 
 
-def record_alone(generator: Generator) -> Generator:
+def record_alone(generator: DiffusionGenerator) -> DiffusionGenerator:
     unet = tiny_unet(
         down_block_types=("DownBlock2D", "DownBlock2D"),
         mid_block_type="UNetMidBlock2D",
@@ -107,23 +114,25 @@ def record_alone(generator: Generator) -> Generator:
 
 
 def prompts() -> list[Prompt]:
-    left, right = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
+    left, right = np.zeros((1, 8, 8), np.float32), np.zeros((1, 8, 8), np.float32)
     left[..., :4], right[..., 4:] = 1, 1
     return [
-        Prompt("ChestCT", "nodule", record={"age": 40}, images={"mask": left}),
-        Prompt("ChestCT", "nodule", record={"age": 80}, images={"mask": right}),
+        Prompt("ChestCT", "nodule", record={"age": 40}, images={"mask": Sample(left)}),
+        Prompt("ChestCT", "nodule", record={"age": 80}, images={"mask": Sample(right)}),
     ]
 
 
 @pytest.fixture(params=[mask_and_text, mask_alone, record_alone])
-def generator(request: pytest.FixtureRequest, tiny_generator: Generator) -> Generator:
-    make: Callable[[Generator], Generator] = request.param
+def generator(
+    request: pytest.FixtureRequest, tiny_generator: DiffusionGenerator
+) -> DiffusionGenerator:
+    make: Callable[[DiffusionGenerator], DiffusionGenerator] = request.param
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return make(tiny_generator)
 
 
-def test_it_samples_images_that_follow_the_condition(generator: Generator) -> None:
+def test_it_samples_images_that_follow_the_condition(generator: DiffusionGenerator) -> None:
     conditions = generator.conditioner(prompts())
     latents = sample(generator, conditions, [3, 3], SETTINGS)
     images = decode(generator, latents, 2)
@@ -133,7 +142,7 @@ def test_it_samples_images_that_follow_the_condition(generator: Generator) -> No
     assert torch.equal(swapped, latents.flip(0))
 
 
-def test_its_rollouts_are_on_policy_and_give_gradients(generator: Generator) -> None:
+def test_its_rollouts_are_on_policy_and_give_gradients(generator: DiffusionGenerator) -> None:
     conditions = generator.conditioner(prompts())
     result = rollout(generator, conditions, [0, 1], SETTINGS)
     generator.denoiser.requires_grad_(True)
@@ -148,13 +157,13 @@ def test_its_rollouts_are_on_policy_and_give_gradients(generator: Generator) -> 
     )
     assert torch.allclose(log_probs, result.log_probs_BK[:, 1], atol=1e-6)
     log_probs.sum().backward()
-    first = generator.denoiser.unet.conv_in.weight.grad
+    first = generator.denoiser.network.conv_in.weight.grad
     assert first is not None and first.abs().sum() > 0
-    if conditions.channels_BCHW is not None:  # the mask's own input weights learn too
+    if "channels" in conditions.parts:  # the mask's own input weights learn too
         assert first[:, -1].abs().sum() > 0
 
 
-def test_it_trains_by_the_same_loss(generator: Generator) -> None:
+def test_it_trains_by_the_same_loss(generator: DiffusionGenerator) -> None:
     conditions = generator.conditioner(prompts())
     noise = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
     generator.denoiser.requires_grad_(True)
@@ -164,7 +173,7 @@ def test_it_trains_by_the_same_loss(generator: Generator) -> None:
 
 
 def test_it_takes_adapters_that_can_be_switched_off_and_merged(
-    generator: Generator, tmp_path: Path
+    generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     conditions = generator.conditioner(prompts())
     x_t = torch.randn(2, *generator.latent_shape, generator=torch.Generator().manual_seed(0))
@@ -185,21 +194,20 @@ def test_it_takes_adapters_that_can_be_switched_off_and_merged(
         torch.testing.assert_close(predicted(), before, rtol=0, atol=0)
     save_lora(generator, tmp_path)
 
-    generator.denoiser.unet = type(generator.denoiser.unet).from_config(
-        generator.denoiser.unet.config
-    )
+    network = generator.denoiser.network
+    generator.denoiser.swap(type(network).from_config(network.config))
     generator.denoiser.load_state_dict(weights)
     merge_lora(generator, tmp_path)
     torch.testing.assert_close(predicted(), adapted, rtol=1e-5, atol=1e-5)
 
 
 def test_without_stock_parts_it_is_saved_as_opening_through_curate_only(
-    generator: Generator, tmp_path: Path
+    generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     generator.save(tmp_path)
     index = json.loads((tmp_path / "model_index.json").read_text())
     assert "_class_name" not in index
-    assert index["unet"] == ["diffusers", type(generator.denoiser.unet).__name__]
+    assert index["unet"] == ["diffusers", type(generator.denoiser.network).__name__]
 
 
 def test_the_pixel_codec_maps_the_two_ranges_on_each_other() -> None:

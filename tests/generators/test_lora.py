@@ -4,8 +4,9 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.lora import (
     ATTENTION,
@@ -24,13 +25,15 @@ from tests.tiny import tiny_generator as new_tiny_generator
 SETTINGS = SamplingSettings()
 
 
-def predicted(generator: Generator) -> torch.Tensor:
+def predicted(generator: DiffusionGenerator) -> torch.Tensor:
     conditions = generator.conditioner([Prompt("OCT", "drusen")] * 2)
     x_t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     return predict(generator, x_t, torch.tensor([900, 100]), conditions, SETTINGS)
 
 
-def adapted(generator: Generator, targets: tuple[str, ...], alpha: float | None = None) -> None:
+def adapted(
+    generator: DiffusionGenerator, targets: tuple[str, ...], alpha: float | None = None
+) -> None:
     """Add adapters that do something, as training leaves them."""
     add_lora(generator, 4, targets, alpha=alpha)
     draws = torch.Generator().manual_seed(0)
@@ -38,7 +41,9 @@ def adapted(generator: Generator, targets: tuple[str, ...], alpha: float | None 
         weight.detach().normal_(0, 0.3, generator=draws)
 
 
-def test_new_adapters_change_nothing_and_only_they_are_trained(tiny_generator: Generator) -> None:
+def test_new_adapters_change_nothing_and_only_they_are_trained(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     before = predicted(tiny_generator)
     add_lora(tiny_generator, 4)
     assert torch.equal(predicted(tiny_generator), before)
@@ -50,20 +55,20 @@ def test_new_adapters_change_nothing_and_only_they_are_trained(tiny_generator: G
     assert all(weight.grad is not None for weight in trained)
 
 
-def test_adapters_sit_on_every_attention_projection(tiny_generator: Generator) -> None:
+def test_adapters_sit_on_every_attention_projection(tiny_generator: DiffusionGenerator) -> None:
     add_lora(tiny_generator, 4)
-    unet = tiny_generator.denoiser.unet
+    unet = tiny_generator.denoiser.network
     attention = [name for name, _ in unet.named_modules() if name.endswith("lora_A.default")]
     num_blocks = 4  # one down, one in the middle, two up
     assert len(attention) == num_blocks * 2 * len(ATTENTION)  # self- and cross-attention
 
 
-def test_alpha_over_rank_scales_what_adapters_add(tiny_generator: Generator) -> None:
+def test_alpha_over_rank_scales_what_adapters_add(tiny_generator: DiffusionGenerator) -> None:
     """In one linear layer, against the product of the two factors."""
     adapted(tiny_generator, ("to_q",), alpha=6)
     state = lora_state(tiny_generator)
     name = min(state).removesuffix(".lora_A.weight")
-    layer = tiny_generator.denoiser.unet.get_submodule(name)
+    layer = tiny_generator.denoiser.network.get_submodule(name)
     x = torch.randn(5, layer.in_features, generator=torch.Generator().manual_seed(1))
     down, up = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
     with torch.no_grad():
@@ -73,7 +78,7 @@ def test_alpha_over_rank_scales_what_adapters_add(tiny_generator: Generator) -> 
 
 @pytest.mark.parametrize("targets", [ATTENTION, CONVOLUTIONS, ATTENTION + CONVOLUTIONS])
 def test_merged_adapters_predict_like_attached_ones(
-    tiny_generator: Generator, targets: tuple[str, ...], tmp_path: Path
+    tiny_generator: DiffusionGenerator, targets: tuple[str, ...], tmp_path: Path
 ) -> None:
     before = predicted(tiny_generator)
     adapted(tiny_generator, targets, alpha=6)
@@ -90,7 +95,9 @@ def test_merged_adapters_predict_like_attached_ones(
     assert (predicted(merged) - attached).abs().max() > 0.1
 
 
-def test_switched_off_adapters_leave_the_reference_bitwise(tiny_generator: Generator) -> None:
+def test_switched_off_adapters_leave_the_reference_bitwise(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     before = predicted(tiny_generator)
     adapted(tiny_generator, ATTENTION + CONVOLUTIONS)
     attached = predicted(tiny_generator)
@@ -103,7 +110,7 @@ def test_switched_off_adapters_leave_the_reference_bitwise(tiny_generator: Gener
 
 
 def test_equal_adapters_are_equal_bytes_and_come_back_trainable(
-    tiny_generator: Generator, tmp_path: Path
+    tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     adapted(tiny_generator, ATTENTION, alpha=6)
     attached = predicted(tiny_generator)
@@ -120,7 +127,7 @@ def test_equal_adapters_are_equal_bytes_and_come_back_trainable(
 
 
 def test_the_stock_pipeline_reads_an_adapters_folder(
-    tiny_generator: Generator, tmp_path: Path
+    tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     tiny_generator.save(tmp_path / "base")
     adapted(tiny_generator, ATTENTION + CONVOLUTIONS, alpha=6)
@@ -128,12 +135,12 @@ def test_the_stock_pipeline_reads_an_adapters_folder(
     save_lora(tiny_generator, tmp_path / "adapter")
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "base")
     pipeline.load_lora_weights(tmp_path / "adapter")
-    tiny_generator.denoiser.unet = pipeline.unet
+    tiny_generator.denoiser.swap(pipeline.unet)
     torch.testing.assert_close(predicted(tiny_generator), attached, rtol=1e-5, atol=1e-5)
 
 
 def test_an_adapter_that_is_missing_or_fits_elsewhere_is_refused(
-    tiny_generator: Generator, tmp_path: Path
+    tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     with pytest.raises(GeneratorError, match="does not fit this generator"):
         load_lora(new_tiny_generator(), tmp_path)

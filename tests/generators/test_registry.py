@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 
 from generators import registry
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 
 
-def test_a_family_opens_what_its_generator_saved(tiny_generator: Generator, tmp_path: Path) -> None:
+def test_a_family_opens_what_its_generator_saved(
+    tiny_generator: DiffusionGenerator, tmp_path: Path
+) -> None:
     tiny_generator.save(tmp_path)
     assert registry.load(tiny_generator.family, tmp_path).latent_shape == (4, 8, 8)
     assert registry.families() == ["text-to-image"]

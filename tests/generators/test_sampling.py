@@ -7,8 +7,10 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from generators.base import Generator, Prompt, Schedule
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.sampling import (
     decode,
     initial_noise,
@@ -36,9 +38,9 @@ PROMPTS = [
 ]
 
 
-def with_schedule(generator: Generator, **changes: object) -> Generator:
-    schedule = Schedule.from_config({**SCHEDULE, **changes})
-    return dataclasses.replace(generator, schedule=schedule)
+def with_schedule(generator: DiffusionGenerator, **changes: object) -> DiffusionGenerator:
+    schedule = VariancePreserving.from_config({**SCHEDULE, **changes})
+    return dataclasses.replace(generator, process=schedule)
 
 
 def test_noise_depends_on_its_own_seed_and_step_only() -> None:
@@ -66,7 +68,7 @@ def test_noise_is_the_same_in_every_version_of_curate() -> None:
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("sampler", ["ddim", "dpm++", "unipc"])
 def test_an_image_is_bitwise_the_same_whatever_its_neighbours_order_and_padding(
-    tiny_generator: Generator, sampler: str, guidance: float
+    tiny_generator: DiffusionGenerator, sampler: str, guidance: float
 ) -> None:
     settings = SamplingSettings(num_steps=3, batch_size=4, sampler=sampler, guidance=guidance)
     conditions = tiny_generator.conditioner(PROMPTS)
@@ -80,7 +82,9 @@ def test_an_image_is_bitwise_the_same_whatever_its_neighbours_order_and_padding(
         assert torch.equal(decode(tiny_generator, again, 4), images[order])
 
 
-def test_random_steps_do_not_depend_on_neighbours_either(tiny_generator: Generator) -> None:
+def test_random_steps_do_not_depend_on_neighbours_either(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     settings = SamplingSettings(num_steps=3, batch_size=4, eta=1.0)
     conditions = tiny_generator.conditioner(PROMPTS)
     latents = sample(tiny_generator, conditions, [9] * 6, settings)
@@ -97,7 +101,7 @@ def test_random_steps_do_not_depend_on_neighbours_either(tiny_generator: Generat
     [("trailing", 1, False), ("leading", 1, False), ("leading", 0, True), ("leading", 0, False)],
 )
 def test_ddim_is_diffusers_ddim(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     prediction_type: str,
     eta: float,
     spacing: str,
@@ -119,11 +123,11 @@ def test_ddim_is_diffusers_ddim(
     scheduler = DDIMScheduler(**{**SCHEDULE, **changes})
     scheduler.set_timesteps(5)
     x_t = initial_noise(seeds, (4, 8, 8))
-    empty = generator.conditioner([Prompt("", "")] * 2).tokens_BLD
+    empty = generator.conditioner([Prompt("", "")] * 2).parts["tokens"]
     for step, t in enumerate(scheduler.timesteps):
         with torch.no_grad():
-            unet = generator.denoiser.unet
-            given = unet(x_t, t, encoder_hidden_states=conditions.tokens_BLD).sample
+            unet = generator.denoiser.network
+            given = unet(x_t, t, encoder_hidden_states=conditions.parts["tokens"]).sample
             without = unet(x_t, t, encoder_hidden_states=empty).sample
         guided = without + 2.0 * (given - without)
         noise = step_noise(seeds, step, (4, 8, 8))
@@ -134,10 +138,10 @@ def test_ddim_is_diffusers_ddim(
 
 
 def test_a_pixel_model_clamps_its_predicted_images_as_diffusers_does(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     changes = {"clip_sample": True, "clip_sample_range": 0.5, "prediction_type": "epsilon"}
-    schedule = with_schedule(tiny_generator, **changes).schedule
+    schedule = with_schedule(tiny_generator, **changes).process
     x_t, prediction = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     mean, _ = stochastic_step(
         schedule, prediction, x_t, torch.tensor([499]), torch.tensor([249]), 0.0
@@ -147,7 +151,7 @@ def test_a_pixel_model_clamps_its_predicted_images_as_diffusers_does(
     torch.testing.assert_close(mean, scheduler.step(prediction, 499, x_t).prev_sample)
 
 
-def test_dpm_plus_plus_is_diffusers_dpm_plus_plus(tiny_generator: Generator) -> None:
+def test_dpm_plus_plus_is_diffusers_dpm_plus_plus(tiny_generator: DiffusionGenerator) -> None:
     settings = SamplingSettings(num_steps=6, batch_size=1, sampler="dpm++")
     conditions = tiny_generator.conditioner(PROMPTS[:1])
     ours = sample(tiny_generator, conditions, [5], settings)
@@ -163,14 +167,14 @@ def test_dpm_plus_plus_is_diffusers_dpm_plus_plus(tiny_generator: Generator) -> 
     x_t = initial_noise([5], (4, 8, 8))
     for t in solver.timesteps:
         with torch.no_grad():
-            v = tiny_generator.denoiser.unet(x_t, t, conditions.tokens_BLD).sample
+            v = tiny_generator.denoiser.network(x_t, t, conditions.parts["tokens"]).sample
         x_t = solver.step(v, t, x_t).prev_sample
     torch.testing.assert_close(ours, x_t, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ["dpm++", "unipc"])
 def test_higher_order_samplers_approach_the_same_image_in_fewer_steps(
-    tiny_generator: Generator, sampler: str
+    tiny_generator: DiffusionGenerator, sampler: str
 ) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:2])
 
@@ -184,10 +188,10 @@ def test_higher_order_samplers_approach_the_same_image_in_fewer_steps(
 
 
 def test_guidance_of_one_costs_one_evaluation_and_others_one_joint_pass(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     rows: list[int] = []
-    tiny_generator.denoiser.unet.register_forward_pre_hook(
+    tiny_generator.denoiser.network.register_forward_pre_hook(
         lambda unet, inputs: rows.append(len(inputs[0]))
     )
     conditions = tiny_generator.conditioner(PROMPTS[:2])
@@ -197,7 +201,9 @@ def test_guidance_of_one_costs_one_evaluation_and_others_one_joint_pass(
     assert rows == [2, 2, 4, 4]
 
 
-def test_progress_is_told_every_step_of_every_compute_batch(tiny_generator: Generator) -> None:
+def test_progress_is_told_every_step_of_every_compute_batch(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     told: list[int] = []
     settings = SamplingSettings(num_steps=3, batch_size=4)
     conditions = tiny_generator.conditioner(PROMPTS)
@@ -205,7 +211,7 @@ def test_progress_is_told_every_step_of_every_compute_batch(tiny_generator: Gene
     assert told == [1, 2, 3, 4, 5, 6]
 
 
-def test_bfloat16_stays_inside_the_denoiser(tiny_generator: Generator) -> None:
+def test_bfloat16_stays_inside_the_denoiser(tiny_generator: DiffusionGenerator) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:4])
     full = sample(tiny_generator, conditions, range(4), FOUR_STEPS)
     settings = dataclasses.replace(FOUR_STEPS, dtype="bfloat16")
@@ -215,13 +221,15 @@ def test_bfloat16_stays_inside_the_denoiser(tiny_generator: Generator) -> None:
     assert 0 < (half - full).abs().max() < 0.1
 
 
-def test_conditions_and_seeds_must_pair_up(tiny_generator: Generator) -> None:
+def test_conditions_and_seeds_must_pair_up(tiny_generator: DiffusionGenerator) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:2])
     with pytest.raises(ValueError, match="2 conditions for 3 seeds"):
         sample(tiny_generator, conditions, [0, 1, 2], FOUR_STEPS)
 
 
-def test_four_tiny_images_take_well_under_a_fifth_of_a_second(tiny_generator: Generator) -> None:
+def test_four_tiny_images_take_well_under_a_fifth_of_a_second(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:4])
     sample(tiny_generator, conditions, range(4), FOUR_STEPS)
     started = time.process_time()  # not the wall's: the machine may be busy
@@ -233,7 +241,7 @@ def test_four_tiny_images_take_well_under_a_fifth_of_a_second(tiny_generator: Ge
 
 
 def test_a_rollout_is_random_inside_the_window_and_deterministic_outside(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     settings = SamplingSettings(num_steps=5, batch_size=4)
     conditions = tiny_generator.conditioner(PROMPTS)
@@ -249,24 +257,26 @@ def test_a_rollout_is_random_inside_the_window_and_deterministic_outside(
     x_t = initial_noise(range(6), (4, 8, 8))
     for step, t in enumerate(scheduler.timesteps):
         with torch.no_grad():
-            v = tiny_generator.denoiser.unet(x_t, t, conditions.tokens_BLD).sample
+            v = tiny_generator.denoiser.network(x_t, t, conditions.parts["tokens"]).sample
         noise = step_noise(range(6), step, (4, 8, 8))
         random = {"eta": 1.0, "variance_noise": noise} if step in (1, 2) else {}
         x_t = scheduler.step(v, t, x_t, **random).prev_sample
     torch.testing.assert_close(result.latents, x_t, rtol=1e-5, atol=1e-5)
 
 
-def test_without_a_window_every_step_but_the_last_is_random(tiny_generator: Generator) -> None:
+def test_without_a_window_every_step_but_the_last_is_random(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:4])
     result = rollout(tiny_generator, conditions, range(4), FOUR_STEPS)
-    assert result.timesteps_K.tolist() == tiny_generator.schedule.timesteps(4)[:3]
+    assert result.timesteps_K.tolist() == tiny_generator.process.timesteps(4)[:3]
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize("offset", [0, 1])
 @pytest.mark.parametrize("alpha_one", [False, True])
 def test_no_spacing_offset_or_last_alpha_makes_a_nan(
-    tiny_generator: Generator, spacing: str, offset: int, alpha_one: bool
+    tiny_generator: DiffusionGenerator, spacing: str, offset: int, alpha_one: bool
 ) -> None:
     generator = with_schedule(
         tiny_generator,
@@ -281,7 +291,7 @@ def test_no_spacing_offset_or_last_alpha_makes_a_nan(
 
 
 def test_the_last_step_and_windows_outside_the_chain_are_refused(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:1])
     for window in (range(2, 4), range(0), range(-1, 2), range(0, 3, 2)):
@@ -310,7 +320,7 @@ def test_a_step_without_noise_has_no_log_probability() -> None:
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_the_rollouts_log_probabilities_follow_from_diffusers_own_step(
-    tiny_generator: Generator, prediction_type: str, guidance: float
+    tiny_generator: DiffusionGenerator, prediction_type: str, guidance: float
 ) -> None:
     generator = with_schedule(tiny_generator, prediction_type=prediction_type)
     settings = SamplingSettings(num_steps=5, batch_size=2, guidance=guidance)
@@ -332,7 +342,7 @@ def test_the_rollouts_log_probabilities_follow_from_diffusers_own_step(
 
 
 def test_on_policy_the_ratio_is_one_also_for_mixed_steps_in_one_batch(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     settings = SamplingSettings(num_steps=6, batch_size=4, guidance=2.0)
     conditions = tiny_generator.conditioner(PROMPTS)
@@ -352,7 +362,7 @@ def test_on_policy_the_ratio_is_one_also_for_mixed_steps_in_one_batch(
 
 
 def test_the_gradient_of_the_log_probability_agrees_with_finite_differences(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     generator, settings = tiny_generator, SamplingSettings(num_steps=4, batch_size=2)
     generator.denoiser.double()
@@ -360,7 +370,7 @@ def test_the_gradient_of_the_log_probability_agrees_with_finite_differences(
     draws = torch.Generator().manual_seed(0)
     x_t, x_next = torch.randn(2, 2, 4, 8, 8, generator=draws, dtype=torch.float64)
     t_B, t_next_B = torch.tensor([749, 499]), torch.tensor([499, 249])
-    weight = generator.denoiser.unet.conv_out.weight.requires_grad_(True)
+    weight = generator.denoiser.network.conv_out.weight.requires_grad_(True)
 
     def value() -> Tensor:
         return step_log_prob(generator, conditions, x_t, x_next, t_B, t_next_B, settings).sum()
@@ -379,7 +389,7 @@ def test_the_gradient_of_the_log_probability_agrees_with_finite_differences(
     torch.testing.assert_close((above - below) / 2e-5, slope, rtol=1e-6, atol=1e-9)
 
 
-def test_a_rollouts_tensors_can_be_trained_on(tiny_generator: Generator) -> None:
+def test_a_rollouts_tensors_can_be_trained_on(tiny_generator: DiffusionGenerator) -> None:
     conditions = tiny_generator.conditioner(PROMPTS[:4])
     result = rollout(tiny_generator, conditions, range(4), FOUR_STEPS, range(1, 2))
     tiny_generator.denoiser.requires_grad_(True)
@@ -398,7 +408,9 @@ def test_a_rollouts_tensors_can_be_trained_on(tiny_generator: Generator) -> None
     assert sum(gradient.abs().sum() for gradient in gradients if gradient is not None) > 0
 
 
-def test_a_rollouts_image_is_the_same_whatever_its_neighbours(tiny_generator: Generator) -> None:
+def test_a_rollouts_image_is_the_same_whatever_its_neighbours(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     conditions = tiny_generator.conditioner(PROMPTS)
     whole = rollout(tiny_generator, conditions, range(6), FOUR_STEPS)
     part = rollout(tiny_generator, conditions.select([5, 2]), [5, 2], FOUR_STEPS)

@@ -10,7 +10,7 @@ def test_equal_seeds_give_equal_weights_and_the_global_generator_is_left_alone()
     state = torch.get_rng_state()
     one, same, other = tiny_generator(1), tiny_generator(1), tiny_generator(2)
     assert torch.equal(torch.get_rng_state(), state)
-    first = [generator.denoiser.unet.conv_in.weight for generator in (one, same, other)]
+    first = [generator.denoiser.network.conv_in.weight for generator in (one, same, other)]
     assert torch.equal(first[0], first[1])
     assert not torch.equal(first[0], first[2])
 

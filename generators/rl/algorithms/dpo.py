@@ -58,7 +58,7 @@ class Drawn:
     def examples(self, policy: Policy, advantages_B: Tensor) -> "NoisedPairs":
         """Noise both images of a pair with the same noise, at M levels."""
         config, generator = policy.config, policy.generator
-        schedule, num_levels = generator.schedule, config.timesteps_per_image
+        schedule, num_levels = generator.process, config.timesteps_per_image
         rows_N = torch.arange(len(self.latents)).view(-1, 1, 2).expand(-1, num_levels, 2).flatten()
         levels = [drawn_levels(schedule, seed, num_levels) for seed in self.seeds_P]
         t_N = torch.cat(levels).repeat_interleave(2)

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Prompt, Schedule
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
 from generators.rl.algorithms.nft import fresh_noise
 from generators.rl.policy import Policy
@@ -29,14 +31,14 @@ def draft(policy: Policy, batch: Batch) -> "Finished":
     gradient would be zero for all that matters.
     """
     generator = policy.generator
-    trailing = replace(generator, schedule=trailing_schedule(generator.schedule))
+    trailing = replace(generator, process=trailing_schedule(generator.process))
     settings = rollout_settings(policy.config)
     latents = sample(trailing, batch.conditions_B, batch.seeds_B, settings)
-    last = trailing.schedule.timesteps(policy.config.num_steps)[-1]
+    last = trailing.process.timesteps(policy.config.num_steps)[-1]
     return Finished(latents, batch, last)
 
 
-def trailing_schedule(schedule: Schedule) -> Schedule:
+def trailing_schedule(schedule: VariancePreserving) -> VariancePreserving:
     """Return the schedule with its steps counted from the noisy end."""
     return replace(schedule, config={**schedule.config, "timestep_spacing": "trailing"})
 
@@ -56,7 +58,7 @@ class Finished:
         rows_N = torch.arange(num_images).repeat_interleave(COPIES)
         noise = fresh_noise(generator, self.batch.seeds_B, COPIES)
         t_N = torch.full((len(rows_N),), self.last_timestep)
-        x_t, _ = noised(generator.schedule, self.latents[rows_N], noise, t_N)
+        x_t, _ = noised(generator.process, self.latents[rows_N], noise, t_N)
         return LastSteps(
             x_t=x_t,
             t_N=t_N,
@@ -78,7 +80,7 @@ class LastSteps:
     conditions: Conditions
     prompts_N: Sequence[Prompt]
     reward: Reward
-    generator: Generator
+    generator: DiffusionGenerator
     spread_penalty: float
     guidance: float
     together: int = 1
@@ -87,9 +89,8 @@ class LastSteps:
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return minus the reward, doubt counted against it, of the images predicted."""
-        schedule, codec = self.generator.schedule, self.generator.codec
+        schedule, codec = self.generator.process, self.generator.codec
         latents = predicted_image(schedule, prediction, self.x_t[rows], self.t_N[rows])
-        low, high = codec.value_range
-        images = (codec.decode(latents) - low) / (high - low)
+        images = codec.to_unit(codec.decode(latents))
         mean_N, spread_N = self.reward(images, [self.prompts_N[row] for row in rows.tolist()])
         return ExamplesLoss(-(mean_N - self.spread_penalty * spread_N).mean().to(prediction.device))

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Schedule
+from generators.base import Conditions
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
 from generators.rl.draws import hashed_seed
@@ -48,11 +50,11 @@ class Images:
         num_levels = config.timesteps_per_image
         x_0 = self.latents.repeat_interleave(num_levels, dim=0)
         t_N = torch.cat(
-            [drawn_levels(generator.schedule, seed, num_levels) for seed in self.seeds_B]
+            [drawn_levels(generator.process, seed, num_levels) for seed in self.seeds_B]
         )
         noise = fresh_noise(generator, self.seeds_B, num_levels)
         rows_N = torch.arange(len(self.latents)).repeat_interleave(num_levels)
-        x_t, target = noised(generator.schedule, x_0, noise, t_N)
+        x_t, target = noised(generator.process, x_0, noise, t_N)
         conditions = self.conditions_B.select(rows_N).to(x_t.device)
         with policy.at_old():
             old = predictions(generator, config, x_t, t_N, conditions, batch=policy.fit.micro_batch)
@@ -64,7 +66,7 @@ class Images:
             old=old,
             goodness_N=goodness(advantages_B, config)[rows_N].to(x_t.device),
             strength=config.nft_strength,
-            noise_share_N=_noise_share(generator.schedule, t_N).to(x_t),
+            noise_share_N=_noise_share(generator.process, t_N).to(x_t),
             guidance=config.training_guidance,
         )
 
@@ -112,18 +114,18 @@ def _relative_error(prediction: Tensor, target: Tensor) -> Tensor:
     return error.square().mean(dim=1) / error.detach().abs().mean(dim=1).clamp(min=NO_ERROR)
 
 
-def drawn_levels(schedule: Schedule, seed: int, num_levels: int) -> Tensor:
+def drawn_levels(schedule: VariancePreserving, seed: int, num_levels: int) -> Tensor:
     """Return M timesteps, one drawn from each M-th of all."""
     draw = random.Random(f"nft levels {seed}")
     positions = [(level + draw.random()) / num_levels for level in range(num_levels)]
     return torch.tensor([int(position * schedule.num_train_steps) for position in positions])
 
 
-def fresh_noise(generator: Generator, seeds_B: Sequence[int], copies: int) -> Tensor:
+def fresh_noise(generator: DiffusionGenerator, seeds_B: Sequence[int], copies: int) -> Tensor:
     """Return `copies` noises an image [B x copies, ...], all from the image's seed."""
     seeds_N = [hashed_seed(f"noise {seed} {copy}") for seed in seeds_B for copy in range(copies)]
     return initial_noise(seeds_N, generator.latent_shape).to(generator.device)
 
 
-def _noise_share(schedule: Schedule, t_N: Tensor) -> Tensor:
+def _noise_share(schedule: VariancePreserving, t_N: Tensor) -> Tensor:
     return (1 - schedule.alphas_cumprod(t_N)).sqrt()

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Schedule
+from generators.base import Conditions
+from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
@@ -69,7 +70,7 @@ class RandomSteps:
 
     def examples(self, policy: Policy, advantages_B: Tensor) -> "Pairs":
         """Flatten the steps of all images into pairs; an image's steps share its advantage."""
-        made, config, schedule = self.rollout, policy.config, policy.generator.schedule
+        made, config, schedule = self.rollout, policy.config, policy.generator.process
         num_images, num_steps = made.log_probs_BK.shape
         device = made.latents.device
         weights_K = step_weights(schedule, made.timesteps_K, made.next_timesteps_K, eta=ETA)
@@ -112,7 +113,7 @@ class Pairs:
     advantages_N: Tensor
     weights_N: Tensor
     rollout_log_probs_N: Tensor
-    schedule: Schedule
+    schedule: VariancePreserving
     guidance: float
     clip: float
     together: int = field(default=1, init=False)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generators.base import STOCK_PARTS, Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import STOCK_PARTS, DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -28,7 +29,7 @@ BEGUN = "trl-updates-done.txt"
 
 
 def train_with_trl(
-    generator: Generator,
+    generator: DiffusionGenerator,
     prompts: Sequence[Prompt],
     reward: Reward,
     config: RLConfig,
@@ -88,7 +89,7 @@ def trl_trainer(
     return trainer, given
 
 
-def ddpo_settings(config: RLConfig, generator: Generator, folder: Path) -> dict[str, Any]:
+def ddpo_settings(config: RLConfig, generator: DiffusionGenerator, folder: Path) -> dict[str, Any]:
     """Return TRL's names for these settings. Its batches must divide the images of an update."""
     images = config.images_per_update
     sample_batch = math.gcd(images, config.rollout_batch)
@@ -144,7 +145,7 @@ def _trl() -> tuple[Any, Any]:
 
 
 def _pipeline(
-    generator: Generator, prompts: Sequence[Prompt], config: RLConfig, folder: Path
+    generator: DiffusionGenerator, prompts: Sequence[Prompt], config: RLConfig, folder: Path
 ) -> Any:
     from trl import DefaultDDPOStableDiffusionPipeline
 
@@ -154,11 +155,10 @@ def _pipeline(
             f"trl-ddpo trains Stable Diffusion shaped generators, and {generator.family} is not "
             "one. Use --algorithm ddpo, which trains any."
         )
-    tokens_BLD = Conditions.join(
+    conditions = Conditions.join(
         [generator.conditioner(prompts), generator.conditioner.unconditional(1)]
-    ).tokens_BLD
-    assert tokens_BLD is not None  # a stock U-Net has cross-attention
-    embeddings = Embeddings(tokens_BLD)
+    )
+    embeddings = Embeddings(conditions.parts["tokens"])  # a stock U-Net has cross-attention
     weights = list(generator.denoiser.parameters())
     adapted = not all(weight.requires_grad for weight in weights)
     trained = [weight for weight in weights if weight.requires_grad] if adapted else []
@@ -176,7 +176,7 @@ def _pipeline(
             return self.sd_pipeline.unet
 
     pipeline = Pipeline(str(folder / "start"), use_lora=True)
-    pipeline.sd_pipeline.unet = generator.denoiser.unet  # adapted, or free, as `Policy` made it
+    pipeline.sd_pipeline.unet = generator.denoiser.network  # adapted, or free, as `Policy` made it
     if config.guidance == 1:  # today's diffusers would join the negative embeddings all the same
         pipeline.sd_pipeline._encode_prompt = _given_embeddings
     pipeline.sd_pipeline.text_encoder = None  # ours: the embeddings' precision is the U-Net's
@@ -279,7 +279,7 @@ def _squared_change(
     policy: Policy, x_t: Tensor, t_B: Tensor, _: Tensor, __: Tensor, ___: Tensor, tokens: Tensor
 ) -> float:
     """Return how far the predictions for the last batch that was trained lie from the start's."""
-    conditions = Conditions(tokens_BLD=tokens[-len(x_t) :])  # guided: the conditional half
+    conditions = Conditions.of(tokens=tokens[-len(x_t) :])  # guided: the conditional half
     denoiser = policy.generator.denoiser
     prediction = denoiser(x_t, t_B, conditions)
     with policy.at_start():

@@ -13,8 +13,8 @@ from curate.rating.push import study_of
 from curate.workspace import open_workspace
 from db import queries
 from db.models import Campaign
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
@@ -77,7 +77,7 @@ def answer(rater: Rater, project: int, *, at_most: int = 1000) -> None:
 
 
 def test_two_rounds_wait_for_two_people_whatever_is_restarted(
-    served: Served, tiny_generator: Generator, tmp_path: Path
+    served: Served, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     tiny_generator.save(tmp_path / "tiny")
     with open_workspace(served.folder) as ws:
@@ -118,7 +118,7 @@ def test_two_rounds_wait_for_two_people_whatever_is_restarted(
 
 
 def test_without_a_server_the_loop_says_what_to_start(
-    served: Served, tiny_generator: Generator, tmp_path: Path
+    served: Served, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     tiny_generator.save(tmp_path / "tiny")
     with open_workspace(served.folder) as ws:

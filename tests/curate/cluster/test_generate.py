@@ -14,8 +14,8 @@ from curate.production.watch import run_states
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.engine import make_engine
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.cluster.nodes import (
     Nodes,
     command_line,
@@ -48,7 +48,7 @@ def places(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"database_url": database_url, "storage_url": request.getfixturevalue("s3_url")}
 
 
-def make_workspace(folder: Path, generator: Generator, **places: str) -> Path:
+def make_workspace(folder: Path, generator: DiffusionGenerator, **places: str) -> Path:
     init_workspace(folder, **places)
     generator.save(folder / "tiny")
     with open_workspace(folder) as ws:
@@ -65,7 +65,7 @@ def pixels(ws: Workspace) -> dict[str | None, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # on a busy machine; about 40 s on an idle one
 def test_a_node_killed_in_the_middle_costs_nothing_and_every_image_is_the_same(
-    tmp_path: Path, tiny_generator: Generator, nodes: Nodes, places: dict[str, str]
+    tmp_path: Path, tiny_generator: DiffusionGenerator, nodes: Nodes, places: dict[str, str]
 ) -> None:
     alone = make_workspace(tmp_path / "alone", tiny_generator)
     shared = make_workspace(tmp_path / "shared", tiny_generator, **places)
@@ -89,7 +89,7 @@ def test_a_node_killed_in_the_middle_costs_nothing_and_every_image_is_the_same(
     "CURATE_TEST_RAY" not in os.environ, reason="three runs: set CURATE_TEST_RAY=1 to make them"
 )
 def test_the_command_killed_leaves_no_process_and_goes_on_with_nothing_lost_or_twice(
-    tmp_path: Path, tiny_generator: Generator
+    tmp_path: Path, tiny_generator: DiffusionGenerator
 ) -> None:
     alone = make_workspace(tmp_path / "alone", tiny_generator)
     shared = make_workspace(tmp_path / "shared", tiny_generator)

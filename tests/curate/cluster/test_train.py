@@ -12,7 +12,7 @@ import pytest
 
 from curate.production.versions import save_version
 from curate.workspace import init_workspace, open_workspace
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.cluster.nodes import (
     ROOT,
     Nodes,
@@ -45,7 +45,7 @@ pytestmark = [
 
 
 def test_a_training_on_ray_ends_with_the_weights_of_torchrun_though_a_worker_is_killed(
-    tmp_path: Path, tiny_generator: Generator, node: Nodes
+    tmp_path: Path, tiny_generator: DiffusionGenerator, node: Nodes
 ) -> None:
     shared = make_workspace(tmp_path / "shared", tiny_generator)
     made = killed_once(node, shared, TRAIN, log="cache/train-generator/*/steps.jsonl")
@@ -75,7 +75,7 @@ def killed_once(node: Nodes, folder: Path, words: tuple[str, ...], *, log: str) 
     return version
 
 
-def make_workspace(folder: Path, generator: Generator) -> Path:
+def make_workspace(folder: Path, generator: DiffusionGenerator) -> Path:
     init_workspace(folder)
     generator.save(folder / "tiny")
     with open_workspace(folder) as ws:

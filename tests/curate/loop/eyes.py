@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from curate.production.run import images_of
-from generators.base import Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 
 class RednessEyes:
@@ -17,7 +17,7 @@ class RednessEyes:
     modalities = ("OCT", "CXR")
 
     def __init__(
-        self, generator: Generator, sampling: SamplingSettings, *, tired: bool = False
+        self, generator: DiffusionGenerator, sampling: SamplingSettings, *, tired: bool = False
     ) -> None:
         self.tired = tired
         conditions = generator.conditioner([PromptValue("OCT", "normal")] * 60)

@@ -17,8 +17,8 @@ from curate.loop.rounds import run_loop
 from curate.production.versions import save_version
 from curate.workspace import init_workspace, open_workspace
 from db import queries
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from tests.curate.loop.eyes import RednessEyes
 
@@ -38,7 +38,9 @@ BY_HAND = [
 
 
 @pytest.fixture
-def study(tmp_path: Path, tiny_generator: Generator, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study(
+    tmp_path: Path, tiny_generator: DiffusionGenerator, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A workspace with one generator version, and a sheet of prompts beside it."""
     init_workspace(tmp_path / "study")
     tiny_generator.save(tmp_path / "tiny")
@@ -94,7 +96,7 @@ def by_the_loop(study: Path, eyes: RednessEyes) -> None:
 
 
 def test_single_commands_write_the_row_that_the_loop_writes_and_it_goes_on(
-    study: Path, tiny_generator: Generator
+    study: Path, tiny_generator: DiffusionGenerator
 ) -> None:
     shutil.copytree(study, study.with_name("other"))
     states = []

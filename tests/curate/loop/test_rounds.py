@@ -11,8 +11,8 @@ from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Round
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from tests.curate.loop.eyes import RednessEyes
 
@@ -27,7 +27,7 @@ CONFIG = LoopConfig(
 
 def loop(
     ws: Workspace,
-    generator: Generator,
+    generator: DiffusionGenerator,
     folder: Path,
     *,
     rounds: int = 1,
@@ -57,7 +57,7 @@ def loop(
 
 
 def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
-    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     first, second = loop(workspace, tiny_generator, tmp_path / "tiny", rounds=2)
     assert {first.state, second.state} <= {"promoted", "rejected"}
@@ -74,7 +74,7 @@ def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
 
 
 def test_a_loop_that_was_stopped_ends_with_the_same_weights(
-    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         loop(workspace, tiny_generator, tmp_path / "tiny", tired=True)
@@ -90,7 +90,7 @@ def test_a_loop_that_was_stopped_ends_with_the_same_weights(
 
 
 def test_other_settings_under_the_same_name_are_refused(
-    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         loop(workspace, tiny_generator, tmp_path / "tiny", tired=True)
@@ -100,7 +100,7 @@ def test_other_settings_under_the_same_name_are_refused(
 
 
 def test_a_version_that_trips_a_wire_is_rejected_before_anybody_is_asked(
-    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     config = replace(CONFIG, safety=SafetyLimits(max_shift=0.0))
     (row,) = loop(workspace, tiny_generator, tmp_path / "tiny", config=config)

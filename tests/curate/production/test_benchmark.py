@@ -8,8 +8,9 @@ import cli
 from curate.production.benchmark import Speed, best, command, measure
 from curate.production.versions import save_version
 from curate.workspace import Workspace
-from generators.base import Denoiser, Generator
+from generators.base import Denoiser
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 SETTINGS = SamplingSettings(num_steps=3)
 
@@ -32,7 +33,7 @@ def test_the_command_it_recommends_is_one_that_generate_takes() -> None:
 
 def test_shapes_are_doubled_until_memory_runs_out_and_then_settings_are_tried(
     workspace: Workspace,
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

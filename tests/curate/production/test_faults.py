@@ -23,14 +23,17 @@ from db import queries
 from db.errors import ConnectionLost, StoreError
 from db.hashing import json_hash
 from db.models import Environment, GeneratorVersion, Run
-from generators.base import Denoiser, Generator
+from generators.base import Denoiser
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 SETTINGS = SamplingSettings(num_steps=2, batch_size=8)
 
 
 @pytest.fixture
-def version(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> GeneratorVersion:
+def version(
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
+) -> GeneratorVersion:
     tiny_generator.save(tmp_path / "tiny")
     return save_version(
         workspace,

@@ -17,8 +17,9 @@ from curate.production.run import plan_run, run_plan
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from generators.base import Denoiser, Generator
+from generators.base import Denoiser
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def on_postgres(server: Any, tmp_path: Path) -> Iterator[Workspace]:
 def test_a_run_goes_on_when_the_database_server_was_stopped_and_started_again(
     server: Any,
     on_postgres: Workspace,
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

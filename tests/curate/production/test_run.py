@@ -18,14 +18,14 @@ from curate.samples.pixels import array_of, pixels_hash
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import GeneratorVersion, Prompt
-from generators.base import Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 SETTINGS = SamplingSettings(num_steps=2, batch_size=4)
 
 
-def add_version(ws: Workspace, generator: Generator, folder: Path) -> GeneratorVersion:
+def add_version(ws: Workspace, generator: DiffusionGenerator, folder: Path) -> GeneratorVersion:
     generator.save(folder)
     return save_version(
         ws, folder, generator_name="tiny", family="text-to-image", how_made="imported"
@@ -39,7 +39,9 @@ def add_prompts(ws: Workspace, *texts: str) -> list[Prompt]:
 
 
 @pytest.fixture
-def version(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> GeneratorVersion:
+def version(
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
+) -> GeneratorVersion:
     return add_version(workspace, tiny_generator, tmp_path / "tiny")
 
 
@@ -114,10 +116,10 @@ def test_no_prompt_and_no_count_are_refused(
 
 
 def test_pixels_that_are_no_numbers_are_refused_and_leave_no_row(
-    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
     with torch.no_grad():
-        tiny_generator.denoiser.unet.conv_out.bias.fill_(float("nan"))
+        tiny_generator.denoiser.network.conv_out.bias.fill_(float("nan"))
     broken = add_version(workspace, tiny_generator, tmp_path / "broken")
     with pytest.raises(CurateError, match="pixels that are no numbers"):
         generate(workspace, broken, "normal", count=2)
@@ -139,7 +141,7 @@ def run_in_child(folder: Path, ready: Any) -> None:
 
 
 def test_killed_again_and_again_a_run_ends_with_the_planned_images(
-    tmp_path: Path, tiny_generator: Generator
+    tmp_path: Path, tiny_generator: DiffusionGenerator
 ) -> None:
     for name in ("whole", "killed"):
         init_workspace(tmp_path / name)

@@ -10,15 +10,15 @@ from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.conftest import picture
 
 SETTINGS = SamplingSettings(num_steps=1, batch_size=4)
 
 
 @pytest.fixture
-def ready(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> Workspace:
+def ready(workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path) -> Workspace:
     """A workspace with a generator and two real images of one label."""
     tiny_generator.save(tmp_path / "tiny")
     save_version(

@@ -14,12 +14,12 @@ from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace
 from db import queries
 from db.models import RewardModel, Score
-from generators.base import Generator
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 
 
 @pytest.fixture
-def made(workspace: Workspace, tiny_generator: Generator, tmp_path: Path) -> Workspace:
+def made(workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path) -> Workspace:
     """Six images of a saved tiny generator, scored as a reward model might."""
     tiny_generator.save(tmp_path / "tiny")
     version = save_version(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from curate.training.finetune import Task
     from curate.workspace import Workspace
     from db.models import GeneratorVersion
-    from generators.base import Generator
+    from generators.diffusion.generator import DiffusionGenerator
 
 
 def add_pictures(ws: "Workspace", modality: str, text: str, count: int, split: str | None) -> None:
@@ -49,7 +49,7 @@ def add_pictures(ws: "Workspace", modality: str, text: str, count: int, split: s
 
 @pytest.fixture
 def start(
-    workspace: "Workspace", tiny_generator: "Generator", tmp_path: Path
+    workspace: "Workspace", tiny_generator: "DiffusionGenerator", tmp_path: Path
 ) -> "GeneratorVersion":
     """The version to start from."""
     from curate.production.versions import save_version

@@ -18,7 +18,7 @@ from curate.production.versions import save_version
 from curate.training.finetune import train_generator
 from curate.workspace import init_workspace, open_workspace
 from db import queries
-from generators.base import Generator
+from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.training.conftest import add_pictures, quick_task
 
 KILLS = int(os.environ.get("CURATE_TEST_KILLS", "10"))
@@ -48,7 +48,7 @@ def train_in_child(folder: Path, ready: Any) -> None:
 
 
 def test_killed_again_and_again_a_training_ends_with_the_same_weights(
-    tmp_path: Path, tiny_generator: Generator, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_generator: DiffusionGenerator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny_generator.save(tmp_path / "tiny")
     for name in ("whole", "killed"):

@@ -16,9 +16,9 @@ from curate.training.rl import doubts_about, rl_step, run_folder
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
-from generators.base import Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.sampling import sample
@@ -41,7 +41,7 @@ def add_start(ws: Workspace) -> tuple[GeneratorVersion, list[Prompt]]:
     ]
 
 
-def latents_of(generator: Generator) -> torch.Tensor:
+def latents_of(generator: DiffusionGenerator) -> torch.Tensor:
     conditions = generator.conditioner([PromptValue("OCT", "drusen")] * 2)
     return sample(generator, conditions, [0, 1], SamplingSettings(num_steps=3, batch_size=2))
 

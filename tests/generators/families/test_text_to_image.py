@@ -12,8 +12,9 @@ from diffusers import PNDMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.families.text_to_image import load
 from generators.sampling import decode, initial_noise, sample
@@ -31,7 +32,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def saved(tiny_generator: Generator, tmp_path: Path) -> Path:
+def saved(tiny_generator: DiffusionGenerator, tmp_path: Path) -> Path:
     tiny_generator.save(tmp_path / "saved")
     return tmp_path / "saved"
 
@@ -39,14 +40,14 @@ def saved(tiny_generator: Generator, tmp_path: Path) -> Path:
 # Prompts to tokens
 
 
-def tokens(generator: Generator, *prompts: Prompt) -> torch.Tensor:
-    found = generator.conditioner(prompts).tokens_BLD
+def tokens(generator: DiffusionGenerator, *prompts: Prompt) -> torch.Tensor:
+    found = generator.conditioner(prompts).parts["tokens"]
     assert found is not None
     return found
 
 
 def test_modality_and_text_are_encoded_apart_and_joined_along_the_tokens(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     oct_drusen, cxr_drusen, oct_normal = tokens(
         tiny_generator, DRUSEN, Prompt("CXR", "drusen"), Prompt("OCT", "normal")
@@ -58,20 +59,20 @@ def test_modality_and_text_are_encoded_apart_and_joined_along_the_tokens(
     assert not torch.allclose(oct_drusen[8:], oct_normal[8:])
 
 
-def test_padding_does_not_reach_the_words_of_a_bert(tiny_generator: Generator) -> None:
+def test_padding_does_not_reach_the_words_of_a_bert(tiny_generator: DiffusionGenerator) -> None:
     [both] = tokens(tiny_generator, Prompt("drusen", "drusen"))  # padded to 8 and to 24
     torch.testing.assert_close(both[:3], both[8:11])
 
 
 def test_guidance_steers_away_from_an_empty_modality_with_an_empty_text(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
-    unconditional = tiny_generator.conditioner.unconditional(2).tokens_BLD
+    unconditional = tiny_generator.conditioner.unconditional(2).parts["tokens"]
     assert unconditional is not None
     assert torch.equal(unconditional, tokens(tiny_generator, Prompt("", ""), Prompt("", "")))
 
 
-def test_equal_texts_are_encoded_once(tiny_generator: Generator) -> None:
+def test_equal_texts_are_encoded_once(tiny_generator: DiffusionGenerator) -> None:
     passes: list[None] = []
     encoder = tiny_generator.conditioner.text_encoder  # type: ignore[attr-defined]
     encoder.register_forward_hook(lambda *_: passes.append(None))
@@ -81,7 +82,9 @@ def test_equal_texts_are_encoded_once(tiny_generator: Generator) -> None:
     assert len(passes) == 3
 
 
-def test_a_text_that_would_be_cut_off_is_refused_by_name(tiny_generator: Generator) -> None:
+def test_a_text_that_would_be_cut_off_is_refused_by_name(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     long = Prompt("OCT", "drusen " * 23)
     with pytest.raises(GeneratorError, match=r"text 'drusen .*25 tokens long.*reads 24"):
         tiny_generator.conditioner([DRUSEN, long])
@@ -94,11 +97,11 @@ def test_a_text_that_would_be_cut_off_is_refused_by_name(tiny_generator: Generat
 
 
 def test_a_generator_comes_back_with_the_same_images(
-    tiny_generator: Generator, saved: Path
+    tiny_generator: DiffusionGenerator, saved: Path
 ) -> None:
     settings = SamplingSettings(num_steps=3, batch_size=2, guidance=2.0)
 
-    def images(generator: Generator) -> torch.Tensor:
+    def images(generator: DiffusionGenerator) -> torch.Tensor:
         conditions = generator.conditioner([DRUSEN])
         return decode(generator, sample(generator, conditions, [0], settings), 2)
 
@@ -126,7 +129,7 @@ def test_the_folder_holds_no_pickle_no_path_of_this_machine_and_is_readable(save
 
 
 def test_half_precision_weights_are_opened_in_float32(
-    tiny_generator: Generator, saved: Path
+    tiny_generator: DiffusionGenerator, saved: Path
 ) -> None:
     tiny_generator.denoiser.half()
     tiny_generator.codec.vae.half()  # type: ignore[attr-defined]
@@ -166,7 +169,7 @@ def test_a_separate_u_net_replaces_the_checkpoints(
         torch.manual_seed(9)
         other = tiny_unet()
     other.save_pretrained(tmp_path / "other" / inside)
-    unet = load(saved, unet=tmp_path / "other").denoiser.unet
+    unet = load(saved, unet=tmp_path / "other").denoiser.network
     assert torch.equal(unet.conv_in.weight, other.conv_in.weight)
 
 
@@ -203,7 +206,7 @@ def test_a_hub_name_without_a_network_says_what_would_help() -> None:
 
 
 def stock_images(
-    pipeline: StableDiffusionPipeline, generator: Generator, seed: int, steps: int
+    pipeline: StableDiffusionPipeline, generator: DiffusionGenerator, seed: int, steps: int
 ) -> torch.Tensor:
     images: torch.Tensor = pipeline(
         prompt_embeds=tokens(generator, DRUSEN),
@@ -216,7 +219,7 @@ def stock_images(
     return images
 
 
-def our_images(generator: Generator, seed: int, steps: int) -> torch.Tensor:
+def our_images(generator: DiffusionGenerator, seed: int, steps: int) -> torch.Tensor:
     settings = SamplingSettings(num_steps=steps, guidance=3.0, batch_size=1)
     latents = sample(generator, generator.conditioner([DRUSEN]), [seed], settings)
     return decode(generator, latents, 1)
@@ -284,7 +287,7 @@ def test_where_curate_is_not_installed_diffusers_makes_an_image_of_a_saved_gener
 
 
 @pytest.fixture
-def stable_diffusion(tiny_generator: Generator, tmp_path: Path) -> Path:
+def stable_diffusion(tiny_generator: DiffusionGenerator, tmp_path: Path) -> Path:
     """Stable Diffusion 1.x in small, as diffusers itself saves it: CLIP, PNDM, epsilon."""
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789:,.-"]
     vocabulary = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -328,7 +331,7 @@ def test_a_stable_diffusion_checkpoint_opens_through_the_same_family(
     stable_diffusion: Path, tmp_path: Path
 ) -> None:
     generator = load(stable_diffusion)
-    assert generator.schedule.prediction_type == "epsilon"
+    assert generator.process.prediction_type == "epsilon"
     assert tokens(generator, DRUSEN).shape == (1, 77, 16)  # 19 of modality, 58 of text
     generator.save(tmp_path / "saved")  # with DDIM in the place of PNDM
     for folder in (stable_diffusion, tmp_path / "saved"):

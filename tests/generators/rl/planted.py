@@ -2,13 +2,14 @@
 
 from torch import Tensor
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.sampling import decode, sample
 
 
 def brightness_of_fresh_images(
-    generator: Generator, prompts: list[Prompt], sampler: str = "dpm++"
+    generator: DiffusionGenerator, prompts: list[Prompt], sampler: str = "dpm++"
 ) -> Tensor:
     """Return the brightness [64] of deterministic samples; equal calls compare pairwise."""
     conditions = generator.conditioner(prompts * 16)

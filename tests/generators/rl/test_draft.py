@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Batch, Reward
 from generators.rl.algorithms.draft import Finished, draft, trailing_schedule
 from generators.rl.config import RLConfig
@@ -19,7 +20,7 @@ from tests.generators.rl.planted import brightness_of_fresh_images, standard_err
 Small = Callable[..., RLConfig]
 
 
-def batch_of(generator: Generator, prompts: list[Prompt], reward: Reward) -> Batch:
+def batch_of(generator: DiffusionGenerator, prompts: list[Prompt], reward: Reward) -> Batch:
     prompts_B = [prompt for prompt in prompts[:2] for _ in range(4)]
     return Batch(prompts_B, generator.conditioner(prompts_B), range(8), 0, reward)
 
@@ -33,26 +34,28 @@ def gradient_norm(policy: Policy, made: Finished) -> float:
 
 
 def test_the_last_step_is_far_from_done_whatever_the_spacing(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt], brightness: Reward
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt], brightness: Reward
 ) -> None:
     """With leading spacing the last timestep is 1: no gradient reaches the denoiser."""
-    schedule = tiny_generator.schedule
+    schedule = tiny_generator.process
     leading = replace(schedule, config={**schedule.config, "timestep_spacing": "leading"})
     assert leading.timesteps(5)[-1] == 1
     assert trailing_schedule(leading).timesteps(5)[-1] == 199
-    tiny_generator.schedule = leading
+    tiny_generator.process = leading
     policy = Policy(tiny_generator, small(algorithm="draft"))
     made = draft(policy, batch_of(tiny_generator, prompts, brightness))
     assert made.last_timestep == 199
     assert gradient_norm(policy, made) > 20 * gradient_norm(policy, replace(made, last_timestep=1))
 
 
-def test_a_predicted_image_is_what_the_samplers_last_step_makes(tiny_generator: Generator) -> None:
+def test_a_predicted_image_is_what_the_samplers_last_step_makes(
+    tiny_generator: DiffusionGenerator,
+) -> None:
     x_t, prediction = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     t_B, end_B = torch.tensor([199, 399, 599]), torch.full((3,), -1)
     for prediction_type in ("epsilon", "v_prediction"):
         schedule = replace(
-            tiny_generator.schedule, prediction_type=prediction_type, final_alpha_cumprod=1.0
+            tiny_generator.process, prediction_type=prediction_type, final_alpha_cumprod=1.0
         )
         mean, _ = stochastic_step(schedule, prediction, x_t, t_B, end_B, 0.0)
         ours = predicted_image(schedule, prediction, x_t, t_B)
@@ -60,7 +63,7 @@ def test_a_predicted_image_is_what_the_samplers_last_step_makes(tiny_generator: 
 
 
 def test_doubt_counts_against_an_image(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     def doubtful(images: Tensor, of: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         mean_B = images.mean(dim=(1, 2, 3))
@@ -75,13 +78,13 @@ def test_doubt_counts_against_an_image(
     start = start_predictions(policy, examples)
     assert start is not None
     loss = examples.loss(start, start, rows).loss.item()
-    latents = predicted_image(tiny_generator.schedule, start, examples.x_t, examples.t_N)
+    latents = predicted_image(tiny_generator.process, start, examples.x_t, examples.t_N)
     images = tiny_generator.codec.decode(latents)
     assert loss == pytest.approx(images.mean().item(), rel=1e-5)  # -(mean - 2 mean)
 
 
 def test_images_move_to_where_the_rewards_gradient_leads(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     small: Small,
     prompts: list[Prompt],
     brightness: Reward,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from generators.base import Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import estimate
@@ -20,7 +21,7 @@ Small = Callable[..., RLConfig]
 
 
 def test_an_estimate_by_hand(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     policy, conditions = Policy(tiny_generator, small()), tiny_generator.conditioner(prompts)
     cost = estimate(policy, conditions)
@@ -45,7 +46,7 @@ def test_an_estimate_by_hand(
 def test_where_the_reward_is_differentiated_that_is_paid_for(
     algorithm: str,
     backwards: int,
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     small: Small,
     prompts: list[Prompt],
 ) -> None:
@@ -70,7 +71,7 @@ def test_where_the_reward_is_differentiated_that_is_paid_for(
     assert (found.seconds > 0.1 * passes) == bool(backwards)
 
 
-def _flops_of_forward(generator: Generator, conditions: Conditions) -> float:
+def _flops_of_forward(generator: DiffusionGenerator, conditions: Conditions) -> float:
     x_t = torch.zeros(1, *generator.latent_shape)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         generator.denoiser(x_t, torch.tensor([500]), conditions.select([0]))
@@ -91,7 +92,7 @@ def _flops_of_forward(generator: Generator, conditions: Conditions) -> float:
 )
 def test_a_run_evaluates_what_was_estimated(
     changes: dict,
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     small: Small,
     prompts: list[Prompt],
     brightness: Reward,
@@ -111,7 +112,7 @@ def test_a_run_evaluates_what_was_estimated(
         kind = "forward and backward" if torch.is_grad_enabled() else "forward"
         seen[kind] += len(inputs[0])
 
-    tiny_generator.denoiser.unet.register_forward_pre_hook(count)
+    tiny_generator.denoiser.network.register_forward_pre_hook(count)
     train(
         tiny_generator,
         prompts,

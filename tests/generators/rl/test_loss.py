@@ -2,13 +2,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from generators.base import Schedule
+from generators.diffusion.process import VariancePreserving
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
 from generators.sampling import log_prob, stochastic_step
 
 
-def make_schedule(prediction_type: str) -> Schedule:
-    return Schedule.from_config(
+def make_schedule(prediction_type: str) -> VariancePreserving:
+    return VariancePreserving.from_config(
         {
             "num_train_timesteps": 1000,
             "beta_schedule": "linear",

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Batch, Reward
 from generators.rl.algorithms.nft import NoisedImages, goodness, nft
 from generators.rl.config import RLConfig
@@ -26,7 +27,7 @@ def no_reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor
     raise AssertionError("nft asked for a reward")
 
 
-def batch_of(generator: Generator, prompts: list[Prompt]) -> Batch:
+def batch_of(generator: DiffusionGenerator, prompts: list[Prompt]) -> Batch:
     prompts_B = [prompt for prompt in prompts[:2] for _ in range(4)]
     return Batch(prompts_B, generator.conditioner(prompts_B), SEEDS, 0, no_reward)
 
@@ -37,7 +38,7 @@ def examples_of(policy: Policy, prompts: list[Prompt], advantages_B: Tensor) -> 
 
 
 def test_images_come_from_the_deployed_sampler_and_the_old_policy(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     config = small(algorithm="nft", sampler="dpm++")
     policy = Policy(tiny_generator, config)
@@ -51,7 +52,7 @@ def test_images_come_from_the_deployed_sampler_and_the_old_policy(
 
 
 def test_an_image_is_noised_the_same_whatever_its_neighbours(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     policy = Policy(tiny_generator, small(algorithm="nft", timesteps_per_image=3))
     batch = batch_of(tiny_generator, prompts)
@@ -62,7 +63,7 @@ def test_an_image_is_noised_the_same_whatever_its_neighbours(
         made.examples(policy, torch.zeros(8)[: len(made.seeds_B)]) for made in (part, whole)
     )
     assert torch.equal(ours.x_t, theirs.x_t[6:12]) and torch.equal(ours.t_N, theirs.t_N[6:12])
-    thirds = (theirs.t_N.view(8, 3) * 3) // tiny_generator.schedule.num_train_steps
+    thirds = (theirs.t_N.view(8, 3) * 3) // tiny_generator.process.num_train_steps
     assert torch.equal(thirds, torch.tensor([[0, 1, 2]]).expand(8, 3))  # one level in each
 
 
@@ -71,7 +72,7 @@ def test_the_loss_agrees_with_hand_arithmetic() -> None:
     examples = NoisedImages(
         x_t=one,
         t_N=torch.tensor([5]),
-        conditions=Conditions(modulation_BD=torch.zeros(1, 1)),
+        conditions=Conditions.of(modulation=torch.zeros(1, 1)),
         target=2 * one,
         old=one,
         goodness_N=torch.tensor([0.75]),
@@ -97,10 +98,10 @@ def test_goodness_of_an_average_image_is_a_half_and_of_freaks_bounded() -> None:
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_on_policy_the_gradient_is_the_advantage_weighted_denoising_gradient(
-    prediction_type: str, tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    prediction_type: str, tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
-    schedule = replace(tiny_generator.schedule, prediction_type=prediction_type)
-    tiny_generator.schedule = schedule
+    schedule = replace(tiny_generator.process, prediction_type=prediction_type)
+    tiny_generator.process = schedule
     policy = Policy(tiny_generator, small(algorithm="nft", advantage_clip=2.0))
     advantages_B = torch.tensor([1.0, -1.0, 0.5, -0.5, 2.0, 0.0, -1.0, -1.0])
     examples = examples_of(policy, prompts, advantages_B)
@@ -119,14 +120,14 @@ def test_on_policy_the_gradient_is_the_advantage_weighted_denoising_gradient(
 
 
 def test_bad_images_cannot_drive_the_weights_anywhere(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     """All images bad, a thousand steps: a policy gradient without bounds would run away."""
     target, old = torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.1)
     examples = NoisedImages(
         x_t=old,
         t_N=torch.tensor([5]),
-        conditions=Conditions(modulation_BD=torch.zeros(1, 1)),
+        conditions=Conditions.of(modulation=torch.zeros(1, 1)),
         target=target,
         old=old,
         goodness_N=torch.zeros(1),
@@ -143,7 +144,9 @@ def test_bad_images_cannot_drive_the_weights_anywhere(
     torch.testing.assert_close(prediction.detach(), 2 * old, atol=0.02, rtol=0)  # the mirror image
 
 
-def test_the_old_policy_follows_slower_and_slower(tiny_generator: Generator, small: Small) -> None:
+def test_the_old_policy_follows_slower_and_slower(
+    tiny_generator: DiffusionGenerator, small: Small
+) -> None:
     policy = Policy(tiny_generator, small(algorithm="nft", old_decay=0.4))
     name, weight = next(iter(policy.weights.items()))
     with torch.no_grad():
@@ -159,7 +162,7 @@ def test_the_old_policy_follows_slower_and_slower(tiny_generator: Generator, sma
 
 
 def test_images_of_the_deployed_sampler_move_to_where_the_reward_is(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     small: Small,
     prompts: list[Prompt],
     brightness: Reward,

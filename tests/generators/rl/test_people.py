@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generators.base import Conditions, Generator, Prompt
+from generators.base import Conditions, Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.dpo import NoisedPairs, PreferredPairs
@@ -29,7 +30,9 @@ def ignore(health: object) -> None:
     """Report to nobody."""
 
 
-def own_images(generator: Generator, prompts: list[Prompt], count: int) -> tuple[Tensor, Tensor]:
+def own_images(
+    generator: DiffusionGenerator, prompts: list[Prompt], count: int
+) -> tuple[Tensor, Tensor]:
     """Return latents of the generator's own images and their brightness."""
     conditions = generator.conditioner(prompts * (count // len(prompts)))
     settings = SamplingSettings(num_steps=5, sampler="dpm++", batch_size=32)
@@ -39,7 +42,7 @@ def own_images(generator: Generator, prompts: list[Prompt], count: int) -> tuple
 
 @pytest.mark.slow
 def test_nft_learns_from_rated_images_without_any_reward(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt], tmp_path: Path
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt], tmp_path: Path
 ) -> None:
     latents, brightness_N = own_images(tiny_generator, prompts, 64)
     top_N = (brightness_N > brightness_N.median()).float()  # as coarse as a rating
@@ -63,7 +66,7 @@ def test_nft_learns_from_rated_images_without_any_reward(
 
 @pytest.mark.slow
 def test_dpo_learns_from_pairs(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt], tmp_path: Path
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt], tmp_path: Path
 ) -> None:
     latents, brightness_N = own_images(tiny_generator, prompts, 64)
     left, right = latents[:32], latents[32:]
@@ -99,7 +102,7 @@ def test_dpos_loss_agrees_with_the_papers_formula() -> None:
     pairs = NoisedPairs(
         x_t=target,
         t_N=torch.tensor([5, 5]),
-        conditions=Conditions(modulation_BD=torch.zeros(2, 1)),
+        conditions=Conditions.of(modulation=torch.zeros(2, 1)),
         target=target,
         strength=3.0,
         guidance=1.0,
@@ -115,7 +118,7 @@ def test_dpos_loss_agrees_with_the_papers_formula() -> None:
 
 
 def test_both_images_of_a_pair_get_the_same_noise_and_stay_together(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     config = small(algorithm="dpo", micro_batch=5, minibatches=2)
     policy = Policy(tiny_generator, config)
@@ -161,7 +164,7 @@ def test_ratings_that_tell_no_images_apart_are_refused() -> None:
 
 
 def test_every_rated_image_comes_up_and_with_new_noise_each_time(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     policy = Policy(tiny_generator, small(algorithm="nft"))
     latents = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 4, 8, 8)

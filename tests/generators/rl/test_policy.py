@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from generators import lora
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, require_denoiser
@@ -16,7 +17,7 @@ from tests.tiny import tiny_generator as make_tiny_generator
 Small = Callable[..., RLConfig]
 
 
-def predict(generator: Generator) -> Tensor:
+def predict(generator: DiffusionGenerator) -> Tensor:
     conditions = generator.conditioner([Prompt("OCT", "drusen"), Prompt("CXR", "normal")])
     x_t = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -33,7 +34,7 @@ def take_steps(policy: Policy, count: int = 2) -> None:
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_at_start_predictions_equal_the_untrained_ones_to_the_bit(
-    tiny_generator: Generator, small: Small, rank: int
+    tiny_generator: DiffusionGenerator, small: Small, rank: int
 ) -> None:
     before = predict(tiny_generator)
     policy = Policy(tiny_generator, small(lora_rank=rank))
@@ -45,12 +46,14 @@ def test_at_start_predictions_equal_the_untrained_ones_to_the_bit(
     assert not torch.equal(predict(tiny_generator), before)
 
 
-def test_adapters_leave_the_base_weights_alone(tiny_generator: Generator, small: Small) -> None:
-    base = copy.deepcopy(tiny_generator.denoiser.unet.state_dict())
+def test_adapters_leave_the_base_weights_alone(
+    tiny_generator: DiffusionGenerator, small: Small
+) -> None:
+    base = copy.deepcopy(tiny_generator.denoiser.network.state_dict())
     policy = Policy(tiny_generator, small())
     assert all("lora" in name for name in policy.weights)
     take_steps(policy)
-    trained = tiny_generator.denoiser.unet.state_dict()
+    trained = tiny_generator.denoiser.network.state_dict()
     for name, value in base.items():
         module, _, kind = name.rpartition(".")
         kept = trained.get(name, trained.get(f"{module}.base_layer.{kind}"))
@@ -67,7 +70,7 @@ def test_the_same_seed_gives_the_same_adapters(small: Small) -> None:
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_the_saved_result_predicts_as_the_policy_did(
-    tiny_generator: Generator, small: Small, rank: int, tmp_path: Path
+    tiny_generator: DiffusionGenerator, small: Small, rank: int, tmp_path: Path
 ) -> None:
     policy = Policy(tiny_generator, small(lora_rank=rank))
     take_steps(policy)
@@ -84,7 +87,7 @@ def test_the_saved_result_predicts_as_the_policy_did(
 
 
 def test_the_result_is_the_moving_average_and_training_goes_on_from_the_last_weights(
-    tiny_generator: Generator, small: Small, tmp_path: Path
+    tiny_generator: DiffusionGenerator, small: Small, tmp_path: Path
 ) -> None:
     policy = Policy(tiny_generator, small(ema_decay=0.5))
     name, weight = next(iter(policy.weights.items()))
@@ -102,7 +105,7 @@ def test_the_result_is_the_moving_average_and_training_goes_on_from_the_last_wei
 
 
 def test_a_gradient_that_is_no_number_moves_nothing(
-    tiny_generator: Generator, small: Small
+    tiny_generator: DiffusionGenerator, small: Small
 ) -> None:
     policy = Policy(tiny_generator, small())
     before = [weight.detach().clone() for weight in policy.weights.values()]
@@ -122,7 +125,7 @@ def test_a_generator_without_denoising_steps_is_refused() -> None:
 
 
 def test_without_a_compiler_compiling_is_refused_in_words(
-    tiny_generator: Generator, small: Small, monkeypatch: pytest.MonkeyPatch
+    tiny_generator: DiffusionGenerator, small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     Policy(tiny_generator, small()).compile()

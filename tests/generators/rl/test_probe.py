@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.health import UpdateHealth
@@ -44,7 +45,7 @@ def test_a_pair_keeps_what_its_backward_pass_needs_and_guidance_doubles_it(
 
 
 def test_what_is_kept_follows_the_memory_and_the_settings(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt]
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
     def found(num_images: int = 64, **changes: object) -> Fit:
         policy.config = small(rollout_batch=16, **changes)
@@ -62,7 +63,7 @@ def test_what_is_kept_follows_the_memory_and_the_settings(
 
 
 def test_what_was_found_is_remembered_for_the_same_model_and_shape(
-    tiny_generator: Generator, small: Small, prompts: list[Prompt], tmp_path: Path
+    tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt], tmp_path: Path
 ) -> None:
     policy, conditions = Policy(tiny_generator, small()), tiny_generator.conditioner(prompts)
     path = tmp_path / "fits.json"

@@ -4,7 +4,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.policy_gradient import RandomSteps, window_of_update
@@ -38,7 +39,7 @@ def test_windows_lie_in_the_noisier_half_and_move(small: Small) -> None:
 def test_a_window_of_all_steps_is_plain_ddpo(
     settings: dict,
     small: Small,
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     prompts: list[Prompt],
     brightness: Reward,
 ) -> None:
@@ -64,7 +65,7 @@ def test_no_two_images_share_a_seed(small: Small) -> None:
 
 
 def test_siblings_are_rewarded_for_their_own_prompt(
-    small: Small, tiny_generator: Generator, prompts: list[Prompt]
+    small: Small, tiny_generator: DiffusionGenerator, prompts: list[Prompt]
 ) -> None:
     seen = []
 
@@ -77,7 +78,10 @@ def test_siblings_are_rewarded_for_their_own_prompt(
     assert seen == [prompts[first]] * 4 + [prompts[second]] * 4
     made = rewarded.made
     assert isinstance(made, RandomSteps)
-    tokens, expected = made.conditions_B.tokens_BLD, tiny_generator.conditioner(seen).tokens_BLD
+    tokens, expected = (
+        made.conditions_B.parts["tokens"],
+        tiny_generator.conditioner(seen).parts["tokens"],
+    )
     assert tokens is not None and expected is not None and torch.equal(tokens, expected)
     images = decode(tiny_generator, made.latents, 8)
     expected_B = images.mean(dim=(1, 2, 3)) - 2 * images.std(dim=(1, 2, 3))
@@ -85,7 +89,7 @@ def test_siblings_are_rewarded_for_their_own_prompt(
 
 
 def test_a_reward_of_another_shape_is_refused(
-    small: Small, tiny_generator: Generator, prompts: list[Prompt]
+    small: Small, tiny_generator: DiffusionGenerator, prompts: list[Prompt]
 ) -> None:
     with pytest.raises(GeneratorError, match=r"shape \(8, 1\).*for 8 images"):
         _first_update(
@@ -94,7 +98,7 @@ def test_a_reward_of_another_shape_is_refused(
 
 
 def _first_update(
-    generator: Generator, prompts: list[Prompt], reward: Reward, config: RLConfig
+    generator: DiffusionGenerator, prompts: list[Prompt], reward: Reward, config: RLConfig
 ) -> Rewarded:
     conditions = generator.conditioner(prompts)
     return rewarded_images(Policy(generator, config), prompts, conditions, reward, 0, ALONE)

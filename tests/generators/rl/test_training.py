@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -25,7 +26,7 @@ def ignore(health: UpdateHealth) -> None:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_images_move_to_where_the_reward_is(
     sign: float,
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     small: Small,
     prompts: list[Prompt],
     brightness: Reward,
@@ -113,7 +114,7 @@ def test_a_compiled_denoiser_learns_the_same(
         config = small(num_updates=1, memory_gib=1e-3, compile=compiled)
         folder = tmp_path / str(compiled)
         trained = train(generator, prompts, brightness, config, folder=folder, report=ignore)
-        compiled_call = generator.denoiser.unet._compiled_call_impl
+        compiled_call = generator.denoiser.network._compiled_call_impl
         assert (compiled_call is not None) == compiled
         ends.append(torch.cat([w.detach().flatten() for w in trained.policy.weights.values()]))
     eager, fast = ends
@@ -205,7 +206,9 @@ def test_each_update_reports_its_health(
     assert UpdateHealth.from_json(first.to_json()) == first
 
 
-def test_no_prompt_is_refused(tiny_generator: Generator, small: Small, tmp_path: Path) -> None:
+def test_no_prompt_is_refused(
+    tiny_generator: DiffusionGenerator, small: Small, tmp_path: Path
+) -> None:
     with pytest.raises(GeneratorError, match="No prompt to practise on"):
         train(
             tiny_generator,

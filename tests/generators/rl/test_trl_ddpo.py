@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -11,7 +12,7 @@ from generators.rl.peers.trl_ddpo import BEGUN, train_with_trl
 
 
 def test_a_run_that_trl_was_stopped_in_is_not_begun_anew_unasked(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
     prompts: list[Prompt],
     brightness: Reward,
     small: Callable[..., RLConfig],

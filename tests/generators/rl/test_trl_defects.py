@@ -19,8 +19,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.base import Generator, Prompt, Schedule
+from generators.base import Prompt
 from generators.config import SamplingSettings
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Reward
 from generators.rl.checkpoint import load_checkpoint
 from generators.rl.config import RLConfig
@@ -51,7 +53,7 @@ def stock_pipeline(folder: Path, prompts: list[Prompt]) -> Any:
     generator = make_tiny_generator()
     if not (folder / "start").exists():  # transformers writes on the first process only
         generator.save(folder / "start")
-    tokens = generator.conditioner([*prompts, Prompt("", "")]).tokens_BLD
+    tokens = generator.conditioner([*prompts, Prompt("", "")]).parts["tokens"]
     assert tokens is not None
 
     base: Any = trl.DefaultDDPOStableDiffusionPipeline
@@ -262,17 +264,21 @@ def test_7_in_bfloat16_nothing_is_clipped_before_the_first_update(
     list(product(["leading", "trailing", "linspace"], [0, 1], [False, True])),
 )
 def test_8_under_any_spacing_and_offset_log_probabilities_are_numbers(
-    spacing: str, offset: int, to_one: bool, tiny_generator: Generator, prompts: list[Prompt]
+    spacing: str,
+    offset: int,
+    to_one: bool,
+    tiny_generator: DiffusionGenerator,
+    prompts: list[Prompt],
 ) -> None:
     changes = {"timestep_spacing": spacing, "steps_offset": offset, "set_alpha_to_one": to_one}
-    tiny_generator.schedule = Schedule.from_config({**SCHEDULE, **changes})
+    tiny_generator.process = VariancePreserving.from_config({**SCHEDULE, **changes})
     conditions = tiny_generator.conditioner(prompts[:2])
     made = rollout(tiny_generator, conditions, [0, 1], SamplingSettings(num_steps=4, batch_size=2))
     assert bool(torch.isfinite(made.log_probs_BK).all()) and made.log_probs_BK.shape == (2, 3)
 
 
 def test_8_trls_last_step_is_not_a_number_with_the_usual_ddpm_scheduler(
-    tiny_generator: Generator,
+    tiny_generator: DiffusionGenerator,
 ) -> None:
     from trl.models.modeling_sd_base import scheduler_step
 

@@ -6,7 +6,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.advantages import group_advantages
 from generators.rl.algorithms.base import Reward
@@ -23,7 +24,7 @@ Small = Callable[..., RLConfig]
 
 @pytest.fixture
 def first_update(
-    tiny_generator: Generator, prompts: list[Prompt], brightness: Reward
+    tiny_generator: DiffusionGenerator, prompts: list[Prompt], brightness: Reward
 ) -> "FirstUpdate":
     """A policy before its first step, with the pairs to learn from."""
 
@@ -64,15 +65,15 @@ def test_log_probabilities_agree_with_diffusers_and_torch(
 ) -> None:
     policy, pairs = first_update(small(window_size=5))
     gradient = accumulate_gradient(policy, pairs, start_predictions(policy, pairs), kl_weight=0.0)
-    scheduler = DDIMScheduler.from_config(dict(policy.generator.schedule.config))
+    scheduler = DDIMScheduler.from_config(dict(policy.generator.process.config))
     scheduler.set_timesteps(5)
     expected = []
     for row in range(len(pairs.t_N)):
         t = int(pairs.t_N[row])
         x_t, x_next = pairs.x_t[row : row + 1], pairs.x_next[row : row + 1]
-        tokens = pairs.conditions.select([row]).tokens_BLD
+        tokens = pairs.conditions.select([row]).parts["tokens"]
         with torch.no_grad():
-            prediction = policy.generator.denoiser.unet(x_t, t, tokens).sample
+            prediction = policy.generator.denoiser.network(x_t, t, tokens).sample
         noiseless = torch.zeros_like(x_t)
         mean = scheduler.step(prediction, t, x_t, eta=1.0, variance_noise=noiseless).prev_sample
         std = scheduler._get_variance(t, t - 200) ** 0.5
@@ -119,13 +120,13 @@ def test_out_of_memory_it_goes_on_in_smaller_passes_to_the_same_gradient(
     def refuse_backward(gradient: Tensor) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    hook = policy.generator.denoiser.unet.register_forward_pre_hook(refuse)
+    hook = policy.generator.denoiser.network.register_forward_pre_hook(refuse)
     pairs.kept[0].prediction.register_hook(refuse_backward)
     found = gradient_of(policy, pairs)
     assert policy.fit == Fit(micro_batch=4)  # nothing kept, then 16, 8, 4
     assert (found - enough).norm() < 1e-5 * enough.norm()
     hook.remove()
-    policy.generator.denoiser.unet.register_forward_pre_hook(fail_always)
+    policy.generator.denoiser.network.register_forward_pre_hook(fail_always)
     with pytest.raises(GeneratorError, match="Not enough memory to train on a single"):
         gradient_of(policy, pairs)
 
@@ -141,15 +142,15 @@ def test_on_policy_the_gradient_is_reinforces_over_all_steps(
     """K = S: the sum over every noisy step, each written out, is what one update accumulates."""
     policy, pairs = first_update(small(window_size=5))
     ours = gradient_of(policy, pairs, kl_weight=0.0)
-    scheduler = DDIMScheduler.from_config(dict(policy.generator.schedule.config))
+    scheduler = DDIMScheduler.from_config(dict(policy.generator.process.config))
     scheduler.set_timesteps(5)
     t_4, t_next_4 = pairs.t_N[:4], pairs.t_next_N[:4]
-    weights_4 = step_weights(policy.generator.schedule, t_4, t_next_4, eta=1.0)
+    weights_4 = step_weights(policy.generator.process, t_4, t_next_4, eta=1.0)
     for step, t in enumerate(t_4.tolist()):
         rows = slice(step, None, 4)
         x_t, x_next = pairs.x_t[rows], pairs.x_next[rows]
-        tokens = pairs.conditions.select(torch.arange(8) * 4 + step).tokens_BLD
-        prediction = policy.generator.denoiser.unet(x_t, t, tokens).sample
+        tokens = pairs.conditions.select(torch.arange(8) * 4 + step).parts["tokens"]
+        prediction = policy.generator.denoiser.network(x_t, t, tokens).sample
         noiseless = torch.zeros_like(x_t)
         mean = scheduler.step(prediction, t, x_t, eta=1.0, variance_noise=noiseless).prev_sample
         std = scheduler._get_variance(t, t - 200) ** 0.5

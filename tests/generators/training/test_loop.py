@@ -8,7 +8,8 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from generators.base import Generator, Prompt
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.training.checkpoint import CHECKPOINT, History
 from generators.training.config import TrainingConfig
@@ -32,7 +33,7 @@ class Stopped(Exception):
     """Stands for a kill: nothing after it runs."""
 
 
-def lesson(generator: Generator, num_images: int = 6) -> Lesson:
+def lesson(generator: DiffusionGenerator, num_images: int = 6) -> Lesson:
     source = torch.Generator().manual_seed(0)
     latents = {f"i{i}": torch.randn(4, 8, 8, generator=source) for i in range(num_images + 2)}
     examples = [
@@ -104,7 +105,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     with_it = trained(
         dataclasses.replace(QUICK, num_steps=1, gradient_checkpointing=True), tmp_path / "with"
     )
-    assert with_it.trainee.generator.denoiser.unet.is_gradient_checkpointing
+    assert with_it.trainee.generator.denoiser.network.is_gradient_checkpointing
     assert without.history.gradient_norms == pytest.approx(with_it.history.gradient_norms, rel=1e-5)
 
 
@@ -120,17 +121,21 @@ def test_validation_loss_falls_on_images_like_those_learned(tmp_path: Path) -> N
 
 
 def test_the_text_encoder_learns_when_asked_and_only_then(tmp_path: Path) -> None:
-    start = new_generator(seed=0).conditioner([Prompt("OCT", "drusen")]).tokens_BLD
+    start = new_generator(seed=0).conditioner([Prompt("OCT", "drusen")]).parts["tokens"]
     for train_text_encoder in (False, True):
         config = dataclasses.replace(QUICK, train_text_encoder=train_text_encoder, num_steps=2)
         result = trained(config, tmp_path / str(train_text_encoder))
         with result.trainee.at_averages():
-            learned = result.trainee.generator.conditioner([Prompt("OCT", "drusen")]).tokens_BLD
+            learned = result.trainee.generator.conditioner([Prompt("OCT", "drusen")]).parts[
+                "tokens"
+            ]
         assert start is not None and learned is not None
         assert torch.equal(start, learned) != train_text_encoder
 
 
-def test_the_moving_average_is_what_is_saved(tmp_path: Path, tiny_generator: Generator) -> None:
+def test_the_moving_average_is_what_is_saved(
+    tmp_path: Path, tiny_generator: DiffusionGenerator
+) -> None:
     from generators import registry
 
     result = trained(QUICK, tmp_path / "run")
@@ -149,8 +154,8 @@ def test_the_moving_average_is_what_is_saved(tmp_path: Path, tiny_generator: Gen
 
 def test_another_prediction_type_is_saved_with_the_generator(tmp_path: Path) -> None:
     result = trained(dataclasses.replace(QUICK, prediction_type="epsilon"), tmp_path)
-    assert result.trainee.generator.schedule.prediction_type == "epsilon"
-    assert new_generator().schedule.prediction_type == "v_prediction"
+    assert result.trainee.generator.process.prediction_type == "epsilon"
+    assert new_generator().process.prediction_type == "v_prediction"
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:

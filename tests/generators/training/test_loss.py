@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generators.base import Conditions, Denoiser, Generator, Prompt, Schedule
+from generators.base import Conditions, Denoiser, Prompt
+from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.training.loss import diffusion_loss, diffusion_losses, min_snr_weights
 
 # alphas_cumprod 0.64 and 0.36: a, s are (0.8, 0.6) and (0.6, 0.8)
@@ -18,11 +20,11 @@ class TimesThree(nn.Module):
         return (3 * x_t,)
 
 
-def generator_with(tiny_generator: Generator, prediction_type: str) -> Generator:
+def generator_with(tiny_generator: DiffusionGenerator, prediction_type: str) -> DiffusionGenerator:
     return dataclasses.replace(
         tiny_generator,
         denoiser=Denoiser(TimesThree()),
-        schedule=Schedule.from_config({**BETAS, "prediction_type": prediction_type}),
+        process=VariancePreserving.from_config({**BETAS, "prediction_type": prediction_type}),
     )
 
 
@@ -36,13 +38,13 @@ def generator_with(tiny_generator: Generator, prediction_type: str) -> Generator
     ],
 )
 def test_the_loss_is_the_squared_distance_to_the_target(
-    tiny_generator: Generator, prediction_type: str, by_hand: tuple[float, float]
+    tiny_generator: DiffusionGenerator, prediction_type: str, by_hand: tuple[float, float]
 ) -> None:
     generator = generator_with(tiny_generator, prediction_type)
     loss = diffusion_loss(
         generator,
         latents=torch.full((2, 4, 8, 8), 1.0),
-        conditions=Conditions(tokens_BLD=torch.zeros(2, 1, 16)),
+        conditions=Conditions.of(tokens=torch.zeros(2, 1, 16)),
         timesteps=torch.tensor([0, 1]),
         noise=torch.full((2, 4, 8, 8), 2.0),
     )
@@ -60,17 +62,17 @@ def test_the_loss_is_the_squared_distance_to_the_target(
 def test_min_snr_weights_clamp_the_clean_timesteps(
     prediction_type: str, by_hand: list[float]
 ) -> None:
-    schedule = Schedule.from_config({**BETAS, "prediction_type": prediction_type})
+    schedule = VariancePreserving.from_config({**BETAS, "prediction_type": prediction_type})
     found = min_snr_weights(schedule, torch.tensor([0, 1]), gamma=1.0)
     assert found.tolist() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_weights_multiply_each_images_error(tiny_generator: Generator) -> None:
+def test_weights_multiply_each_images_error(tiny_generator: DiffusionGenerator) -> None:
     generator = generator_with(tiny_generator, "epsilon")
     loss = diffusion_loss(
         generator,
         latents=torch.full((2, 4, 8, 8), 1.0),
-        conditions=Conditions(tokens_BLD=torch.zeros(2, 1, 16)),
+        conditions=Conditions.of(tokens=torch.zeros(2, 1, 16)),
         timesteps=torch.tensor([0, 1]),
         noise=torch.full((2, 4, 8, 8), 2.0),
         min_snr_gamma=1.0,
@@ -78,7 +80,7 @@ def test_weights_multiply_each_images_error(tiny_generator: Generator) -> None:
     assert loss.item() == pytest.approx((16 * 9 / 16 + 4.6**2) / 2, rel=1e-5)
 
 
-def test_a_few_steps_on_one_image_teach_a_real_u_net(tiny_generator: Generator) -> None:
+def test_a_few_steps_on_one_image_teach_a_real_u_net(tiny_generator: DiffusionGenerator) -> None:
     tiny_generator.denoiser.requires_grad_(True)
     optimiser = torch.optim.Adam(tiny_generator.denoiser.parameters(), lr=3e-3)
     draws = torch.Generator().manual_seed(0)
@@ -96,12 +98,12 @@ def test_a_few_steps_on_one_image_teach_a_real_u_net(tiny_generator: Generator) 
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_more_noise_may_go_in_than_is_asked_back(tiny_generator: Generator) -> None:
+def test_more_noise_may_go_in_than_is_asked_back(tiny_generator: DiffusionGenerator) -> None:
     generator = generator_with(tiny_generator, "epsilon")
     loss = diffusion_losses(
         generator,
         latents=torch.full((1, 4, 8, 8), 1.0),
-        conditions=Conditions(tokens_BLD=torch.zeros(1, 1, 16)),
+        conditions=Conditions.of(tokens=torch.zeros(1, 1, 16)),
         timesteps=torch.tensor([0]),
         noise=torch.full((1, 4, 8, 8), 2.0),
         added_noise=torch.full((1, 4, 8, 8), 3.0),

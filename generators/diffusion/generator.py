@@ -1,0 +1,97 @@
+"""A generator that denoises step by step: a conditioner, a denoiser, a codec and a process."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from generators.base import Codec, Conditioner, Conditions, Denoiser, Output, Prompt
+from generators.config import SamplingSettings
+from generators.diffusion.process import VariancePreserving
+from generators.sampling import decode, sample
+
+STOCK_PARTS = {"vae", "text_encoder", "tokenizer", "unet", "scheduler"}
+NOTES = (  # what libraries write beside a configuration: where it came from, and who read it
+    "_name_or_path",
+    "name_or_path",
+    "is_local",
+    "local_files_only",
+    "_diffusers_version",
+    "transformers_version",
+)
+
+
+@dataclass
+class DiffusionGenerator:
+    """Conditions to pixels. Weights are frozen and in evaluation mode until someone trains them."""
+
+    family: str
+    conditioner: Conditioner
+    denoiser: Denoiser
+    codec: Codec
+    process: VariancePreserving
+    latent_shape: tuple[int, ...]  # of one sample: channels, then spatial axes
+    reads: frozenset[str] = frozenset()  # roles of condition images that the conditioner looks at
+
+    @property
+    def output(self) -> Output:
+        """Return what `generate` makes."""
+        return self.codec.output(self.latent_shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the denoiser's weights are."""
+        return next(self.denoiser.parameters()).device
+
+    def condition(self, prompts: Sequence[Prompt]) -> Conditions:
+        """Return one row a prompt."""
+        return self.conditioner(prompts)
+
+    @torch.inference_mode()
+    def generate(
+        self, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
+    ) -> Tensor:
+        """Return float32 samples [B, C, *spatial]; intensities in 0 .. 1."""
+        latents = sample(self, conditions, seeds, settings)
+        bfloat16 = settings.decoder_dtype == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            images = decode(self, latents, settings.batch_size)
+        return self.codec.to_unit(images) if self.codec.unit == "intensity" else images
+
+    def to(self, device: torch.device | str) -> "DiffusionGenerator":
+        """Move all weights, and return this generator."""
+        self.conditioner.to(device)
+        self.denoiser.to(device)
+        self.codec.to(device)
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write a diffusers folder: equal weights give equal bytes.
+
+        Where every part is a stock class, `StableDiffusionPipeline.from_pretrained` opens it;
+        otherwise `model_index.json` names no pipeline and the folder opens through curate only.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        index: dict[str, Any] = {}
+        for part in (self.conditioner, self.denoiser, self.codec, self.process):
+            index |= part.save(folder)
+        if set(index) == STOCK_PARTS:
+            index |= {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
+            index |= dict.fromkeys(("safety_checker", "feature_extractor"), [None, None])
+            index |= {"image_encoder": [None, None]}
+        (folder / "model_index.json").write_text(json.dumps(index))
+        for path in folder.rglob("*.json"):
+            _rewrite_plainly(path)
+        for path in folder.rglob("*.safetensors"):  # safetensors lets the owner alone read them
+            path.chmod((folder / "model_index.json").stat().st_mode)
+
+
+def _rewrite_plainly(path: Path) -> None:
+    """Sort the keys and drop the notes, so that equal models are equal files."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    plain = {key: values[key] for key in values if key not in NOTES}
+    path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
