@@ -21,8 +21,9 @@ import torch
 from benchmarks.gpu_generate import device_name, shape
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
-from generators.training.checkpoint import CHECKPOINT, History
+from generators.training.checkpoint import CHECKPOINT
 from generators.training.config import TrainingConfig
+from generators.training.history import History
 from generators.training.lesson import Example, Lesson, Pool
 from generators.training.loop import train
 
@@ -77,7 +78,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         validate_every=num_steps,
     )
     trained = train(generator, lesson_for(generator), config, folder=folder, report=clock)
-    num_weights = sum(weight.numel() for weight in trained.trainee.weights.values())
+    num_weights = sum(weight.numel() for weight in trained.weights.named.values())
     rates = [options.batch_size / seconds for seconds in clock.seconds[WARM_UP:]]
     print(
         f"{device_name()}: {num_weights / 1e6:.3g} M weights trained, {len(rates)} steps of "

@@ -48,6 +48,11 @@ def add_lora(
     inject_adapter_in_model(config, generator.denoiser.network)
 
 
+def is_adapted(generator: DiffusionGenerator) -> bool:
+    """Return whether the generator has adapters beside its weights."""
+    return hasattr(generator.denoiser.network, "peft_config")
+
+
 def lora_state(generator: DiffusionGenerator) -> dict[str, Tensor]:
     """Return the adapters' weights by name: the parameters themselves, not copies."""
     unet = generator.denoiser.network

@@ -7,7 +7,6 @@ Noise is drawn on the CPU, per image, from (seed, step), and compute batches hav
 so an image does not depend on its neighbours, their order or the number of workers.
 """
 
-import hashlib
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 from generators.base import Conditions, Trajectory
 from generators.config import SamplingSettings
 from generators.diffusion.process import VariancePreserving
+from generators.seeds import hashed_seed
 
 SOLVERS = {"dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 
@@ -63,8 +63,7 @@ def step_noise(seeds: Sequence[int], step: int, latent_shape: Sequence[int]) -> 
 
 def _noise(name: str, latent_shape: Sequence[int]) -> Tensor:
     # hashed: neighbouring seeds give unrelated states, and (1, 12) is not (11, 2)
-    digest = hashlib.sha256(f"curate noise {name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    generator = torch.Generator().manual_seed(hashed_seed(f"noise {name}"))
     return torch.randn(*latent_shape, generator=generator)
 
 

@@ -22,9 +22,7 @@ from generators.embedded import PROMPTS as SHEET
 from generators.embedded import WEIGHTS
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
-from generators.rl.config import RLConfig
-from generators.rl.predictions import predictions
-from generators.sampling import decode, noised, sample
+from generators.sampling import decode, noised, predict, sample
 from rewards.frozen import load_eyes, load_judge
 from rewards.frozen.truth import TruthNetwork
 
@@ -98,11 +96,19 @@ class Yardstick:
         change = (self._predicted(generator) - self.start_predictions).square().mean().item()
         return self._figures(images, change)
 
+    @torch.no_grad()
     def _predicted(self, generator: DiffusionGenerator) -> Tensor:
         rows = torch.arange(len(self.prompts)).repeat_interleave(LEVELS)
         conditions = generator.conditioner(self.prompts).select(rows)
-        config = RLConfig(training_dtype="bfloat16", micro_batch=32)
-        return predictions(generator, config, self.x_t, self.t_N, conditions)
+        settings = SamplingSettings(dtype="bfloat16")
+        return torch.cat(
+            [
+                predict(
+                    generator, self.x_t[some], self.t_N[some], conditions.select(some), settings
+                )
+                for some in torch.arange(len(self.t_N)).split(32)
+            ]
+        )
 
     @torch.no_grad()
     def _figures(self, images: Tensor, change: float) -> dict[str, float]:

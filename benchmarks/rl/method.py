@@ -29,10 +29,10 @@ from typing import Any
 import torch
 
 from benchmarks.rl.embedded import Yardstick, embedded, eyes_reward, finished, keep, prompts
-from generators.rl.checkpoint import fresh_progress
 from generators.rl.config import RLConfig
 from generators.rl.estimate import evaluations_of_update
 from generators.rl.policy import Policy
+from generators.rl.progress import fresh_progress
 from generators.rl.rollouts import Rollouts
 from generators.rl.training import one_update
 

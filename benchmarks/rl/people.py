@@ -41,8 +41,7 @@ from curate.training.rl import rl_step_on_people
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from generators.diffusion.generator import DiffusionGenerator
-from generators.rl.config import RLConfig
-from generators.rl.usual import usual
+from generators.rl.config import RLConfig, usual
 from rewards.frozen import load_eyes, load_judge
 
 RATED_PER_PROMPT = 10  # x 20 prompts: the 200 rated images

@@ -18,14 +18,13 @@ from torch import Tensor
 
 from benchmarks.rl.embedded import embedded, eyes_reward, prompts
 from generators.base import Prompt
-from generators.rl.checkpoint import fresh_progress
-from generators.rl.config import RLConfig
+from generators.rl.config import RLConfig, usual
 from generators.rl.estimate import estimate
 from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
+from generators.rl.progress import fresh_progress
 from generators.rl.rollouts import Rollouts
 from generators.rl.training import one_update
-from generators.rl.usual import usual
 
 ALGORITHMS = ("window", "ddpo", "nft", "draft")
 

@@ -32,14 +32,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from generators.base import Denoiser, Prompt
 from generators.diffusion.generator import DiffusionGenerator
-from generators.rl.checkpoint import fresh_progress
 from generators.rl.config import RLConfig
 from generators.rl.peers.trl_ddpo import trl_trainer
 from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
+from generators.rl.progress import fresh_progress
 from generators.rl.rollouts import Rollouts, rewarded_images
 from generators.rl.training import one_update
-from generators.rl.update import ALONE, accumulate_gradient
+from generators.rl.update import accumulate_gradient
+from generators.training.processes import ALONE
 from tests.tiny import tiny_generator, tiny_unet
 
 PROMPTS = [Prompt("OCT", "drusen"), Prompt("CXR", "normal")]
@@ -175,12 +176,12 @@ def _push_off(policy: Policy) -> None:
     """Leave the start, where half of every adapter has no gradient."""
     torch.manual_seed(1)
     with torch.no_grad():
-        for weight in policy.weights.values():
+        for weight in policy.weights.named.values():
             weight.add_(0.02 * torch.randn_like(weight))
 
 
 def _ours(policy: Policy, pairs: Any, rows: Tensor) -> tuple[float, Tensor, float, float]:
-    from generators.rl.predictions import training_settings
+    from generators.rl.policy import training_settings
     from generators.sampling import predict
 
     found = pairs.loss(
@@ -220,10 +221,10 @@ def _theirs(
 
 
 def _taken(policy: Policy) -> Tensor:
-    gradients = [weight.grad for weight in policy.weights.values() if weight.grad is not None]
-    assert len(gradients) == len(policy.weights)
+    gradients = [weight.grad for weight in policy.weights.named.values() if weight.grad is not None]
+    assert len(gradients) == len(policy.weights.named)
     gradient = torch.cat([part.flatten().clone() for part in gradients])
-    policy.optimizer.zero_grad()
+    policy.weights.optimizer.zero_grad()
     return gradient
 
 

@@ -21,13 +21,12 @@ from db import queries
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
-from generators.rl.config import RLConfig
+from generators.rl.config import RLConfig, usual
 from generators.rl.estimate import Estimate
-from generators.rl.health import UpdateHealth
 from generators.rl.peers.ddpo_config import read_ddpo_config
-from generators.rl.ranks import Ranks, joined_ranks
+from generators.rl.progress import UpdateHealth
 from generators.rl.training import Report
-from generators.rl.usual import usual
+from generators.training.processes import Processes, joined_processes
 
 Say = Callable[[str], None]
 
@@ -83,18 +82,18 @@ def run_rl_step(
     images the reward model was fitted to.
     `from_people`: no reward model, but ratings (nft) or comparisons (dpo) themselves.
     """
-    ranks = joined_ranks()
-    say = say if ranks.is_first else lambda line: None
+    processes = joined_processes()
+    say = say if processes.is_first else lambda line: None
     for concern in config.concerns():
         say(f"Note: {concern}")
     start, model, prompts = _materials(
         ws, version, reward_model, sheet, from_people, say, known_prompts
     )
-    if ranks.is_first and config.algorithm != "trl-ddpo":
-        say(in_words(_price(ws, config, start, model, prompts, ranks)))
-    with _reported(config, ranks) as report:
+    if processes.is_first and config.algorithm != "trl-ddpo":
+        say(in_words(_price(ws, config, start, model, prompts, processes)))
+    with _reported(config, processes) as report:
         if model is None:
-            made = rl_step_on_people(ws, config, start=start, report=report, ranks=ranks)
+            made = rl_step_on_people(ws, config, start=start, report=report, processes=processes)
         else:
             made = rl_step_on_model(
                 ws,
@@ -103,9 +102,9 @@ def run_rl_step(
                 prompts=prompts,
                 reward_model=model,
                 report=report,
-                ranks=ranks,
+                processes=processes,
             )
-    return made if ranks.is_first else None
+    return made if processes.is_first else None
 
 
 def price_of_rl_step(
@@ -120,7 +119,7 @@ def price_of_rl_step(
 ) -> Estimate:
     """Return what `run_rl_step` would cost, without taking the step."""
     found = _materials(ws, version, reward_model, sheet, from_people, say, ())
-    return _price(ws, config, *found, joined_ranks())
+    return _price(ws, config, *found, joined_processes())
 
 
 def _materials(
@@ -151,16 +150,16 @@ def _price(
     start: GeneratorVersion,
     model: RewardModelRow | None,
     prompts: Sequence[PromptRow],
-    ranks: Ranks,
+    processes: Processes,
 ) -> Estimate:
     prompt = prompts[0] if prompts else None
-    return cost_of(ws, config, start=start, prompt=prompt, reward_model=model, ranks=ranks)
+    return cost_of(ws, config, start=start, prompt=prompt, reward_model=model, processes=processes)
 
 
 @contextmanager
-def _reported(config: RLConfig, ranks: Ranks) -> Iterator[Report]:
+def _reported(config: RLConfig, processes: Processes) -> Iterator[Report]:
     """Yield who is told of updates: a progress bar, of the first process only."""
-    if not ranks.is_first:
+    if not processes.is_first:
         yield lambda health: None
         return
     with progress(config.num_updates, "updates") as advance:

@@ -17,7 +17,7 @@ from curate.workspace import Workspace
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from generators.training.config import TrainingConfig
-from generators.training.team import Team
+from generators.training.processes import joined_processes
 
 Say = Callable[[str], None]
 
@@ -39,19 +39,19 @@ def run_train_generator(
     """
     if base is not None and version is not None:
         raise CurateError("Both --version and --base: give one of them.")
-    team = Team()
-    tell, show = (say, progress) if team.is_main else (_say_nothing, _show_nothing)
-    with team.main_first():
+    processes = joined_processes()
+    tell, show = (say, progress) if processes.is_first else (_say_nothing, _show_nothing)
+    with processes.first_goes_ahead():
         start = version_to_use(ws, version) if base is None else import_version(ws, base, unet=unet)
         prompts = _sheet_prompts(ws, replay_prompts, tell) if replay_prompts is not None else []
         ws.session.commit()
     task = Task(start, training, lesson, replay_prompts=prompts)
     made = train_generator(ws, task, say=tell, show=show)
-    return made if team.is_main else None
+    return made if processes.is_first else None
 
 
 def _say_nothing(line: str) -> None:
-    """Leave it to the main process."""
+    """Leave it to the first process."""
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from curate.errors import CurateError
-from curate.production.images import is_out_of_memory
 from curate.production.run import chosen_device
 from curate.production.versions import load_version
 from curate.workspace import Workspace
@@ -18,6 +17,7 @@ from generators.acceleration import accelerate
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.memory import lacks_memory
 from generators.sampling import decode, initial_noise, predict
 
 REPEATS = 3
@@ -135,7 +135,7 @@ def _speed_within_memory(generator: DiffusionGenerator, settings: SamplingSettin
     try:
         return _speed(generator, settings)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not lacks_memory(error):
             raise
     return None
 

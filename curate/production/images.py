@@ -24,6 +24,7 @@ from generators.base import Conditions
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.memory import lacks_memory
 from generators.sample import Sample
 
 KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
@@ -74,7 +75,7 @@ class Maker:
                 images_BCHW = self._images(items)
                 return Pixels(levels(images_BCHW), _are_numbers(images_BCHW), self.environment)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not lacks_memory(error):
                     raise
             self._halve()  # out here the failed batch's tensors are no longer held
 
@@ -108,13 +109,6 @@ class Maker:
         while len(self._conditions) > KEPT_CONDITIONS:
             self._conditions.popitem(last=False)
         return joined
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether a device or the machine had no memory left; PyTorch has no one class for it."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 @torch.inference_mode()

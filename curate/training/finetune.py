@@ -36,7 +36,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
-from generators.training.team import Team
+from generators.training.processes import Processes, joined_processes
 
 Say = Callable[[str], None]
 LOSSES_KEPT = 200  # points of the loss curve that the version's row keeps
@@ -60,8 +60,8 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     the same weights. Done before on the same images, it returns what it made then. Raises
     CurateError when `curate runs stop` ended it early.
     """
-    team = Team()
-    with team.main_first():
+    processes = joined_processes()
+    with processes.first_goes_ahead():
         ready = _prepare(ws, task, say=say, show=show)
     known = queries.versions.find_trained_version(
         ws.session, parent_id=task.start.id, config=ready.made_with
@@ -69,17 +69,17 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     ws.session.commit()  # no transaction stays open through the training
     if known is not None:
         return known
-    trained = _trained(ws, task, ready, team, show)
+    trained = _trained(ws, task, ready, processes, show)
     if not trained.is_finished:
         raise stopped(trained.history.num_steps, task.training.num_steps)
-    if team.is_main:
+    if processes.is_first:
         _save(ws, trained, task, ready)
         shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
-    team.wait()
+    processes.wait()
     made = queries.versions.find_trained_version(
         ws.session, parent_id=task.start.id, config=ready.made_with
     )
-    assert made is not None  # the main process has just written it
+    assert made is not None  # the first process has just written it
     return made
 
 
@@ -190,7 +190,9 @@ def _with_replayed_prompts(
     )
 
 
-def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowProgress) -> Trained:
+def _trained(
+    ws: Workspace, task: Task, ready: _Ready, processes: Processes, show: ShowProgress
+) -> Trained:
     config, lesson = task.lesson, ready.lesson
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
     shown = prompts_to_show(everyone, config.num_samples)
@@ -203,7 +205,7 @@ def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowPro
     folder = run_folder(ws, ready.key)
     with (
         show(task.training.num_steps, "steps") as advance,
-        watched(ws, ready.key, task.training, folder, team, advance) as watcher,
+        watched(ws, ready.key, task.training, folder, processes, advance) as watcher,
     ):
         return train(
             ready.generator,
@@ -218,12 +220,12 @@ def _trained(ws: Workspace, task: Task, ready: _Ready, team: Team, show: ShowPro
 
 def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
-        trained.trainee.save_result(folder)
+        trained.weights.save_result(folder)
         version = save_version(
             ws,
             folder,
             generator_name=task.start.generator_name,
-            family=trained.trainee.generator.family,
+            family=trained.weights.generator.family,
             how_made="train-generator",
             parent_id=task.start.id,
             weights="lora" if task.training.lora_rank else "full",
@@ -244,7 +246,7 @@ def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict
     history = trained.history
     first, last = history.validations[0], history.validations[-1]
     new = {image.modality for image in chosen.learned}
-    device = trained.trainee.generator.device
+    device = trained.weights.generator.device
     every = max(1, history.num_steps // LOSSES_KEPT)
     samples = grid_folder(ws, ready.key)
     return {

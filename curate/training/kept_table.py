@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from curate.evaluation.intervals import bootstrap_mean
-from generators.training.checkpoint import Validation
+from generators.training.history import Validation
 
 TOLERANCE = 0.05  # of the loss before: an old group is kept if its interval lies below
 LEAST_IMAGES = 6  # for a verdict: by chance, all of six change to one side once in 32 times

@@ -27,13 +27,12 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import Estimate, OneReward, estimate
-from generators.rl.lessons import Source
 from generators.rl.peers.trl_ddpo import train_with_trl
 from generators.rl.policy import Policy, require_denoiser
 from generators.rl.probe import found_fit
-from generators.rl.ranks import Ranks
+from generators.rl.source import Source
 from generators.rl.training import Report, Trained, train, train_on
-from generators.rl.update import ALONE
+from generators.training.processes import ALONE, Processes
 from rewards.model import RewardModel
 
 TRUSTED_CORRELATION = 0.6  # Spearman, of held-out ratings
@@ -48,7 +47,7 @@ def rl_step(
     reward: Reward,
     reward_model_id: str | None = None,
     report: Report = lambda health: None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> GeneratorVersion:
     """Train the start version on a reward; return the new version, a child of the start.
 
@@ -69,7 +68,7 @@ def rl_step(
             config,
             folder=folder,
             report=report,
-            ranks=ranks,
+            processes=processes,
             fits=_fits(ws),
         )
 
@@ -85,7 +84,7 @@ def rl_step(
         if reward_model_id
         else (),
     )
-    return _taken(ws, step, learn, ranks)
+    return _taken(ws, step, learn, processes)
 
 
 def rl_step_on_model(
@@ -96,19 +95,19 @@ def rl_step_on_model(
     prompts: Sequence[PromptRow],
     reward_model: RewardModelRow,
     report: Report = lambda health: None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> GeneratorVersion:
     """Like `rl_step`, the reward being what this reward model says."""
-    model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(ranks.device)
+    model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(processes.device)
     return rl_step(
         ws,
         config,
         start=start,
         prompts=prompts,
-        reward=reward_of(model, ranks.device),
+        reward=reward_of(model, processes.device),
         reward_model_id=reward_model.id,
         report=report,
-        ranks=ranks,
+        processes=processes,
     )
 
 
@@ -118,7 +117,7 @@ def rl_step_on_people(
     *,
     start: GeneratorVersion,
     report: Report = lambda health: None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> GeneratorVersion:
     """Train the start version straight on what people said, without a reward model.
 
@@ -134,11 +133,17 @@ def rl_step_on_people(
         )
         ws.session.commit()
         return train_on(
-            generator, source, config, folder=folder, report=report, ranks=ranks, fits=_fits(ws)
+            generator,
+            source,
+            config,
+            folder=folder,
+            report=report,
+            processes=processes,
+            fits=_fits(ws),
         )
 
     made_with = {**config.to_json(), **said.named()}
-    return _taken(ws, _Step(start, made_with, None, is_known=True), learn, ranks)
+    return _taken(ws, _Step(start, made_with, None, is_known=True), learn, processes)
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,10 @@ class _Step:
 
 
 def _taken(
-    ws: Workspace, step: _Step, learn: Callable[[DiffusionGenerator, Path], Trained], ranks: Ranks
+    ws: Workspace,
+    step: _Step,
+    learn: Callable[[DiffusionGenerator, Path], Trained],
+    processes: Processes,
 ) -> GeneratorVersion:
     """Return the version that the step makes, or made before; only the first process writes."""
     start_id = step.start.id
@@ -166,15 +174,15 @@ def _taken(
         )
         if known is not None:
             return known
-    generator = require_denoiser(load_version(ws, start_id)).to(ranks.device)
+    generator = require_denoiser(load_version(ws, start_id)).to(processes.device)
     folder = run_folder(ws, step.made_with, start_id, step.reward_model_id)
     ws.session.commit()  # no transaction stays open through the training
     trained = learn(generator, folder)
     made = ""
-    if ranks.is_first:
+    if processes.is_first:
         made = _save_result(ws, trained, step).id
         shutil.rmtree(folder, ignore_errors=True)  # done: the version's row has the log
-    version_id = ranks.told(made)[0]
+    version_id = processes.told(made)[0]
     return ws.session.get_one(GeneratorVersion, version_id)
 
 
@@ -201,22 +209,22 @@ def cost_of(
     start: GeneratorVersion,
     prompt: PromptRow | None = None,
     reward_model: RewardModelRow | None = None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Estimate:
     """Return what the step will cost, timed on the start version itself, for any of its prompts.
 
     Without a prompt and a reward model it learns from what people said of images: it makes none.
     """
-    generator = require_denoiser(load_version(ws, start.id)).to(ranks.device)
+    generator = require_denoiser(load_version(ws, start.id)).to(processes.device)
     policy = Policy(generator, config)
     conditions = generator.conditioner.unconditional(1)
     priced: OneReward | None = None
     if prompt is not None and reward_model is not None:
         value = prompt_value(ws, prompt.id)
         conditions = generator.conditioner([value])
-        model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(ranks.device)
-        priced = partial(_asked_of_one, reward_of(model, ranks.device), value)
-    num_images = config.images_per_update // ranks.count
+        model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(processes.device)
+        priced = partial(_asked_of_one, reward_of(model, processes.device), value)
+    num_images = config.images_per_update // processes.count
     policy.fit = found_fit(policy, conditions, num_images, _fits(ws))
     found = estimate(
         policy,
@@ -224,7 +232,7 @@ def cost_of(
         reward=priced,
         makes_images=prompt is not None,
     )
-    return replace(found, seconds=found.seconds / ranks.count)
+    return replace(found, seconds=found.seconds / processes.count)
 
 
 def _asked_of_one(reward: Reward, prompt: Prompt, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -276,7 +284,7 @@ def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
 def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersion:
     policy, history = trained.policy, trained.history
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
-        policy.save_result(folder)
+        policy.weights.save_result(folder)
         version = save_version(
             ws,
             folder,

@@ -10,18 +10,20 @@ from curate.production.run import ended
 from curate.production.watch import Watch
 from curate.progress import Advance
 from curate.workspace import Workspace
-from generators.training.checkpoint import History, steps_kept
 from generators.training.config import TrainingConfig
-from generators.training.team import Team
+from generators.training.history import History, steps_kept
+from generators.training.processes import Processes
 
 
 class Watcher:
-    """One process's eye on the steps; only the main process's tells and hears."""
+    """One process's eye on the steps; only the first process's tells and hears."""
 
-    def __init__(self, watch: Watch | None, advance: Advance, team: Team, batch_size: int) -> None:
-        """Begin where the checkpoint ends; only the main process has a watch."""
+    def __init__(
+        self, watch: Watch | None, advance: Advance, processes: Processes, batch_size: int
+    ) -> None:
+        """Begin where the checkpoint ends; only the first process has a watch."""
         self._watch, self._advance = watch, advance
-        self._device, self._batch_size = team.device, batch_size
+        self._device, self._batch_size = processes.device, batch_size
         self._first = 0 if watch is None else watch.state.done
         self.num_steps = 0  # that were taken, by this and earlier calls
 
@@ -54,12 +56,12 @@ def watched(
     key: str,
     training: TrainingConfig,
     folder: Path,
-    team: Team,
+    processes: Processes,
     advance: Advance,
 ) -> Iterator[Watcher]:
     """Give this process's watcher; at the end, tell how the training ended."""
-    if not team.is_main:
-        yield Watcher(None, advance, team, training.batch_size)
+    if not processes.is_first:
+        yield Watcher(None, advance, processes, training.batch_size)
         return
     watch = Watch(
         ws.folder,
@@ -69,7 +71,7 @@ def watched(
         what="steps",
         images_each=training.batch_size,
     )
-    watcher = Watcher(watch, advance, team, training.batch_size)
+    watcher = Watcher(watch, advance, processes, training.batch_size)
     with ended(watch):
         yield watcher
     is_finished = steps_kept(folder) == training.num_steps

@@ -15,8 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from generators.base import Conditions
 from generators.config import SamplingSettings
 from generators.rl.config import RLConfig
-from generators.rl.policy import Policy
-from generators.rl.predictions import rollout_settings, training_settings
+from generators.rl.policy import Policy, rollout_settings, training_settings
 from generators.sampling import decode, initial_noise, predict
 
 OneReward = Callable[[Tensor], tuple[Tensor, Tensor]]  # of images of one and the same prompt
@@ -138,7 +137,7 @@ class _Passes:
             prediction = predict(generator, x_t, t_B, rows, self.settings)
         if backward:
             prediction.sum().backward()
-            self.policy.optimizer.zero_grad(set_to_none=True)
+            self.policy.weights.optimizer.zero_grad(set_to_none=True)
 
 
 def _seconds_of_image(policy: Policy, reward: OneReward | None) -> float:

@@ -1,50 +1,69 @@
-"""The weights that are trained, their optimiser, and the frozen start that they must stay near."""
+"""The policy: weights in training, the frozen start that they must stay near, and how it is asked.
+
+Shapes: N (image, noise level) pairs; a name without a suffix is a batch of latents.
+"""
 
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from generators import lora
 from generators.acceleration import require_compiler
-from generators.base import Denoiser
+from generators.base import Conditions, Denoiser
+from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
-from generators.rl.memory import first_fit
+from generators.sampling import predict
+from generators.training.weights import Adapters, Descent, Weights, follow, free
 
 OLD_DECAY_RAMP = 0.05  # an update: reaches 0.5 at the tenth
+FASTEST_ON_CPU = 32  # pairs a backward pass; more spill the caches
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an update is cut into passes: speed and memory, and the gradient to rounding only."""
+
+    micro_batch: int  # (image, step) pairs a backward pass
+    kept_images: int = 0  # whose rollout keeps its graphs, whole compute batches
+
+    def smaller(self) -> "Fit":
+        """Return the fit to try after a lack of memory; GeneratorError when there is none."""
+        if self.kept_images:
+            return Fit(self.micro_batch)
+        if self.micro_batch == 1:
+            raise GeneratorError(
+                "Not enough memory to train on a single (image, step) pair. Use a GPU with more, "
+                "--training-dtype bfloat16, or adapters instead of full weights."
+            )
+        return Fit(self.micro_batch // 2)
 
 
 class Policy:
-    """A generator in training: adapters on a frozen U-Net, or all of its weights (rank 0)."""
+    """A generator in training: adapters on a frozen network, or all of its weights (rank 0)."""
 
     def __init__(self, generator: DiffusionGenerator, config: RLConfig) -> None:
         """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
         self.generator = generator
         self.config = config
-        self.fit = first_fit(config)  # how much memory holds at once: found anew as training goes
+        self.fit = Fit(config.micro_batch or FASTEST_ON_CPU)  # until something better was found
         self._start: nn.Module | None = None
         if config.lora_rank == 0:
             self._start = copy.deepcopy(generator.denoiser.network)
-            generator.denoiser.network.requires_grad_(True)
-        else:
-            with torch.random.fork_rng():
-                torch.manual_seed(config.seed)
-                lora.add_lora(generator, config.lora_rank, lora.TARGETS[config.lora_targets])
-        self.weights = {
-            name: weight
-            for name, weight in generator.denoiser.named_parameters()
-            if weight.requires_grad
-        }
-        self.averages = self._copied()
-        self.old = self._copied() if config.keeps_old_policy else {}
-        self.optimizer = torch.optim.AdamW(  # no decay: to hold the weights is the anchor's job
-            self.weights.values(), lr=config.learning_rate, weight_decay=0.0
+        free(generator, Adapters(config.lora_rank, config.lora_targets, config.seed))
+        self.weights = Weights(
+            generator,
+            {"": generator.denoiser},
+            Descent(  # no decay: to hold the weights is the anchor's job
+                config.learning_rate, config.max_grad_norm, config.ema_decay
+            ),
         )
+        self.old = self.weights.copied() if config.keeps_old_policy else {}
 
     def compile(self) -> None:
         """Compile the denoiser where the settings say so; each new shape of a batch takes time.
@@ -69,25 +88,10 @@ class Policy:
         finally:
             denoiser.swap(trained)
 
-    def step(self) -> float:
-        """Move the weights along the accumulated gradient; return its norm before the cut."""
-        norm = nn.utils.clip_grad_norm_(self.weights.values(), self.config.max_grad_norm)
-        if not torch.isfinite(norm):
-            raise GeneratorError(
-                f"The gradient's norm is {norm.item()}: the run diverged. Lower the learning rate, "
-                "or use float32 for training; the last checkpoint is whole."
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        for name, weight in self.weights.items():
-            self.averages[name].lerp_(weight.detach(), 1 - self.config.ema_decay)
-        return norm.item()
-
-    def forget_gradient(self) -> None:
-        """Drop what was accumulated; on a GPU, give unused memory back."""
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.generator.device.type == "cuda":
-            torch.cuda.empty_cache()
+    def make_do_with_less(self) -> None:
+        """After a lack of memory, take smaller passes; GeneratorError when there are none."""
+        self.fit = self.fit.smaller()
+        self.weights.forget_gradient()
 
     def trail(self, update: int) -> None:
         """After an update, let the old policy, which makes the images, follow the trained one.
@@ -95,38 +99,24 @@ class Policy:
         It follows at once in the beginning and then more and more slowly, up to `old_decay`
         (Zheng et al. 2025, DiffusionNFT, section 3.3).
         """
-        decay = min(self.config.old_decay, OLD_DECAY_RAMP * update)
-        for name, old in self.old.items():
-            old.lerp_(self.weights[name].detach(), 1 - decay)
+        follow(self.old, self.weights.named, min(self.config.old_decay, OLD_DECAY_RAMP * update))
 
     def at_old(self) -> AbstractContextManager[None]:
         """Inside, the generator predicts as the old policy; the trained one where there is none."""
-        return self._at(self.old)
-
-    def save_result(self, folder: Path) -> None:
-        """Write the averaged weights: an adapter, or the whole generator."""
-        with self._at(self.averages):
-            if self._start is None:
-                lora.save_lora(self.generator, folder)
-            else:
-                self.generator.save(folder)
-
-    def _copied(self) -> dict[str, Tensor]:
-        return {name: weight.detach().clone() for name, weight in self.weights.items()}
-
-    @contextmanager
-    def _at(self, values: dict[str, Tensor]) -> Iterator[None]:
-        last = self._copied()
-        self._assign(values)
-        try:
-            yield
-        finally:
-            self._assign(last)
+        return self.weights.at(self.old)
 
     @torch.no_grad()
-    def _assign(self, values: dict[str, Tensor]) -> None:
-        for name, value in values.items():
-            self.weights[name].copy_(value)
+    def predictions(
+        self, x_t: Tensor, t_N: Tensor, conditions: Conditions, guidance: float = 1.0
+    ) -> Tensor:
+        """Return what the weights as they are now predict, shaped like `x_t`."""
+        settings = training_settings(self.config, guidance)
+        return torch.cat(
+            [
+                predict(self.generator, x_t[rows], t_N[rows], conditions.select(rows), settings)
+                for rows in micro_batches(torch.arange(len(t_N)), self.fit.micro_batch)
+            ]
+        )
 
 
 def require_denoiser(generator: object) -> DiffusionGenerator:
@@ -137,3 +127,28 @@ def require_denoiser(generator: object) -> DiffusionGenerator:
         f"{type(generator).__name__} does not denoise step by step, and RL trains such steps. "
         "Choose a diffusion generator: `curate generators list`."
     )
+
+
+def rollout_settings(config: RLConfig, sampler: str = "ddim") -> SamplingSettings:
+    """Return the settings that images are made with."""
+    return SamplingSettings(
+        num_steps=config.num_steps,
+        guidance=config.guidance,
+        sampler=sampler,
+        batch_size=config.rollout_batch,
+        dtype=config.rollout_dtype,
+    )
+
+
+def training_settings(config: RLConfig, guidance: float) -> SamplingSettings:
+    """Return how predictions are made in training."""
+    return SamplingSettings(
+        num_steps=config.num_steps, guidance=guidance, dtype=config.training_dtype
+    )
+
+
+def micro_batches(rows: Tensor, micro_batch: int, together: int = 1) -> Iterator[Tensor]:
+    """Yield row numbers, about `micro_batch` at a time, `together` neighbours never apart."""
+    size = max(micro_batch // together, 1) * together
+    if len(rows):  # torch splits nothing into one piece
+        yield from rows.split(size)

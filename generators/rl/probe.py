@@ -19,9 +19,7 @@ from torch import Tensor
 
 from generators.base import Conditions
 from generators.rl.config import RLConfig
-from generators.rl.memory import FASTEST_ON_CPU, Fit
-from generators.rl.policy import Policy
-from generators.rl.predictions import training_settings
+from generators.rl.policy import FASTEST_ON_CPU, Fit, Policy, training_settings
 from generators.sampling import initial_noise, predict
 
 MOST_ON_GPU = 1024  # pairs
@@ -110,7 +108,7 @@ def _is_possible(policy: Policy, conditions: Conditions, size: int, memory: int)
     except torch.OutOfMemoryError:
         return False
     finally:
-        policy.forget_gradient()
+        policy.weights.forget_gradient()
     return torch.cuda.max_memory_allocated() - before <= memory
 
 

@@ -13,10 +13,9 @@ from generators.base import Conditions
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
 from generators.rl.algorithms.nft import Images
-from generators.rl.draws import drawn, rollout_seed
-from generators.rl.lessons import Lesson, RewardFigures
 from generators.rl.policy import Policy
-from generators.rl.ranks import Ranks
+from generators.rl.source import Lesson, RewardFigures, drawn, rollout_seed
+from generators.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,13 @@ class RatedLatents:
     conditions: Conditions
     advantages_N: Tensor
 
-    def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
+    def lesson(
+        self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
+    ) -> Lesson:
         """Draw this process's share of the update's images; each comes with fresh noise."""
         config = policy.config
         chosen = drawn(len(self.latents), config.images_per_update, config, update, "images")
-        mine = ranks.share(len(chosen))
+        mine = processes.in_blocks(len(chosen))
         rows = chosen[mine.start : mine.stop]
         made = Images(
             latents=self.latents[rows].to(policy.generator.device),

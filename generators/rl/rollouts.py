@@ -14,11 +14,10 @@ from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
 from generators.rl.algorithms.base import Batch, Made, Reward
 from generators.rl.algorithms.registry import algorithm_named
-from generators.rl.draws import prompts_of_update, rollout_seed
-from generators.rl.lessons import Lesson, RewardFigures
 from generators.rl.policy import Policy
-from generators.rl.ranks import Ranks
+from generators.rl.source import Lesson, RewardFigures, prompts_of_update, rollout_seed
 from generators.sampling import decode
+from generators.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,16 @@ class Rollouts:
     conditions: Conditions  # a row a prompt
     reward: Reward
 
-    def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
+    def lesson(
+        self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
+    ) -> Lesson:
         """Make and score this process's groups; their advantages are taken among all."""
         config = policy.config
         rewarded = rewarded_images(
-            policy, self.prompts, self.conditions, self.reward, update, ranks
+            policy, self.prompts, self.conditions, self.reward, update, processes
         )
-        spread_A = ranks.gathered(rewarded.spread_B)
-        mean_A = ranks.gathered(rewarded.mean_B)
+        spread_A = processes.gathered(rewarded.spread_B)
+        mean_A = processes.gathered(rewarded.mean_B)
         rewards_A = mean_A - config.spread_penalty * spread_A
         chosen = prompts_of_update(len(self.prompts), config, update)
         prompts_A = [prompt for prompt in chosen for _ in range(config.group_size)]
@@ -67,7 +68,7 @@ class Rollouts:
             spread_mean=spread_A.mean().item(),
             zero_spread_groups=advantages.num_zero_spread_groups,
         )
-        mine = ranks.share(len(rewards_A))
+        mine = processes.in_blocks(len(rewards_A))
         return Lesson(rewarded.made, advantages.values_B[mine.start : mine.stop], figures, buffers)
 
 
@@ -77,12 +78,12 @@ def rewarded_images(
     conditions: Conditions,
     reward: Reward,
     update: int,
-    ranks: Ranks,
+    processes: Processes,
 ) -> Rewarded:
     """Make this process's images of one update and score them; `conditions` has a row a prompt."""
     config, generator = policy.config, policy.generator
     chosen = prompts_of_update(len(prompts), config, update)
-    groups = ranks.share(len(chosen))
+    groups = processes.in_blocks(len(chosen))
     rows_B = [chosen[group] for group in groups for _ in range(config.group_size)]
     first = groups.start * config.group_size
     batch = Batch(

@@ -12,16 +12,14 @@ from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
-from generators.rl.checkpoint import Progress, load_checkpoint, save_checkpoint
 from generators.rl.config import RLConfig
-from generators.rl.health import UpdateHealth
-from generators.rl.kl_control import steered_weight
-from generators.rl.lessons import Source
 from generators.rl.policy import Policy, require_denoiser
 from generators.rl.probe import found_fit
-from generators.rl.ranks import Ranks
+from generators.rl.progress import Progress, UpdateHealth, load_progress, save_progress
 from generators.rl.rollouts import Rollouts
-from generators.rl.update import ALONE, Gradient, learn
+from generators.rl.source import Source
+from generators.rl.update import Gradient, learn, steered_weight
+from generators.training.processes import ALONE, Processes
 
 RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal precision
 Report = Callable[[UpdateHealth], None]
@@ -43,7 +41,7 @@ def train(
     *,
     folder: Path,
     report: Report,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
     fits: Path | None = None,
 ) -> Trained:
     """Run the updates that `folder`'s checkpoint has not; return what all of them made.
@@ -58,7 +56,9 @@ def train(
             "No prompt to practise on. Give --prompts FILE or generate images first."
         )
     source = Rollouts(prompts, generator.conditioner(prompts), reward)
-    return train_on(generator, source, config, folder=folder, report=report, ranks=ranks, fits=fits)
+    return train_on(
+        generator, source, config, folder=folder, report=report, processes=processes, fits=fits
+    )
 
 
 def train_on(
@@ -68,36 +68,36 @@ def train_on(
     *,
     folder: Path,
     report: Report,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
     fits: Path | None = None,
 ) -> Trained:
     """Like `train`, from any source of lessons. Only the first process writes and reports."""
     policy = Policy(require_denoiser(generator), config)
-    progress = load_checkpoint(folder, policy)
+    progress = load_progress(folder, policy)
     if not progress.history:
-        num_images = len(ranks.share(config.images_per_update))
+        num_images = len(processes.in_blocks(config.images_per_update))
         policy.fit = found_fit(policy, source.conditions, num_images, fits)
     policy.compile()  # not earlier: to find the fit tries many shapes
     while not progress.is_finished(config):
-        progress = one_update(policy, source, progress, ranks)
-        ranks.refuse_differences(policy.weights)
-        if ranks.is_first:
-            save_checkpoint(folder, policy, progress)
+        progress = one_update(policy, source, progress, processes)
+        processes.refuse_differences(policy.weights.named)
+        if processes.is_first:
+            save_progress(folder, policy, progress)
             report(progress.history[-1])
     return Trained(policy, progress.history)
 
 
 def one_update(
-    policy: Policy, source: Source, progress: Progress, ranks: Ranks = ALONE
+    policy: Policy, source: Source, progress: Progress, processes: Processes = ALONE
 ) -> Progress:
     """Take the next update: rollouts or given images, advantages, gradient, step."""
     config, update = policy.config, len(progress.history)
     started = time.monotonic()
-    lesson = source.lesson(policy, update, progress.buffers, ranks)
+    lesson = source.lesson(policy, update, progress.buffers, processes)
     rolled_out = time.monotonic()
     examples = lesson.made.examples(policy, lesson.advantages_B)
     kl_weight = progress.kl_weight
-    learned = learn(policy, examples, kl_weight=kl_weight, update=update, ranks=ranks)
+    learned = learn(policy, examples, kl_weight=kl_weight, update=update, processes=processes)
     policy.trail(update)
     if update == 0:
         _refuse_disagreement(learned.gradient, config)

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generators.memory import lacks_memory
 from generators.rl.algorithms.base import Examples
 from generators.rl.config import RLConfig
-from generators.rl.kl_control import is_overspent
-from generators.rl.memory import lacks_memory, smaller
-from generators.rl.policy import Policy
-from generators.rl.predictions import micro_batches, predictions, training_settings
-from generators.rl.ranks import Ranks
+from generators.rl.policy import Policy, micro_batches, training_settings
 from generators.sampling import predict
+from generators.training.processes import ALONE, Processes
 
-ALONE = Ranks()
+CHANGE_TOLERANCE = 1.5  # the change may lie within target / 1.5 .. target x 1.5
+FACTOR = 1.5  # an update
+STOP = 3.0  # x target: the budget is overspent, the run ends
+RANGE = 30.0  # the weight stays within first / 30 .. first x 30, so that it can always come back
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,9 @@ def start_predictions(policy: Policy, examples: Examples) -> Tensor | None:
     """Return what the frozen start predicts for every example, where anything depends on it."""
     if not policy.config.asks_start:
         return None
-    of_examples = (examples.x_t, examples.t_N, examples.conditions, examples.guidance)
     with policy.at_start():
-        return predictions(
-            policy.generator, policy.config, *of_examples, batch=policy.fit.micro_batch
+        return policy.predictions(
+            examples.x_t, examples.t_N, examples.conditions, examples.guidance
         )
 
 
@@ -51,14 +51,14 @@ def accumulate_gradient(
     *,
     kl_weight: float,
     part: "Part | None" = None,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Gradient:
     """Add the gradient of loss and anchor, over all examples or a part, to the weights.
 
     Several processes end with the same gradient: that of all their examples. Out of memory, it
     begins again with smaller passes, which `policy.fit` keeps.
     """
-    part = part or Part(torch.arange(len(examples.t_N)), len(examples.t_N) * ranks.count)
+    part = part or Part(torch.arange(len(examples.t_N)), len(examples.t_N) * processes.count)
     while True:
         try:
             totals, deviation = _accumulated(policy, examples, start, kl_weight, part)
@@ -68,16 +68,15 @@ def accumulate_gradient(
                 raise
         # outside of `except`: its traceback would hold the graph that has just not fitted
         examples.kept.clear()
-        policy.forget_gradient()
-        policy.fit = smaller(policy.fit)
-    ranks.sum_gradients(policy.weights.values())
-    loss_value, clipped_fraction, change, kl, has_kl = ranks.summed(totals.float()).tolist()
+        policy.make_do_with_less()
+    processes.sum_gradients(policy.weights.named)
+    loss_value, clipped_fraction, change, kl, has_kl = processes.summed(totals.float()).tolist()
     return Gradient(
         loss=loss_value,
         clipped_fraction=clipped_fraction,
         kl=kl if has_kl else None,
         squared_change=change,
-        ratio_deviation=max(ranks.told(deviation)),
+        ratio_deviation=max(processes.told(deviation)),
     )
 
 
@@ -133,7 +132,7 @@ class Part:
 
 
 def parts_of_epoch(
-    examples: Examples, config: RLConfig, name: str, ranks: Ranks = ALONE
+    examples: Examples, config: RLConfig, name: str, processes: Processes = ALONE
 ) -> Iterator[Part]:
     """Yield `minibatches` parts: all in their order if one, else shuffled by `name`.
 
@@ -141,10 +140,10 @@ def parts_of_epoch(
     """
     num_rows, together = len(examples.t_N), examples.together
     if config.minibatches == 1:
-        yield Part(torch.arange(num_rows), num_rows * ranks.count)
+        yield Part(torch.arange(num_rows), num_rows * processes.count)
         return
-    first = ranks.index * num_rows
-    blocks = list(range(0, num_rows * ranks.count, together))
+    first = processes.index * num_rows
+    blocks = list(range(0, num_rows * processes.count, together))
     random.Random(name).shuffle(blocks)
     for number in range(config.minibatches):
         rows = torch.tensor(
@@ -175,7 +174,7 @@ def learn(
     *,
     kl_weight: float,
     update: int = 0,
-    ranks: Ranks = ALONE,
+    processes: Processes = ALONE,
 ) -> Learned:
     """Move the weights `minibatches` times an inner epoch, unless the KL budget is overspent."""
     config = policy.config
@@ -183,14 +182,32 @@ def learn(
     first, last, norm = None, None, 0.0
     for epoch in range(config.inner_epochs):
         name = f"{config.seed} parts {update} {epoch}"
-        for part in parts_of_epoch(examples, config, name, ranks):
+        for part in parts_of_epoch(examples, config, name, processes):
             last = accumulate_gradient(
-                policy, examples, start, kl_weight=kl_weight, part=part, ranks=ranks
+                policy, examples, start, kl_weight=kl_weight, part=part, processes=processes
             )
             first = first or last
             if last is first and is_overspent(first.squared_change, target=config.kl_target):
-                policy.optimizer.zero_grad(set_to_none=True)
+                policy.weights.optimizer.zero_grad(set_to_none=True)
                 return Learned(first, first.clipped_fraction, 0.0, stopped=True)
-            norm = policy.step()
+            norm = policy.weights.step()
     assert first is not None and last is not None  # inner_epochs and minibatches are 1 or more
     return Learned(first, last.clipped_fraction, norm, stopped=False)
+
+
+def steered_weight(weight: float, change: float, *, target: float, first: float) -> float:
+    """Return the anchor's weight in the next update; `first` is the configured one.
+
+    What is steered is the mean squared change of the predictions, not the exact KL of the trained
+    steps: the two differ by a factor a step (8 between neighbours of 6), and the window moves.
+    """
+    if change > CHANGE_TOLERANCE * target:
+        weight *= FACTOR
+    elif change < target / CHANGE_TOLERANCE:
+        weight /= FACTOR
+    return min(max(weight, first / RANGE), first * RANGE)
+
+
+def is_overspent(change: float, *, target: float) -> bool:
+    """Return whether the run must stop."""
+    return change > STOP * target

@@ -1,102 +1,119 @@
-"""A training that can be killed: one file holds all there is to go on from.
+"""A training that can be killed: one file holds all there is to go on from, whole or not at all.
 
-What a step draws derives from (seed, step), so that weights, their moving averages, the optimiser's
-moments and the history are the whole state.
+What a step or an update draws derives from (seed, its number), so that weights, their moving
+averages, the optimiser's moments and a few notes on what is done are the whole state. Fine-tuning
+(`generators.training.history`) and RL (`generators.rl.progress`) say which notes.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from generators.checkpoints import replaced, restore_training, training_tensors
 from generators.errors import GeneratorError
-from generators.training.config import TrainingConfig
-from generators.training.trainee import Trainee
+from generators.training.weights import Named, Weights
 
 CHECKPOINT = "checkpoint.safetensors"
-LOG = "steps.jsonl"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # all that AdamW remembers of a weight
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Losses of images that are never trained on, after a number of steps."""
-
-    step: int
-    losses: dict[str, list[float]]  # by group, an image each: always the same images and noise
-
-
-@dataclass
-class History:
-    """What has happened so far; grows by one entry a step."""
-
-    losses: list[float] = field(default_factory=list)  # as trained: weighted, at random timesteps
-    gradient_norms: list[float] = field(default_factory=list)
-    seconds: float = 0.0  # in steps alone, of all runs that it took
-    validations: list[Validation] = field(default_factory=list)
-
-    @property
-    def num_steps(self) -> int:
-        """Return how many steps are done."""
-        return len(self.losses)
+class Settings(Protocol):
+    """What decides a training: a checkpoint of others is not gone on from."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        ...
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "History":
+    def from_json(cls, values: Mapping[str, Any]) -> "Settings":
         """Read what `to_json` wrote."""
-        validations = [Validation(**one) for one in values.pop("validations")]
-        return cls(**values, validations=validations)
+        ...
 
 
-def save_checkpoint(folder: Path, trainee: Trainee, history: History) -> None:
-    """Write the training's state, whole or not at all, then the log that people read."""
-    metadata = {
-        "config": json.dumps(trainee.config.to_json()),
-        "history": json.dumps(history.to_json()),
-    }
-    tensors = training_tensors(trainee.weights, trainee.optimizer, average=trainee.averages)
+def save_checkpoint(
+    folder: Path, weights: Weights, config: Settings, notes: Mapping[str, str], **others: Named
+) -> None:
+    """Write weights, averages, moments and notes; `others` are values with the weights' names."""
+    tensors = {f"weight/{name}": weight.detach() for name, weight in weights.named.items()}
+    for name, weight in weights.named.items():
+        for key, value in weights.optimizer.state[weight].items():
+            tensors[f"optimizer.{key}/{name}"] = value
+    for kind, values in {"average": weights.averages, **others}.items():
+        tensors |= {f"{kind}/{name}": value for name, value in values.items()}
     with replaced(folder / CHECKPOINT) as path:
-        save_file(tensors, path, metadata=metadata)
-    lines = [
-        json.dumps({"step": step, "loss": loss, "gradient_norm": norm}) + "\n"
-        for step, (loss, norm) in enumerate(
-            zip(history.losses, history.gradient_norms, strict=True), 1
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()},
+            path,
+            metadata={"config": json.dumps(config.to_json()), **notes},
         )
-    ]
-    with replaced(folder / LOG) as path:
-        path.write_text("".join(lines), encoding="utf-8")
 
 
-def steps_kept(folder: Path) -> int:
-    """Return how many steps the checkpoint holds: 0 where there is none."""
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return 0
-    with safe_open(path, framework="pt") as file:
-        return len(json.loads(file.metadata()["history"])["losses"])
+def load_checkpoint(
+    folder: Path, weights: Weights, config: Settings, **others: Named
+) -> dict[str, str] | None:
+    """Put back, in place, what was written of the same weights; return the notes.
 
-
-def load_checkpoint(folder: Path, trainee: Trainee) -> History:
-    """Put the training's state back; without a checkpoint, return a fresh start.
-
-    Raises GeneratorError when the checkpoint was made with other settings.
+    None where there is no checkpoint. Raises GeneratorError when it was made with other settings,
+    KeyError where a weight or one of its other values is not in it.
     """
     path = folder / CHECKPOINT
-    if not path.exists():
-        return History()
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    config = TrainingConfig.from_json(json.loads(metadata["config"]))
-    if config != trainee.config:
+    notes = notes_in(folder)
+    if notes is None:
+        return None
+    made_with = type(config).from_json(json.loads(notes["config"]))
+    if made_with != config:
         raise GeneratorError(
-            f"{path} was made with other settings: {config}. Go on with those, or name a new "
+            f"{path} was made with other settings: {made_with}. Go on with those, or name a new "
             "folder to start over."
         )
-    restore_training(load_file(path), trainee.weights, trainee.optimizer, average=trainee.averages)
-    return History.from_json(json.loads(metadata["history"]))
+    _restore(load_file(path), weights, {"average": weights.averages, **others})
+    return notes
+
+
+def notes_in(folder: Path) -> dict[str, str] | None:
+    """Return the notes of the folder's checkpoint without its tensors; None where there is none."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        notes: dict[str, str] = file.metadata()
+    return notes
+
+
+@torch.no_grad()
+def _restore(tensors: Named, weights: Weights, others: Mapping[str, Named]) -> None:
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for index, (name, weight) in enumerate(weights.named.items()):
+        weight.copy_(tensors[f"weight/{name}"])
+        for key in MOMENTS:
+            kept = tensors.get(f"optimizer.{key}/{name}")
+            if kept is not None:  # a weight that no loss reaches has no moments
+                moments.setdefault(index, {})[key] = kept
+    for kind, values in others.items():
+        for name, value in values.items():
+            value.copy_(tensors[f"{kind}/{name}"])
+    groups = weights.optimizer.state_dict()["param_groups"]
+    weights.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def write_log(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the log that people read: a line of JSON a step or update."""
+    with replaced(path) as aside:
+        aside.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a path to write to; it takes the place of `path`, durably, when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")  # one name: a kill leaves at most one
+    yield unfinished
+    with unfinished.open("rb") as written:
+        os.fsync(written.fileno())  # the rename must not be durable before the bytes are
+    unfinished.replace(path)

@@ -4,7 +4,6 @@ A step has `batch_size` slots. What a slot holds does not depend on the slots be
 processes share them or on what was drawn before, so that a run can go on from any step.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from generators.base import Conditions, Prompt
 from generators.errors import GeneratorError
+from generators.seeds import hashed_seed
 from generators.training.config import TrainingConfig
 
 
@@ -171,6 +171,5 @@ def shown_prompt(prompt: Prompt, drop: Drop) -> Prompt:
 
 def seeded(*names: object) -> torch.Generator:
     """Return a random source of its own for these names: (1, 12) is not (11, 2)."""
-    text = "curate training " + " ".join(str(name) for name in names)
-    digest = hashlib.sha256(text.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    seed = hashed_seed("training " + " ".join(str(name) for name in names))
+    return torch.Generator().manual_seed(seed)

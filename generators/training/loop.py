@@ -3,29 +3,28 @@
 Knows no workspace: `curate` hands it latents and embeddings, and is told of every step.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from generators.base import Conditions, Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.errors import GeneratorError
-from generators.training.checkpoint import (
-    History,
-    Validation,
-    load_checkpoint,
-    save_checkpoint,
-)
+from generators.memory import lacks_memory
 from generators.training.config import TrainingConfig
+from generators.training.history import History, Validation, load_history, save_history
 from generators.training.lesson import Draws, Drop, Example, Lesson, Slot, seeded, shown_prompt
 from generators.training.loss import diffusion_losses
-from generators.training.team import Listen, Team
-from generators.training.trainee import Trainee
+from generators.training.processes import Listen, Processes, joined_processes
+from generators.training.weights import Adapters, Descent, Weights, free
 
 Report = Callable[[History], None]  # told after every step
 LookOn = Callable[
@@ -37,13 +36,9 @@ LookOn = Callable[
 class Trained:
     """A training at its end, or where it was stopped: the weights, and what happened."""
 
-    trainee: Trainee
+    weights: Weights
     history: History
-
-    @property
-    def is_finished(self) -> bool:
-        """Say whether all steps were taken."""
-        return self.history.num_steps == self.trainee.config.num_steps
+    is_finished: bool  # all steps were taken
 
 
 def train(
@@ -61,15 +56,15 @@ def train(
     Killed at any moment and called again, it ends with the same weights, to the last bit on a CPU.
     `listen` is asked before every step: "pause" waits, "stop" keeps the steps taken and returns.
     """
-    team = Team()
-    generator.to(team.device)
+    processes = joined_processes()
+    generator.to(processes.device)
     generator.denoiser.train()  # dropout, where the U-Net has any; its draws are seeded too
-    trainee = Trainee(generator, config)
-    teacher = _Teacher(trainee, lesson, team)
-    history = load_checkpoint(folder, trainee)
+    weights = weights_to_train(generator, config)
+    teacher = _Teacher(weights, config, lesson, processes)
+    history = load_history(folder, weights, config)
     if not history.validations:
         teacher.look(history, look_on)
-    while history.num_steps < config.num_steps and team.may_go_on(listen):
+    while history.num_steps < config.num_steps and processes.may_go_on(listen):
         teacher.step(history)
         done = history.num_steps
         if done % config.validate_every == 0 or done == config.num_steps:
@@ -80,31 +75,92 @@ def train(
     if history.num_steps % config.checkpoint_every:
         teacher.keep(folder, history)
     generator.denoiser.eval()
-    return Trained(trainee, history)
+    return Trained(weights, history, history.num_steps == config.num_steps)
+
+
+@runtime_checkable
+class TrainableConditioner(Protocol):
+    """A conditioner whose own weights can learn."""
+
+    text_encoder: nn.Module
+
+    def with_gradients(self, prompts: list[Prompt]) -> Conditions:
+        """Return what a call returns, computed anew, with gradients to the text encoder."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what was remembered of the weights as they were."""
+        ...
+
+
+def weights_to_train(generator: DiffusionGenerator, config: TrainingConfig) -> Weights:
+    """Free adapters, or all of the network's weights, or those and the text encoder's.
+
+    Raises GeneratorError where the family has no such weights.
+    """
+    if config.prediction_type is not None:
+        asked = {**generator.process.config, "prediction_type": config.prediction_type}
+        generator.process = VariancePreserving.from_config(asked)
+    adapters = Adapters(config.lora_rank, config.lora_targets, config.seed, config.lora_alpha)
+    free(generator, adapters)
+    modules: dict[str, nn.Module] = {"denoiser.": generator.denoiser}
+    conditioner = trainable_conditioner(generator) if config.train_text_encoder else None
+    if conditioner is not None:
+        modules["text_encoder."] = conditioner.text_encoder.requires_grad_(True)
+    if config.gradient_checkpointing:
+        generator.denoiser.network.enable_gradient_checkpointing()
+    descent = Descent(
+        learning_rate=config.learning_rate,
+        max_grad_norm=config.max_grad_norm,
+        ema_decay=config.ema_decay,
+        betas=(config.beta1, config.beta2),
+        epsilon=config.epsilon,
+        weight_decay=config.weight_decay,
+    )
+    if conditioner is None:
+        return Weights(generator, modules, descent)
+    return Weights(generator, modules, descent, moved=conditioner.forget)
+
+
+def trainable_conditioner(generator: DiffusionGenerator) -> TrainableConditioner:
+    """Return the conditioner as one that learns."""
+    if not isinstance(generator.conditioner, TrainableConditioner):
+        raise GeneratorError(
+            f"Family {generator.family!r} has no text encoder that can be trained. Leave "
+            "--train-text-encoder away."
+        )
+    return generator.conditioner
 
 
 class _Teacher:
     """One process's part of every step."""
 
-    def __init__(self, trainee: Trainee, lesson: Lesson, team: Team) -> None:
-        self.trainee, self.lesson, self.team = trainee, lesson, team
-        self.generator, self.config = trainee.generator, trainee.config
+    def __init__(
+        self, weights: Weights, config: TrainingConfig, lesson: Lesson, processes: Processes
+    ) -> None:
+        self.weights, self.config = weights, config
+        self.lesson, self.processes = lesson, processes
+        self.generator = weights.generator
         levels = self.generator.process.num_train_steps
         self.draws = Draws(lesson, self.config, self.generator.latent_shape, levels)
 
     def step(self, history: History) -> None:
         """Take one optimiser step and write it down."""
         started, step = time.monotonic(), history.num_steps
-        loss = self.team.sum(self._accumulate(step))
-        self.team.add_gradients(self.trainee.weights.values())
-        history.gradient_norms.append(self.trainee.step(step))
+        loss = sum(self.processes.told(self._accumulate(step)))
+        self.processes.sum_gradients(self.weights.named)
+        norm = self.weights.step(
+            learning_rate=self.config.learning_rate_at(step),
+            ema_decay=(1 + step) / (10 + step),  # follows fast at first
+        )
+        history.gradient_norms.append(norm)
         history.losses.append(loss)
         history.seconds += time.monotonic() - started
 
     def _accumulate(self, step: int) -> float:
         """Add up the gradient of our slots; return their part of the step's mean loss."""
         config, total = self.config, 0.0
-        mine = self.team.share(config.batch_size)
+        mine = self.processes.in_turn(config.batch_size)
         for start in range(0, len(mine), config.micro_batch):
             places = mine[start : start + config.micro_batch]
             slots = self.draws.slots(step, places)
@@ -117,7 +173,7 @@ class _Teacher:
     def _losses(self, slots: Sequence[Slot]) -> Tensor:
         conditions = self._conditions([(slot.prompt, slot.drop) for slot in slots])
         latents = torch.stack([self.lesson.latents(slot.image) for slot in slots])
-        device, gamma = self.team.device, self.config.min_snr_gamma
+        device, gamma = self.processes.device, self.config.min_snr_gamma
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
             return diffusion_losses(
                 self.generator,
@@ -132,14 +188,14 @@ class _Teacher:
     def _conditions(self, shown: Sequence[tuple[Prompt, Drop]]) -> Conditions:
         if self.config.train_text_encoder:
             prompts = [shown_prompt(prompt, drop) for prompt, drop in shown]
-            return self.trainee.conditioner.with_gradients(prompts)
+            return trainable_conditioner(self.generator).with_gradients(prompts)
         nothing = self.generator.conditioner.unconditional(1)
         rows = []
         for prompt, drop in shown:
             if drop is Drop.CONDITIONS:
                 rows.append(nothing)
                 continue
-            row = self.lesson.embed(shown_prompt(prompt, drop)).to(self.team.device)
+            row = self.lesson.embed(shown_prompt(prompt, drop)).to(self.processes.device)
             if drop is Drop.IMAGES and "channels" in nothing.parts:
                 row = Conditions({**row.parts, "channels": nothing.parts["channels"]})
             rows.append(row)
@@ -147,17 +203,17 @@ class _Teacher:
 
     def keep(self, folder: Path, history: History) -> None:
         """Write a checkpoint; every process goes on when it is there."""
-        if self.team.is_main:
-            save_checkpoint(folder, self.trainee, history)
-        self.team.wait()
+        if self.processes.is_first:
+            save_history(folder, self.weights, self.config, history)
+        self.processes.wait()
 
     def look(self, history: History, look_on: LookOn) -> None:
         """Validate the averaged weights and show them."""
-        with self.trainee.at_averages(), _evaluating(self.generator):
+        with self.weights.at(self.weights.averages), _evaluating(self.generator):
             found = self._validation(history.num_steps)
-            if self.team.is_main:
+            if self.processes.is_first:
                 look_on(self.generator, history.num_steps)
-        self.team.wait()
+        self.processes.wait()
         history.validations.append(found)
 
     @torch.no_grad()
@@ -166,11 +222,10 @@ class _Teacher:
         examples = self.lesson.validation
         mine = [
             (place, self._example_loss(place, examples[place]))
-            for place in range(len(examples))
-            if place % self.team.size == self.team.rank
+            for place in range(self.processes.index, len(examples), self.processes.count)
         ]
         losses: dict[str, list[float]] = {}
-        for place, loss in sorted(self.team.gather(mine)):
+        for place, loss in sorted(itertools.chain.from_iterable(self.processes.told(mine))):
             losses.setdefault(examples[place].group, []).append(loss)
         return Validation(step, losses)
 
@@ -183,7 +238,7 @@ class _Teacher:
         noise = torch.randn(num, *self.draws.latent_shape, generator=source)
         latents = self.lesson.latents(example.image).expand(num, *self.draws.latent_shape)
         conditions = self._conditions([(example.prompt, Drop.NOTHING)] * num)
-        device = self.team.device
+        device = self.processes.device
         losses_B = diffusion_losses(
             self.generator,
             latents.to(device),
@@ -215,7 +270,9 @@ def _own_randomness(*names: object) -> Iterator[None]:
 def _enough_memory() -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
         raise GeneratorError(
             "The device has too little memory for this step. Halve --micro-batch (the gradient "
             "stays the same), or take --gradient-checkpointing, --dtype bfloat16 or --lora-rank 8; "

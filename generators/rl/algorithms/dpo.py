@@ -15,11 +15,10 @@ from generators.base import Conditions
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.base import ExamplesLoss, Kept
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
-from generators.rl.draws import drawn, rollout_seed
-from generators.rl.lessons import Lesson, RewardFigures
 from generators.rl.policy import Policy
-from generators.rl.ranks import Ranks
+from generators.rl.source import Lesson, RewardFigures, drawn, rollout_seed
 from generators.sampling import noised
+from generators.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,14 @@ class PreferredPairs:
     worse: Tensor
     conditions: Conditions  # of the prompt that both show
 
-    def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
+    def lesson(
+        self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
+    ) -> Lesson:
         """Draw this process's share of the update's pairs; there are no rewards."""
         config = policy.config
         per_update = config.images_per_update // 2
         chosen = drawn(len(self.better), per_update, config, update, "pairs")
-        mine = ranks.share(per_update)
+        mine = processes.in_blocks(per_update)
         rows = chosen[mine.start : mine.stop]
         made = Drawn(
             latents=torch.stack([self.better[rows], self.worse[rows]], dim=1).flatten(0, 1),

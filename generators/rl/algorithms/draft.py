@@ -17,8 +17,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
 from generators.rl.algorithms.nft import fresh_noise
-from generators.rl.policy import Policy
-from generators.rl.predictions import rollout_settings
+from generators.rl.policy import Policy, rollout_settings
 from generators.sampling import noised, predicted_image, sample
 
 COPIES = 2  # of an image at the last step

@@ -19,10 +19,9 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
-from generators.rl.draws import hashed_seed
-from generators.rl.policy import Policy
-from generators.rl.predictions import predictions, rollout_settings
+from generators.rl.policy import Policy, rollout_settings
 from generators.sampling import initial_noise, noised, sample
+from generators.seeds import hashed_seed
 
 NO_ERROR = 1e-5  # below, a branch's error is rounding
 
@@ -57,7 +56,7 @@ class Images:
         x_t, target = noised(generator.process, x_0, noise, t_N)
         conditions = self.conditions_B.select(rows_N).to(x_t.device)
         with policy.at_old():
-            old = predictions(generator, config, x_t, t_N, conditions, batch=policy.fit.micro_batch)
+            old = policy.predictions(x_t, t_N, conditions)
         return NoisedImages(
             x_t=x_t,
             t_N=t_N,

@@ -14,12 +14,11 @@ from torch import Tensor
 
 from generators.base import Conditions
 from generators.diffusion.process import VariancePreserving
+from generators.memory import lacks_memory
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
-from generators.rl.memory import lacks_memory, smaller
-from generators.rl.policy import Policy
-from generators.rl.predictions import predictions, rollout_settings
+from generators.rl.policy import Policy, rollout_settings
 from generators.sampling import Rollout, log_prob, rollout, stochastic_step
 
 ETA = 1.0  # DDIM's share of fresh noise inside the window: DDPM's variance
@@ -50,8 +49,7 @@ def _rolled_out(policy: Policy, batch: Batch, window: range) -> Rollout:
     except RuntimeError as error:
         if not (lacks_memory(error) and policy.fit.kept_images):
             raise
-    policy.fit = smaller(policy.fit)
-    policy.forget_gradient()
+    policy.make_do_with_less()
     return rollout(*of_batch)
 
 
@@ -128,10 +126,7 @@ class Pairs:
 
     def remember(self, policy: Policy) -> None:
         """Note the log-probabilities of all pairs under the weights as they are."""
-        of_pairs = (self.x_t, self.t_N, self.conditions, self.guidance)
-        prediction = predictions(
-            policy.generator, policy.config, *of_pairs, batch=policy.fit.micro_batch
-        )
+        prediction = policy.predictions(self.x_t, self.t_N, self.conditions, self.guidance)
         steps = (self.x_t, self.t_N, self.t_next_N, ETA)
         mean, std = stochastic_step(self.schedule, prediction, *steps)
         self.log_probs_N[:] = log_prob(self.x_next, mean, std)

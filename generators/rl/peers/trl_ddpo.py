@@ -20,9 +20,9 @@ from generators.diffusion.generator import STOCK_PARTS, DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.draws import prompts_of_update
-from generators.rl.health import UpdateHealth
 from generators.rl.policy import Policy
+from generators.rl.progress import UpdateHealth
+from generators.rl.source import prompts_of_update
 from generators.rl.training import Report, Trained
 
 BEGUN = "trl-updates-done.txt"
@@ -49,7 +49,7 @@ def train_with_trl(
             history.append(_health(policy, update, rewards, seen))
             (folder / BEGUN).write_text(f"{update + 1} of {config.num_updates}\n")
             report(history[-1])
-    policy.averages = {name: weight.detach().clone() for name, weight in policy.weights.items()}
+    policy.weights.averages.clear()  # TRL keeps none: the last weights are the result
     return Trained(policy, tuple(history))
 
 

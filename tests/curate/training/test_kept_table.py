@@ -1,7 +1,7 @@
 import pytest
 
 from curate.training.kept_table import kept_table, table_lines
-from generators.training.checkpoint import Validation
+from generators.training.history import Validation
 
 
 def test_the_table_says_what_was_learned_kept_and_lost() -> None:

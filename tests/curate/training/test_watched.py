@@ -14,7 +14,7 @@ from curate.status import read_status
 from curate.training.finetune import train_generator
 from curate.workspace import Workspace
 from db.models import GeneratorVersion
-from generators.training import team
+from generators.training import processes
 from tests.curate.training.conftest import quick_task
 
 
@@ -79,7 +79,7 @@ def test_a_training_can_be_paused(
         seen.append(run_states(pictures.folder)[0])
         ask_run(pictures.folder, None, "run")
 
-    monkeypatch.setattr(team, "time", type("Clock", (), {"sleep": staticmethod(sleep)}))
+    monkeypatch.setattr(processes, "time", type("Clock", (), {"sleep": staticmethod(sleep)}))
     made = train(pictures, start, after_steps(1, lambda: ask_run(pictures.folder, None, "pause")))
     assert made.metrics["num_steps"] == 6
     [paused] = seen

@@ -28,8 +28,8 @@ def batch_of(generator: DiffusionGenerator, prompts: list[Prompt], reward: Rewar
 def gradient_norm(policy: Policy, made: Finished) -> float:
     examples = made.examples(policy, torch.zeros(8))
     accumulate_gradient(policy, examples, start_predictions(policy, examples), kl_weight=0.0)
-    gradients = [weight.grad for weight in policy.weights.values() if weight.grad is not None]
-    policy.optimizer.zero_grad()
+    gradients = [weight.grad for weight in policy.weights.named.values() if weight.grad is not None]
+    policy.weights.optimizer.zero_grad()
     return float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
 
 

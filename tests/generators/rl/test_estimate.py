@@ -11,8 +11,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import estimate
-from generators.rl.memory import Fit
-from generators.rl.policy import Policy
+from generators.rl.policy import Fit, Policy
 from generators.rl.probe import found_fit
 from generators.rl.training import train
 from tests.tiny import tiny_generator as make_tiny_generator

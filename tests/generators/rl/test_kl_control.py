@@ -1,6 +1,6 @@
 import pytest
 
-from generators.rl.kl_control import is_overspent, steered_weight
+from generators.rl.update import is_overspent, steered_weight
 
 
 @pytest.mark.parametrize(

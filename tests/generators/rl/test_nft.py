@@ -11,8 +11,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Batch, Reward
 from generators.rl.algorithms.nft import NoisedImages, goodness, nft
 from generators.rl.config import RLConfig
-from generators.rl.policy import Policy
-from generators.rl.predictions import rollout_settings
+from generators.rl.policy import Policy, rollout_settings
 from generators.rl.training import train
 from generators.rl.update import accumulate_gradient, start_predictions
 from generators.sampling import sample
@@ -46,7 +45,7 @@ def test_images_come_from_the_deployed_sampler_and_the_old_policy(
     settings = rollout_settings(config, "dpm++")
     expected = sample(make_tiny_generator(), batch.conditions_B, SEEDS, settings)
     with torch.no_grad():  # what the trained policy is does not matter
-        for weight in policy.weights.values():
+        for weight in policy.weights.named.values():
             weight.add_(1.0)
     assert torch.equal(nft(policy, batch).latents, expected)
 
@@ -106,15 +105,15 @@ def test_on_policy_the_gradient_is_the_advantage_weighted_denoising_gradient(
     advantages_B = torch.tensor([1.0, -1.0, 0.5, -0.5, 2.0, 0.0, -1.0, -1.0])
     examples = examples_of(policy, prompts, advantages_B)
     accumulate_gradient(policy, examples, start_predictions(policy, examples), kl_weight=0.0)
-    ours = torch.cat([weight.grad.flatten() for weight in policy.weights.values()])  # type: ignore[union-attr]
-    policy.optimizer.zero_grad()
+    ours = torch.cat([weight.grad.flatten() for weight in policy.weights.named.values()])  # type: ignore[union-attr]
+    policy.weights.optimizer.zero_grad()
     conditions = examples.conditions
     prediction = tiny_generator.denoiser(examples.x_t, examples.t_N, conditions)
     error = (prediction - examples.target).flatten(1)
     weights_N = examples.noise_share_N / error.detach().abs().mean(dim=1)
     worth_N = (advantages_B / 2.0).repeat_interleave(4)
     (worth_N * weights_N * error.square().mean(dim=1)).mean().backward()
-    theirs = torch.cat([weight.grad.flatten() for weight in policy.weights.values()])  # type: ignore[union-attr]
+    theirs = torch.cat([weight.grad.flatten() for weight in policy.weights.named.values()])  # type: ignore[union-attr]
     assert theirs.norm() > 1e-4
     assert (ours - theirs).norm() < 1e-4 * theirs.norm()
 
@@ -148,7 +147,7 @@ def test_the_old_policy_follows_slower_and_slower(
     tiny_generator: DiffusionGenerator, small: Small
 ) -> None:
     policy = Policy(tiny_generator, small(algorithm="nft", old_decay=0.4))
-    name, weight = next(iter(policy.weights.items()))
+    name, weight = next(iter(policy.weights.named.items()))
     with torch.no_grad():
         weight.fill_(1.0)
         policy.trail(0)

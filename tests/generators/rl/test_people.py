@@ -18,8 +18,9 @@ from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.rated import RatedLatents, advantages_of_ratings
 from generators.rl.training import train_on
-from generators.rl.update import ALONE, learn
+from generators.rl.update import learn
 from generators.sampling import decode, sample
+from generators.training.processes import ALONE
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 
 Small = Callable[..., RLConfig]

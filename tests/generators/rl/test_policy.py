@@ -27,9 +27,9 @@ def predict(generator: DiffusionGenerator) -> Tensor:
 
 def take_steps(policy: Policy, count: int = 2) -> None:
     for _ in range(count):
-        for weight in policy.weights.values():
+        for weight in policy.weights.named.values():
             weight.grad = torch.ones_like(weight)
-        policy.step()
+        policy.weights.step()
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -51,7 +51,7 @@ def test_adapters_leave_the_base_weights_alone(
 ) -> None:
     base = copy.deepcopy(tiny_generator.denoiser.network.state_dict())
     policy = Policy(tiny_generator, small())
-    assert all("lora" in name for name in policy.weights)
+    assert all("lora" in name for name in policy.weights.named)
     take_steps(policy)
     trained = tiny_generator.denoiser.network.state_dict()
     for name, value in base.items():
@@ -62,7 +62,7 @@ def test_adapters_leave_the_base_weights_alone(
 
 def test_the_same_seed_gives_the_same_adapters(small: Small) -> None:
     one, same, other = (
-        Policy(make_tiny_generator(), small(seed=seed)).weights.values() for seed in (0, 0, 1)
+        Policy(make_tiny_generator(), small(seed=seed)).weights.named.values() for seed in (0, 0, 1)
     )
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
@@ -74,7 +74,7 @@ def test_the_saved_result_predicts_as_the_policy_did(
 ) -> None:
     policy = Policy(tiny_generator, small(lora_rank=rank))
     take_steps(policy)
-    policy.save_result(tmp_path / "result")
+    policy.weights.save_result(tmp_path / "result")
     trained = predict(tiny_generator)
     if rank:
         opened = make_tiny_generator()
@@ -90,14 +90,14 @@ def test_the_result_is_the_moving_average_and_training_goes_on_from_the_last_wei
     tiny_generator: DiffusionGenerator, small: Small, tmp_path: Path
 ) -> None:
     policy = Policy(tiny_generator, small(ema_decay=0.5))
-    name, weight = next(iter(policy.weights.items()))
+    name, weight = next(iter(policy.weights.named.items()))
     values = [weight.detach().clone()]
     for _ in range(2):
         take_steps(policy, 1)
         values.append(weight.detach().clone())
     expected = 0.25 * values[0] + 0.25 * values[1] + 0.5 * values[2]
-    torch.testing.assert_close(policy.averages[name], expected)
-    policy.save_result(tmp_path)
+    torch.testing.assert_close(policy.weights.averages[name], expected)
+    policy.weights.save_result(tmp_path)
     opened = make_tiny_generator()
     lora.load_lora(opened, tmp_path)
     torch.testing.assert_close(dict(opened.denoiser.named_parameters())[name], expected)
@@ -108,12 +108,14 @@ def test_a_gradient_that_is_no_number_moves_nothing(
     tiny_generator: DiffusionGenerator, small: Small
 ) -> None:
     policy = Policy(tiny_generator, small())
-    before = [weight.detach().clone() for weight in policy.weights.values()]
-    for weight in policy.weights.values():
+    before = [weight.detach().clone() for weight in policy.weights.named.values()]
+    for weight in policy.weights.named.values():
         weight.grad = torch.full_like(weight, float("nan"))
-    with pytest.raises(GeneratorError, match="the run diverged"):
-        policy.step()
-    assert all(torch.equal(a, b) for a, b in zip(before, policy.weights.values(), strict=True))
+    with pytest.raises(GeneratorError, match="diverged"):
+        policy.weights.step()
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, policy.weights.named.values(), strict=True)
+    )
 
 
 def test_a_generator_without_denoising_steps_is_refused() -> None:

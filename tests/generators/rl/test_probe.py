@@ -9,10 +9,9 @@ from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.health import UpdateHealth
-from generators.rl.memory import Fit
-from generators.rl.policy import Policy
+from generators.rl.policy import Fit, Policy
 from generators.rl.probe import bytes_of_pair, found_fit, largest
+from generators.rl.progress import UpdateHealth
 from generators.rl.training import train
 from tests.tiny import tiny_generator as make_tiny_generator
 
@@ -90,7 +89,7 @@ def test_with_and_without_memory_a_run_ends_alike_and_a_resumed_one_keeps_its_fi
             folder=tmp_path / name,
             report=history.append,
         )
-        ended[name] = torch.cat([v.flatten() for v in trained.policy.averages.values()])
+        ended[name] = torch.cat([v.flatten() for v in trained.policy.weights.copied().values()])
         seen[name] = [(health.micro_batch, health.kept_images) for health in history]
     assert seen == {"much": [(32, 8)] * 2, "none": [(1, 0)] * 2}
     assert (ended["much"] - ended["none"]).norm() < 1e-4 * ended["none"].norm()

@@ -10,12 +10,11 @@ from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.policy_gradient import RandomSteps, window_of_update
 from generators.rl.config import RLConfig
-from generators.rl.draws import prompts_of_update, rollout_seed
-from generators.rl.policy import Policy
-from generators.rl.predictions import rollout_settings
+from generators.rl.policy import Policy, rollout_settings
 from generators.rl.rollouts import Rewarded, rewarded_images
-from generators.rl.update import ALONE
+from generators.rl.source import prompts_of_update, rollout_seed
 from generators.sampling import decode, rollout
+from generators.training.processes import ALONE
 
 Small = Callable[..., RLConfig]
 

@@ -11,7 +11,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.health import UpdateHealth
+from generators.rl.progress import UpdateHealth
 from generators.rl.training import train
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 from tests.tiny import tiny_generator as make_tiny_generator
@@ -116,7 +116,9 @@ def test_a_compiled_denoiser_learns_the_same(
         trained = train(generator, prompts, brightness, config, folder=folder, report=ignore)
         compiled_call = generator.denoiser.network._compiled_call_impl
         assert (compiled_call is not None) == compiled
-        ends.append(torch.cat([w.detach().flatten() for w in trained.policy.weights.values()]))
+        ends.append(
+            torch.cat([w.detach().flatten() for w in trained.policy.weights.named.values()])
+        )
     eager, fast = ends
     assert not torch.equal(eager, torch.zeros_like(eager))
     assert torch.allclose(eager, fast, atol=1e-4)
@@ -134,8 +136,8 @@ def test_a_finished_run_is_not_run_again(
 
     again = train(make_tiny_generator(), prompts, never, small(), folder=tmp_path, report=ignore)
     assert first.history == again.history
-    averages, same = first.policy.averages, again.policy.averages
-    assert all(torch.equal(averages[name], same[name]) for name in averages)
+    weights, same = first.policy.weights.copied(), again.policy.weights.copied()
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(

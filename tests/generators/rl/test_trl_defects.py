@@ -24,9 +24,9 @@ from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Reward
-from generators.rl.checkpoint import load_checkpoint
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
+from generators.rl.progress import load_progress
 from generators.rl.training import train
 from generators.sampling import rollout
 from tests.tiny import SCHEDULE
@@ -188,9 +188,9 @@ def test_3_and_9_a_resumed_run_goes_on_learning_at_the_right_update(
 ) -> None:
     train(make_tiny_generator(), prompts, brightness, small(), folder=tmp_path, report=ignore)
     resumed = Policy(make_tiny_generator(), small())
-    progress = load_checkpoint(tmp_path, resumed)
-    trained = {id(p) for group in resumed.optimizer.param_groups for p in group["params"]}
-    assert {id(weight) for weight in resumed.weights.values()} == trained
+    progress = load_progress(tmp_path, resumed)
+    trained = {id(p) for group in resumed.weights.optimizer.param_groups for p in group["params"]}
+    assert {id(weight) for weight in resumed.weights.named.values()} == trained
     assert len(progress.history) == 2  # the next update is the third
 
     trl_trainer(save_freq=2).train(epochs=3)  # saves after epoch 2, as checkpoint_0
@@ -229,7 +229,7 @@ def test_4_a_reward_may_work_on_other_threads(
 
 
 def test_5_the_result_can_be_saved(small: Small, trl_trainer: Trainer, tmp_path: Path) -> None:
-    Policy(make_tiny_generator(), small()).save_result(tmp_path / "ours")
+    Policy(make_tiny_generator(), small()).weights.save_result(tmp_path / "ours")
     assert (tmp_path / "ours" / "pytorch_lora_weights.safetensors").exists()
     with pytest.raises(AttributeError, match="is_world_process_zero"):
         trl_trainer().save_pretrained(tmp_path / "theirs")

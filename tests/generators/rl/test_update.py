@@ -14,10 +14,10 @@ from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.policy_gradient import Pairs
 from generators.rl.config import RLConfig
 from generators.rl.loss import step_weights
-from generators.rl.memory import Fit
-from generators.rl.policy import Policy
+from generators.rl.policy import Fit, Policy
 from generators.rl.rollouts import rewarded_images
-from generators.rl.update import ALONE, accumulate_gradient, learn, start_predictions
+from generators.rl.update import accumulate_gradient, learn, start_predictions
+from generators.training.processes import ALONE
 
 Small = Callable[..., RLConfig]
 
@@ -47,8 +47,8 @@ FirstUpdate = Callable[..., tuple[Policy, Pairs]]
 def gradient_of(policy: Policy, pairs: Pairs, kl_weight: float = 0.1) -> Tensor:
     start = start_predictions(policy, pairs)
     accumulate_gradient(policy, pairs, start, kl_weight=kl_weight)
-    gradients = [weight.grad.flatten() for weight in policy.weights.values()]  # type: ignore[union-attr]
-    policy.optimizer.zero_grad()
+    gradients = [weight.grad.flatten() for weight in policy.weights.named.values()]  # type: ignore[union-attr]
+    policy.weights.optimizer.zero_grad()
     return torch.cat(gradients)
 
 
@@ -157,7 +157,7 @@ def test_on_policy_the_gradient_is_reinforces_over_all_steps(
         log_probs_B = torch.distributions.Normal(mean, std).log_prob(x_next).flatten(1).sum(dim=1)
         loss = -(log_probs_B * pairs.advantages_N[rows]).sum() * weights_4[step] / 32
         loss.backward()
-    theirs = torch.cat([weight.grad.flatten() for weight in policy.weights.values()])  # type: ignore[union-attr]
+    theirs = torch.cat([weight.grad.flatten() for weight in policy.weights.named.values()])  # type: ignore[union-attr]
     assert (ours - theirs).norm() < 1e-4 * theirs.norm()
 
 
@@ -196,6 +196,6 @@ def test_the_anchor_pulls_back_to_the_start(small: Small, first_update: FirstUpd
 def test_an_overspent_budget_moves_nothing(small: Small, first_update: FirstUpdate) -> None:
     policy, pairs = first_update(small(kl_target=1e-9))
     assert not learn(policy, pairs, kl_weight=0.0).stopped  # at the start the KL is 0
-    before = {name: weight.detach().clone() for name, weight in policy.weights.items()}
+    before = {name: weight.detach().clone() for name, weight in policy.weights.named.items()}
     assert learn(policy, pairs, kl_weight=0.0).stopped
-    assert all(torch.equal(weight, before[name]) for name, weight in policy.weights.items())
+    assert all(torch.equal(weight, before[name]) for name, weight in policy.weights.named.items())

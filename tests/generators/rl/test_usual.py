@@ -1,5 +1,4 @@
-from generators.rl.config import ALGORITHMS, RLConfig
-from generators.rl.usual import USUAL, usual
+from generators.rl.config import ALGORITHMS, USUAL, RLConfig, usual
 
 
 def test_an_algorithm_comes_with_its_usual_settings_and_what_is_chosen_is_stronger() -> None:

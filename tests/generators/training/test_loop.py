@@ -11,8 +11,9 @@ from torch import Tensor
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
-from generators.training.checkpoint import CHECKPOINT, History
+from generators.training.checkpoint import CHECKPOINT
 from generators.training.config import TrainingConfig
+from generators.training.history import History
 from generators.training.lesson import Example, Lesson, Pool
 from generators.training.loop import Trained, train
 from tests.tiny import tiny_generator as new_generator
@@ -59,8 +60,8 @@ def trained(config: TrainingConfig, folder: Path, stop_after: int | None = None)
 
 
 def weights(result: Trained) -> list[Tensor]:
-    with result.trainee.at_averages():
-        return [weight.detach().clone() for weight in result.trainee.weights.values()]
+    with result.weights.at(result.weights.averages):
+        return [weight.detach().clone() for weight in result.weights.named.values()]
 
 
 def same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
@@ -105,7 +106,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     with_it = trained(
         dataclasses.replace(QUICK, num_steps=1, gradient_checkpointing=True), tmp_path / "with"
     )
-    assert with_it.trainee.generator.denoiser.network.is_gradient_checkpointing
+    assert with_it.weights.generator.denoiser.network.is_gradient_checkpointing
     assert without.history.gradient_norms == pytest.approx(with_it.history.gradient_norms, rel=1e-5)
 
 
@@ -125,10 +126,9 @@ def test_the_text_encoder_learns_when_asked_and_only_then(tmp_path: Path) -> Non
     for train_text_encoder in (False, True):
         config = dataclasses.replace(QUICK, train_text_encoder=train_text_encoder, num_steps=2)
         result = trained(config, tmp_path / str(train_text_encoder))
-        with result.trainee.at_averages():
-            learned = result.trainee.generator.conditioner([Prompt("OCT", "drusen")]).parts[
-                "tokens"
-            ]
+        with result.weights.at(result.weights.averages):
+            prompt = Prompt("OCT", "drusen")
+            learned = result.weights.generator.conditioner([prompt]).parts["tokens"]
         assert start is not None and learned is not None
         assert torch.equal(start, learned) != train_text_encoder
 
@@ -139,14 +139,14 @@ def test_the_moving_average_is_what_is_saved(
     from generators import registry
 
     result = trained(QUICK, tmp_path / "run")
-    result.trainee.save_result(tmp_path / "saved")
+    result.weights.save_result(tmp_path / "saved")
     saved = registry.load("text-to-image", str(tmp_path / "saved"))
-    with result.trainee.at_averages():
-        kept = result.trainee.generator.denoiser.state_dict()
+    with result.weights.at(result.weights.averages):
+        kept = result.weights.generator.denoiser.state_dict()
         assert all(
             torch.equal(kept[key], value) for key, value in saved.denoiser.state_dict().items()
         )
-    last = result.trainee.generator.denoiser.state_dict()
+    last = result.weights.generator.denoiser.state_dict()
     assert not all(
         torch.equal(last[key], value) for key, value in saved.denoiser.state_dict().items()
     )
@@ -154,7 +154,7 @@ def test_the_moving_average_is_what_is_saved(
 
 def test_another_prediction_type_is_saved_with_the_generator(tmp_path: Path) -> None:
     result = trained(dataclasses.replace(QUICK, prediction_type="epsilon"), tmp_path)
-    assert result.trainee.generator.process.prediction_type == "epsilon"
+    assert result.weights.generator.process.prediction_type == "epsilon"
     assert new_generator().process.prediction_type == "v_prediction"
 
 

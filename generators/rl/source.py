@@ -2,9 +2,11 @@
 
 Three kinds: rollouts that a reward model scores (`generators.rl.rollouts`), images that people have
 rated (`generators.rl.rated`), pairs that people have compared (`generators.rl.algorithms.dpo`).
-Shapes: B images of this process.
+What an update uses derives from (config.seed, update number): there is no random state to save, and
+every process can work out any other's share. Shapes: B images of this process.
 """
 
+import random
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +15,10 @@ from torch import Tensor
 from generators.base import Conditions
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.base import Made
+from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
-from generators.rl.ranks import Ranks
+from generators.seeds import hashed_seed
+from generators.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,30 @@ class Source(Protocol):
         """Return those of anything that is learned: their shape is what matters."""
         ...
 
-    def lesson(self, policy: Policy, update: int, buffers: PromptBuffers, ranks: Ranks) -> Lesson:
+    def lesson(
+        self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
+    ) -> Lesson:
         """Return this process's share. Raises GeneratorError where nothing can be learned."""
         ...
+
+
+def drawn(num_things: int, per_update: int, config: RLConfig, update: int, what: str) -> list[int]:
+    """Return which things to use: shuffled rounds over all, cut into updates."""
+    first = update * per_update
+    chosen = []
+    for position in range(first, first + per_update):
+        round_number, offset = divmod(position, num_things)
+        order = list(range(num_things))
+        random.Random(f"{config.seed} {what} {round_number}").shuffle(order)
+        chosen.append(order[offset])
+    return chosen
+
+
+def prompts_of_update(num_prompts: int, config: RLConfig, update: int) -> list[int]:
+    """Return which prompts to use."""
+    return drawn(num_prompts, config.prompts_per_update, config, update, "prompts")
+
+
+def rollout_seed(config: RLConfig, update: int, index: int) -> int:
+    """Return the seed of one image, 63 bits: no other (run seed, update, index) has it."""
+    return hashed_seed(f"rl {config.seed} {update} {index}")

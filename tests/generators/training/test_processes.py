@@ -17,8 +17,8 @@ from generators.base import Prompt
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.ranks import Ranks, joined_ranks
 from generators.rl.training import train
+from generators.training.processes import Processes, joined_processes
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -28,7 +28,7 @@ import json, sys, torch
 from pathlib import Path
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
-from generators.rl.ranks import joined_ranks
+from generators.training.processes import joined_processes
 from generators.rl.training import train
 from generators.base import Prompt
 from tests.tiny import tiny_generator
@@ -37,21 +37,21 @@ def brightness(images, prompts):
     mean_B = images.mean(dim=(1, 2, 3))
     return mean_B, torch.zeros_like(mean_B)
 
-ranks = joined_ranks()
-assert ranks.count == 2, ranks
+processes = joined_processes()
+assert processes.count == 2, processes
 prompts = [Prompt(*pair) for pair in json.loads(sys.argv[1])]
 for name, settings in json.loads(sys.argv[2]).items():
     config, seen = RLConfig.from_json(settings), []
     folder = Path(sys.argv[3]) / name
     train(tiny_generator(), prompts, brightness, config,
-          folder=folder, report=seen.append, ranks=ranks)
-    assert len(seen) == (2 if ranks.is_first else 0)
+          folder=folder, report=seen.append, processes=processes)
+    assert len(seen) == (2 if processes.is_first else 0)
 
 weights = {"a": torch.zeros(3)}
-ranks.refuse_differences(weights)
-weights["a"][1] = 1e-7 * ranks.index
+processes.refuse_differences(weights)
+weights["a"][1] = 1e-7 * processes.index
 try:
-    ranks.refuse_differences(weights)
+    processes.refuse_differences(weights)
     print("nobody saw it")
 except GeneratorError as error:
     print("refused:", error)
@@ -122,19 +122,19 @@ def start_of(config: RLConfig) -> dict[str, Tensor]:
     from generators.rl.policy import Policy
 
     policy = Policy(make_tiny_generator(), config)
-    return {f"weight/{name}": weight.detach() for name, weight in policy.weights.items()}
+    return {f"weight/{name}": weight.detach() for name, weight in policy.weights.named.items()}
 
 
 def test_alone_there_is_nothing_to_exchange() -> None:
-    ranks = joined_ranks()
-    assert ranks.count == 1 and ranks.is_first
+    processes = joined_processes()
+    assert processes.count == 1 and processes.is_first
     values = torch.arange(3.0)
-    assert ranks.gathered(values) is values and ranks.summed(values) is values
-    assert ranks.told("a") == ["a"]
-    assert ranks.share(6) == range(6)
+    assert processes.gathered(values) is values and processes.summed(values) is values
+    assert processes.told("a") == ["a"]
+    assert processes.in_blocks(6) == range(6)
 
 
 def test_groups_are_shared_whole_and_equally() -> None:
-    assert Ranks(1, 3).share(6) == range(2, 4)
+    assert Processes(1, 3).in_blocks(6) == range(2, 4)
     with pytest.raises(GeneratorError, match="cannot be shared equally by 4 processes"):
-        Ranks(0, 4).share(6)
+        Processes(0, 4).in_blocks(6)
