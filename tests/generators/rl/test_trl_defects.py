@@ -146,7 +146,7 @@ print(trainer.accelerator.num_processes, before, said())
 
 @pytest.mark.slow
 def test_2_several_processes_end_with_the_same_weights(tmp_path: Path) -> None:
-    """Ours do: tests/generators/rl/test_ranks.py. TRL's part with the first step."""
+    """Ours do: tests/generators/training/test_processes.py. TRL's part with the first step."""
     make_tiny_generator().save(tmp_path / "start")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
