@@ -11,10 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from curate.errors import CurateError
-from db.engine import Session, make_engine, migrate, open_session
+from db.backup import require_whole
+from db.engine import (
+    RESTORE,
+    Engine,
+    Session,
+    make_engine,
+    migrate,
+    open_session,
+    require_tables,
+)
+from db.errors import StoreError
 from db.store import FileStore, open_store
 
 SETTINGS = "curate.json"
+DATABASE = "curate.db"  # where the settings name none
 FORMAT = 1
 FOLDERS = ("cache", "releases", "reports")
 
@@ -51,14 +62,14 @@ def init_workspace(
     root = Path(folder).absolute()
     settings = WorkspaceSettings(database_url, storage_url)
     if (root / SETTINGS).exists():
-        if _read_settings(root) != settings:
+        if read_settings(root) != settings:
             raise CurateError(
                 f"{root} is a workspace already, with other settings. "
                 f"Change them in {root / SETTINGS}, or name another folder."
             )
         return
     _make_folders(root)
-    with _opened(root, settings):
+    with _opened(root, settings, new=True):
         text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=2) + "\n"
         (root / SETTINGS).write_text(text, encoding="utf-8")
 
@@ -70,28 +81,62 @@ def open_workspace(folder: Path | str, *, alone: bool = False) -> Iterator[Works
     An error or Ctrl-C inside takes back what was not committed. `alone` refuses while another
     command of this machine has the workspace open, and makes later ones wait.
     """
+    root = _root_of(folder)
+    with _locked(root, alone), _opened(root, read_settings(root)) as workspace:
+        yield workspace
+        workspace.session.commit()
+
+
+def _root_of(folder: Path | str) -> Path:
     root = Path(folder).absolute()
     if not (root / SETTINGS).is_file():
         raise CurateError(
             f"No workspace in {root}: it has no {SETTINGS}. Make one with `curate init {folder}`, "
             "or name another with `--workspace`."
         )
-    with _locked(root, alone), _opened(root, _read_settings(root)) as workspace:
-        yield workspace
-        workspace.session.commit()
+    return root
 
 
 @contextmanager
-def _opened(root: Path, settings: WorkspaceSettings) -> Iterator[Workspace]:
+def _opened(root: Path, settings: WorkspaceSettings, *, new: bool = False) -> Iterator[Workspace]:
     cache = root / "cache"
     store = open_store(settings.storage_url or root / "files", cache=cache / "files")
-    engine = make_engine(settings.database_url or f"sqlite:///{root / 'curate.db'}")
+    engine = make_engine(settings.database_url or f"sqlite:///{root / DATABASE}")
     try:
-        migrate(engine)
-        with open_session(engine) as session:
-            yield Workspace(root, session, store, cache, settings)
+        with _explained_damage(engine):
+            if not new:
+                require_tables(engine)
+            migrate(engine)
+            with open_session(engine) as session:
+                yield Workspace(root, session, store, cache, settings)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _explained_damage(engine: Engine) -> Iterator[None]:
+    """Say that the database is damaged where that is why a row could not be read.
+
+    A flipped byte can make a value that no row of curate has: bytes that are no text, a wrong id.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        if engine.dialect.name == "sqlite":
+            engine.dispose()
+            try:
+                require_whole(Path(str(engine.url.database)))
+            except StoreError as damage:
+                raise StoreError(f"The database is damaged: {damage} {RESTORE}") from error
+        raise
+
+
+@contextmanager
+def locked_workspace(folder: Path | str) -> Iterator[Path]:
+    """Give the folder of a workspace that no other command has open, its database unread."""
+    root = _root_of(folder)
+    with _locked(root, alone=True):
+        yield root
 
 
 @contextmanager
@@ -117,7 +162,8 @@ def _make_folders(root: Path) -> None:
         ) from error
 
 
-def _read_settings(root: Path) -> WorkspaceSettings:
+def read_settings(root: Path) -> WorkspaceSettings:
+    """Return what a workspace's settings file says. Raises CurateError where it says nothing."""
     path = root / SETTINGS
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

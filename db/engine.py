@@ -15,9 +15,21 @@ from db.migrations import HEAD
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["Engine", "Session", "make_engine", "migrate", "open_session"]
+__all__ = [
+    "RESTORE",
+    "Engine",
+    "Session",
+    "make_engine",
+    "migrate",
+    "open_session",
+    "require_tables",
+]
 
 BUSY_TIMEOUT_MS = 60_000  # a second process waits this long for the writer before it
+RESTORE = (
+    "Put a copy that `curate backup` made in its place with `curate restore FILE`; the images in "
+    "files/ are not touched by that."
+)
 
 
 def make_engine(url: str) -> Engine:
@@ -77,6 +89,16 @@ def migrate(engine: Engine) -> None:
         ) from error
 
 
+def require_tables(engine: Engine) -> None:
+    """Raise StoreError where nothing was ever made: absence is not taken for a beginning."""
+    place = engine.url.database
+    if engine.dialect.name == "sqlite" and not (place and Path(place).is_file()):
+        raise StoreError(f"The database {place} is not there. {RESTORE}")
+    if _revision(engine) is None:
+        shown = place if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+        raise StoreError(f"The database {shown} is empty: no table of curate is in it. {RESTORE}")
+
+
 def _revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
@@ -112,9 +134,10 @@ def _explain(context: ExceptionContext) -> None:
     if context.is_pre_ping:  # the pool sees to it: it connects anew, and that may fail here
         return
     error = context.original_exception
-    operational = isinstance(context.sqlalchemy_exception, sa.exc.OperationalError)
-    if operational or "not a database" in str(error):
-        first_line = str(error).strip().partition("\n")[0]
+    first_line = str(error).strip().partition("\n")[0]
+    if type(error) is sqlite3.DatabaseError:  # no subclass: a torn page, or no database at all
+        raise StoreError(f"The database is damaged: {first_line}. {RESTORE}") from error
+    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
         kind = ConnectionLost if _is_lost(context) else StoreError
         raise kind(
             f"The database refuses: {first_line}. Is it running, is its disk full, does another "

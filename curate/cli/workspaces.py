@@ -147,3 +147,34 @@ def doctor(
     else:
         typer.echo("\n".join(report.lines()))
     raise typer.Exit(0 if report.is_whole else 1)
+
+
+@commands.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="New file for the copy of the database.")],
+    workspace: Workspace = Path("."),
+) -> None:
+    """Copy the database to a file, while other commands may write; files/ needs no such copy.
+
+    Example: curate backup chest-monday.db
+    """
+    from curate.backup import backup as copy
+
+    typer.echo(f"{copy(workspace, file):,} bytes in {file}. Back with: curate restore {file}")
+
+
+@commands.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A copy that `curate backup` made.")],
+    workspace: Workspace = Path("."),
+) -> None:
+    """Put a copy of the database in its place; the one that was there is moved, not deleted.
+
+    Example: curate restore chest-monday.db
+    """
+    from curate.backup import restore as put_back
+
+    moved = put_back(workspace, file)
+    typer.echo(f"Restored from {file}. Next: curate doctor")
+    if moved:
+        typer.echo(f"What was there before is in {moved}")
