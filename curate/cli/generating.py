@@ -32,6 +32,10 @@ def generate(
         Path | None,
         typer.Option(help="CSV: modality,text and optionally label,count.", show_default=False),
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="CSV of clinical records, by patient or image.", show_default=False),
+    ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help='A text, or "OCT: drusen".', show_default=False)
     ] = None,
@@ -96,6 +100,7 @@ def generate(
             return
         options = GenerateOptions(
             sheet=prompts,
+            records=records,
             texts=tuple(prompt or ()),
             modalities=tuple(modality or ()),
             count=count,

@@ -72,11 +72,16 @@ def import_(
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Take rows with an empty Text, for a captioner.")
     ] = False,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="CSV of clinical records, by patient or image.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Import real images from a CSV; good rows go in, bad ones are listed by line.
 
-    Optional columns: label, patient, split, source, licence. Importing twice adds nothing.
+    Optional columns: label, patient, split, source, licence; mask, prior, condition:ROLE name
+    condition images, record:NAME a clinical record. Importing twice adds nothing.
 
     Example: curate import data.csv --strict
     """
@@ -94,6 +99,7 @@ def import_(
         max_megapixels=max_megapixels,
         strict=strict,
         unlabelled=unlabelled,
+        records=records,
     )
     with open_workspace(workspace) as ws:
         imported = import_table(ws, table, config)

@@ -9,12 +9,14 @@ from typing import Any
 
 from curate.commands.on_ray import ray_installed
 from curate.errors import CurateError
+from curate.importing.conditions import ConditionImages
+from curate.importing.records import read_records
 from curate.importing.table import Remark
 from curate.production.run import Generated, plan_runs, run_plan
 from curate.production.versions import embedded_version, import_version
 from curate.progress import progress
 from curate.prompts.plan import balanced_lines, planned
-from curate.prompts.sheet import PromptLine, prompts_from_options, stream_prompts
+from curate.prompts.sheet import Beside, PromptLine, prompts_from_options, stream_prompts
 from curate.release.manifest import read_manifest
 from curate.release.remake import write_images
 from curate.workspace import Workspace
@@ -28,6 +30,7 @@ class GenerateOptions:
     """What to make, how many, with which version, and where."""
 
     sheet: Path | None = None
+    records: Path | None = None  # a table of clinical records by patient or image
     texts: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
     count: int = 10
@@ -132,26 +135,28 @@ def _prompt_lines(
     ws: Workspace, options: GenerateOptions, remarks: _Remarks
 ) -> Iterable[PromptLine]:
     if options.sheet is None:
+        if options.records is not None:
+            raise CurateError("--records needs --prompts FILE, with a column patient or image.")
         if options.balance is not None:
             raise CurateError("--balance needs --prompts FILE, with a label a line.")
         return prompts_from_options(options.texts, options.modalities)
     if options.texts:
         raise CurateError("Both --prompts and --prompt: give one of them.")
-    if options.balance is None:
-        return _sheet_lines(options, remarks)
-    # the sheet is read twice, and remarked on once
-    readings = iter([_Remarks(), remarks])
-    return balanced_lines(ws, lambda: _sheet_lines(options, next(readings)), options.balance)
-
-
-def _sheet_lines(options: GenerateOptions, remarks: _Remarks) -> Iterator[PromptLine]:
-    assert options.sheet is not None
-    return stream_prompts(
-        options.sheet,
+    sheet = options.sheet
+    beside = Beside(
         modality=options.modalities[0] if options.modalities else None,
-        refuse=remarks.refused.append,
-        note=remarks.notes.append,
+        conditions=ConditionImages(ws, sheet.parent),
+        records=None if options.records is None else read_records(options.records),
     )
+
+    def read(remarks: _Remarks) -> Iterator[PromptLine]:
+        told = {"refuse": remarks.refused.append, "note": remarks.notes.append}
+        return stream_prompts(sheet, beside, **told)
+
+    if options.balance is None:
+        return read(remarks)
+    readings = iter([_Remarks(), remarks])  # the sheet is read twice, and remarked on once
+    return balanced_lines(ws, lambda: read(next(readings)), options.balance)
 
 
 def _version(ws: Workspace, options: GenerateOptions) -> GeneratorVersion:

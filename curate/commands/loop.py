@@ -11,7 +11,7 @@ from curate.errors import CurateError
 from curate.loop.config import LoopConfig
 from curate.loop.raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
 from curate.loop.rounds import Looped, prompts_of, run_loop
-from curate.prompts.sheet import read_prompt_sheet
+from curate.prompts.plan import read_sheet
 from curate.quickstart import quickstart_prompts
 from curate.rating.label_studio import BACKEND
 from curate.rating.send import LOCAL
@@ -108,7 +108,7 @@ def _config(first: Round | None, options: LoopOptions) -> LoopConfig:
 
 def _prompts(ws: Workspace, first: Round | None, options: LoopOptions) -> Sequence[Prompt]:
     if options.sheet is not None:
-        return rows_of(ws, read_prompt_sheet(options.sheet).prompts)
+        return rows_of(ws, read_sheet(ws, options.sheet).prompts)
     if first is not None and first.run_id is not None:
         return prompts_of(ws, first)
     return quickstart_prompts(ws)

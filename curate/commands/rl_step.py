@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.commands.generate import rows_of
 from curate.progress import progress
-from curate.prompts.sheet import read_prompt_sheet
+from curate.prompts.plan import read_sheet
 from curate.training.rl import (
     cost_of,
     doubts_about,
@@ -174,7 +174,7 @@ def _reported(config: RLConfig, processes: Processes) -> Iterator[Report]:
 
 
 def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:
-    sheet = read_prompt_sheet(path)
+    sheet = read_sheet(ws, path)
     for remark in sheet.notes:
         say(str(remark))
     for remark in sheet.refused:

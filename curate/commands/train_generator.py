@@ -9,7 +9,7 @@ from curate.commands.generate import rows_of, version_to_use
 from curate.errors import CurateError
 from curate.production.versions import import_version
 from curate.progress import Advance, progress
-from curate.prompts.sheet import read_prompt_sheet
+from curate.prompts.plan import read_sheet
 from curate.training.config import LessonConfig
 from curate.training.finetune import Task, train_generator
 from curate.training.kept_table import table_lines
@@ -60,7 +60,7 @@ def _show_nothing(total: int, what: str) -> Iterator[Advance]:
 
 
 def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:
-    sheet = read_prompt_sheet(path)
+    sheet = read_sheet(ws, path)
     for remark in (*sheet.notes, *sheet.refused):
         say(str(remark))
     return rows_of(ws, sheet.prompts)

@@ -5,6 +5,7 @@ Nothing is written here. Two images are the same when their pixels are.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ class Candidate:
     index: int | None  # of the slice, in a volume
     pixels_sha256: str
     patient: str | None  # from the table, else a pseudonym from the file
+    conditions: Mapping[str, str]  # {role: SHA-256}
 
     @property
     def name(self) -> str:
@@ -45,32 +47,37 @@ class Candidate:
 
 
 def pictures_of(
-    row: ImageRow, config: ImportConfig, pseudonym: Pseudonym, say: Say
+    file: Path, written: str, config: ImportConfig, pseudonym: Pseudonym, say: Say
 ) -> Iterator[Picture]:
-    """Yield what a row's file holds; raises Refused."""
+    """Yield what a file holds, which a table calls `written`; raises Refused."""
     try:
-        if row.file.name.lower().endswith((".nii", ".nii.gz")):
-            yield from nifti_pictures(row.file, config, say)
-        elif is_dicom(row.file):
-            yield from dicom_pictures(row.file, config, pseudonym, say)
+        if file.name.lower().endswith((".nii", ".nii.gz")):
+            yield from nifti_pictures(file, config, say)
+        elif is_dicom(file):
+            yield from dicom_pictures(file, config, pseudonym, say)
         else:
-            yield plain_picture(row.file, config, say)
+            yield plain_picture(file, config, say)
     except OSError as error:
-        raise Refused(f"{row.path} cannot be read: {error.strerror or error}") from error
+        raise Refused(f"{written} cannot be read: {error.strerror or error}") from error
 
 
 def candidates_of(
-    row: ImageRow, config: ImportConfig, pseudonym: Pseudonym, say: Say
+    row: ImageRow,
+    config: ImportConfig,
+    pseudonym: Pseudonym,
+    say: Say,
+    conditions: Mapping[str, str],
 ) -> list[Candidate]:
-    """Read a row's file; raises Refused."""
+    """Read a row's file, shown with condition images {role: SHA-256}; raises Refused."""
     return [
         Candidate(
             row=row,
             index=picture.index,
             pixels_sha256=pixels_hash(picture.array),
             patient=row.patient or picture.patient,
+            conditions=conditions,
         )
-        for picture in pictures_of(row, config, pseudonym, say)
+        for picture in pictures_of(row.file, row.path, config, pseudonym, say)
     ]
 
 
@@ -123,9 +130,13 @@ class Sorted:
 def sort_out(
     candidates: Iterable[Candidate],
     stored: Mapping[str, tuple[Image, Prompt]],
+    conditions: Mapping[str, Mapping[str, str]],
     refuse: Callable[[int, str], None],
 ) -> Sorted:
-    """Tell new images from those in the workspace. What contradicts the workspace is refused."""
+    """Tell new images from those in the workspace. What contradicts the workspace is refused.
+
+    `conditions` are the stored prompts' condition images, {prompt: {role: SHA-256}}.
+    """
     new: list[Candidate] = []
     known: list[Candidate] = []
     filled_in: dict[UUID, dict[str, Any]] = {}
@@ -134,7 +145,7 @@ def sort_out(
             new.append(candidate)
             continue
         image, prompt = stored[candidate.pixels_sha256]
-        if difference := _difference(candidate, image, prompt):
+        if difference := _difference(candidate, image, prompt, conditions.get(prompt.id, {})):
             refuse(candidate.row.line, difference)
             continue
         known.append(candidate)
@@ -143,12 +154,16 @@ def sort_out(
     return Sorted(new=new, known=known, filled_in=filled_in)
 
 
-def _difference(candidate: Candidate, image: Image, prompt: Prompt) -> str | None:
+def _difference(
+    candidate: Candidate, image: Image, prompt: Prompt, conditions: Mapping[str, str]
+) -> str | None:
     row = candidate.row
-    said = [
+    said: list[tuple[str, Any, Any]] = [
         ("modality", prompt.modality, row.modality),
         ("Text", prompt.text, row.text),
         ("label", prompt.label, row.label),
+        ("record", prompt.record, row.record),
+        ("condition images", conditions, candidate.conditions),
     ]
     for name in FILLED_IN_LATER:
         before, now = getattr(image, name), candidate.fact(name)

@@ -22,6 +22,7 @@ class ImportConfig:
     max_megapixels: float = 100.0  # of one image or slice; more is refused unread
     strict: bool = False  # one refused row: nothing is imported
     unlabelled: bool = False  # rows may have an empty text: a captioner will say what they show
+    records: Path | None = None  # a table of clinical records by patient or image
 
 
 def parse_window(text: str) -> Window:

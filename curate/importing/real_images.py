@@ -19,6 +19,7 @@ from curate.importing.check import (
     sort_out,
     without_doubles,
 )
+from curate.importing.conditions import ConditionImages, new_prompt
 from curate.importing.config import ImportConfig
 from curate.importing.dicom import Pseudonym
 from curate.importing.errors import Refused
@@ -56,7 +57,8 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
     sorted_out = _checked(ws, table, read, config, names)
     stopped = config.strict and bool(read.refused)
     if not stopped:
-        _write(ws, sorted_out, config, names)
+        conditions = _conditions(ws, table, config, keep=True)
+        _write(ws, sorted_out, config, names, conditions)
         details = {"table": table.name, "imported": len(sorted_out.new)}
         queries.audit.record_event(ws.session, "import", details)
     return Imported(
@@ -75,10 +77,15 @@ def _checked(
     """Read every image; adds to the refused lines and the notes of `read`."""
     refuse, note = remark_on(table.name, read.refused), remark_on(table.name, read.notes)
     candidates: list[Candidate] = []
+    looked = _conditions(ws, table, config, keep=False)
     with progress(len(read.rows), "rows checked") as advance:
         for row in read.rows:
             try:
-                candidates += candidates_of(row, config, names, partial(note, row.line))
+                conditions = {
+                    role: found.file_sha256 for role, found in looked.of(row.conditions).items()
+                }
+                say = partial(note, row.line)
+                candidates += candidates_of(row, config, names, say, conditions)
             except Refused as reason:
                 refuse(row.line, str(reason))
             advance(1)
@@ -86,20 +93,31 @@ def _checked(
     stored = queries.images.real_images_with_pixels(
         ws.session, [candidate.pixels_sha256 for candidate in singles]
     )
-    return sort_out(singles, stored, refuse)
+    prompt_ids = [prompt.id for _, prompt in stored.values()]
+    return sort_out(singles, stored, queries.prompts.conditions_of(ws.session, prompt_ids), refuse)
 
 
-def _write(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseudonym) -> None:
+def _conditions(ws: Workspace, table: Path, config: ImportConfig, *, keep: bool) -> ConditionImages:
+    return ConditionImages(ws, config.folder or table.parent, config, keep=keep)
+
+
+def _write(
+    ws: Workspace,
+    sorted_out: Sorted,
+    config: ImportConfig,
+    names: Pseudonym,
+    conditions: ConditionImages,
+) -> None:
     queries.images.fill_in(ws.session, sorted_out.filled_in)
     batch: list[tuple[Candidate, Picture]] = []
     with progress(len(sorted_out.new), "images kept") as advance:
         for pair in _read_again(sorted_out.new, config, names):
             batch.append(pair)
             if len(batch) == IMAGES_A_BATCH:
-                _keep(ws, batch, advance)
+                _keep(ws, batch, conditions, advance)
                 batch = []
         if batch:
-            _keep(ws, batch, advance)
+            _keep(ws, batch, conditions, advance)
 
 
 def _read_again(
@@ -112,7 +130,7 @@ def _read_again(
     for of_one_row in by_line.values():
         row = next(iter(of_one_row.values())).row
         try:
-            for picture in pictures_of(row, config, names, lambda _: None):
+            for picture in pictures_of(row.file, row.path, config, names, lambda _: None):
                 found = of_one_row.get(picture.index)
                 if found is None:
                     continue
@@ -120,17 +138,26 @@ def _read_again(
                     raise Refused("other pixels")
                 yield found, picture
         except Refused as reason:
-            raise CurateError(
-                f"{row.file} changed while it was being imported ({reason}). "
-                "Wait until nothing writes to it, then run the same command again."
-            ) from reason
+            raise _changed(row, reason) from reason
 
 
-def _keep(ws: Workspace, batch: list[tuple[Candidate, Picture]], advance: Advance) -> None:
+def _changed(row: ImageRow, reason: Refused) -> CurateError:
+    return CurateError(
+        f"{row.file} changed while it was being imported ({reason}). "
+        "Wait until nothing writes to it, then run the same command again."
+    )
+
+
+def _keep(
+    ws: Workspace,
+    batch: list[tuple[Candidate, Picture]],
+    conditions: ConditionImages,
+    advance: Advance,
+) -> None:
     """Make a batch durable: the files, then the rows."""
     files = [(picture.encoded, "image/png") for _, picture in batch]
     hashes = queries.files.add_files(ws.session, ws.store, files)
-    prompts = [_prompt(candidate.row) for candidate, _ in batch]
+    prompts = [_prompt(candidate, conditions) for candidate, _ in batch]
     images = [
         _image(candidate, picture, sha, prompt.prompt_id)
         for (candidate, picture), sha, prompt in zip(batch, hashes, prompts, strict=True)
@@ -139,8 +166,16 @@ def _keep(ws: Workspace, batch: list[tuple[Candidate, Picture]], advance: Advanc
     advance(len(batch))
 
 
-def _prompt(row: ImageRow) -> NewPrompt:
-    return NewPrompt(modality=row.modality, text=row.text, label=row.label)
+def _prompt(candidate: Candidate, conditions: ConditionImages) -> NewPrompt:
+    row = candidate.row
+    try:
+        kept = conditions.of(row.conditions)
+    except Refused as reason:
+        raise _changed(row, reason) from reason
+    prompt = new_prompt(row.modality, row.text, row.label, row.record, kept)
+    if prompt.conditions != candidate.conditions:
+        raise _changed(row, Refused("another condition image"))
+    return prompt
 
 
 def _image(candidate: Candidate, picture: Picture, sha256: str, prompt_id: str) -> Image:

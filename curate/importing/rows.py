@@ -1,11 +1,15 @@
 """Rows of MINIM's table (path,Text,modality) and its kin: what can be told without the pixels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
+from curate.importing.extra import named_conditions, with_extra_columns
+from curate.importing.records import RECORD, Records, read_records, record_of
 from curate.importing.table import Columns, Remark, Row, read_table
 from curate.prompts.modalities import NoModality, is_modality, resolve_modality
 
@@ -19,10 +23,14 @@ COLUMNS = Columns(
         "split": ("split",),
         "source": ("source",),
         "licence": ("licence", "license"),
+        "mask": ("mask",),
+        "prior": ("prior",),
+        RECORD: (RECORD,),
     },
     needed=("path", "Text"),
     free_text="Text",
 )
+ROLES = ("mask", "prior")  # `source` says whence an image came; the role is `condition:source`
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -48,6 +56,8 @@ class ImageRow:
     split: str | None
     source: str | None
     licence: str | None
+    record: Mapping[str, Any]
+    conditions: Mapping[str, str]  # {role: as the table wrote it}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +71,21 @@ class ImageRows:
 
 def read_rows(path: Path, config: ImportConfig) -> ImageRows:
     """Read the table; CurateError when there is none or its header lacks path or Text."""
-    table = read_table(path, COLUMNS, partial(is_modality, new=config.new_modalities))
+    columns = with_extra_columns(COLUMNS, path)
+    records = None if config.records is None else read_records(config.records)
+    table = read_table(path, columns, partial(is_modality, new=config.new_modalities))
     folder = (config.folder or path.parent).resolve()
     rows: list[ImageRow] = []
     refused = list(table.refused)
     for row in table.rows:
         try:
-            rows.append(_image_row(row, folder, config))
+            rows.append(_image_row(row, folder, config, records))
         except (Refused, NoModality) as reason:
             refused.append(Remark(path.name, row.line, str(reason)))
     return ImageRows(rows=rows, refused=refused, notes=list(table.notes))
 
 
-def _image_row(row: Row, folder: Path, config: ImportConfig) -> ImageRow:
+def _image_row(row: Row, folder: Path, config: ImportConfig, records: Records | None) -> ImageRow:
     cells = row.cells
     text = cells["Text"]
     if not text and not config.unlabelled:
@@ -81,7 +93,7 @@ def _image_row(row: Row, folder: Path, config: ImportConfig) -> ImageRow:
     return ImageRow(
         line=row.line,
         path=cells["path"],
-        file=_file_in(folder, cells["path"]),
+        file=file_in(folder, cells["path"]),
         modality=resolve_modality(
             cells.get("modality", ""), text, default=config.modality, new=config.new_modalities
         ),
@@ -91,10 +103,12 @@ def _image_row(row: Row, folder: Path, config: ImportConfig) -> ImageRow:
         split=_split(cells.get("split", "")),
         source=cells.get("source") or None,
         licence=cells.get("licence") or None,
+        record=record_of({**cells, "image": cells["path"]}, records),
+        conditions=named_conditions(cells, ROLES),
     )
 
 
-def _file_in(folder: Path, written: str) -> Path:
+def file_in(folder: Path, written: str) -> Path:
     """Return the file that a table means, links followed; Refused when it is not in the folder."""
     if not written:
         raise Refused("path is empty")

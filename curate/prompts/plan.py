@@ -2,9 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
+from curate.importing.conditions import ConditionImages
 from curate.production.run import Wanted
-from curate.prompts.sheet import PromptLine, balanced, prompts_of_each_label
+from curate.prompts.sheet import (
+    Beside,
+    PromptLine,
+    PromptSheet,
+    balanced,
+    prompts_of_each_label,
+    read_prompt_sheet,
+)
 from curate.workspace import Workspace
 from db import queries
 
@@ -24,6 +33,11 @@ def planned(
         for line, prompt_id in zip(part, ids, strict=True):
             seed = first_seed if line.seed is None else line.seed
             yield Wanted(prompt_id, line.count or count, seed)
+
+
+def read_sheet(ws: Workspace, path: Path) -> PromptSheet:
+    """Read a sheet whole; its condition images are put into the workspace."""
+    return read_prompt_sheet(path, Beside(conditions=ConditionImages(ws, path.parent)))
 
 
 def balanced_lines(

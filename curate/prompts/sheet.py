@@ -9,11 +9,16 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from curate.errors import CurateError
+from curate.importing.conditions import Condition, ConditionImages, new_prompt
+from curate.importing.errors import Refused
+from curate.importing.extra import named_conditions, with_extra_columns
+from curate.importing.records import RECORD, Records, record_of
 from curate.importing.table import Columns, Remark, Row, header_of, stream_rows
 from curate.prompts.modalities import NoModality, canonical_modality, is_modality, resolve_modality
 from db.queries.prompts import NewPrompt
@@ -25,10 +30,16 @@ COLUMNS = Columns(
         "label": ("label",),
         "count": ("count", "number", "n"),
         "seed": ("seed", "first_seed"),
+        "mask": ("mask",),
+        "prior": ("prior",),
+        "source": ("source",),
+        RECORD: (RECORD,),
     },
     needed=("text",),
     free_text="text",
 )
+ROLES = ("mask", "prior", "source")
+KEYS = {"patient": ("patient", "patient_id"), "image": ("image",)}  # by which records are found
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 BETWEEN_CHOICES = "|"
 SAY_HOW_MANY = "say how many in a column count"
@@ -45,11 +56,13 @@ class PromptLine:
     label: str | None = None
     count: int | None = None  # images; None: as many as `--count` says
     seed: int | None = None  # of its first image; None: as `--seed` says
+    record: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
 
     @cached_property
     def prompt(self) -> NewPrompt:
         """Return what the line asks to show."""
-        return NewPrompt(modality=self.modality, text=self.text, label=self.label)
+        return new_prompt(self.modality, self.text, self.label, self.record, self.conditions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +74,26 @@ class PromptSheet:
     notes: list[Remark]
 
 
-def read_prompt_sheet(
-    path: Path, *, modality: str | None = None, new_modalities: Sequence[str] = ()
-) -> PromptSheet:
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What a sheet is read with, beside its own lines."""
+
+    modality: str | None = None  # for lines without one
+    new_modalities: Sequence[str] = ()
+    conditions: ConditionImages | None = None  # finds what the columns of roles name
+    records: Records | None = None
+
+
+def read_prompt_sheet(path: Path, beside: Beside = Beside()) -> PromptSheet:  # noqa: B008 (frozen)
     """Read a CSV with the columns modality and text, optionally label, count, seed and choices.
 
-    `modality` is for lines without one. A prompt that stands twice is refused: count says how many
+    Columns of roles (mask, prior, source, condition:ROLE) name condition images, `record:NAME` and
+    `record` say a clinical record. A prompt that stands twice is refused: count says how many
     images. Raises CurateError when the file is no such table or has no prompt.
     """
     refused: list[Remark] = []
     notes: list[Remark] = []
-    lines = list(
-        stream_prompts(
-            path,
-            modality=modality,
-            new_modalities=new_modalities,
-            refuse=refused.append,
-            note=notes.append,
-        )
-    )
+    lines = list(stream_prompts(path, beside, refuse=refused.append, note=notes.append))
     return PromptSheet(
         prompts=lines, refused=sorted(refused, key=lambda remark: remark.line), notes=notes
     )
@@ -87,9 +101,8 @@ def read_prompt_sheet(
 
 def stream_prompts(
     path: Path,
+    beside: Beside = Beside(),  # noqa: B008 (frozen)
     *,
-    modality: str | None = None,
-    new_modalities: Sequence[str] = (),
     refuse: Callable[[Remark], None],
     note: Callable[[Remark], None] = lambda remark: None,
 ) -> Iterator[PromptLine]:
@@ -98,8 +111,8 @@ def stream_prompts(
     `refuse` is told of bad lines. A prompt that stands twice is refused within a sheet's first
     20,000; a later repetition does no harm, since an image is made once.
     """
-    columns = _with_choices(path)
-    known = partial(_is_modality, new=new_modalities)
+    columns = _columns_of(path, beside)
+    known = partial(_is_modality, new=beside.new_modalities)
     first_refusal: list[Remark] = []
 
     def refused(line: int, reason: object) -> None:
@@ -107,23 +120,24 @@ def stream_prompts(
         first_refusal[1:] = [] if first_refusal else [remark]
         refuse(remark)
 
-    seen: dict[PromptLine, int] = {}
+    seen: dict[tuple[str, int | None, int | None], int] = {}
     found_any = False
     rows = stream_rows(
         path, columns, known, refuse=lambda remark: refused(remark.line, remark), note=note
     )
     for row in rows:
         try:
-            for line in _expanded(row, modality, new_modalities):
-                same = seen.get(line)
+            for line in _expanded(row, beside):
+                key = (line.prompt.prompt_id, line.count, line.seed)
+                same = seen.get(key)
                 if same is not None:
                     refused(row.line, f"the same prompt as line {same}: {SAY_HOW_MANY}")
                     continue
                 if len(seen) < REMEMBERED:
-                    seen[line] = row.line
+                    seen[key] = row.line
                 found_any = True
                 yield line
-        except (_Refused, NoModality) as reason:
+        except (Refused, NoModality) as reason:
             refused(row.line, reason)
     if not found_any:
         first = f" ({first_refusal[0]})" if first_refusal else ""
@@ -179,49 +193,71 @@ def prompts_from_options(
     choices: Sequence[str | None] = modalities or [None]
     try:
         pairs = [_pair(text, modality, new_modalities) for text in texts for modality in choices]
-    except (_Refused, NoModality) as error:
+    except (Refused, NoModality) as error:
         raise CurateError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
     return [PromptLine(modality=modality, text=text) for modality, text in dict.fromkeys(pairs)]
 
 
-class _Refused(ValueError):
-    """A line cannot be taken; the message is the reason."""
-
-
-def _with_choices(path: Path) -> Columns:
+def _columns_of(path: Path, beside: Beside) -> Columns:
     """Return the columns of this sheet: ours, and those that its texts have placeholders for."""
+    keys = KEYS if beside.records is not None else {}
+    columns = replace(COLUMNS, spellings={**COLUMNS.spellings, **keys})
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             asked = {name for line in file for name in PLACEHOLDER.findall(line)}
     except OSError:
         asked = set()  # reading the table says what is wrong
-    ours = {spelling for spellings in COLUMNS.spellings.values() for spelling in spellings}
-    written = [name.strip() for name in header_of(path)] if asked else []
-    choices = {name: (name.casefold(),) for name in written if name in asked - ours}
-    return replace(COLUMNS, spellings={**COLUMNS.spellings, **choices})
+    ours = {spelling for spellings in columns.spellings.values() for spelling in spellings}
+    choices = {
+        name: (name.casefold(),)
+        for name in (name.strip() for name in header_of(path))
+        if name in asked - ours
+    }
+    return with_extra_columns(replace(columns, spellings={**columns.spellings, **choices}), path)
 
 
 def _is_modality(name: str, new: Sequence[str]) -> bool:
     return all(is_modality(choice, new=new) for choice in name.split(BETWEEN_CHOICES))
 
 
-def _expanded(row: Row, modality: str | None, new: Sequence[str]) -> Iterator[PromptLine]:
+def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
     """Yield the prompts of a line: every combination of its modalities and its text's choices."""
     cells = row.cells
-    modalities = (cells.get("modality") or modality or "").split(BETWEEN_CHOICES)
     label = cells.get("label") or None
-    names = list(dict.fromkeys(PLACEHOLDER.findall(f"{cells['text']} {label or ''}")))
+    named = named_conditions(cells, ROLES)
+    templates = " ".join([cells["text"], label or "", *named.values()])
+    names = list(dict.fromkeys(PLACEHOLDER.findall(templates)))
     absent = [name for name in names if name not in cells or name in COLUMNS.spellings]
     if absent:
-        raise _Refused(f"{{{absent[0]}}} has no column {absent[0]!r} to take its choices from")
+        raise Refused(f"{{{absent[0]}}} has no column {absent[0]!r} to take its choices from")
     count, seed = _number(cells, "count", 1), _number(cells, "seed", 0)
+    record = record_of(cells, beside.records)
     choices = [[choice.strip() for choice in cells[name].split(BETWEEN_CHOICES)] for name in names]
-    for given in modalities:
+    for given in (cells.get("modality") or beside.modality or "").split(BETWEEN_CHOICES):
         for chosen in itertools.product(*choices):
             filled = dict(zip(names, chosen, strict=True))
-            canonical, text = _pair(_filled(cells["text"], filled), given or None, new)
-            own_label = _filled(label, filled) or None if label else None
-            yield PromptLine(modality=canonical, text=text, label=own_label, count=count, seed=seed)
+            text = _filled(cells["text"], filled)
+            canonical, text = _pair(text, given or None, beside.new_modalities)
+            yield PromptLine(
+                modality=canonical,
+                text=text,
+                label=_filled(label, filled) or None if label else None,
+                count=count,
+                seed=seed,
+                record=record,
+                conditions=_conditions(named, filled, beside.conditions),
+            )
+
+
+def _conditions(
+    named: Mapping[str, str], filled: Mapping[str, str], find: ConditionImages | None
+) -> Mapping[str, Condition]:
+    if not named:
+        return {}
+    if find is None:
+        raise ValueError("a sheet with condition images is read for a workspace")
+    fill = partial(PLACEHOLDER.sub, lambda found: filled[found[1]])
+    return find.of({role: fill(written) for role, written in named.items()})
 
 
 def _filled(template: str, choices: Mapping[str, str]) -> str:
@@ -238,7 +274,7 @@ def _filled(template: str, choices: Mapping[str, str]) -> str:
 def _pair(text: str, modality: str | None, new: Sequence[str]) -> tuple[str, str]:
     """Return (canonical modality, text); "OCT: drusen" without a modality is split at its colon."""
     if not text.strip():
-        raise _Refused("the prompt's text is empty")
+        raise Refused("the prompt's text is empty")
     before, colon, after = text.partition(":")
     if modality is None and colon and after.strip() and canonical_modality(before):
         modality, text = before, after
@@ -251,5 +287,5 @@ def _number(cells: Mapping[str, str], column: str, least: int) -> int | None:
     if not written:
         return None
     if not written.isdecimal() or int(written) < least:
-        raise _Refused(f"{column} {written!r}: give a whole number from {least}")
+        raise Refused(f"{column} {written!r}: give a whole number from {least}")
     return int(written)

@@ -5,6 +5,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.prompts.sheet import (
+    Beside,
     PromptLine,
     PromptSheet,
     balanced,
@@ -15,9 +16,9 @@ from curate.prompts.sheet import (
 )
 
 
-def read(folder: Path, content: str, **options: str) -> PromptSheet:
+def read(folder: Path, content: str, *, modality: str | None = None) -> PromptSheet:
     (folder / "prompts.csv").write_text(content)
-    return read_prompt_sheet(folder / "prompts.csv", **options)
+    return read_prompt_sheet(folder / "prompts.csv", Beside(modality=modality))
 
 
 @pytest.mark.parametrize("column", ["text", "Text", "prompt", "description", "caption"])
