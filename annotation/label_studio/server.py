@@ -173,14 +173,19 @@ def _wait_until_up(server: ManagedServer, access: Access, log: Path) -> None:
     while time.monotonic() < deadline:
         if not server.is_running():
             raise AnnotationError(
-                f"Label Studio ended at its start with status {server.process.returncode}. "
-                f"Its last words are in {log}."
+                f"Label Studio ended at its start with status {server.process.returncode}: "
+                f"{_last_line(log)}. See {log}."
             )
         if is_healthy(server.config.url):
             check_identity(server.config.url, access)
             return
         time.sleep(POLL_S)
     raise AnnotationError(f"Label Studio gave no answer in {FIRST_START_S} s. See {log}.")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
 
 
 def is_healthy(url: str) -> bool:

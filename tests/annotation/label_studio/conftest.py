@@ -7,7 +7,6 @@ lies in CURATE_TEST_CACHE, or the user's cache, so that a start takes 4 s instea
 import hashlib
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,11 +18,12 @@ from annotation.config import LABEL_STUDIO_VERSION, ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio.access import Access, new_access, read_access, write_access
 from annotation.label_studio.environment import PINS, ensure_environment, environment_folder
-from annotation.label_studio.server import ManagedServer, start_server
+from annotation.label_studio.server import ManagedServer, free_port, start_server
 from curate.rating.people import invite
 from curate.workspace import Workspace, init_workspace, open_workspace
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
+from tests.whole import made_once
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Served:
 def label_studio_python() -> Path:
     try:
         return ensure_environment(environment_folder(), say=print)
-    except AnnotationError as error:
+    except (AnnotationError, OSError) as error:
         pytest.skip(str(error))
 
 
@@ -67,14 +67,24 @@ def migrated_data(label_studio_python: Path) -> Path:
     """Return a server folder whose database has all its tables and curate's account."""
     pins = hashlib.sha256(PINS.read_bytes()).hexdigest()[:8]
     cache = Path(os.environ.get("CURATE_TEST_CACHE") or Path.home() / ".cache" / "curate" / "tests")
-    folder = cache / f"label-studio-{LABEL_STUDIO_VERSION}-{pins}"
-    if not (folder / "access.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def migrate(folder: Path) -> None:
         config = ServerConfig(port=free_port())
         access = new_access(config.url)
-        start_server(label_studio_python, folder, config, access).stop()
+        start_or_skip(label_studio_python, folder, config, access).stop()
         write_access(folder / "access.json", access)
-    return folder
+
+    return made_once(cache / f"label-studio-{LABEL_STUDIO_VERSION}-{pins}", migrate)
+
+
+def start_or_skip(
+    python: Path, folder: Path, config: ServerConfig, access: Access
+) -> ManagedServer:
+    """Start a server; where none can be started, skip with the last line of its log."""
+    try:
+        return start_server(python, folder, config, access)
+    except AnnotationError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +100,7 @@ def served(
     assert access is not None
     access = replace(access, url=config.url)
     write_access(folder / "label-studio" / "access.json", access)
-    server = start_server(label_studio_python, folder / "label-studio", config, access)
+    server = start_or_skip(label_studio_python, folder / "label-studio", config, access)
     try:
         served = Served(folder, label_studio_python, server)
         with open_workspace(folder) as ws:
@@ -116,13 +126,6 @@ def ws(served: Served) -> Iterator[Workspace]:
     """The served workspace, open."""
     with open_workspace(served.folder) as opened:
         yield opened
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

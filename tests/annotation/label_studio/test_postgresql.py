@@ -18,10 +18,11 @@ import pytest
 import sqlalchemy as sa
 
 from annotation.config import ServerConfig
+from annotation.label_studio.server import free_port
 from curate.rating.people import invite
 from curate.workspace import init_workspace, open_workspace
 from db.engine import make_engine
-from tests.annotation.label_studio.conftest import Served, free_port
+from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
 from tests.annotation.label_studio.serving import serving
 from tests.annotation.label_studio.test_real_server import two_raters_say_edit_delete_and_skip

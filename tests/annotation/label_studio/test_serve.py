@@ -13,6 +13,7 @@ import pytest
 from annotation.config import ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio.access import TOKEN_VARIABLE, URL_VARIABLE, read_access
+from annotation.label_studio.server import free_port
 from curate.commands.rate_people import push
 from curate.errors import CurateError
 from curate.rating.people import invite
@@ -22,7 +23,7 @@ from curate.web.wsgi import listen
 from curate.web.wsgi import served as answering
 from curate.workspace import init_workspace, open_workspace
 from db import queries
-from tests.annotation.label_studio.conftest import Served, free_port
+from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import ProxyWithTLS, Rater
 from tests.annotation.label_studio.serving import serving
 from tests.annotation.label_studio.test_real_server import project_of, pull, rate_all, rows

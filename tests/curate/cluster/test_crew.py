@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("ray", reason="the extra [ray] is not installed")
+pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
 
 from curate.cluster.crew import MAX_DEATHS, TASKS_A_WORKER, Crew
 from curate.cluster.joining import connected

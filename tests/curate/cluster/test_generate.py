@@ -24,7 +24,7 @@ from tests.curate.cluster.nodes import (
     wait_until,
 )
 
-pytest.importorskip("ray", reason="the extra [ray] is not installed")
+pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
 
 COUNT, STEPS, BATCH = 60, 20, 4
 GENERATE = (

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("ray", reason="the extra [ray] is not installed")
+pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
 
 from curate.cluster.joining import connected, refusal
 from curate.commands.on_ray import ray_installed

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlmodel import delete, select
 
-pytest.importorskip("ray", reason="the extra [ray] is not installed")
+pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
 
 from curate.cluster.score import score_images_on_ray
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters

