@@ -28,9 +28,9 @@ from generators import registry
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import decode, sample
 from generators.embedded import WEIGHTS
 from generators.embedded.data import PHRASES, RealImage, central_square, load_real_images
-from generators.sampling import decode, sample
 from rewards.frozen import load_features
 
 MODALITIES = ("OCT", "Fundus", "CXR", "ChestCT", "BrainMRI")

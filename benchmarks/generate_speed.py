@@ -44,8 +44,8 @@ from generators.acceleration import accelerate
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import initial_noise
 from generators.embedded import WEIGHTS
-from generators.sampling import initial_noise
 
 TEXTS = ("drusen", "normal")
 MINIM_STEPS = 100

@@ -35,7 +35,8 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
-from generators.sampling import decode, initial_noise, predict
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import decode, initial_noise
 from tests.tiny import SCHEDULE, tiny_generator
 
 GUIDANCE = 7.5

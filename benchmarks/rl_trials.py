@@ -31,9 +31,9 @@ from curate.workspace import Workspace, open_workspace
 from db import queries
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import decode, sample
 from generators.rl.config import RLConfig
 from generators.rl.training import train
-from generators.sampling import decode, sample
 from rewards.frozen import load_eyes, load_features
 from rewards.frozen.data import central_squares, read_images
 

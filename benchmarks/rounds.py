@@ -39,7 +39,7 @@ from curate.quickstart import quickstart_prompts
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from generators.base import Prompt
-from generators.sampling import decode, sample
+from generators.diffusion.samplers import decode, sample
 from rewards.frozen import load_judge
 
 SETTINGS = quickstart_config().loop.sampling

@@ -14,7 +14,6 @@ from diffusers import ModelMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
 from generators.config import SamplingSettings
-from generators.diffusion.process import VariancePreserving
 from generators.sample import Kind, Sample
 
 
@@ -147,6 +146,80 @@ class Codec(Protocol):
         ...
 
 
+class Process(Protocol):
+    """How samples become noise, x_t = a sample + s noise, and back. Shapes: B images."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Return the configuration of the diffusers scheduler that it is saved as."""
+        ...
+
+    @property
+    def prediction_type(self) -> str:
+        """Return what the network predicts: "epsilon", "v_prediction" or "flow_prediction"."""
+        ...
+
+    @property
+    def num_train_steps(self) -> int:
+        """Return the largest timestep that there is in training, and 1."""
+        ...
+
+    @property
+    def end(self) -> float:
+        """Return the timestep where the sample is."""
+        ...
+
+    def timesteps(self, num_steps: int) -> list[float]:
+        """Return the timesteps that a sampler of `num_steps` visits, noisiest first."""
+        ...
+
+    def times(self, levels: Tensor) -> Tensor:
+        """Return the timesteps at positions in 0 .. `num_train_steps`."""
+        ...
+
+    def draw_time(self, source: torch.Generator) -> float:
+        """Return a timestep to train on."""
+        ...
+
+    def shares(self, t_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and s: float64 [B] on the CPU."""
+        ...
+
+    def noised(self, clean: Tensor, noise: Tensor, t_B: Tensor) -> Tensor:
+        """Return x_t."""
+        ...
+
+    def target(self, clean: Tensor, noise: Tensor, t_B: Tensor) -> Tensor:
+        """Return what a perfect network predicts at x_t."""
+        ...
+
+    def to_clean(self, prediction: Tensor, x_t: Tensor, t_B: Tensor) -> Tensor:
+        """Return the clean latents that a prediction amounts to; unclamped."""
+        ...
+
+    def clean_slope(self, t_B: Tensor) -> Tensor:
+        """Return how much the clean latents move with the prediction: float64 [B]."""
+        ...
+
+    def step(
+        self, prediction: Tensor, x_t: Tensor, t_B: Tensor, t_next_B: Tensor, eta: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation [B, 1, ...] of the next latents; eta 0 has none."""
+        ...
+
+    def trailing(self) -> "Process":
+        """Return the process with a sampler's steps counted from the noisy end."""
+        ...
+
+    def predicting(self, prediction_type: str) -> "Process":
+        """Return the process for a network that learns to predict this instead."""
+        ...
+
+    def save(self, folder: Path) -> dict[str, list[str]]:
+        """Write the scheduler; return its `model_index.json` entry."""
+        ...
+
+
 class Denoiser(nn.Module):
     """A diffusers network, given whichever conditions are filled. This is what RL trains."""
 
@@ -233,7 +306,7 @@ class Trajectory(Protocol):
     conditioner: Conditioner
     denoiser: Denoiser
     codec: Codec
-    process: VariancePreserving
+    process: Process
     latent_shape: tuple[int, ...]  # of one sample: channels, then spatial axes
 
     @property

@@ -18,11 +18,12 @@ from generators import registry
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import decode, sample
 from generators.embedded import PROMPTS as SHEET
 from generators.embedded import WEIGHTS
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
-from generators.sampling import decode, noised, predict, sample
 from rewards.frozen import load_eyes, load_judge
 from rewards.frozen.truth import TruthNetwork
 
@@ -86,7 +87,7 @@ class Yardstick:
         x_0 = latents.repeat_interleave(LEVELS, dim=0)
         self.t_N = torch.cat([drawn_levels(start.process, seed, LEVELS) for seed in self.seeds])
         noise = fresh_noise(start, self.seeds, LEVELS)
-        self.x_t, _ = noised(start.process, x_0, noise, self.t_N)
+        self.x_t = start.process.noised(x_0, noise, self.t_N)
         self.start_predictions = self._predicted(start)
         self.at_start = self._figures(images, 0.0)
 

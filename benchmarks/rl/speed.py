@@ -181,8 +181,8 @@ def _push_off(policy: Policy) -> None:
 
 
 def _ours(policy: Policy, pairs: Any, rows: Tensor) -> tuple[float, Tensor, float, float]:
+    from generators.diffusion.guidance import predict
     from generators.rl.policy import training_settings
-    from generators.sampling import predict
 
     found = pairs.loss(
         predict(

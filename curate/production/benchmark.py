@@ -17,8 +17,9 @@ from generators.acceleration import accelerate
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import decode, initial_noise
 from generators.memory import lacks_memory
-from generators.sampling import decode, initial_noise, predict
 
 REPEATS = 3
 WORTH_IT = 1.02  # a setting that wins less is noise

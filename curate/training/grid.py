@@ -10,7 +10,7 @@ from curate.samples.pixels import png_bytes, to_uint8
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
-from generators.sampling import decode, sample
+from generators.diffusion.samplers import decode, sample
 
 COLUMNS = 4
 

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generators.base import Codec, Conditioner, Conditions, Denoiser, Output, Prompt
+from generators.base import Codec, Conditioner, Conditions, Denoiser, Output, Process, Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.process import VariancePreserving
-from generators.sampling import decode, sample
+from generators.diffusion.samplers import decode, sample
 
 STOCK_PARTS = {"vae", "text_encoder", "tokenizer", "unet", "scheduler"}
 NOTES = (  # what libraries write beside a configuration: where it came from, and who read it
@@ -33,7 +32,7 @@ class DiffusionGenerator:
     conditioner: Conditioner
     denoiser: Denoiser
     codec: Codec
-    process: VariancePreserving
+    process: Process
     latent_shape: tuple[int, ...]  # of one sample: channels, then spatial axes
     reads: frozenset[str] = frozenset()  # roles of condition images that the conditioner looks at
 

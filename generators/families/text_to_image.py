@@ -24,7 +24,7 @@ from transformers.utils import logging
 from generators.base import Conditions, Denoiser, Prompt
 from generators.codec import AutoencoderCodec
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.process import VariancePreserving
+from generators.diffusion.process import read_process
 from generators.errors import GeneratorError
 
 FAMILY = "text-to-image"
@@ -232,6 +232,6 @@ def text_to_image(
         conditioner=TextConditioner(tokenizer, text_encoder),
         denoiser=Denoiser(unet),
         codec=AutoencoderCodec(vae),
-        process=VariancePreserving.from_config(scheduler_config),
+        process=read_process(scheduler_config),
         latent_shape=(unet.config.out_channels, height, width),
     )

@@ -14,9 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from generators.base import Conditions
 from generators.config import SamplingSettings
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import decode, initial_noise
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings, training_settings
-from generators.sampling import decode, initial_noise, predict
 
 OneReward = Callable[[Tensor], tuple[Tensor, Tensor]]  # of images of one and the same prompt
 

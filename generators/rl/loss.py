@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generators.diffusion.process import VariancePreserving
-from generators.sampling import stochastic_step
+from generators.base import Process
 
 SMALL = 1e-6  # a probe small enough that no clamp of predicted images acts
 
@@ -39,17 +38,15 @@ def clipped_policy_loss(
     return PolicyLoss((weights_N * loss_N).mean(), clipped_fraction)
 
 
-def step_weights(
-    schedule: VariancePreserving, t_K: Tensor, t_next_K: Tensor, *, eta: float
-) -> Tensor:
+def step_weights(process: Process, t_K: Tensor, t_next_K: Tensor, *, eta: float) -> Tensor:
     """Return weights with mean 1 that let each step of the window pull equally.
 
     A pair's gradient grows with slope / std, the slope being how much the step's mean moves with
     the prediction. Unweighted, the least noisy step would drown the others (GRPO-Guard).
     """
     zeros_K1 = torch.zeros(len(t_K), 1, dtype=torch.float64)
-    at_zero_K1, std_K1 = stochastic_step(schedule, zeros_K1, zeros_K1, t_K, t_next_K, eta)
-    beside_K1, _ = stochastic_step(schedule, zeros_K1 + SMALL, zeros_K1, t_K, t_next_K, eta)
+    at_zero_K1, std_K1 = process.step(zeros_K1, zeros_K1, t_K, t_next_K, eta)
+    beside_K1, _ = process.step(zeros_K1 + SMALL, zeros_K1, t_K, t_next_K, eta)
     slope_K = ((beside_K1 - at_zero_K1) / SMALL).abs().flatten()
     weights_K = std_K1.flatten() / slope_K
     return (weights_K / weights_K.mean()).float()

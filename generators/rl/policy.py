@@ -16,9 +16,9 @@ from generators.acceleration import require_compiler
 from generators.base import Conditions, Denoiser
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.guidance import predict
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
-from generators.sampling import predict
 from generators.training.weights import Adapters, Descent, Weights, follow, free
 
 OLD_DECAY_RAMP = 0.05  # an update: reaches 0.5 at the tenth

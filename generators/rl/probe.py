@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from generators.base import Conditions
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import initial_noise
 from generators.rl.config import RLConfig
 from generators.rl.policy import FASTEST_ON_CPU, Fit, Policy, training_settings
-from generators.sampling import initial_noise, predict
 
 MOST_ON_GPU = 1024  # pairs
 SHARE = 0.8  # of a GPU's free memory: the rest is for fragments and the reward

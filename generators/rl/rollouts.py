@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from generators.base import Conditions, Prompt
+from generators.diffusion.samplers import decode
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
 from generators.rl.algorithms.base import Batch, Made, Reward
 from generators.rl.algorithms.registry import algorithm_named
 from generators.rl.policy import Policy
 from generators.rl.source import Lesson, RewardFigures, prompts_of_update, rollout_seed
-from generators.sampling import decode
 from generators.training.processes import Processes
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generators.diffusion.guidance import predict
 from generators.memory import lacks_memory
 from generators.rl.algorithms.base import Examples
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, micro_batches, training_settings
-from generators.sampling import predict
 from generators.training.processes import ALONE, Processes
 
 CHANGE_TOLERANCE = 1.5  # the change may lie within target / 1.5 .. target x 1.5

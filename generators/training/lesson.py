@@ -63,7 +63,7 @@ class Slot:
     image: str
     prompt: Prompt
     drop: Drop
-    timestep: int
+    timestep: float
     noise: Tensor  # what is asked back
     added_noise: Tensor  # what the image is noised with
 
@@ -76,12 +76,12 @@ class Draws:
         lesson: Lesson,
         config: TrainingConfig,
         latent_shape: Sequence[int],
-        num_noise_levels: int,
+        draw_time: Callable[[torch.Generator], float],
     ) -> None:
         """Share the slots out to the pools; each must get at least one a step."""
         self.config = config
         self.latent_shape = tuple(latent_shape)
-        self.num_noise_levels = num_noise_levels
+        self.draw_time = draw_time
         self.pools = lesson.pools
         self.sizes = pool_sizes(lesson.pools, config.batch_size)
         self._permutation = lru_cache(maxsize=2 * len(lesson.pools))(self._shuffled)
@@ -106,7 +106,7 @@ class Draws:
 
     def _slot(self, example: Example, step: int, place: int) -> Slot:
         config, source = self.config, seeded(self.config.seed, "slot", step, place)
-        timestep = int(torch.randint(self.num_noise_levels, (), generator=source))
+        timestep = self.draw_time(source)
         dropping, mirroring = torch.rand(2, generator=source).tolist()
         noise = torch.randn(*self.latent_shape, generator=source)
         if config.noise_offset:

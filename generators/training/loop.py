@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from generators.base import Conditions, Prompt
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.process import VariancePreserving
 from generators.errors import GeneratorError
 from generators.memory import lacks_memory
 from generators.training.config import TrainingConfig
@@ -99,8 +98,7 @@ def weights_to_train(generator: DiffusionGenerator, config: TrainingConfig) -> W
     Raises GeneratorError where the family has no such weights.
     """
     if config.prediction_type is not None:
-        asked = {**generator.process.config, "prediction_type": config.prediction_type}
-        generator.process = VariancePreserving.from_config(asked)
+        generator.process = generator.process.predicting(config.prediction_type)
     adapters = Adapters(config.lora_rank, config.lora_targets, config.seed, config.lora_alpha)
     free(generator, adapters)
     modules: dict[str, nn.Module] = {"denoiser.": generator.denoiser}
@@ -141,8 +139,8 @@ class _Teacher:
         self.weights, self.config = weights, config
         self.lesson, self.processes = lesson, processes
         self.generator = weights.generator
-        levels = self.generator.process.num_train_steps
-        self.draws = Draws(lesson, self.config, self.generator.latent_shape, levels)
+        draw_time = self.generator.process.draw_time
+        self.draws = Draws(lesson, self.config, self.generator.latent_shape, draw_time)
 
     def step(self, history: History) -> None:
         """Take one optimiser step and write it down."""
@@ -230,11 +228,11 @@ class _Teacher:
         return Validation(step, losses)
 
     def _example_loss(self, place: int, example: Example) -> float:
-        num, levels = self.config.validation_noises, self.draws.num_noise_levels
+        num, process = self.config.validation_noises, self.generator.process
         source = seeded("validation", example.image)
         # one in each of `num` equal ranges of noise levels, anywhere in it, always the same
         within = torch.rand(num, generator=source)
-        timesteps = ((torch.arange(num) + within) * levels / num).long()
+        timesteps = process.times((torch.arange(num) + within) * process.num_train_steps / num)
         noise = torch.randn(num, *self.draws.latent_shape, generator=source)
         latents = self.lesson.latents(example.image).expand(num, *self.draws.latent_shape)
         conditions = self._conditions([(example.prompt, Drop.NOTHING)] * num)

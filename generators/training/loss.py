@@ -1,11 +1,9 @@
 """The loss that every diffusion family is trained with. B images, then the latents' own axes."""
 
-import torch
 from torch import Tensor
 
-from generators.base import Conditions
+from generators.base import Conditions, Process
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.process import VariancePreserving
 
 
 def diffusion_loss(
@@ -35,33 +33,28 @@ def diffusion_losses(
 ) -> Tensor:
     """Return the squared error [B] of the denoiser's prediction at `timesteps` [B].
 
-    The target is what the schedule says: epsilon or v. `added_noise`, where it is not the `noise`
+    The target is what the process says. `added_noise`, where it is not the `noise`
     that is asked back, is what the latents are noised with (Ning et al. 2023). `min_snr_gamma` (5
     in Hang et al. 2023) weighs timesteps by the clamped signal-to-noise ratio; None weighs all
     alike.
     """
-    schedule = generator.process
-    kept_B = schedule.alphas_cumprod(timesteps).to(latents.device, latents.dtype)
-    kept = kept_B.view(-1, *[1] * (latents.dim() - 1))
-    a, s = kept.sqrt(), (1 - kept).sqrt()
-    target = noise if schedule.prediction_type == "epsilon" else a * noise - s * latents
-    x_t = a * latents + s * (noise if added_noise is None else added_noise)
+    process = generator.process
+    target = process.target(latents, noise, timesteps)
+    x_t = process.noised(latents, noise if added_noise is None else added_noise, timesteps)
     timesteps = timesteps.to(latents.device)
     prediction: Tensor = generator.denoiser(x_t, timesteps, conditions)
     loss_B: Tensor = (prediction.float() - target).square().flatten(1).mean(dim=1)
     if min_snr_gamma is not None:
-        loss_B = loss_B * min_snr_weights(schedule, timesteps, min_snr_gamma).to(loss_B)
+        loss_B = loss_B * min_snr_weights(process, timesteps, min_snr_gamma).to(loss_B)
     return loss_B
 
 
-def min_snr_weights(schedule: VariancePreserving, timesteps: Tensor, gamma: float) -> Tensor:
+def min_snr_weights(process: Process, timesteps: Tensor, gamma: float) -> Tensor:
     """Return float64 weights [B] on the CPU: Hang et al. 2023, section 3.4.
 
-    min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v: both are the weight
-    min(SNR, gamma) of the error in the image.
+    min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) / (SNR + 1) for v: whatever is predicted, it
+    is the weight min(SNR, gamma) of the error in the image.
     """
-    kept_B = schedule.alphas_cumprod(timesteps)
-    snr_B = kept_B / (1 - kept_B)
-    if schedule.prediction_type == "epsilon":
-        return torch.clamp(gamma / snr_B, max=1)
-    return snr_B.clamp(max=gamma) / (snr_B + 1)
+    a_B, s_B = process.shares(timesteps)
+    snr_B = (a_B / s_B).square()
+    return snr_B.clamp(max=gamma) * process.clean_slope(timesteps).square()

@@ -7,8 +7,8 @@ from generators.acceleration import accelerate, networks
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import decode, sample
 from generators.errors import GeneratorError
-from generators.sampling import decode, sample
 
 PLAIN = SamplingSettings(num_steps=2, batch_size=2)
 LAID_OUT = SamplingSettings(num_steps=2, batch_size=2, channels_last=True)

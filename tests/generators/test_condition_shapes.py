@@ -15,9 +15,11 @@ from generators.base import Conditions, Denoiser, Prompt
 from generators.codec import PixelCodec
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.guidance import predict
+from generators.diffusion.rollout import rollout, step_log_prob
+from generators.diffusion.samplers import decode, sample
 from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
 from generators.sample import Sample
-from generators.sampling import decode, predict, rollout, sample, step_log_prob
 from generators.training.loss import diffusion_loss
 from tests.tiny import tiny_unet
 

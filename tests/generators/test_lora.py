@@ -7,6 +7,7 @@ from diffusers import StableDiffusionPipeline
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.guidance import predict
 from generators.errors import GeneratorError
 from generators.lora import (
     ATTENTION,
@@ -19,7 +20,6 @@ from generators.lora import (
     merge_lora,
     save_lora,
 )
-from generators.sampling import predict
 from tests.tiny import tiny_generator as new_tiny_generator
 
 SETTINGS = SamplingSettings()

@@ -7,21 +7,13 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from generators.base import Prompt
+from generators.base import Conditions, Denoiser, Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.guidance import predict
 from generators.diffusion.process import VariancePreserving
-from generators.sampling import (
-    decode,
-    initial_noise,
-    log_prob,
-    predict,
-    rollout,
-    sample,
-    step_log_prob,
-    step_noise,
-    stochastic_step,
-)
+from generators.diffusion.rollout import log_prob, rollout, step_log_prob
+from generators.diffusion.samplers import decode, initial_noise, sample, step_noise
 from tests.tiny import SCHEDULE
 
 # diffusers' multistep solvers hand tensors to numpy in a way that numpy 2 is about to refuse
@@ -94,6 +86,18 @@ def test_random_steps_do_not_depend_on_neighbours_either(
     assert not torch.equal(latents[0], latents[3])  # one seed, two prompts
 
 
+class InFloat64(Denoiser):
+    """Float sums of another batch shape differ: in float64 not so much as shows in float32."""
+
+    def forward(self, x_t: Tensor, t_B: Tensor, conditions: Conditions) -> Tensor:
+        return super().forward(x_t.double(), t_B, conditions.to("cpu", torch.float64))
+
+
+def in_float64(generator: DiffusionGenerator) -> DiffusionGenerator:
+    network = generator.denoiser.network.double()
+    return dataclasses.replace(generator, denoiser=InFloat64(network))
+
+
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize(
@@ -114,7 +118,7 @@ def test_ddim_is_diffusers_ddim(
         "steps_offset": offset,
         "set_alpha_to_one": alpha_one,
     }
-    generator = with_schedule(tiny_generator, **changes)
+    generator = in_float64(with_schedule(tiny_generator, **changes))
     settings = SamplingSettings(num_steps=5, batch_size=2, eta=eta, guidance=2.0)
     seeds = [11, 12]
     conditions = generator.conditioner(PROMPTS[:2])
@@ -126,10 +130,10 @@ def test_ddim_is_diffusers_ddim(
     empty = generator.conditioner([Prompt("", "")] * 2).parts["tokens"]
     for step, t in enumerate(scheduler.timesteps):
         with torch.no_grad():
-            unet = generator.denoiser.network
-            given = unet(x_t, t, encoder_hidden_states=conditions.parts["tokens"]).sample
-            without = unet(x_t, t, encoder_hidden_states=empty).sample
-        guided = without + 2.0 * (given - without)
+            unet, x = generator.denoiser.network, x_t.double()
+            given = unet(x, t, encoder_hidden_states=conditions.parts["tokens"].double()).sample
+            without = unet(x, t, encoder_hidden_states=empty.double()).sample
+        guided = (without + 2.0 * (given - without)).float()
         noise = step_noise(seeds, step, (4, 8, 8))
         x_t = scheduler.step(
             guided, t, x_t, eta=eta, variance_noise=noise if eta else None
@@ -143,9 +147,7 @@ def test_a_pixel_model_clamps_its_predicted_images_as_diffusers_does(
     changes = {"clip_sample": True, "clip_sample_range": 0.5, "prediction_type": "epsilon"}
     schedule = with_schedule(tiny_generator, **changes).process
     x_t, prediction = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    mean, _ = stochastic_step(
-        schedule, prediction, x_t, torch.tensor([499]), torch.tensor([249]), 0.0
-    )
+    mean, _ = schedule.step(prediction, x_t, torch.tensor([499]), torch.tensor([249]), 0.0)
     scheduler = DDIMScheduler(**{**SCHEDULE, **changes})
     scheduler.set_timesteps(4)
     torch.testing.assert_close(mean, scheduler.step(prediction, 499, x_t).prev_sample)

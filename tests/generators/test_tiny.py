@@ -2,7 +2,7 @@ import torch
 
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.sampling import decode, sample
+from generators.diffusion.samplers import decode, sample
 from tests.tiny import tiny_generator
 
 

@@ -17,7 +17,6 @@ from generators.rl.algorithms.base import ExamplesLoss, Kept
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
 from generators.rl.policy import Policy
 from generators.rl.source import Lesson, RewardFigures, drawn, rollout_seed
-from generators.sampling import noised
 from generators.training.processes import Processes
 
 
@@ -59,17 +58,17 @@ class Drawn:
     def examples(self, policy: Policy, advantages_B: Tensor) -> "NoisedPairs":
         """Noise both images of a pair with the same noise, at M levels."""
         config, generator = policy.config, policy.generator
-        schedule, num_levels = generator.process, config.timesteps_per_image
+        process, num_levels = generator.process, config.timesteps_per_image
         rows_N = torch.arange(len(self.latents)).view(-1, 1, 2).expand(-1, num_levels, 2).flatten()
-        levels = [drawn_levels(schedule, seed, num_levels) for seed in self.seeds_P]
+        levels = [drawn_levels(process, seed, num_levels) for seed in self.seeds_P]
         t_N = torch.cat(levels).repeat_interleave(2)
         noise = fresh_noise(generator, self.seeds_P, num_levels).repeat_interleave(2, dim=0)
-        x_t, target = noised(schedule, self.latents[rows_N].to(noise), noise, t_N)
+        clean = self.latents[rows_N].to(noise)
         return NoisedPairs(
-            x_t=x_t,
+            x_t=process.noised(clean, noise, t_N),
             t_N=t_N,
-            conditions=self.conditions_P.select(rows_N // 2).to(x_t.device),
-            target=target,
+            conditions=self.conditions_P.select(rows_N // 2).to(noise.device),
+            target=process.target(clean, noise, t_N),
             strength=config.dpo_strength,
             guidance=config.training_guidance,
         )

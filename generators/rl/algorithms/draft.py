@@ -14,11 +14,10 @@ from torch import Tensor
 
 from generators.base import Conditions, Prompt
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.process import VariancePreserving
+from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
 from generators.rl.algorithms.nft import fresh_noise
 from generators.rl.policy import Policy, rollout_settings
-from generators.sampling import noised, predicted_image, sample
 
 COPIES = 2  # of an image at the last step
 
@@ -30,16 +29,11 @@ def draft(policy: Policy, batch: Batch) -> "Finished":
     gradient would be zero for all that matters.
     """
     generator = policy.generator
-    trailing = replace(generator, process=trailing_schedule(generator.process))
+    trailing = replace(generator, process=generator.process.trailing())
     settings = rollout_settings(policy.config)
     latents = sample(trailing, batch.conditions_B, batch.seeds_B, settings)
     last = trailing.process.timesteps(policy.config.num_steps)[-1]
     return Finished(latents, batch, last)
-
-
-def trailing_schedule(schedule: VariancePreserving) -> VariancePreserving:
-    """Return the schedule with its steps counted from the noisy end."""
-    return replace(schedule, config={**schedule.config, "timestep_spacing": "trailing"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class Finished:
 
     latents: Tensor
     batch: Batch
-    last_timestep: int
+    last_timestep: float
     window_start: None = None
 
     def examples(self, policy: Policy, advantages_B: Tensor) -> "LastSteps":
@@ -57,7 +51,7 @@ class Finished:
         rows_N = torch.arange(num_images).repeat_interleave(COPIES)
         noise = fresh_noise(generator, self.batch.seeds_B, COPIES)
         t_N = torch.full((len(rows_N),), self.last_timestep)
-        x_t, _ = noised(generator.process, self.latents[rows_N], noise, t_N)
+        x_t = generator.process.noised(self.latents[rows_N], noise, t_N)
         return LastSteps(
             x_t=x_t,
             t_N=t_N,
@@ -88,8 +82,8 @@ class LastSteps:
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
         """Return minus the reward, doubt counted against it, of the images predicted."""
-        schedule, codec = self.generator.process, self.generator.codec
-        latents = predicted_image(schedule, prediction, self.x_t[rows], self.t_N[rows])
+        process, codec = self.generator.process, self.generator.codec
+        latents = process.to_clean(prediction, self.x_t[rows], self.t_N[rows])
         images = codec.to_unit(codec.decode(latents))
         mean_N, spread_N = self.reward(images, [self.prompts_N[row] for row in rows.tolist()])
         return ExamplesLoss(-(mean_N - self.spread_penalty * spread_N).mean().to(prediction.device))

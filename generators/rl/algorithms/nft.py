@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from generators.base import Conditions
+from generators.base import Conditions, Process
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.process import VariancePreserving
+from generators.diffusion.samplers import initial_noise, sample
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
-from generators.sampling import initial_noise, noised, sample
 from generators.seeds import hashed_seed
 
 NO_ERROR = 1e-5  # below, a branch's error is rounding
@@ -53,7 +52,7 @@ class Images:
         )
         noise = fresh_noise(generator, self.seeds_B, num_levels)
         rows_N = torch.arange(len(self.latents)).repeat_interleave(num_levels)
-        x_t, target = noised(generator.process, x_0, noise, t_N)
+        x_t = generator.process.noised(x_0, noise, t_N)
         conditions = self.conditions_B.select(rows_N).to(x_t.device)
         with policy.at_old():
             old = policy.predictions(x_t, t_N, conditions)
@@ -61,11 +60,11 @@ class Images:
             x_t=x_t,
             t_N=t_N,
             conditions=conditions,
-            target=target,
+            target=generator.process.target(x_0, noise, t_N),
             old=old,
             goodness_N=goodness(advantages_B, config)[rows_N].to(x_t.device),
             strength=config.nft_strength,
-            noise_share_N=_noise_share(generator.process, t_N).to(x_t),
+            noise_share_N=generator.process.shares(t_N)[1].to(x_t),
             guidance=config.training_guidance,
         )
 
@@ -113,18 +112,15 @@ def _relative_error(prediction: Tensor, target: Tensor) -> Tensor:
     return error.square().mean(dim=1) / error.detach().abs().mean(dim=1).clamp(min=NO_ERROR)
 
 
-def drawn_levels(schedule: VariancePreserving, seed: int, num_levels: int) -> Tensor:
+def drawn_levels(process: Process, seed: int, num_levels: int) -> Tensor:
     """Return M timesteps, one drawn from each M-th of all."""
     draw = random.Random(f"nft levels {seed}")
     positions = [(level + draw.random()) / num_levels for level in range(num_levels)]
-    return torch.tensor([int(position * schedule.num_train_steps) for position in positions])
+    levels = [position * process.num_train_steps for position in positions]
+    return process.times(torch.tensor(levels, dtype=torch.float64))
 
 
 def fresh_noise(generator: DiffusionGenerator, seeds_B: Sequence[int], copies: int) -> Tensor:
     """Return `copies` noises an image [B x copies, ...], all from the image's seed."""
     seeds_N = [hashed_seed(f"noise {seed} {copy}") for seed in seeds_B for copy in range(copies)]
     return initial_noise(seeds_N, generator.latent_shape).to(generator.device)
-
-
-def _noise_share(schedule: VariancePreserving, t_N: Tensor) -> Tensor:
-    return (1 - schedule.alphas_cumprod(t_N)).sqrt()

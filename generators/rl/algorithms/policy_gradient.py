@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from generators.base import Conditions
-from generators.diffusion.process import VariancePreserving
+from generators.base import Conditions, Process
+from generators.diffusion.rollout import Rollout, log_prob, rollout
 from generators.memory import lacks_memory
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
 from generators.rl.policy import Policy, rollout_settings
-from generators.sampling import Rollout, log_prob, rollout, stochastic_step
 
 ETA = 1.0  # DDIM's share of fresh noise inside the window: DDPM's variance
 
@@ -68,10 +67,10 @@ class RandomSteps:
 
     def examples(self, policy: Policy, advantages_B: Tensor) -> "Pairs":
         """Flatten the steps of all images into pairs; an image's steps share its advantage."""
-        made, config, schedule = self.rollout, policy.config, policy.generator.process
+        made, config, process = self.rollout, policy.config, policy.generator.process
         num_images, num_steps = made.log_probs_BK.shape
         device = made.latents.device
-        weights_K = step_weights(schedule, made.timesteps_K, made.next_timesteps_K, eta=ETA)
+        weights_K = step_weights(process, made.timesteps_K, made.next_timesteps_K, eta=ETA)
         num_elements = made.latents[0].numel()
         pairs = Pairs(
             x_t=made.x_t.flatten(0, 1),
@@ -84,7 +83,7 @@ class RandomSteps:
             advantages_N=advantages_B.repeat_interleave(num_steps).to(device),
             weights_N=weights_K.repeat(num_images).to(device),
             rollout_log_probs_N=made.log_probs_BK.flatten(),
-            schedule=schedule,
+            process=process,
             guidance=config.training_guidance,
             clip=config.clip_sum / num_elements,
             scale=num_elements,
@@ -111,7 +110,7 @@ class Pairs:
     advantages_N: Tensor
     weights_N: Tensor
     rollout_log_probs_N: Tensor
-    schedule: VariancePreserving
+    process: Process
     guidance: float
     clip: float
     together: int = field(default=1, init=False)
@@ -128,7 +127,7 @@ class Pairs:
         """Note the log-probabilities of all pairs under the weights as they are."""
         prediction = policy.predictions(self.x_t, self.t_N, self.conditions, self.guidance)
         steps = (self.x_t, self.t_N, self.t_next_N, ETA)
-        mean, std = stochastic_step(self.schedule, prediction, *steps)
+        mean, std = self.process.step(prediction, *steps)
         self.log_probs_N[:] = log_prob(self.x_next, mean, std)
 
     def loss(self, prediction: Tensor, start: Tensor | None, rows: Tensor) -> ExamplesLoss:
@@ -139,7 +138,7 @@ class Pairs:
         """
         x_t, x_next = self.x_t[rows], self.x_next[rows]
         steps = (self.t_N[rows], self.t_next_N[rows], ETA)
-        mean, std = stochastic_step(self.schedule, prediction, x_t, *steps)
+        mean, std = self.process.step(prediction, x_t, *steps)
         log_probs_N = log_prob(x_next, mean, std)
         if self.log_probs_N[rows].isnan().any():
             self.log_probs_N[rows] = log_probs_N.detach()
@@ -155,5 +154,5 @@ class Pairs:
 
     def _kl(self, mean: Tensor, std: Tensor, start: Tensor, rows: Tensor) -> float:
         steps = (self.t_N[rows], self.t_next_N[rows], ETA)
-        start_mean, _ = stochastic_step(self.schedule, start, self.x_t[rows], *steps)
+        start_mean, _ = self.process.step(start, self.x_t[rows], *steps)
         return exact_kl(mean, start_mean, std)

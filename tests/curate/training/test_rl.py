@@ -19,9 +19,9 @@ from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.sampling import sample
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]

@@ -15,9 +15,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import decode, initial_noise, sample
 from generators.errors import GeneratorError
 from generators.families.text_to_image import load
-from generators.sampling import decode, initial_noise, sample
 from tests.tiny import tiny_unet
 
 DRUSEN = Prompt("OCT", "drusen")

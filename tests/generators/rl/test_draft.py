@@ -8,13 +8,13 @@ from torch import Tensor
 
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import VariancePreserving
 from generators.rl.algorithms.base import Batch, Reward
-from generators.rl.algorithms.draft import Finished, draft, trailing_schedule
+from generators.rl.algorithms.draft import Finished, draft
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.training import train
 from generators.rl.update import accumulate_gradient, start_predictions
-from generators.sampling import predicted_image, stochastic_step
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 
 Small = Callable[..., RLConfig]
@@ -37,10 +37,10 @@ def test_the_last_step_is_far_from_done_whatever_the_spacing(
     tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt], brightness: Reward
 ) -> None:
     """With leading spacing the last timestep is 1: no gradient reaches the denoiser."""
-    schedule = tiny_generator.process
-    leading = replace(schedule, config={**schedule.config, "timestep_spacing": "leading"})
+    config = tiny_generator.process.config
+    leading = VariancePreserving.from_config({**config, "timestep_spacing": "leading"})
     assert leading.timesteps(5)[-1] == 1
-    assert trailing_schedule(leading).timesteps(5)[-1] == 199
+    assert leading.trailing().timesteps(5)[-1] == 199
     tiny_generator.process = leading
     policy = Policy(tiny_generator, small(algorithm="draft"))
     made = draft(policy, batch_of(tiny_generator, prompts, brightness))
@@ -54,11 +54,10 @@ def test_a_predicted_image_is_what_the_samplers_last_step_makes(
     x_t, prediction = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     t_B, end_B = torch.tensor([199, 399, 599]), torch.full((3,), -1)
     for prediction_type in ("epsilon", "v_prediction"):
-        schedule = replace(
-            tiny_generator.process, prediction_type=prediction_type, final_alpha_cumprod=1.0
-        )
-        mean, _ = stochastic_step(schedule, prediction, x_t, t_B, end_B, 0.0)
-        ours = predicted_image(schedule, prediction, x_t, t_B)
+        changes = {"prediction_type": prediction_type, "set_alpha_to_one": True}
+        schedule = VariancePreserving.from_config({**tiny_generator.process.config, **changes})
+        mean, _ = schedule.step(prediction, x_t, t_B, end_B, 0.0)
+        ours = schedule.to_clean(prediction, x_t, t_B)
         torch.testing.assert_close(ours, mean, rtol=1e-5, atol=1e-5)
 
 
@@ -78,7 +77,7 @@ def test_doubt_counts_against_an_image(
     start = start_predictions(policy, examples)
     assert start is not None
     loss = examples.loss(start, start, rows).loss.item()
-    latents = predicted_image(tiny_generator.process, start, examples.x_t, examples.t_N)
+    latents = tiny_generator.process.to_clean(start, examples.x_t, examples.t_N)
     images = tiny_generator.codec.decode(latents)
     assert loss == pytest.approx(images.mean().item(), rel=1e-5)  # -(mean - 2 mean)
 

@@ -3,8 +3,8 @@ import torch
 from diffusers import DDIMScheduler
 
 from generators.diffusion.process import VariancePreserving
+from generators.diffusion.rollout import log_prob
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
-from generators.sampling import log_prob, stochastic_step
 
 
 def make_schedule(prediction_type: str) -> VariancePreserving:
@@ -71,7 +71,7 @@ def test_weighted_steps_pull_equally(prediction_type: str) -> None:
     for t, t_next in zip(t_K, t_next_K, strict=True):
         prediction = torch.zeros(1, 512, dtype=torch.float64, requires_grad=True)
         x_t, z = torch.randn(2, 1, 512, dtype=torch.float64)
-        mean, std = stochastic_step(schedule, prediction, x_t, t[None], t_next[None], 1.0)
+        mean, std = schedule.step(prediction, x_t, t[None], t_next[None], 1.0)
         log_prob((mean + std * z).detach(), mean, std).sum().backward()
         assert prediction.grad is not None
         pulls.append(prediction.grad.norm() / z.norm())
@@ -87,8 +87,8 @@ def test_the_reported_kl_equals_torchs_and_is_zero_at_the_start() -> None:
     schedule = make_schedule("v_prediction")
     x_t, start, prediction = torch.randn(3, 5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     t_N, t_next_N = torch.tensor([999, 799, 599, 399, 199]), torch.tensor([799, 599, 399, 199, -1])
-    start_mean, std = stochastic_step(schedule, start, x_t, t_N, t_next_N, 1.0)
-    mean, _ = stochastic_step(schedule, prediction, x_t, t_N, t_next_N, 1.0)
+    start_mean, std = schedule.step(start, x_t, t_N, t_next_N, 1.0)
+    mean, _ = schedule.step(prediction, x_t, t_N, t_next_N, 1.0)
     # independent: diffusers' own step for the means, torch.distributions for the divergence
     scheduler = DDIMScheduler.from_config(dict(schedule.config))
     scheduler.set_timesteps(5)

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from generators.base import Conditions, Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Batch, Reward
 from generators.rl.algorithms.nft import NoisedImages, goodness, nft
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
 from generators.rl.training import train
 from generators.rl.update import accumulate_gradient, start_predictions
-from generators.sampling import sample
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 from tests.tiny import tiny_generator as make_tiny_generator
 
@@ -99,8 +99,7 @@ def test_goodness_of_an_average_image_is_a_half_and_of_freaks_bounded() -> None:
 def test_on_policy_the_gradient_is_the_advantage_weighted_denoising_gradient(
     prediction_type: str, tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
-    schedule = replace(tiny_generator.process, prediction_type=prediction_type)
-    tiny_generator.process = schedule
+    tiny_generator.process = tiny_generator.process.predicting(prediction_type)
     policy = Policy(tiny_generator, small(algorithm="nft", advantage_clip=2.0))
     advantages_B = torch.tensor([1.0, -1.0, 0.5, -0.5, 2.0, 0.0, -1.0, -1.0])
     examples = examples_of(policy, prompts, advantages_B)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from generators.base import Conditions, Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import decode, sample
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.dpo import NoisedPairs, PreferredPairs
@@ -19,7 +20,6 @@ from generators.rl.policy import Policy
 from generators.rl.rated import RatedLatents, advantages_of_ratings
 from generators.rl.training import train_on
 from generators.rl.update import learn
-from generators.sampling import decode, sample
 from generators.training.processes import ALONE
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 

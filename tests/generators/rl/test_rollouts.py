@@ -6,6 +6,8 @@ import torch
 
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.rollout import rollout
+from generators.diffusion.samplers import decode
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.policy_gradient import RandomSteps, window_of_update
@@ -13,7 +15,6 @@ from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
 from generators.rl.rollouts import Rewarded, rewarded_images
 from generators.rl.source import prompts_of_update, rollout_seed
-from generators.sampling import decode, rollout
 from generators.training.processes import ALONE
 
 Small = Callable[..., RLConfig]

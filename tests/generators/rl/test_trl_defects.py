@@ -23,12 +23,12 @@ from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.process import VariancePreserving
+from generators.diffusion.rollout import rollout
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.progress import load_progress
 from generators.rl.training import train
-from generators.sampling import rollout
 from tests.tiny import SCHEDULE
 from tests.tiny import tiny_generator as make_tiny_generator
 

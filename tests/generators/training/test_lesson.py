@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from generators.base import Prompt
+from generators.diffusion.process import VariancePreserving
 from generators.errors import GeneratorError
 from generators.training.config import TrainingConfig
 from generators.training.lesson import (
@@ -36,7 +37,9 @@ def draws(*pools: Pool, **settings: Any) -> Draws:
     lesson = Lesson(
         pools, [], latents=lambda key: torch.zeros(1), embed=lambda prompt: NotImplemented
     )
-    return Draws(lesson, TrainingConfig(**settings), (4, 2, 2), 1000)
+    return Draws(
+        lesson, TrainingConfig(**settings), (4, 2, 2), VariancePreserving.from_config({}).draw_time
+    )
 
 
 def test_every_example_comes_up_once_a_round() -> None:

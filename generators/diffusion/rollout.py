@@ -1,0 +1,171 @@
+"""Sampling with random steps, each with its log-probability: what the policy gradient learns from.
+
+Tensor names carry shapes: B images, K stochastic steps; a name without a suffix has the shape of a
+batch of latents.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from generators.base import Conditions, Trajectory
+from generators.config import SamplingSettings
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import (
+    Batch,
+    FirstOrder,
+    batches,
+    initial_noise,
+    repeat,
+    step_noise,
+)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Sampled latents, with the steps that were random and how probable each was.
+
+    Log-probabilities are *means* over latent elements (see `log_prob`). K is the number of random
+    steps: the window's, without the chain's last step.
+    """
+
+    latents: Tensor  # [B, ...]
+    x_t: Tensor  # [B, K, ...] before each random step
+    x_next: Tensor  # [B, K, ...] after it
+    timesteps_K: Tensor
+    next_timesteps_K: Tensor
+    log_probs_BK: Tensor
+    kept: list["KeptPrediction"] = field(default_factory=list)  # whoever takes them empties it
+
+
+@dataclass(frozen=True)
+class KeptPrediction:
+    """What was predicted for one random step of neighbouring images, with its autograd graph."""
+
+    images: range  # of the rollout
+    step: int  # in 0 .. K - 1
+    prediction: Tensor
+
+
+def log_prob(x_next: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return the normal log-density, *averaged* over latent elements, constants kept: [B].
+
+    The mean, not the sum, keeps the scale independent of the latents' size: clip ranges of its
+    ratio are near 1e-4. A noiseless step (std 0) has no density and is refused.
+    """
+    if not bool((std > 0).all()):
+        raise ValueError("a step without noise (std 0) has no log-probability")
+    densities: Tensor = torch.distributions.Normal(mean, std).log_prob(x_next)
+    return densities.flatten(1).mean(dim=1)
+
+
+def step_log_prob(
+    generator: Trajectory,
+    conditions: Conditions,
+    x_t: Tensor,
+    x_next: Tensor,
+    t_B: Tensor,
+    t_next_B: Tensor,
+    settings: SamplingSettings,
+    *,
+    eta: float = 1.0,
+) -> Tensor:
+    """Return log-probabilities [B] of recorded steps under the denoiser as it is now.
+
+    Differentiable. Any (image, step) pairs may share a batch: each has its own timesteps.
+    """
+    prediction = predict(generator, x_t, t_B, conditions, settings)
+    mean, std = generator.process.step(prediction, x_t, t_B, t_next_B, eta)
+    return log_prob(x_next, mean, std)
+
+
+@torch.no_grad()
+def rollout(
+    generator: Trajectory,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    window: range | None = None,
+    *,
+    eta: float = 1.0,
+    on_step: Callable[[int], None] | None = None,
+    keep: int = 0,
+) -> Rollout:
+    """Sample with first-order steps, random (`eta`) inside `window`, deterministic outside.
+
+    Steps are numbered from 0, the noisiest. Without a window every step is random that can be: all
+    but the last. Its deviation is 0 or nearly so, as spacing and offset have it, and its density
+    would drown all others: it is never in. `on_step` as in `sample`; `settings.eta` is not used.
+    The random steps of the first `keep` images, whole compute batches, keep their autograd graphs.
+    """
+    num_random = settings.num_steps - 1
+    window = range(num_random) if window is None else window
+    if settings.sampler != "ddim" or eta <= 0:
+        raise ValueError("rollouts are made of first-order steps, --sampler ddim, with eta above 0")
+    if not window or window.step != 1 or window.start < 0 or window.stop > num_random:
+        raise ValueError(f"{window} is no window inside {range(num_random)}")
+    steps_done = itertools.count(1)
+    tick = (lambda: on_step(next(steps_done))) if on_step is not None else (lambda: None)
+    parts: list[Rollout] = []
+    for batch in batches(generator, conditions, seeds, settings.batch_size):
+        images = range(len(parts) * settings.batch_size, len(seeds))[: batch.num_images]
+        keeps = images.stop <= keep
+        parts.append(
+            _rollout_batch(generator, batch, settings, window, eta, tick, images if keeps else None)
+        )
+    return _join(parts)
+
+
+def _rollout_batch(
+    generator: Trajectory,
+    batch: Batch,
+    settings: SamplingSettings,
+    window: range,
+    eta: float,
+    tick: Callable[[], None],
+    keep: range | None,
+) -> Rollout:
+    ddim = FirstOrder(generator.process, settings)
+    x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
+    before, after, log_probs, kept = [], [], [], []
+    for step, t in enumerate(ddim.timesteps):
+        keeps = keep is not None and step in window
+        with torch.set_grad_enabled(keeps):
+            prediction = predict(generator, x_t, repeat(t, x_t), batch.conditions, settings)
+            of_images = prediction[: batch.num_images]  # a slice outside would have no gradient
+        if keep is not None and keeps:
+            kept.append(KeptPrediction(keep, window.index(step), of_images))
+            prediction = prediction.detach()
+        mean, std = ddim.mean_and_std(prediction, step, x_t, eta if step in window else 0.0)
+        if step in window:
+            before.append(x_t)
+            x_t = mean + std * step_noise(batch.seeds, step, mean.shape[1:]).to(mean)
+            after.append(x_t)
+            log_probs.append(log_prob(x_t, mean, std))
+        else:
+            x_t = mean
+        tick()
+    return Rollout(
+        latents=x_t[: batch.num_images],
+        x_t=torch.stack(before, dim=1)[: batch.num_images],
+        x_next=torch.stack(after, dim=1)[: batch.num_images],
+        timesteps_K=torch.tensor([ddim.timesteps[step] for step in window]),
+        next_timesteps_K=torch.tensor([ddim.next_timesteps[step] for step in window]),
+        log_probs_BK=torch.stack(log_probs, dim=1)[: batch.num_images],
+        kept=kept,
+    )
+
+
+def _join(parts: list[Rollout]) -> Rollout:
+    return Rollout(
+        latents=torch.cat([part.latents for part in parts]),
+        x_t=torch.cat([part.x_t for part in parts]),
+        x_next=torch.cat([part.x_next for part in parts]),
+        timesteps_K=parts[0].timesteps_K,
+        next_timesteps_K=parts[0].next_timesteps_K,
+        log_probs_BK=torch.cat([part.log_probs_BK for part in parts]),
+        kept=[one for part in parts for one in part.kept],
+    )

@@ -1,0 +1,173 @@
+"""From noise to latents, one step at a time.
+
+Written once for every family. Tensor names carry shapes: B images; a name without a suffix has the
+shape of a batch of latents.
+
+Noise is drawn on the CPU, per image, from (seed, step), and compute batches have one fixed shape,
+so an image does not depend on its neighbours, their order or the number of workers.
+"""
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from torch import Tensor
+
+from generators.base import Conditions, Process, Trajectory
+from generators.config import SamplingSettings
+from generators.diffusion.guidance import predict
+from generators.errors import GeneratorError
+from generators.seeds import hashed_seed
+
+SOLVERS = {"dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+
+
+def initial_noise(seeds: Sequence[int], latent_shape: Sequence[int]) -> Tensor:
+    """Return float32 standard normal noise [B, *latent_shape] on the CPU, a row from its seed."""
+    return torch.stack([_noise(f"{int(seed)} start", latent_shape) for seed in seeds])
+
+
+def step_noise(seeds: Sequence[int], step: int, latent_shape: Sequence[int]) -> Tensor:
+    """Return the noise of sampling step `step` (0 is the first), a row from (seed, step)."""
+    return torch.stack([_noise(f"{int(seed)} step {step}", latent_shape) for seed in seeds])
+
+
+def _noise(name: str, latent_shape: Sequence[int]) -> Tensor:
+    # hashed: neighbouring seeds give unrelated states, and (1, 12) is not (11, 2)
+    generator = torch.Generator().manual_seed(hashed_seed(f"noise {name}"))
+    return torch.randn(*latent_shape, generator=generator)
+
+
+@torch.no_grad()
+def sample(
+    generator: Trajectory,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    *,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Return float32 latents [B, ...], one for each condition and seed.
+
+    `on_step` is told after each step how many are done, of num_steps x compute batches.
+    """
+    latents = []
+    steps_done = itertools.count(1)
+    for batch in batches(generator, conditions, seeds, settings.batch_size):
+        sampler = _sampler(generator.process, settings)
+        x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
+        for step, t in enumerate(sampler.timesteps):
+            prediction = predict(generator, x_t, repeat(t, x_t), batch.conditions, settings)
+            x_t = sampler.step(prediction, step, x_t, batch.seeds)
+            if on_step is not None:
+                on_step(next(steps_done))
+        latents.append(x_t[: batch.num_images])
+    return torch.cat(latents)
+
+
+@torch.no_grad()
+def decode(generator: Trajectory, latents: Tensor, batch_size: int) -> Tensor:
+    """Return images in the codec's range and unit, decoded in batches of one fixed shape."""
+    images = []
+    for rows, num_images in _fixed_shape(len(latents), batch_size):
+        images.append(generator.codec.decode(latents[rows])[:num_images])
+    return torch.cat(images)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One compute batch: always `batch_size` rows, of which the first `num_images` count."""
+
+    seeds: list[int]
+    conditions: Conditions
+    num_images: int
+
+
+def batches(
+    generator: Trajectory, conditions: Conditions, seeds: Sequence[int], batch_size: int
+) -> Iterator[Batch]:
+    """Yield compute batches of one fixed shape, on the generator's device."""
+    if len(conditions) != len(seeds) or not seeds:
+        raise ValueError(f"{len(conditions)} conditions for {len(seeds)} seeds")
+    for rows, num_images in _fixed_shape(len(seeds), batch_size):
+        chosen = conditions.select(rows).to(generator.device)
+        yield Batch([int(seeds[row]) for row in rows], chosen, num_images)
+
+
+def _fixed_shape(total: int, batch_size: int) -> Iterator[tuple[list[int], int]]:
+    """Yield (rows, how many of them count); the last batch repeats the last row."""
+    for start in range(0, total, batch_size):
+        rows = [min(row, total - 1) for row in range(start, start + batch_size)]
+        yield rows, min(batch_size, total - start)
+
+
+def repeat(t: float, x_t: Tensor) -> Tensor:
+    """Return one timestep for all images: [B]."""
+    return torch.full((len(x_t),), t)
+
+
+class _Sampler(Protocol):
+    timesteps: list[float]
+
+    def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor: ...
+
+
+def _sampler(process: Process, settings: SamplingSettings) -> _Sampler:
+    """Return a fresh sampler: multistep solvers remember the steps of their own batch."""
+    if settings.sampler == "ddim":
+        return FirstOrder(process, settings)
+    return _Solver(process, settings)
+
+
+class FirstOrder:
+    """DDIM, where the next timestep is the next one visited; for flow matching, Euler's method.
+
+    diffusers subtracts num_train_steps // num_steps instead: the same where that divides evenly,
+    and always with leading spacing.
+    """
+
+    def __init__(self, process: Process, settings: SamplingSettings) -> None:
+        """Note the timesteps that these settings visit."""
+        self.process, self.eta = process, settings.eta
+        self.timesteps = process.timesteps(settings.num_steps)
+        self.next_timesteps = [*self.timesteps[1:], process.end]
+
+    def mean_and_std(
+        self, prediction: Tensor, step: int, x_t: Tensor, eta: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean of the latents after a step, and their standard deviation."""
+        t_B = repeat(self.timesteps[step], x_t)
+        t_next_B = repeat(self.next_timesteps[step], x_t)
+        return self.process.step(prediction, x_t, t_B, t_next_B, eta)
+
+    def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Return the latents after a step."""
+        mean, std = self.mean_and_std(prediction, step, x_t, self.eta)
+        if self.eta == 0:
+            return mean
+        return mean + std * step_noise(seeds, step, x_t.shape[1:]).to(mean)
+
+
+class _Solver:
+    """A deterministic multistep solver of diffusers, second order."""
+
+    def __init__(self, process: Process, settings: SamplingSettings) -> None:
+        if process.prediction_type == "flow_prediction":
+            raise GeneratorError(
+                f"{settings.sampler} does not sample from flow matching. Use --sampler ddim, which "
+                "is Euler's method there."
+            )
+        solver = SOLVERS[settings.sampler]
+        known = inspect.signature(solver.__init__).parameters
+        config = {key: value for key, value in process.config.items() if key in known}
+        self.solver = solver.from_config(config)
+        self.solver.set_timesteps(settings.num_steps)
+        self.timesteps: list[float] = [int(t) for t in self.solver.timesteps]
+
+    def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor:
+        stepped: Tensor = self.solver.step(prediction, self.solver.timesteps[step], x_t).prev_sample
+        return stepped
