@@ -125,6 +125,10 @@ class Codec(Protocol):
         """Return images in `value_range` as numbers in 0 .. 1."""
         ...
 
+    def to_values(self, images: Tensor) -> Tensor:
+        """Return decoded images as samples have them: intensities in 0 .. 1, HU as they are."""
+        ...
+
     def from_unit(self, images: Tensor) -> Tensor:
         """Return images in 0 .. 1 as numbers in `value_range`."""
         ...

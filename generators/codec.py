@@ -21,6 +21,10 @@ class _Range:
         low, high = self.value_range
         return (images - low) / (high - low)
 
+    def to_values(self, images: Tensor) -> Tensor:
+        """Return decoded images as samples have them: intensities in 0 .. 1, HU as they are."""
+        return self.to_unit(images) if self.unit == "intensity" else images
+
     def from_unit(self, images: Tensor) -> Tensor:
         """Return images in 0 .. 1 as numbers in `value_range`."""
         low, high = self.value_range

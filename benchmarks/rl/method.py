@@ -67,7 +67,7 @@ def one_run(
     config = RLConfig(**COMMON, **ARMS[arm], learning_rate=rate, seed=seed)
     generator, asked = embedded(), prompts()
     policy, progress = Policy(generator, config), fresh_progress(config)
-    source = Rollouts(asked, generator.conditioner(asked), eyes_reward())
+    source = Rollouts(asked, eyes_reward())
     clock = {"evaluations": 0, "seconds": 0.0, "cpu_seconds": 0.0}
     curve = [{**clock, **yardstick.at_start}]
     stopped = False

@@ -47,10 +47,14 @@ def compared(config: RLConfig) -> dict[str, float]:
     """Return what the price said of the updates, and what they took."""
     generator, asked, reward = embedded(), prompts(), TimedReward()
     policy, progress = Policy(generator, config), fresh_progress(config)
-    source = Rollouts(asked, generator.conditioner(asked), reward)
-    policy.fit = found_fit(policy, source.conditions, config.images_per_update)
+    source = Rollouts(asked, reward)
+    policy.fit = found_fit(
+        policy, generator.condition(source.prompts[:1]), config.images_per_update
+    )
     price = estimate(
-        policy, source.conditions, reward=lambda images: reward(images, asked[:1] * len(images))
+        policy,
+        generator.condition(source.prompts[:1]),
+        reward=lambda images: reward(images, asked[:1] * len(images)),
     )
     reward.seconds = 0.0
     started = time.perf_counter()

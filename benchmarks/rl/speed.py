@@ -104,8 +104,10 @@ def settings(algorithm: str, guidance: float) -> RLConfig:
 def our_arm(generator: DiffusionGenerator, config: RLConfig) -> Arm:
     """Return one of ours."""
     policy = Policy(generator, config)
-    source = Rollouts(PROMPTS, generator.conditioner(PROMPTS), brightness)
-    policy.fit = found_fit(policy, source.conditions, config.images_per_update)
+    source = Rollouts(PROMPTS, brightness)
+    policy.fit = found_fit(
+        policy, generator.condition(source.prompts[:1]), config.images_per_update
+    )
     policy.compile()
     progress = [fresh_progress(config)]
 
@@ -142,7 +144,7 @@ def gate(tiny: bool, folder: Path) -> dict[str, float]:
     _push_off(policy)
     conditions = generator.conditioner(PROMPTS)
     policy.fit = found_fit(policy, conditions, config.images_per_update)
-    rewarded = rewarded_images(policy, PROMPTS, conditions, brightness, 0, ALONE)
+    rewarded = rewarded_images(policy, PROMPTS, brightness, 0, ALONE)
     advantages_B = (rewarded.mean_B - rewarded.mean_B.mean()) / rewarded.mean_B.std()
     pairs: Any = rewarded.made.examples(policy, advantages_B)
     pairs = replace(pairs, weights_N=torch.ones_like(pairs.weights_N))  # TRL has no step weights

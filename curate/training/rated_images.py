@@ -20,7 +20,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.queries.ratings import ComparisonView, RatingView
-from generators.base import Conditions
+from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.dpo import PreferredPairs
 from generators.rl.config import RLConfig
@@ -86,7 +86,7 @@ def rated_latents(
     )
     return RatedLatents(
         latents=latents_of(ws, generator, [image.file_sha256 for image in images]),
-        conditions=conditions_of(ws, generator, [image.prompt_id for image in images]),
+        prompts=_prompts(ws, [image.prompt_id for image in images]),
         advantages_N=advantages_N,
     )
 
@@ -104,16 +104,13 @@ def preferred_pairs(ws: Workspace, generator: DiffusionGenerator, said: Said) ->
     return PreferredPairs(
         better=latents_of(ws, generator, [image.file_sha256 for image in better]),
         worse=latents_of(ws, generator, [image.file_sha256 for image in worse]),
-        conditions=conditions_of(ws, generator, [image.prompt_id for image in better]),
+        prompts=_prompts(ws, [image.prompt_id for image in better]),
     )
 
 
-def conditions_of(
-    ws: Workspace, generator: DiffusionGenerator, prompt_ids: Sequence[str]
-) -> Conditions:
-    """Return a row for each prompt id."""
+def _prompts(ws: Workspace, prompt_ids: Sequence[str]) -> list[Prompt]:
     values = {prompt_id: prompt_value(ws, prompt_id) for prompt_id in dict.fromkeys(prompt_ids)}
-    return generator.conditioner([values[prompt_id] for prompt_id in prompt_ids])
+    return [values[prompt_id] for prompt_id in prompt_ids]
 
 
 @torch.no_grad()

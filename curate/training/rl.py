@@ -266,19 +266,25 @@ def run_folder(
 
 
 def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
-    """Return a reward model as the function that RL asks, with gradients where it is asked so.
-
-    Grey images are shown to it as RGB.
-    """
+    """Return a reward model as the function that RL asks, with gradients where it is asked so."""
 
     def reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-        images_B3HW = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         modalities = [prompt.modality for prompt in prompts]
         texts = [prompt.text for prompt in prompts]
-        mean_B, spread_B = model.predict(images_B3HW.to(device), modalities, texts)
+        mean_B, spread_B = model.predict(rgb_rendering(images).to(device), modalities, texts)
         return mean_B, spread_B
 
     return reward
+
+
+def rgb_rendering(values: Tensor) -> Tensor:
+    """Return pictures [B, C, H, W] as a reward model looks at them: RGB [B, 3, H, W]."""
+    if values.dim() != 4:
+        raise CurateError(
+            f"This generator makes volumes {list(values.shape[1:])}, and the reward model looks at "
+            "pictures. RL works on generators of pictures: `curate generators list`."
+        )
+    return values.expand(-1, 3, -1, -1)  # grey is repeated; three channels are taken as they are
 
 
 def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersion:

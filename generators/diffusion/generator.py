@@ -59,7 +59,7 @@ class DiffusionGenerator:
         bfloat16 = settings.decoder_dtype == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             images = decode(self, latents, settings.batch_size)
-        return self.codec.to_unit(images) if self.codec.unit == "intensity" else images
+        return self.codec.to_values(images)
 
     def to(self, device: torch.device | str) -> "DiffusionGenerator":
         """Move all weights, and return this generator."""

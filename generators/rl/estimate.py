@@ -147,7 +147,7 @@ def _seconds_of_image(policy: Policy, reward: OneReward | None) -> float:
     latents = initial_noise(range(size), generator.latent_shape).to(generator.device)
     seconds = fastest(lambda: decode(generator, latents, size), policy)
     if reward is not None:
-        images = generator.codec.to_unit(decode(generator, latents, size))
+        images = generator.codec.to_values(decode(generator, latents, size))
         with torch.no_grad():
             seconds += fastest(lambda: reward(images), policy)
     return seconds / size
@@ -160,7 +160,7 @@ def _seconds_of_gradient(policy: Policy, reward: OneReward) -> float:
     latents.requires_grad_()
 
     def run() -> None:
-        mean_B, _ = reward(generator.codec.to_unit(generator.codec.decode(latents)))
+        mean_B, _ = reward(generator.codec.to_values(generator.codec.decode(latents)))
         mean_B.sum().backward()
 
     return fastest(run, policy) / size

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generators.base import Conditions
+from generators.base import Prompt
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
 from generators.rl.algorithms.nft import Images
@@ -23,7 +23,7 @@ class RatedLatents:
     """Rated images as latents, whoever made them; every field has N rows."""
 
     latents: Tensor
-    conditions: Conditions
+    prompts: Sequence[Prompt]
     advantages_N: Tensor
 
     def lesson(
@@ -36,7 +36,7 @@ class RatedLatents:
         rows = chosen[mine.start : mine.stop]
         made = Images(
             latents=self.latents[rows].to(policy.generator.device),
-            conditions_B=self.conditions.select(rows),
+            conditions_B=policy.generator.condition([self.prompts[row] for row in rows]),
             seeds_B=[rollout_seed(config, update, index) for index in mine],
         )
         figures = RewardFigures(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Prompt
+from generators.base import Prompt
 from generators.diffusion.samplers import decode
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
@@ -38,7 +38,6 @@ class Rollouts:
     """New images for every update, groups of siblings of the prompts in turn."""
 
     prompts: Sequence[Prompt]
-    conditions: Conditions  # a row a prompt
     reward: Reward
 
     def lesson(
@@ -46,9 +45,7 @@ class Rollouts:
     ) -> Lesson:
         """Make and score this process's groups; their advantages are taken among all."""
         config = policy.config
-        rewarded = rewarded_images(
-            policy, self.prompts, self.conditions, self.reward, update, processes
-        )
+        rewarded = rewarded_images(policy, self.prompts, self.reward, update, processes)
         spread_A = processes.gathered(rewarded.spread_B)
         mean_A = processes.gathered(rewarded.mean_B)
         rewards_A = mean_A - config.spread_penalty * spread_A
@@ -75,26 +72,26 @@ class Rollouts:
 def rewarded_images(
     policy: Policy,
     prompts: Sequence[Prompt],
-    conditions: Conditions,
     reward: Reward,
     update: int,
     processes: Processes,
 ) -> Rewarded:
-    """Make this process's images of one update and score them; `conditions` has a row a prompt."""
+    """Make this process's images of one update and score them."""
     config, generator = policy.config, policy.generator
     chosen = prompts_of_update(len(prompts), config, update)
     groups = processes.in_blocks(len(chosen))
-    rows_B = [chosen[group] for group in groups for _ in range(config.group_size)]
+    of_groups = [prompts[chosen[group]] for group in groups]
+    rows_B = torch.arange(len(groups)).repeat_interleave(config.group_size)
     first = groups.start * config.group_size
     batch = Batch(
-        prompts_B=[prompts[row] for row in rows_B],
-        conditions_B=conditions.select(rows_B),
+        prompts_B=[of_groups[row] for row in rows_B],
+        conditions_B=generator.condition(of_groups).select(rows_B),
         seeds_B=[rollout_seed(config, update, first + index) for index in range(len(rows_B))],
         update=update,
         reward=reward,
     )
     made = algorithm_named(config.algorithm)(policy, batch)
-    images = generator.codec.to_unit(decode(generator, made.latents, config.rollout_batch))
+    images = generator.codec.to_values(decode(generator, made.latents, config.rollout_batch))
     with torch.no_grad():
         mean_B, spread_B = reward(images, batch.prompts_B)
     _refuse_other_shapes(mean_B, spread_B, len(rows_B))

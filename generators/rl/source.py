@@ -7,12 +7,13 @@ every process can work out any other's share. Shapes: B images of this process.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from generators.base import Conditions
+from generators.base import Prompt
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.base import Made
 from generators.rl.config import RLConfig
@@ -45,8 +46,8 @@ class Source(Protocol):
     """Gives each update its lesson; the same update has the same one."""
 
     @property
-    def conditions(self) -> Conditions:
-        """Return those of anything that is learned: their shape is what matters."""
+    def prompts(self) -> Sequence[Prompt]:
+        """Return those of all that is learned; an update encodes those that it uses."""
         ...
 
     def lesson(

@@ -55,7 +55,7 @@ def train(
         raise GeneratorError(
             "No prompt to practise on. Give --prompts FILE or generate images first."
         )
-    source = Rollouts(prompts, generator.conditioner(prompts), reward)
+    source = Rollouts(prompts, reward)
     return train_on(
         generator, source, config, folder=folder, report=report, processes=processes, fits=fits
     )
@@ -76,7 +76,8 @@ def train_on(
     progress = load_progress(folder, policy)
     if not progress.history:
         num_images = len(processes.in_blocks(config.images_per_update))
-        policy.fit = found_fit(policy, source.conditions, num_images, fits)
+        one = generator.condition(source.prompts[:1])
+        policy.fit = found_fit(policy, one, num_images, fits)
     policy.compile()  # not earlier: to find the fit tries many shapes
     while not progress.is_finished(config):
         progress = one_update(policy, source, progress, processes)

@@ -15,7 +15,8 @@ from torch import Tensor
 from generators.base import Conditions, Prompt
 from generators.rl.policy import Policy
 
-# images [B, C, H, W] in [0, 1] and their prompts -> (mean [B], spread [B]), higher better
+# samples [B, C, *spatial] (intensities in 0 .. 1, HU as they are) and their prompts
+# -> (mean [B], spread [B]), higher better; how it looks at them is its own business
 Reward = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor, Tensor]]
 
 

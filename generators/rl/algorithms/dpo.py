@@ -5,13 +5,14 @@ more on the better one than the frozen start does. With adapters the start is th
 them. Shapes: P pairs of this process, N = P x M x 2 examples: better, worse, better, worse ...
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from generators.base import Conditions
+from generators.base import Conditions, Prompt
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.base import ExamplesLoss, Kept
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
@@ -26,7 +27,7 @@ class PreferredPairs:
 
     better: Tensor  # latents
     worse: Tensor
-    conditions: Conditions  # of the prompt that both show
+    prompts: Sequence[Prompt]  # that both show
 
     def lesson(
         self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
@@ -39,7 +40,7 @@ class PreferredPairs:
         rows = chosen[mine.start : mine.stop]
         made = Drawn(
             latents=torch.stack([self.better[rows], self.worse[rows]], dim=1).flatten(0, 1),
-            conditions_P=self.conditions.select(rows),
+            conditions_P=policy.generator.condition([self.prompts[row] for row in rows]),
             seeds_P=[rollout_seed(config, update, index) for index in mine],
         )
         no_rewards = RewardFigures(mean=0.0, sd=0.0, spread_mean=0.0, zero_spread_groups=0)

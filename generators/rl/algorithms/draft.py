@@ -84,6 +84,6 @@ class LastSteps:
         """Return minus the reward, doubt counted against it, of the images predicted."""
         process, codec = self.generator.process, self.generator.codec
         latents = process.to_clean(prediction, self.x_t[rows], self.t_N[rows])
-        images = codec.to_unit(codec.decode(latents))
+        images = codec.to_values(codec.decode(latents))
         mean_N, spread_N = self.reward(images, [self.prompts_N[row] for row in rows.tolist()])
         return ExamplesLoss(-(mean_N - self.spread_penalty * spread_N).mean().to(prediction.device))

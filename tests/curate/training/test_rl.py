@@ -11,8 +11,9 @@ import pytest
 import torch
 from sqlmodel import select
 
+from curate.errors import CurateError
 from curate.production.versions import load_version, save_version
-from curate.training.rl import doubts_about, rl_step, run_folder
+from curate.training.rl import doubts_about, rgb_rendering, rl_step, run_folder
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
@@ -166,3 +167,10 @@ def test_killed_and_started_again_it_ends_with_the_same_version(
     begun.append(int(ended[0]))
     assert begun[0] == 0 and begun[1] >= 2  # it went on where it was killed
     assert ended[-1] == whole
+
+
+def test_a_reward_model_looks_at_grey_pictures_in_rgb_and_refuses_volumes() -> None:
+    grey = torch.rand(2, 1, 4, 4)
+    assert torch.equal(rgb_rendering(grey)[:, 2:], grey)
+    with pytest.raises(CurateError, match=r"makes volumes \[1, 3, 4, 4\]"):
+        rgb_rendering(torch.rand(2, 1, 3, 4, 4))

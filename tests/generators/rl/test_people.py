@@ -47,7 +47,7 @@ def test_nft_learns_from_rated_images_without_any_reward(
 ) -> None:
     latents, brightness_N = own_images(tiny_generator, prompts, 64)
     top_N = (brightness_N > brightness_N.median()).float()  # as coarse as a rating
-    source = RatedLatents(latents, tiny_generator.conditioner(prompts * 16), 2 * top_N - 1)
+    source = RatedLatents(latents, prompts * 16, 2 * top_N - 1)
     config = small(
         algorithm="nft",
         num_updates=8,
@@ -75,7 +75,7 @@ def test_dpo_learns_from_pairs(
     source = PreferredPairs(
         better=torch.where(is_left, left, right),
         worse=torch.where(is_left, right, left),
-        conditions=tiny_generator.conditioner(prompts * 8),
+        prompts=prompts * 8,
     )
     config = small(
         algorithm="dpo",
@@ -124,7 +124,7 @@ def test_both_images_of_a_pair_get_the_same_noise_and_stay_together(
     config = small(algorithm="dpo", micro_batch=5, minibatches=2)
     policy = Policy(tiny_generator, config)
     same = torch.randn(4, 4, 8, 8)
-    source = PreferredPairs(same, same, tiny_generator.conditioner(prompts))
+    source = PreferredPairs(same, same, prompts)
     lesson = source.lesson(policy, 0, NO_BUFFERS, ALONE)
     examples = lesson.made.examples(policy, lesson.advantages_B)
     assert torch.equal(examples.x_t[0::2], examples.x_t[1::2])
@@ -169,7 +169,7 @@ def test_every_rated_image_comes_up_and_with_new_noise_each_time(
 ) -> None:
     policy = Policy(tiny_generator, small(algorithm="nft"))
     latents = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 4, 8, 8)
-    source = RatedLatents(latents, tiny_generator.conditioner(prompts), torch.arange(4.0))
+    source = RatedLatents(latents, prompts, torch.arange(4.0))
     lessons = [source.lesson(policy, update, NO_BUFFERS, ALONE) for update in range(2)]
     drawn = torch.stack([lesson.made.latents[:, 0, 0, 0] for lesson in lessons])
     assert drawn.shape == (2, 8)  # 8 images an update: all four, twice

@@ -1,10 +1,13 @@
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from generators.base import Prompt
+from generators.base import Conditioner, Conditions, Prompt
+from generators.codec import PixelCodec
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.rollout import rollout
 from generators.diffusion.samplers import decode
@@ -15,6 +18,7 @@ from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
 from generators.rl.rollouts import Rewarded, rewarded_images
 from generators.rl.source import prompts_of_update, rollout_seed
+from generators.sample import Kind
 from generators.training.processes import ALONE
 
 Small = Callable[..., RLConfig]
@@ -100,5 +104,50 @@ def test_a_reward_of_another_shape_is_refused(
 def _first_update(
     generator: DiffusionGenerator, prompts: list[Prompt], reward: Reward, config: RLConfig
 ) -> Rewarded:
-    conditions = generator.conditioner(prompts)
-    return rewarded_images(Policy(generator, config), prompts, conditions, reward, 0, ALONE)
+    return rewarded_images(Policy(generator, config), prompts, reward, 0, ALONE)
+
+
+class Noting:
+    """A conditioner that notes which prompts it was given."""
+
+    def __init__(self, inner: Conditioner) -> None:
+        self.inner, self.encoded = inner, list[Prompt]()
+
+    def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
+        self.encoded += prompts
+        return self.inner(prompts)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_an_update_encodes_its_own_prompts_and_no_others(
+    small: Small, tiny_generator: DiffusionGenerator, prompts: list[Prompt], brightness: Reward
+) -> None:
+    tiny_generator.conditioner = noting = Noting(tiny_generator.conditioner)
+    made = _first_update(tiny_generator, prompts, brightness, small())
+    assert len(noting.encoded) == 2  # of four; each once for its four siblings
+    assert made.made.latents.shape[0] == 8
+
+
+def test_hu_are_shown_to_the_reward_as_hu(
+    small: Small, tiny_generator: DiffusionGenerator, prompts: list[Prompt]
+) -> None:
+    seen: list[Tensor] = []
+
+    def reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        seen.append(images)
+        return images.mean(dim=(1, 2, 3)), torch.zeros(len(images))
+
+    class Scanner(PixelCodec):
+        """-1 .. 1 inside, HU outside."""
+
+        unit: Kind = "HU"
+        value_range = (-1024.0, 3071.0)
+
+        def decode(self, latents: Tensor) -> Tensor:
+            return self.from_unit(super().decode(latents))
+
+    tiny_generator.codec = Scanner()
+    _first_update(tiny_generator, prompts, reward, small())
+    assert seen[0].min() < -500 and seen[0].max() > 500

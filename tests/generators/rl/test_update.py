@@ -31,8 +31,7 @@ def first_update(
     def made(config: RLConfig, kept_images: int = 0) -> tuple[Policy, Pairs]:
         policy = Policy(tiny_generator, config)
         policy.fit = Fit(config.micro_batch, kept_images)
-        conditions = tiny_generator.conditioner(prompts)
-        rewarded = rewarded_images(policy, prompts, conditions, brightness, 0, ALONE)
+        rewarded = rewarded_images(policy, prompts, brightness, 0, ALONE)
         advantages = group_advantages(rewarded.mean_B, config.group_size, clip=5.0)
         pairs = rewarded.made.examples(policy, advantages.values_B)
         assert isinstance(pairs, Pairs)
