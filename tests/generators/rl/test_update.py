@@ -62,7 +62,7 @@ def test_at_the_first_step_the_ratio_is_one(small: Small, first_update: FirstUpd
 def test_log_probabilities_agree_with_diffusers_and_torch(
     small: Small, first_update: FirstUpdate
 ) -> None:
-    policy, pairs = first_update(small(window_size=5))
+    policy, pairs = first_update(small(window_size=5, rollout_batch=1))  # as diffusers, below
     gradient = accumulate_gradient(policy, pairs, start_predictions(policy, pairs), kl_weight=0.0)
     scheduler = DDIMScheduler.from_config(dict(policy.generator.process.config))
     scheduler.set_timesteps(5)
