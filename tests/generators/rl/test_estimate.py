@@ -49,7 +49,7 @@ def test_where_the_reward_is_differentiated_that_is_paid_for(
     prompts: list[Prompt],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By a clock that stands still but in the reward's gradient, which takes a tenth of a second."""
+    """By a clock that stands still but in the gradient of the reward: a tenth of a second."""
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     policy = Policy(tiny_generator, small(algorithm=algorithm))
