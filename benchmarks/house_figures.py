@@ -154,13 +154,16 @@ class House:
 
     @cached_property
     def arrows(self) -> Counter[tuple[str, str]]:
-        """Count the imports, late ones too, from one room into another."""
+        """Count the imports, late ones too, from one room into another.
+
+        A folder and its own subfolder are not two floors: what goes between them is no arrow.
+        """
         rooms = {module.name: module.room for module in self.modules}
         return Counter(
             (module.room, rooms[imported])
             for module in self.modules
             for imported in _imported(module.tree)
-            if imported in rooms and rooms[imported] != module.room
+            if imported in rooms and not _is_within(module.room, rooms[imported])
         )
 
     @cached_property
@@ -230,6 +233,11 @@ def _without_docstring(function: Function) -> list[ast.stmt]:
 
 def _is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
+
+
+def _is_within(one: str, other: str) -> bool:
+    """Return whether one room is the other, or lies in it, either way."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _num_parameters(arguments: ast.arguments) -> int:
