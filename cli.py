@@ -26,7 +26,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command, its imports included."""
-        from curate.errors import USER_ERRORS
+        from curate.errors import USER_ERRORS, is_full_disk
 
         try:
             return super().invoke(ctx)
@@ -34,6 +34,15 @@ class Commands(TyperGroup):
             if ctx.params["debug"]:
                 raise
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1) from error
+        except Exception as error:
+            if ctx.params["debug"] or not is_full_disk(error):
+                raise
+            typer.echo(
+                f"Error: No space left on the disk ({' '.join(str(error).split())}). Nothing "
+                "half-written was kept: free some space and run the same command again.",
+                err=True,
+            )
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stop:
             typer.echo("Stopped. The same command again goes on from here.", err=True)

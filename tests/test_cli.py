@@ -1,5 +1,6 @@
 """The command line as a whole: instant help, errors in one line, a calm Ctrl-C."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 import typer
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 import cli
 from curate import __version__
 from curate.errors import USER_ERRORS, CurateError
+from curate.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "diffusers", "transformers", "sklearn", "sqlmodel", "numpy", "PIL", "fsspec")
@@ -139,3 +142,24 @@ def test_an_import_prints_its_numbers_and_every_bad_line(workspace: Any, tmp_pat
     strict = CliRunner().invoke(cli.app, ["import", *options, "--strict", "--json"])
     assert strict.exit_code == 1
     assert '"stopped": true' in strict.stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["the system", "safetensors"],
+)
+def test_a_full_disk_is_one_line_whoever_wrote(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("curate.status.read_status", full)
+    result = CliRunner().invoke(cli.app, ["status", "--workspace", str(workspace.folder)])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: No space left on the disk")
+    assert result.output.count("\n") == 1

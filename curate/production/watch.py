@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from curate.errors import is_full_disk
+
 FOLDER = "runs"
 WANTED = ("run", "pause", "stop")
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -224,8 +226,12 @@ class Watch:
         self.state = replace(self.state, updated_at=_now(), **changes)
         path = self._folder / f"{self.state.run_id}.json"
         aside = path.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
-        aside.replace(path)
+        try:
+            aside.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+            aside.replace(path)
+        except OSError as error:
+            if not is_full_disk(error):  # the state only tells; what fills the disk is told by it
+                raise
 
 
 def run_states(folder: Path) -> list[RunState]:

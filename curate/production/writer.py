@@ -102,6 +102,7 @@ class Writer:
         self._stored: deque[_Stored] = deque()  # and not recorded yet, in order
         self._queue: queue.Queue[Future[EncodedBatch] | None] = queue.Queue(WAITING_BATCHES)
         self._failure: BaseException | None = None
+        self._is_closed = False  # the end of the queue was taken from it: nothing more comes
         self._num_taken = self._num_written = self._num_new = 0
         self.broken: list[Item] = []
         self._thread = threading.Thread(target=self._work, name="writer")
@@ -150,8 +151,8 @@ class Writer:
                 self._write_all(session)
         except BaseException as failure:  # noqa: B036  (raised again where the batches come from)
             self._failure = failure
-            while self._queue.get() is not None:  # else the generator would wait for ever
-                pass
+            while not self._is_closed:  # else the generator would wait for ever
+                self._is_closed = self._queue.get() is None
 
     def _write_all(self, session: Session) -> None:
         waiting: list[Encoded] = []
@@ -185,6 +186,7 @@ class Writer:
             future = self._queue.get(timeout=max(patience, 0.01))
         except queue.Empty:
             return True, None
+        self._is_closed = future is None
         return (True, future.result()) if future is not None else (False, None)
 
     def _flush(self, session: Session, images: Sequence[Encoded]) -> None:

@@ -1,7 +1,5 @@
 """The page itself: one HTML file with everything inside, readable without a network."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import jinja2
@@ -13,6 +11,7 @@ from curate.progress import ShowProgress, progress
 from curate.report.config import ReportConfig
 from curate.report.story import Story, tell
 from curate.workspace import Workspace
+from db.folders import replace_file
 
 TEMPLATE = Path(__file__).parent / "page.html"
 
@@ -27,12 +26,7 @@ def write_report(
     """Write the page, by default `reports/report.html` of the workspace, and return its path."""
     place = path or ws.folder / "reports" / "report.html"
     html = render(tell(ws, config or ReportConfig(), show))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=".report.", suffix=".partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(html)
-    Path(temporary).chmod(0o644)
-    Path(temporary).replace(place)  # a reader sees the old page or the new one
+    replace_file(place, html.encode())  # a reader sees the old page or the new one
     return place
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from curate.errors import is_full_disk
 from curate.samples.stored import batches
 from curate.workspace import Workspace
 from rewards.backbones import Backbone
@@ -66,9 +67,11 @@ def _open(path: Path) -> sqlite3.Connection:
     try:
         cache.execute("CREATE TABLE IF NOT EXISTS features (sha256 TEXT PRIMARY KEY, values_ BLOB)")
         cache.execute("SELECT count(*) FROM (SELECT 1 FROM features LIMIT 1)").fetchone()
-    except sqlite3.DatabaseError:  # torn: what it held can be computed again
+    except sqlite3.DatabaseError as error:
         cache.close()
-        path.unlink()
+        if is_full_disk(error):  # nothing is remembered then, and the work goes on
+            return _open(Path(":memory:"))
+        path.unlink()  # torn: what it held can be computed again
         return _open(path)
     return cache
 
@@ -87,5 +90,9 @@ def _read(cache: sqlite3.Connection, sha256s: Sequence[str], dim: int) -> dict[s
 
 def _write(cache: sqlite3.Connection, features: dict[str, Tensor]) -> None:
     rows = [(sha256, values.numpy().tobytes()) for sha256, values in features.items()]
-    with cache:
-        cache.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+    try:
+        with cache:
+            cache.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+    except sqlite3.Error as error:
+        if not is_full_disk(error):  # a full cache stops no work: they are computed again
+            raise

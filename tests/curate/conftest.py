@@ -1,5 +1,6 @@
 """A workspace in which one round has happened: rows, and small real PNG files."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +28,26 @@ class Story:
     reward_model: "RewardModel | None" = None
 
 
+def steps() -> list[Callable[[Story], None]]:
+    """Return what happens in the story, in order; a workspace is whole after each."""
+    return [
+        _prompts,
+        _base_version,
+        lambda told: _images(told, told.versions[0], brightness=0.4),
+        _rated,
+        _reward_model,
+        _new_version,
+        lambda told: _images(told, told.versions[1], brightness=0.6),
+        _scores,
+    ]
+
+
 @pytest.fixture
 def story(workspace: "Workspace") -> Story:
     """Two prompts, six seeds, two versions, a simulated campaign, a reward model, a round."""
     told = Story(workspace)
-    _prompts(told)
-    _base_version(told)
-    _images(told, told.versions[0], brightness=0.4)
-    _rated(told)
-    _reward_model(told)
-    _new_version(told)
-    _images(told, told.versions[1], brightness=0.6)
-    _scores(told)
+    for step in steps():
+        step(told)
     workspace.session.commit()
     return told
 

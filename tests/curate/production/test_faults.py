@@ -17,7 +17,7 @@ from curate.doctor import examine
 from curate.errors import CurateError
 from curate.production import watch
 from curate.production.run import Generated, plan_run, run_plan
-from curate.production.versions import save_version
+from curate.production.versions import save_version, version_folder
 from curate.workspace import Workspace
 from db import queries
 from db.errors import ConnectionLost, StoreError
@@ -158,6 +158,7 @@ def test_a_full_disk_stops_with_all_that_was_written_and_the_command_goes_on(
         if next(synced) > 30:  # more than a batch's files and folders
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    version_folder(workspace, planned.version_id)  # the weights are in the cache already
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(StoreError, match="No space left.*run the same command again"):
@@ -168,6 +169,25 @@ def test_a_full_disk_stops_with_all_that_was_written_and_the_command_goes_on(
     assert 0 < num_made < 24
     assert make().made == 24 - num_made
     assert examine(workspace).is_whole
+
+
+def test_a_disk_that_is_full_in_the_last_batch_ends_the_run_too(
+    workspace: Workspace,
+    planned: Run,
+    make: Callable[[], Generated],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All 24 images are flushed at the end of the queue: there is no second end to wait for."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    version_folder(workspace, planned.version_id)  # the weights are in the cache already
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space left"):
+            make()
+    assert make().made == 24
 
 
 def test_a_lost_database_is_waited_for(

@@ -14,6 +14,8 @@ from curate.report.config import ReportConfig
 from curate.report.versions import before_and_after, one_a_prompt, version_names
 from curate.workspace import Workspace
 from db import queries
+from db.models import ROUND_STATES, Round
+from tests.curate.conftest import Story, steps
 
 
 class _References(HTMLParser):
@@ -179,3 +181,33 @@ def test_large_and_deep_images_become_small_eight_bit_pictures(dtype: str) -> No
     with Image.open(io.BytesIO(encoded)) as picture:
         assert picture.size == (96, 192) and picture.mode == "L"
         assert abs(np.asarray(picture).astype(float).mean() - 127.5) < 2
+
+
+def test_the_page_opens_while_rounds_are_in_any_state(story: Any, tmp_path: Path) -> None:
+    """Before its gate has decided, a round has no figures of one."""
+    session = story.ws.session
+    for number, state in enumerate(ROUND_STATES, start=2):
+        session.add(
+            Round(
+                loop_name="waiting",
+                number=number,
+                state=state,
+                base_version_id=story.versions[0].id,
+                start_version_id=story.versions[0].id,
+                new_version_id=story.versions[1].id,
+            )
+        )
+    session.commit()
+    text = " ".join(_read(write_report(story.ws, tmp_path / "page.html")).text.split())
+    assert all(f"waiting {number} {state}" in text for number, state in enumerate(ROUND_STATES, 2))
+
+
+@pytest.mark.parametrize("num_steps", [0, 3, 4, 5])
+def test_the_page_opens_after_each_step_of_the_work(
+    workspace: Workspace, tmp_path: Path, num_steps: int
+) -> None:
+    told = Story(workspace)
+    for step in steps()[:num_steps]:
+        step(told)
+    workspace.session.commit()
+    assert _read(write_report(workspace, tmp_path / "page.html")).text
