@@ -7,7 +7,7 @@ T training timesteps. A name without a suffix has B first and any number of spat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from diffusers import ModelMixin, UNet2DConditionModel
@@ -304,8 +304,9 @@ class Generator(Protocol):
         ...
 
 
-class Trajectory(Protocol):
-    """The capability of generators that make a sample step by step: what RL trains."""
+@runtime_checkable
+class Trajectory(Generator, Protocol):
+    """The capability of generators that make a sample step by step: what is trained."""
 
     conditioner: Conditioner
     denoiser: Denoiser
@@ -313,7 +314,6 @@ class Trajectory(Protocol):
     process: Process
     latent_shape: tuple[int, ...]  # of one sample: channels, then spatial axes
 
-    @property
-    def device(self) -> torch.device:
-        """Return where the denoiser's weights are."""
+    def to(self, device: torch.device | str) -> "Trajectory":
+        """Move all weights, and return this generator."""
         ...

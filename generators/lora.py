@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Trajectory
 from generators.errors import GeneratorError
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -29,7 +29,7 @@ HEADER = "lora_adapter_metadata"
 
 
 def add_lora(
-    generator: DiffusionGenerator,
+    generator: Trajectory,
     rank: int = 8,
     targets: Sequence[str] = ATTENTION,
     *,
@@ -48,19 +48,19 @@ def add_lora(
     inject_adapter_in_model(config, generator.denoiser.network)
 
 
-def is_adapted(generator: DiffusionGenerator) -> bool:
+def is_adapted(generator: Trajectory) -> bool:
     """Return whether the generator has adapters beside its weights."""
     return hasattr(generator.denoiser.network, "peft_config")
 
 
-def lora_state(generator: DiffusionGenerator) -> dict[str, Tensor]:
+def lora_state(generator: Trajectory) -> dict[str, Tensor]:
     """Return the adapters' weights by name: the parameters themselves, not copies."""
     unet = generator.denoiser.network
     state: dict[str, Tensor] = get_peft_model_state_dict(unet, dict(unet.named_parameters()))
     return state
 
 
-def save_lora(generator: DiffusionGenerator, folder: Path) -> None:
+def save_lora(generator: Trajectory, folder: Path) -> None:
     """Write the adapters' weights with rank, alpha and targets: equal weights give equal bytes."""
     config: Any = generator.denoiser.network.peft_config["default"]  # as peft names it
     values = {
@@ -77,7 +77,7 @@ def save_lora(generator: DiffusionGenerator, folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS, metadata={HEADER: json.dumps(values, sort_keys=True)})
 
 
-def load_lora(generator: DiffusionGenerator, folder: Path) -> None:
+def load_lora(generator: Trajectory, folder: Path) -> None:
     """Attach the adapters that `save_lora` wrote, trainable."""
     path = folder / WEIGHTS
     try:
@@ -108,7 +108,7 @@ def _fill(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
         tensor.detach().copy_(tensors[f"unet.{name}"])
 
 
-def merge_lora(generator: DiffusionGenerator, folder: Path) -> None:
+def merge_lora(generator: Trajectory, folder: Path) -> None:
     """Add the adapters in `folder` to the U-Net's weights for good."""
     load_lora(generator, folder)
     for layer in _adapted_layers(generator):
@@ -119,7 +119,7 @@ def merge_lora(generator: DiffusionGenerator, folder: Path) -> None:
 
 
 @contextmanager
-def disable_lora(generator: DiffusionGenerator) -> Iterator[None]:
+def disable_lora(generator: Trajectory) -> Iterator[None]:
     """Inside, the generator predicts as if it had no adapters: the reference of a KL term."""
     layers = _adapted_layers(generator)
     for layer in layers:
@@ -131,5 +131,5 @@ def disable_lora(generator: DiffusionGenerator) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def _adapted_layers(generator: DiffusionGenerator) -> list[BaseTunerLayer]:
+def _adapted_layers(generator: Trajectory) -> list[BaseTunerLayer]:
     return [m for m in generator.denoiser.network.modules() if isinstance(m, BaseTunerLayer)]

@@ -30,13 +30,14 @@ from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
+from generators.base import Trajectory
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
 from generators.training.processes import Processes, joined_processes
+from generators.training.weights import require_trajectory
 
 Say = Callable[[str], None]
 LOSSES_KEPT = 200  # points of the loss curve that the version's row keeps
@@ -87,7 +88,7 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
 class _Ready:
     """What a training needs, computed and kept."""
 
-    generator: DiffusionGenerator
+    generator: Trajectory
     chosen: Selection
     lesson: Lesson
     made_with: dict[str, Any]
@@ -95,7 +96,7 @@ class _Ready:
 
 
 def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Ready:
-    generator = _at_size(load_version(ws, task.start.id), task)
+    generator = _at_size(require_trajectory(load_version(ws, task.start.id)), task)
     kept = KeptTensors(ws)
     chosen = _select(ws, task, kept, say, show)
     frame = frame_of(generator, task.lesson, frozen_parts_hash(ws, task.start))
@@ -119,7 +120,7 @@ def grid_folder(ws: Workspace, key: str) -> Path:
     return ws.folder / "reports" / "train-generator" / key[:12]
 
 
-def _at_size(generator: DiffusionGenerator, task: Task) -> DiffusionGenerator:
+def _at_size(generator: Trajectory, task: Task) -> Trajectory:
     """Return the generator for squares of `size` pixels; full weights only, they carry the size."""
     if task.lesson.size is None:
         return generator
@@ -135,7 +136,8 @@ def _at_size(generator: DiffusionGenerator, task: Task) -> DiffusionGenerator:
             f"full weights (--lora-rank 0) and a multiple of {own // generator.latent_shape[-1]}."
         )
     generator.denoiser.network.register_to_config(sample_size=side)
-    return dataclasses.replace(generator, latent_shape=(generator.latent_shape[0], side, side))
+    generator.latent_shape = (generator.latent_shape[0], side, side)
+    return generator
 
 
 def _select(
@@ -197,7 +199,7 @@ def _trained(
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
     shown = prompts_to_show(everyone, config.num_samples)
 
-    def look_on(generator: DiffusionGenerator, step: int) -> None:
+    def look_on(generator: Trajectory, step: int) -> None:
         if shown:
             path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
             write_grid(generator, shown, config.sample_steps, path)

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from curate.samples.pixels import png_bytes, to_uint8
-from generators.base import Prompt
+from generators.base import Prompt, Trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.samplers import decode, sample
 
 COLUMNS = 4
@@ -29,9 +28,7 @@ def prompts_to_show(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 @torch.no_grad()
-def write_grid(
-    generator: DiffusionGenerator, prompts: Sequence[Prompt], steps: int, path: Path
-) -> None:
+def write_grid(generator: Trajectory, prompts: Sequence[Prompt], steps: int, path: Path) -> None:
     """Write one PNG with an image a prompt, row by row; seed 0, 1, ... as they come."""
     settings = SamplingSettings(num_steps=steps, batch_size=min(len(prompts), 16))
     conditions = generator.conditioner(prompts)

@@ -23,8 +23,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.models import GeneratorVersion
-from generators.base import Conditions, Prompt
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Conditions, Prompt, Trajectory
 from generators.sample import Sample
 
 ENCODE_BATCH = 8  # images: one shape, see above
@@ -72,7 +71,7 @@ class Frame:
         return json_hash(["latents", how, file_sha256])
 
 
-def frame_of(generator: DiffusionGenerator, config: LessonConfig, codec_id: str) -> Frame:
+def frame_of(generator: Trajectory, config: LessonConfig, codec_id: str) -> Frame:
     """Return how images are shown to this generator. Raises CurateError for one of no pixels."""
     if generator.codec.unit != "intensity":
         raise CurateError(
@@ -88,7 +87,7 @@ def frame_of(generator: DiffusionGenerator, config: LessonConfig, codec_id: str)
 def keep_latents(
     ws: Workspace,
     kept: KeptTensors,
-    generator: DiffusionGenerator,
+    generator: Trajectory,
     frame: Frame,
     images: Mapping[str, tuple[str, bool]],  # by key: the file's SHA-256, and whether mirrored
     show: ShowProgress,
@@ -118,9 +117,7 @@ def keep_latents(
 class KeptEmbeddings:
     """Prompts as conditions, encoded once by a conditioner that does not learn."""
 
-    def __init__(
-        self, kept: KeptTensors, generator: DiffusionGenerator, conditioner_id: str
-    ) -> None:
+    def __init__(self, kept: KeptTensors, generator: Trajectory, conditioner_id: str) -> None:
         self._kept, self._generator, self._id = kept, generator, conditioner_id
         self._parts = list(generator.conditioner.unconditional(1).parts)
         self._image_hashes: dict[int, str] = {}

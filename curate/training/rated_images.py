@@ -20,8 +20,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.queries.ratings import ComparisonView, RatingView
-from generators.base import Prompt
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Prompt, Trajectory
 from generators.rl.algorithms.dpo import PreferredPairs
 from generators.rl.config import RLConfig
 from generators.rl.rated import RatedLatents, advantages_of_ratings
@@ -68,7 +67,7 @@ def said_for(ws: Workspace, algorithm: str) -> Said:
 
 
 def rated_latents(
-    ws: Workspace, generator: DiffusionGenerator, said: Said, config: RLConfig
+    ws: Workspace, generator: Trajectory, said: Said, config: RLConfig
 ) -> RatedLatents:
     """Return every rated image as latents with its advantage; real images are brought to size."""
     views = said.ratings
@@ -91,7 +90,7 @@ def rated_latents(
     )
 
 
-def preferred_pairs(ws: Workspace, generator: DiffusionGenerator, said: Said) -> PreferredPairs:
+def preferred_pairs(ws: Workspace, generator: Trajectory, said: Said) -> PreferredPairs:
     """Return the preferred image of every pair beside the other, as latents."""
     ends = [
         (view.left_image_id, view.right_image_id)
@@ -114,7 +113,7 @@ def _prompts(ws: Workspace, prompt_ids: Sequence[str]) -> list[Prompt]:
 
 
 @torch.no_grad()
-def latents_of(ws: Workspace, generator: DiffusionGenerator, sha256s: Sequence[str]) -> Tensor:
+def latents_of(ws: Workspace, generator: Trajectory, sha256s: Sequence[str]) -> Tensor:
     """Return stored images as latents on the CPU, in the generator's own size and channels."""
     codec = generator.codec
     channels, *size = generator.output.shape

@@ -22,17 +22,17 @@ from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
-from generators.base import Prompt
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Prompt, Trajectory
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import Estimate, OneReward, estimate
 from generators.rl.peers.trl_ddpo import train_with_trl
-from generators.rl.policy import Policy, require_denoiser
+from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
 from generators.rl.source import Source
 from generators.rl.training import Report, Trained, train, train_on
 from generators.training.processes import ALONE, Processes
+from generators.training.weights import require_trajectory
 from rewards.model import RewardModel
 
 TRUSTED_CORRELATION = 0.6  # Spearman, of held-out ratings
@@ -58,7 +58,7 @@ def rl_step(
     prompt_ids = [prompt.id for prompt in prompts]
     values = [prompt_value(ws, prompt_id) for prompt_id in prompt_ids]
 
-    def learn(generator: DiffusionGenerator, folder: Path) -> Trained:
+    def learn(generator: Trajectory, folder: Path) -> Trained:
         if config.algorithm == "trl-ddpo":
             return train_with_trl(generator, values, reward, config, folder=folder, report=report)
         return train(
@@ -125,7 +125,7 @@ def rl_step_on_people(
     """
     said = said_for(ws, config.algorithm)
 
-    def learn(generator: DiffusionGenerator, folder: Path) -> Trained:
+    def learn(generator: Trajectory, folder: Path) -> Trained:
         source: Source = (
             rated_latents(ws, generator, said, config)
             if config.algorithm == "nft"
@@ -160,7 +160,7 @@ class _Step:
 def _taken(
     ws: Workspace,
     step: _Step,
-    learn: Callable[[DiffusionGenerator, Path], Trained],
+    learn: Callable[[Trajectory, Path], Trained],
     processes: Processes,
 ) -> GeneratorVersion:
     """Return the version that the step makes, or made before; only the first process writes."""
@@ -174,7 +174,7 @@ def _taken(
         )
         if known is not None:
             return known
-    generator = require_denoiser(load_version(ws, start_id)).to(processes.device)
+    generator = require_trajectory(load_version(ws, start_id)).to(processes.device)
     folder = run_folder(ws, step.made_with, start_id, step.reward_model_id)
     ws.session.commit()  # no transaction stays open through the training
     trained = learn(generator, folder)
@@ -215,7 +215,7 @@ def cost_of(
 
     Without a prompt and a reward model it learns from what people said of images: it makes none.
     """
-    generator = require_denoiser(load_version(ws, start.id)).to(processes.device)
+    generator = require_trajectory(load_version(ws, start.id)).to(processes.device)
     policy = Policy(generator, config)
     conditions = generator.conditioner.unconditional(1)
     priced: OneReward | None = None

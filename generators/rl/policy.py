@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from generators import lora
 from generators.acceleration import require_compiler
-from generators.base import Conditions, Denoiser
+from generators.base import Conditions, Trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.guidance import predict
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
@@ -47,7 +46,7 @@ class Fit:
 class Policy:
     """A generator in training: adapters on a frozen network, or all of its weights (rank 0)."""
 
-    def __init__(self, generator: DiffusionGenerator, config: RLConfig) -> None:
+    def __init__(self, generator: Trajectory, config: RLConfig) -> None:
         """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
         self.generator = generator
         self.config = config
@@ -117,16 +116,6 @@ class Policy:
                 for rows in micro_batches(torch.arange(len(t_N)), self.fit.micro_batch)
             ]
         )
-
-
-def require_denoiser(generator: object) -> DiffusionGenerator:
-    """Return the generator; refuse one that has no denoising steps to train, such as a GAN."""
-    if isinstance(generator, DiffusionGenerator) and isinstance(generator.denoiser, Denoiser):
-        return generator
-    raise GeneratorError(
-        f"{type(generator).__name__} does not denoise step by step, and RL trains such steps. "
-        "Choose a diffusion generator: `curate generators list`."
-    )
 
 
 def rollout_settings(config: RLConfig, sampler: str = "ddim") -> SamplingSettings:

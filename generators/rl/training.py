@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generators.base import Prompt
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Generator, Prompt
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.policy import Policy, require_denoiser
+from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
 from generators.rl.progress import Progress, UpdateHealth, load_progress, save_progress
 from generators.rl.rollouts import Rollouts
 from generators.rl.source import Source
 from generators.rl.update import Gradient, learn, steered_weight
 from generators.training.processes import ALONE, Processes
+from generators.training.weights import require_trajectory
 
 RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal precision
 Report = Callable[[UpdateHealth], None]
@@ -34,7 +34,7 @@ class Trained:
 
 
 def train(
-    generator: DiffusionGenerator,
+    generator: Generator,
     prompts: Sequence[Prompt],
     reward: Reward,
     config: RLConfig,
@@ -50,7 +50,6 @@ def train(
     remembers how much of such an update fits into memory (`generators.rl.probe`). Raises
     GeneratorError for a generator without denoising steps, and for rewards that teach nothing.
     """
-    require_denoiser(generator)
     if not prompts:
         raise GeneratorError(
             "No prompt to practise on. Give --prompts FILE or generate images first."
@@ -62,7 +61,7 @@ def train(
 
 
 def train_on(
-    generator: DiffusionGenerator,
+    generator: Generator,
     source: Source,
     config: RLConfig,
     *,
@@ -72,7 +71,7 @@ def train_on(
     fits: Path | None = None,
 ) -> Trained:
     """Like `train`, from any source of lessons. Only the first process writes and reports."""
-    policy = Policy(require_denoiser(generator), config)
+    policy = Policy(require_trajectory(generator), config)
     progress = load_progress(folder, policy)
     if not progress.history:
         num_images = len(processes.in_blocks(config.images_per_update))

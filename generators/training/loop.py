@@ -14,8 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from generators.base import Conditions, Prompt
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Conditions, Prompt, Trajectory
 from generators.errors import GeneratorError
 from generators.memory import lacks_memory
 from generators.training.config import TrainingConfig
@@ -26,9 +25,7 @@ from generators.training.processes import Listen, Processes, joined_processes
 from generators.training.weights import Adapters, Descent, Weights, free
 
 Report = Callable[[History], None]  # told after every step
-LookOn = Callable[
-    [DiffusionGenerator, int], None
-]  # shown the averaged generator, after so many steps
+LookOn = Callable[[Trajectory, int], None]  # shown the averaged generator, after so many steps
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Trained:
 
 
 def train(
-    generator: DiffusionGenerator,
+    generator: Trajectory,
     lesson: Lesson,
     config: TrainingConfig,
     *,
@@ -92,7 +89,7 @@ class TrainableConditioner(Protocol):
         ...
 
 
-def weights_to_train(generator: DiffusionGenerator, config: TrainingConfig) -> Weights:
+def weights_to_train(generator: Trajectory, config: TrainingConfig) -> Weights:
     """Free adapters, or all of the network's weights, or those and the text encoder's.
 
     Raises GeneratorError where the family has no such weights.
@@ -120,7 +117,7 @@ def weights_to_train(generator: DiffusionGenerator, config: TrainingConfig) -> W
     return Weights(generator, modules, descent, moved=conditioner.forget)
 
 
-def trainable_conditioner(generator: DiffusionGenerator) -> TrainableConditioner:
+def trainable_conditioner(generator: Trajectory) -> TrainableConditioner:
     """Return the conditioner as one that learns."""
     if not isinstance(generator.conditioner, TrainableConditioner):
         raise GeneratorError(
@@ -248,7 +245,7 @@ class _Teacher:
 
 
 @contextmanager
-def _evaluating(generator: DiffusionGenerator) -> Iterator[None]:
+def _evaluating(generator: Trajectory) -> Iterator[None]:
     generator.denoiser.eval()
     try:
         yield

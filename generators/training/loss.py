@@ -2,12 +2,11 @@
 
 from torch import Tensor
 
-from generators.base import Conditions, Process
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Conditions, Process, Trajectory
 
 
 def diffusion_loss(
-    generator: DiffusionGenerator,
+    generator: Trajectory,
     latents: Tensor,
     conditions: Conditions,
     timesteps: Tensor,
@@ -22,7 +21,7 @@ def diffusion_loss(
 
 
 def diffusion_losses(
-    generator: DiffusionGenerator,
+    generator: Trajectory,
     latents: Tensor,
     conditions: Conditions,
     timesteps: Tensor,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from generators import lora
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Generator, Trajectory
 from generators.errors import GeneratorError
 
 Named = Mapping[str, Tensor]
@@ -40,7 +40,17 @@ class Descent:
     weight_decay: float = 0.0
 
 
-def free(generator: DiffusionGenerator, adapters: Adapters) -> None:
+def require_trajectory(generator: Generator) -> Trajectory:
+    """Return the generator; refuse one that has no denoising steps to train, such as a GAN."""
+    if isinstance(generator, Trajectory):
+        return generator
+    raise GeneratorError(
+        f"Family {generator.family!r} makes a sample in one step, and what is trained here are "
+        "denoising steps. Choose a diffusion generator: `curate generators list`."
+    )
+
+
+def free(generator: Trajectory, adapters: Adapters) -> None:
     """Add adapters that change nothing yet, or free the network's own weights."""
     if adapters.rank == 0:
         generator.denoiser.requires_grad_(True)
@@ -56,7 +66,7 @@ class Weights:
 
     def __init__(
         self,
-        generator: DiffusionGenerator,
+        generator: Trajectory,
         modules: Mapping[str, nn.Module],
         descent: Descent,
         *,

@@ -6,14 +6,14 @@ level a few times (the low-variance variant), denoised once with gradients, deco
 Shapes: B images, N = B x copies examples, image by image.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Prompt
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Conditions, Prompt, Trajectory
 from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
 from generators.rl.algorithms.nft import fresh_noise
@@ -29,7 +29,8 @@ def draft(policy: Policy, batch: Batch) -> "Finished":
     gradient would be zero for all that matters.
     """
     generator = policy.generator
-    trailing = replace(generator, process=generator.process.trailing())
+    trailing = copy.copy(generator)
+    trailing.process = generator.process.trailing()
     settings = rollout_settings(policy.config)
     latents = sample(trailing, batch.conditions_B, batch.seeds_B, settings)
     last = trailing.process.timesteps(policy.config.num_steps)[-1]
@@ -73,7 +74,7 @@ class LastSteps:
     conditions: Conditions
     prompts_N: Sequence[Prompt]
     reward: Reward
-    generator: DiffusionGenerator
+    generator: Trajectory
     spread_penalty: float
     guidance: float
     together: int = 1

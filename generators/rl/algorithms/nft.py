@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Process
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Conditions, Process, Trajectory
 from generators.diffusion.samplers import initial_noise, sample
 from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
 from generators.rl.config import RLConfig
@@ -120,7 +119,7 @@ def drawn_levels(process: Process, seed: int, num_levels: int) -> Tensor:
     return process.times(torch.tensor(levels, dtype=torch.float64))
 
 
-def fresh_noise(generator: DiffusionGenerator, seeds_B: Sequence[int], copies: int) -> Tensor:
+def fresh_noise(generator: Trajectory, seeds_B: Sequence[int], copies: int) -> Tensor:
     """Return `copies` noises an image [B x copies, ...], all from the image's seed."""
     seeds_N = [hashed_seed(f"noise {seed} {copy}") for seed in seeds_B for copy in range(copies)]
     return initial_noise(seeds_N, generator.latent_shape).to(generator.device)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Prompt
-from generators.diffusion.generator import STOCK_PARTS, DiffusionGenerator
+from generators.base import Conditions, Prompt, Trajectory
+from generators.diffusion.generator import STOCK_PARTS
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -29,7 +29,7 @@ BEGUN = "trl-updates-done.txt"
 
 
 def train_with_trl(
-    generator: DiffusionGenerator,
+    generator: Trajectory,
     prompts: Sequence[Prompt],
     reward: Reward,
     config: RLConfig,
@@ -89,7 +89,7 @@ def trl_trainer(
     return trainer, given
 
 
-def ddpo_settings(config: RLConfig, generator: DiffusionGenerator, folder: Path) -> dict[str, Any]:
+def ddpo_settings(config: RLConfig, generator: Trajectory, folder: Path) -> dict[str, Any]:
     """Return TRL's names for these settings. Its batches must divide the images of an update."""
     images = config.images_per_update
     sample_batch = math.gcd(images, config.rollout_batch)
@@ -145,7 +145,7 @@ def _trl() -> tuple[Any, Any]:
 
 
 def _pipeline(
-    generator: DiffusionGenerator, prompts: Sequence[Prompt], config: RLConfig, folder: Path
+    generator: Trajectory, prompts: Sequence[Prompt], config: RLConfig, folder: Path
 ) -> Any:
     from trl import DefaultDDPOStableDiffusionPipeline
 

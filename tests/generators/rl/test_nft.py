@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.base import Conditions, Prompt
+from generators.base import Conditions, Prompt, Trajectory
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Batch, Reward
@@ -26,7 +26,7 @@ def no_reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor
     raise AssertionError("nft asked for a reward")
 
 
-def batch_of(generator: DiffusionGenerator, prompts: list[Prompt]) -> Batch:
+def batch_of(generator: Trajectory, prompts: list[Prompt]) -> Batch:
     prompts_B = [prompt for prompt in prompts[:2] for _ in range(4)]
     return Batch(prompts_B, generator.conditioner(prompts_B), SEEDS, 0, no_reward)
 

@@ -11,7 +11,7 @@ from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.config import RLConfig
-from generators.rl.policy import Policy, require_denoiser
+from generators.rl.policy import Policy
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -116,14 +116,6 @@ def test_a_gradient_that_is_no_number_moves_nothing(
     assert all(
         torch.equal(a, b) for a, b in zip(before, policy.weights.named.values(), strict=True)
     )
-
-
-def test_a_generator_without_denoising_steps_is_refused() -> None:
-    class OneShot:
-        """As a GAN back end would be: pixels in one pass."""
-
-    with pytest.raises(GeneratorError, match="OneShot does not denoise step by step"):
-        require_denoiser(OneShot())
 
 
 def test_without_a_compiler_compiling_is_refused_in_words(

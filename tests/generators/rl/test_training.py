@@ -1,13 +1,15 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from generators.base import Prompt
+from generators.base import Conditions, Output, Prompt
+from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.samplers import initial_noise
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -220,3 +222,33 @@ def test_no_prompt_is_refused(
             folder=tmp_path,
             report=ignore,
         )
+
+
+class OneStep:
+    """As a GAN's family would be: noise to pixels in one pass."""
+
+    family = "one-step"
+    reads: frozenset[str] = frozenset()
+    output = Output("intensity", (1, 8, 8))
+    device = torch.device("cpu")
+
+    def condition(self, prompts: Sequence[Prompt]) -> Conditions:
+        return Conditions.of(tokens=torch.zeros(len(prompts), 1, 1))
+
+    def generate(
+        self, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
+    ) -> Tensor:
+        return initial_noise(seeds, self.output.shape).sigmoid()
+
+    def to(self, device: torch.device | str) -> "OneStep":
+        return self
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir()
+
+
+def test_a_generator_that_makes_a_sample_in_one_step_is_refused(
+    small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
+) -> None:
+    with pytest.raises(GeneratorError, match="Family 'one-step' makes a sample in one step"):
+        train(OneStep(), prompts, brightness, small(), folder=tmp_path, report=ignore)
