@@ -32,9 +32,10 @@ from typing import Any
 
 import torch
 
-from curate.production.images import Maker, prompt_values
+from curate.production.images import Maker
 from curate.production.keeping import RunKeeper
-from curate.production.run import batches_of, make_all, missing_items, plan_run, writing
+from curate.production.plan import plan_run
+from curate.production.run import batches, make_all, writing
 from curate.production.versions import embedded_version, load_version
 from curate.production.watch import Watch
 from curate.workspace import Workspace, init_workspace, open_workspace
@@ -101,13 +102,10 @@ class Production:
         self.first_seed += each
         self.ws.session.commit()
         watch = Watch(self.ws.folder, run.id, planned=run.num_items, done=0)
-        maker = Maker(
-            self.generator, self.settings, lambda ids: prompt_values(self.ws, ids), watch.note
-        )
+        maker = Maker(self.generator, self.settings, watch.note)
         keeper = RunKeeper(self.ws, run, self.generator.codec.unit)
         with writing(self.ws, keeper, watch, lambda done: None) as writer:
-            batches = batches_of(missing_items(self.ws, run), self.settings.batch_size)
-            make_all(batches, maker, writer, watch, lambda done: None)
+            make_all(batches(self.ws, run, watch.note), maker, writer, watch, lambda done: None)
         assert writer.num_new == num_images
 
 

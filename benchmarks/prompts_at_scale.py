@@ -54,7 +54,7 @@ def write_grid(path: Path, size: int) -> None:
 
 def plan(sheet: Path) -> dict[str, object]:
     sys.path.insert(0, str(ROOT))
-    from curate.production.run import plan_runs
+    from curate.production.plan import plans_of
     from curate.production.versions import embedded_version
     from curate.prompts.plan import planned
     from curate.prompts.sheet import stream_prompts
@@ -70,7 +70,7 @@ def plan(sheet: Path) -> dict[str, object]:
         lines = stream_prompts(sheet, refuse=lambda remark: None)
         wanted = planned(ws, lines, count=10, first_seed=0)
         num_items = 0
-        for run in plan_runs(ws, version, wanted, SamplingSettings()):
+        for run in plans_of(version.id, wanted, SamplingSettings()):
             num_items += run.num_items
             most = max(most, resident_mb())
         seconds = time.monotonic() - started

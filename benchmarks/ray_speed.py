@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from curate.cluster.crew import TASKS_A_WORKER
+from curate.production.plan import Plan
 from curate.production.watch import ask
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from db.models import Run
 from generators.config import SamplingSettings
 
 NUM_WORKERS = 2
@@ -76,7 +76,7 @@ class BareProcesses:
 class Turns:
     """Told of every image that Ray has made and kept; lets the others work after each block."""
 
-    def __init__(self, ws: Workspace, run: Run, bare: BareProcesses, options: Any) -> None:
+    def __init__(self, ws: Workspace, run: Plan, bare: BareProcesses, options: Any) -> None:
         self._ws, self._run, self._bare, self._options = ws, run, bare, options
         self._num_left_over = NUM_WORKERS * TASKS_A_WORKER * options.batch_size
         self._begin_block()
@@ -110,7 +110,7 @@ class Turns:
 def measured(ws: Workspace, options: argparse.Namespace) -> list[float]:
     """Return Ray's share of the bare rate, block by block."""
     from curate.cluster.generate import run_plan_on_ray
-    from curate.production.run import plan_run
+    from curate.production.plan import plan_run
     from curate.production.versions import embedded_version
 
     settings = SamplingSettings(num_steps=options.steps, batch_size=options.batch_size)

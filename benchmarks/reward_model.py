@@ -28,7 +28,8 @@ from annotation.config import SimulatedRaterConfig
 from annotation.simulated import SimulatedRater
 from curate.evaluation.intervals import bootstrap_mean, wilson_interval
 from curate.evaluation.novelty import are_far
-from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.plan import plan_run, settings_hash
+from curate.production.run import run_plan
 from curate.production.versions import embedded_version
 from curate.progress import progress
 from curate.quickstart import quickstart_prompts

@@ -22,7 +22,7 @@ from torchvision.utils import save_image
 from curate.evaluation.diversity import ms_ssim
 from curate.evaluation.fidelity import squared_mmd
 from curate.loop.config import quickstart_config
-from curate.production.run import prompt_value
+from curate.production.images import prompt_value
 from curate.production.versions import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
 from curate.scoring.fit import load_reward_model

@@ -33,7 +33,7 @@ from benchmarks.rl_trials import RealImages, features_in_d, likeness_P, real_ima
 from curate.evaluation.fidelity import kid
 from curate.evaluation.intervals import bootstrap_mean, paired_bootstrap
 from curate.loop.config import quickstart_config
-from curate.production.run import prompt_value
+from curate.production.images import prompt_value
 from curate.production.versions import load_version
 from curate.quickstart import quickstart_prompts
 from curate.workspace import Workspace, open_workspace

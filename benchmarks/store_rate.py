@@ -37,14 +37,14 @@ from benchmarks.status_at_a_million import add_parents, fill
 from curate.production.environment import describe_environment
 from curate.production.images import Pixels
 from curate.production.keeping import RunKeeper
-from curate.production.run import batches_of, missing_items, plan_run, writing
+from curate.production.plan import Plan, batches_of, missing_items, plan_run
+from curate.production.run import writing
 from curate.production.versions import save_version
 from curate.production.watch import Watch
 from curate.production.writer import FLUSH_IMAGES
 from curate.samples.pixels import arrays_of, png_bytes
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from db.models import Run
 from db.store import LocalStore
 from generators.config import SamplingSettings
 
@@ -83,7 +83,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
         yield ws
 
 
-def planned(ws: Workspace, count: int, first_seed: int = 0) -> Run:
+def planned(ws: Workspace, count: int, first_seed: int = 0) -> Plan:
     folder = ws.folder / "weights"
     folder.mkdir(exist_ok=True)
     (folder / "nothing.json").write_text("{}")
@@ -93,7 +93,7 @@ def planned(ws: Workspace, count: int, first_seed: int = 0) -> Run:
     return plan_run(ws, version, [prompt], count=count, first_seed=first_seed, settings=settings)
 
 
-def keep_images(ws: Workspace, run: Run, generator: NullGenerator) -> float:
+def keep_images(ws: Workspace, run: Plan, generator: NullGenerator) -> float:
     """Plan, encode, hash, write and record the run's images; return images a second."""
     ws.session.commit()
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=0)
@@ -184,7 +184,7 @@ def show_resume(folder: Path) -> None:
             print(f"{run.num_items:,} items planned, {number} missing: {timed_look(ws, run)}")
 
 
-def remove(ws: Workspace, run: Run, number: int) -> None:
+def remove(ws: Workspace, run: Plan, number: int) -> None:
     """Take images out again, among those that have no rating."""
     places = random.Random(0).sample(range(run.num_items // 2, run.num_items), number)
     connection = ws.session.connection()
@@ -196,7 +196,7 @@ def remove(ws: Workspace, run: Run, number: int) -> None:
     ws.session.commit()
 
 
-def timed_look(ws: Workspace, run: Run) -> str:
+def timed_look(ws: Workspace, run: Plan) -> str:
     started = time.perf_counter()
     done = queries.runs.num_items_done(ws.session, run)
     items = missing_items(ws, run)

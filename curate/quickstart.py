@@ -12,7 +12,8 @@ from curate.evaluation.judge import JudgedDifference, judge_versions
 from curate.loop.config import QuickstartConfig
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import embedded_version
 from curate.progress import progress
 from curate.release.config import ExportConfig

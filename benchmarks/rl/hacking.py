@@ -53,7 +53,9 @@ from curate.evaluation.intervals import paired_bootstrap
 from curate.loop.config import LoopConfig, quickstart_config
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import SEEDS_A_ROUND, run_loop
-from curate.production.run import plan_run, prompt_value, run_plan
+from curate.production.images import prompt_value
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
 from curate.scoring.fit import load_reward_model

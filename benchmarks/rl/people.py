@@ -32,7 +32,8 @@ from benchmarks.rl.embedded import FIRST_SEED, SAMPLING, embedded, finished, kee
 from benchmarks.rl.embedded import pictures as pictures_of
 from benchmarks.rl.embedded import prompts as shipped_prompts
 from curate.evaluation.intervals import paired_bootstrap
-from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.plan import plan_run, settings_hash
+from curate.production.run import run_plan
 from curate.production.versions import embedded_version, load_version
 from curate.quickstart import quickstart_prompts
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters

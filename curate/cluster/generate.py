@@ -4,32 +4,24 @@ The items, their bytes and how they are kept are those of one machine: a killed 
 the batches it had, which others make again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from curate.cluster.crew import Crew
-from curate.cluster.image_worker import Batch, Equipment, ImageWorker, Made, packed
+from curate.cluster.image_worker import Equipment, ImageWorker, Made, packed
 from curate.cluster.joining import connected
 from curate.production.keeping import RunKeeper
-from curate.production.run import (
-    Generated,
-    batches_of,
-    concluded,
-    ended,
-    missing_items,
-    stored_prompts,
-    writing,
-)
+from curate.production.plan import Batch, Plan
+from curate.production.run import Generated, batches, concluded, ended, writing
 from curate.production.versions import load_version
 from curate.production.watch import Say, Watch
 from curate.production.writer import Writer
 from curate.workspace import Workspace
 from db import queries
-from db.models import Run
 
 
 def run_plan_on_ray(
     ws: Workspace,
-    run: Run,
+    plan: Plan,
     advance: Callable[[int], None],
     *,
     address: str,
@@ -40,36 +32,29 @@ def run_plan_on_ray(
     `address` is a cluster's HOST:PORT, or "auto" (`curate.cluster.joining.connected`).
     """
     ws.session.commit()
-    already = queries.runs.num_items_done(ws.session, run)
-    if already == run.num_items:
-        queries.audit.record_event(ws.session, "generate", {"run": run.id, "made": 0})
-        return Generated(run.id, run.num_items, already, 0)
-    watch = Watch(ws.folder, run.id, planned=run.num_items, done=already, say=say)
+    already = queries.runs.num_items_done(ws.session, plan)
+    if already == plan.num_items:
+        queries.audit.record_event(ws.session, "generate", {"run": plan.id, "made": 0})
+        return Generated(plan.id, plan.num_items, already, 0)
+    watch = Watch(ws.folder, plan.id, planned=plan.num_items, done=already, say=say)
     with ended(watch), connected(address):
-        generator = load_version(ws, run.version_id)
-        crew = Crew(ImageWorker, Equipment(packed(generator), run.settings), watch.note)
-        with writing(ws, RunKeeper(ws, run, generator.codec.unit), watch, advance) as writer:
-            stopped, smallest = _make_all(crew, ws, run, writer, watch, advance)
-    return concluded(ws, run, already, writer, watch, stopped=stopped, batch_size=smallest)
-
-
-def _batches(ws: Workspace, run: Run, watch: Watch) -> Iterator[Batch]:
-    items = missing_items(ws, run, watch.note)
-    for batch in batches_of(items, int(run.settings["batch_size"])):
-        prompt_ids = list(dict.fromkeys(item.prompt_id for item in batch))
-        yield Batch(batch, stored_prompts(ws, prompt_ids, watch.note))
+        generator = load_version(ws, plan.version_id)
+        crew = Crew(ImageWorker, Equipment(packed(generator), dict(plan.settings)), watch.note)
+        with writing(ws, RunKeeper(ws, plan, generator.codec.unit), watch, advance) as writer:
+            stopped, smallest = _make_all(crew, ws, plan, writer, watch, advance)
+    return concluded(ws, plan, already, writer, watch, stopped=stopped, batch_size=smallest)
 
 
 def _make_all(
     crew: Crew[Batch, Made],
     ws: Workspace,
-    run: Run,
+    plan: Plan,
     writer: Writer,
     watch: Watch,
     advance: Callable[[int], None],
 ) -> tuple[bool, int]:
     """Return whether a stop was asked for, and the smallest compute shape that a worker took."""
-    stopped, smallest = False, int(run.settings["batch_size"])
+    stopped, smallest = False, int(plan.settings["batch_size"])
 
     def may_go_on() -> bool:
         nonlocal stopped
@@ -77,7 +62,7 @@ def _make_all(
         return not stopped
 
     try:
-        for made in crew.work(_batches(ws, run, watch), may_go_on):
+        for made in crew.work(batches(ws, plan, watch.note), may_go_on):
             for event, details in made.notes:
                 watch.note(event, **details)
             writer.add_encoded(made.batch)

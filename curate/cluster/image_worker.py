@@ -5,7 +5,7 @@ its prompts; files and rows are written where the plan is, exactly as on one mac
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import torch
 
 from curate.cluster.versions import own_versions
 from curate.production.images import Maker
-from curate.production.items import Item
+from curate.production.plan import Batch
 from curate.production.writer import EncodedBatch, encode
 from generators import registry
 from generators.acceleration import accelerate
-from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 
@@ -40,14 +39,6 @@ class Equipment:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Items to make, with their prompts by id."""
-
-    items: Sequence[Item]
-    prompts: Mapping[str, Prompt]
-
-
-@dataclass(frozen=True)
 class Made:
     """A batch's images, and what its worker wants to have told: [(event, details)]."""
 
@@ -65,9 +56,8 @@ class ImageWorker:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         sampling = SamplingSettings.from_json(equipment.settings)
         generator = accelerate(opened(equipment.weights).to(device), sampling)
-        self._prompts: Mapping[str, Prompt] = {}
         self._notes: list[tuple[str, dict[str, Any]]] = []
-        self._maker = Maker(generator, sampling, self._give_prompts, self._note)
+        self._maker = Maker(generator, sampling, self._note)
 
     def versions(self) -> dict[str, str]:
         """Return what decides the images' bytes, as soon as the generator is open."""
@@ -75,13 +65,10 @@ class ImageWorker:
 
     def work(self, batch: Batch) -> Made:
         """Return the items' images as files."""
-        self._prompts, self._notes = batch.prompts, []
-        encoded = encode(batch.items, self._maker.make(batch.items))
+        self._notes = []
+        encoded = encode(batch.items, self._maker.make(batch))
         device = str(self._maker.generator.device)
         return Made(encoded, self._notes, self._maker.batch_size, device)
-
-    def _give_prompts(self, prompt_ids: Sequence[str]) -> dict[str, Prompt]:
-        return {name: self._prompts[name] for name in prompt_ids}
 
     def _note(self, event: str, **details: Any) -> None:
         self._notes.append((event, details))

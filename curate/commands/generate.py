@@ -12,7 +12,8 @@ from curate.errors import CurateError
 from curate.importing.conditions import ConditionImages
 from curate.importing.records import read_records
 from curate.importing.table import Remark
-from curate.production.run import Generated, plan_runs, run_plan
+from curate.production.plan import Plan, plans_of
+from curate.production.run import Generated, run_plan
 from curate.production.versions import embedded_version, import_version
 from curate.progress import progress
 from curate.prompts.plan import balanced_lines, planned
@@ -21,7 +22,7 @@ from curate.release.manifest import read_manifest
 from curate.release.remake import write_images
 from curate.workspace import Workspace
 from db import queries
-from db.models import GeneratorVersion, Prompt, Run
+from db.models import GeneratorVersion, Prompt
 from generators.config import SamplingSettings
 
 
@@ -91,11 +92,17 @@ def generate_images(ws: Workspace, options: GenerateOptions) -> Made:
     remarks = _Remarks()
     lines = _prompt_lines(ws, options, remarks)
     version = _version(ws, options)
-    wanted = planned(ws, lines, count=options.count, first_seed=options.first_seed)
+    wanted = planned(
+        ws,
+        lines,
+        count=options.count,
+        first_seed=options.first_seed,
+        keep=not options.dry_run,
+    )
     done = []
     with _terminated_like_interrupted():
-        for run in plan_runs(ws, version, wanted, options.settings):
-            done.append(_run(ws, run, options))
+        for plan in plans_of(version.id, wanted, options.settings):
+            done.append(_run(ws, plan, options))
             if done[-1].stopped:
                 break
     return Made(
@@ -145,7 +152,7 @@ def _prompt_lines(
     sheet = options.sheet
     beside = Beside(
         modality=options.modalities[0] if options.modalities else None,
-        conditions=ConditionImages(ws, sheet.parent),
+        conditions=ConditionImages(ws, sheet.parent, keep=not options.dry_run),
         records=None if options.records is None else read_records(options.records),
     )
 
@@ -167,17 +174,19 @@ def _version(ws: Workspace, options: GenerateOptions) -> GeneratorVersion:
     return import_version(ws, options.base, unet=options.unet)
 
 
-def _run(ws: Workspace, run: Run, options: GenerateOptions) -> Generated:
-    ws.session.commit()  # the prompts that the sheet has brought
-    num_missing = run.num_items - queries.runs.num_items_done(ws.session, run)
+def _run(ws: Workspace, plan: Plan, options: GenerateOptions) -> Generated:
+    if not options.dry_run:
+        queries.runs.get_or_add_run(ws.session, plan.row())
+        ws.session.commit()  # the prompts that the sheet has brought
+    num_missing = plan.num_items - queries.runs.num_items_done(ws.session, plan)
     if options.dry_run:
-        return Generated(run.id, run.num_items, run.num_items - num_missing, num_missing)
+        return Generated(plan.id, plan.num_items, plan.num_items - num_missing, num_missing)
     with progress(num_missing, "images") as advance:
         if options.ray is None:
-            return run_plan(ws, run, advance, device=options.device)
+            return run_plan(ws, plan, advance, device=options.device)
         with ray_installed():
             from curate.cluster.generate import run_plan_on_ray
-        return run_plan_on_ray(ws, run, advance, address=options.ray)
+        return run_plan_on_ray(ws, plan, advance, address=options.ray)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.intervals import Estimate, paired_bootstrap, wilson_interval
-from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.plan import plan_run, settings_hash
+from curate.production.run import run_plan
 from curate.progress import progress
 from curate.samples.stored import batches
 from curate.scoring.fit import load_reward_model

@@ -13,7 +13,7 @@ from curate.errors import CurateError
 from curate.loop.config import LoopConfig
 from curate.loop.raters import note_whole_campaigns
 from curate.loop.rounds import get_or_start_round, other_settings
-from curate.production.run import settings_hash
+from curate.production.plan import settings_hash
 from curate.workspace import Workspace
 from db import queries
 from db.models import ROUND_STATES, GeneratorVersion, Image, Round, Run

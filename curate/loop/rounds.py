@@ -15,7 +15,8 @@ from curate.loop.config import LoopConfig
 from curate.loop.gate import judge_round
 from curate.loop.raters import Raters
 from curate.loop.safety import check_new_version
-from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.plan import plan_run, settings_hash
+from curate.production.run import run_plan
 from curate.progress import progress
 from curate.rating.answers import create_campaign
 from curate.scoring.fit import load_reward_model, train_reward

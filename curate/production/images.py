@@ -5,7 +5,7 @@ Tensor names carry shapes: B images, H x W pixels, C channels.
 
 import gc
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.production.environment import describe_environment
-from curate.production.items import Item
 from curate.production.patience import Note
+from curate.production.plan import Batch
 from curate.samples.pixels import array_of, levels
 from curate.workspace import Workspace
 from db import queries
@@ -30,8 +30,6 @@ from generators.sample import Sample
 KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
 
 LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are intensities
-
-GivePrompts = Callable[[Sequence[str]], dict[str, PromptValue]]  # by the ids of their rows
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,10 @@ class Maker:
         self,
         generator: DiffusionGenerator,
         settings: SamplingSettings,
-        give_prompts: GivePrompts,
         note: Note,
     ) -> None:
-        """Take a generator on its device; `give_prompts` is asked once for a prompt in a row."""
+        """Take a generator on its device."""
         self.generator, self.settings, self.note = generator, settings, note
-        self.give_prompts = give_prompts
         self._conditions: OrderedDict[str, Conditions] = OrderedDict()
         self.environment = describe_environment(generator.device)
 
@@ -64,24 +60,24 @@ class Maker:
         """Return the compute batch's shape as it is now."""
         return self.settings.batch_size
 
-    def make(self, items: Sequence[Item]) -> Pixels:
-        """Return the items' pixels in order.
+    def make(self, batch: Batch) -> Pixels:
+        """Return the items' pixels in order; a prompt is encoded once for its items in a row.
 
         Out of memory, the shape is halved for these and all later items. Raises CurateError when
         not even one image has room.
         """
         while True:
             try:
-                images_BCHW = self._images(items)
+                images_BCHW = self._images(batch)
                 return Pixels(levels(images_BCHW), _are_numbers(images_BCHW), self.environment)
             except (RuntimeError, MemoryError) as error:
                 if not lacks_memory(error):
                     raise
             self._halve()  # out here the failed batch's tensors are no longer held
 
-    def _images(self, items: Sequence[Item]) -> Tensor:
-        conditions = self._conditions_of([item.prompt_id for item in items])
-        seeds = [item.seed for item in items]
+    def _images(self, batch: Batch) -> Tensor:
+        conditions = self._conditions_of(batch)
+        seeds = [item.seed for item in batch.items]
         return unchecked_images(self.generator, conditions, seeds, self.settings)
 
     def _halve(self) -> None:
@@ -98,14 +94,11 @@ class Maker:
         if self.generator.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _conditions_of(self, prompt_ids: Sequence[str]) -> Conditions:
-        new = [name for name in dict.fromkeys(prompt_ids) if name not in self._conditions]
-        if new:
-            values = self.give_prompts(new)
-            self._conditions.update(
-                {name: self.generator.conditioner([values[name]]) for name in new}
-            )
-        joined = Conditions.join([self._conditions[name] for name in prompt_ids])
+    def _conditions_of(self, batch: Batch) -> Conditions:
+        for name, prompt in batch.prompts.items():
+            if name not in self._conditions:
+                self._conditions[name] = self.generator.conditioner([prompt])
+        joined = Conditions.join([self._conditions[item.prompt_id] for item in batch.items])
         while len(self._conditions) > KEPT_CONDITIONS:
             self._conditions.popitem(last=False)
         return joined

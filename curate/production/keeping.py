@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from curate.production.environment import environment_row
-from curate.production.items import item_key, settings_hash
+from curate.production.plan import Plan, item_key
 from curate.production.writer import Encoded
 from curate.workspace import Workspace
 from db import queries
 from db.engine import Session
-from db.models import Run
 
 
 class RunKeeper:
     """Keeps a run's images in the workspace: the files first, then the rows."""
 
-    def __init__(self, ws: Workspace, run: Run, unit: str) -> None:
-        self._store, self._run = ws.store, run
-        self._common = _common_values(run, unit)
+    def __init__(self, ws: Workspace, plan: Plan, unit: str) -> None:
+        self._store, self._plan = ws.store, plan
+        self._common = _common_values(plan, unit)
 
     def store(self, images: Sequence[Encoded]) -> list[str]:
         """Make the files durable; return their SHA-256s."""
@@ -35,7 +34,7 @@ class RunKeeper:
                 **self._common,
                 "file_sha256": sha,
                 "environment_id": environment_ids[id(image.environment)],
-                **_own_values(self._run, image),
+                **_own_values(self._plan, image),
             }
             for sha, image in zip(hashes, images, strict=True)
         ]
@@ -51,18 +50,18 @@ def _environment_ids(session: Session, images: Sequence[Encoded]) -> dict[int, s
     }
 
 
-def _common_values(run: Run, unit: str) -> dict[str, Any]:
+def _common_values(plan: Plan, unit: str) -> dict[str, Any]:
     return {
         "origin": "synthetic",
         "unit": unit,
-        "version_id": run.version_id,
-        "run_id": run.id,
-        "settings": run.settings,
-        "settings_hash": settings_hash(run.settings),
+        "version_id": plan.version_id,
+        "run_id": plan.id,
+        "settings": dict(plan.settings),
+        "settings_hash": plan.settings_hash,
     }
 
 
-def _own_values(run: Run, image: Encoded) -> dict[str, Any]:
+def _own_values(plan: Plan, image: Encoded) -> dict[str, Any]:
     item = image.item
     return {
         "pixels_sha256": image.pixels_sha256,
@@ -70,5 +69,5 @@ def _own_values(run: Run, image: Encoded) -> dict[str, Any]:
         "shape": image.shape,
         "run_index": item.index,
         "seed": item.seed,
-        "item_key": item_key(run.version_id, item.prompt_id, item.seed, run.settings),
+        "item_key": item_key(plan.version_id, item.prompt_id, item.seed, plan.settings),
     }

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from curate.production.images import Pixels, no_numbers
-from curate.production.items import Item
 from curate.production.patience import Note, patiently
+from curate.production.plan import Item
 from curate.samples.pixels import arrays_of, pixels_hash, png_bytes
 from db.engine import Engine, Session, open_session
 

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from curate.importing.conditions import ConditionImages
-from curate.production.run import Wanted
+from curate.production.plan import Wanted
 from curate.prompts.sheet import (
     Beside,
     PromptLine,
@@ -21,18 +21,20 @@ ROWS_A_STATEMENT = 1000
 
 
 def planned(
-    ws: Workspace, lines: Iterable[PromptLine], *, count: int, first_seed: int
+    ws: Workspace, lines: Iterable[PromptLine], *, count: int, first_seed: int, keep: bool = True
 ) -> Iterator[Wanted]:
-    """Yield what each line wants, its prompt's row added; the options hold where it says nothing.
+    """Yield what each line wants; the options hold where it says nothing.
 
-    Read a thousand lines at a time: memory does not grow with the sheet.
+    The prompts' rows are added unless `keep` is False: somebody only asks what is missing. Read a
+    thousand lines at a time: memory does not grow with the sheet.
     """
     waiting = iter(lines)
     while part := list(islice(waiting, ROWS_A_STATEMENT)):
-        ids = queries.prompts.add_prompts(ws.session, [line.prompt for line in part])
-        for line, prompt_id in zip(part, ids, strict=True):
+        if keep:
+            queries.prompts.add_prompts(ws.session, [line.prompt for line in part])
+        for line in part:
             seed = first_seed if line.seed is None else line.seed
-            yield Wanted(prompt_id, line.count or count, seed)
+            yield Wanted(line.prompt.prompt_id, line.count or count, seed)
 
 
 def read_sheet(ws: Workspace, path: Path) -> PromptSheet:

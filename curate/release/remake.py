@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from curate.errors import USER_ERRORS, CurateError
-from curate.production.images import condition_image, prompt_values
-from curate.production.run import images_of
+from curate.production.images import condition_image, images_of, prompt_values
 from curate.production.versions import load_version
 from curate.release.manifest import ManifestImage, ManifestPrompt
 from curate.samples.pixels import png_bytes, to_uint8

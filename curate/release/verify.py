@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.outside import is_plain_file
-from curate.production.items import item_key
+from curate.production.plan import item_key
 from curate.release.certificate import (
     CALIBRATION,
     CERTIFICATE,

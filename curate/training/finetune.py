@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from curate.errors import CurateError
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import load_version, save_version
 from curate.progress import ShowProgress
 from curate.training.book import Book

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.production.run import prompt_value
+from curate.production.images import prompt_value
 from curate.rating.answers import goodness
 from curate.samples.stored import batches
 from curate.scoring.fit import answers_to_train_on

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.production.run import prompt_value
+from curate.production.images import prompt_value
 from curate.production.versions import load_version, save_version
 from curate.training.rated_images import preferred_pairs, rated_latents, said_for
 from curate.verified import verified_path

@@ -1,6 +1,7 @@
 """Runs: plans of images, what of them is done, and where it was done."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
@@ -12,6 +13,35 @@ from db.models import (
     Image,
     Run,
 )
+
+
+class Planned(Protocol):
+    """A plan of images: a row, or its values."""
+
+    @property
+    def version_id(self) -> str:
+        """Return the version that makes them."""
+        ...
+
+    @property
+    def prompt_ids(self) -> Sequence[str]:
+        """Return the prompts in plan order."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Return how many images a prompt gets."""
+        ...
+
+    @property
+    def first_seed(self) -> int:
+        """Return the seed of each prompt's first image."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Return the sampling settings as JSON."""
+        ...
 
 
 def get_or_add_run(session: Session, run: Run) -> Run:
@@ -29,11 +59,11 @@ def last_run(session: Session) -> Run | None:
     return session.exec(select(Run).order_by(col(Run.created_at).desc())).first()
 
 
-def num_items_done(session: Session, run: Run) -> int:
+def num_items_done(session: Session, run: Planned) -> int:
     """Count the items of a plan that have an image, whichever run made it."""
     statement = select(sa.func.count()).where(
         Image.version_id == run.version_id,
-        Image.settings_hash == json_hash(run.settings),
+        Image.settings_hash == json_hash(dict(run.settings)),
         col(Image.seed).between(run.first_seed, run.first_seed + run.count - 1),
     )
     return sum(
@@ -83,7 +113,7 @@ def seeds_done(
     return {seed for seed in rows if seed is not None}
 
 
-def images_of_run(session: Session, run: Run, settings_hash: str) -> Sequence[Image]:
+def images_of_run(session: Session, run: Planned, settings_hash: str) -> Sequence[Image]:
     """Return the images of a plan in plan order, whichever run made them first."""
     order = {prompt_id: index for index, prompt_id in enumerate(run.prompt_ids)}
     rows = session.exec(

@@ -92,7 +92,7 @@ def _base_version(told: Story) -> None:
 
 
 def _images(told: Story, version: "GeneratorVersion", *, brightness: float) -> None:
-    from curate.production.run import environment_row
+    from curate.production.environment import environment_row
     from curate.samples.pixels import pixels_hash, png_bytes
     from db import queries
     from db.hashing import json_hash

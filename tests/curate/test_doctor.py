@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from curate.doctor import DoctorReport, examine, repair
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries

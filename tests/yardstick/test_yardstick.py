@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import cli
-from curate.production.items import item_key, settings_hash
+from curate.production.plan import item_key, settings_hash
 from curate.samples.pixels import pixels_hash
 from db.hashing import json_hash
 from db.queries.prompts import prompt_hash

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from curate.doctor import examine
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import save_version
 from curate.production.watch import run_states
 from curate.workspace import Workspace, init_workspace, open_workspace

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 
 from annotation.base import RaterProfile
-from curate.production.run import environment_row
+from curate.production.environment import environment_row
 from curate.rating.answers import create_campaign
 from curate.samples.pixels import array_of, pixels_hash
 from curate.workspace import Workspace

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from curate.production.run import images_of
+from curate.production.images import images_of
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator

@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 import torch
 
 import curate.production.writer
 from curate.doctor import examine
 from curate.errors import CurateError
-from curate.production import watch
-from curate.production.run import Generated, plan_run, run_plan
+from curate.production import patience, watch
+from curate.production.plan import Plan, plan_run
+from curate.production.run import Generated, run_plan
 from curate.production.versions import save_version, version_folder
 from curate.workspace import Workspace
 from db import queries
 from db.errors import ConnectionLost, StoreError
 from db.hashing import json_hash
-from db.models import Environment, GeneratorVersion, Run
+from db.models import Environment, GeneratorVersion
 from generators.base import Denoiser
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
@@ -50,26 +52,26 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def planned(workspace: Workspace, version: GeneratorVersion) -> Run:
+def planned(workspace: Workspace, version: GeneratorVersion) -> Plan:
     prompt = queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text="drusen")
     return plan_run(workspace, version, [prompt], count=24, settings=SETTINGS)
 
 
 @pytest.fixture
-def make(workspace: Workspace, planned: Run, told: list[str]) -> Callable[[], Generated]:
+def make(workspace: Workspace, planned: Plan, told: list[str]) -> Callable[[], Generated]:
     return lambda: run_plan(workspace, planned, lambda done: None, say=told.append)
 
 
-def log_of(ws: Workspace, run: Run) -> list[dict[str, Any]]:
+def log_of(ws: Workspace, run: Plan) -> list[dict[str, Any]]:
     lines = (ws.folder / "runs" / f"{run.id}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
-def events_of(ws: Workspace, run: Run) -> list[str]:
+def events_of(ws: Workspace, run: Plan) -> list[str]:
     return [line["event"] for line in log_of(ws, run)]
 
 
-def state_of(ws: Workspace, run: Run) -> watch.RunState:
+def state_of(ws: Workspace, run: Plan) -> watch.RunState:
     state = watch.state_of(ws.folder, run.id)
     assert state is not None
     return state
@@ -87,7 +89,7 @@ def on_forward(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, Any], Any
 
 def test_out_of_memory_halves_the_batch_goes_on_and_is_recorded(
     workspace: Workspace,
-    planned: Run,
+    planned: Plan,
     make: Callable[[], Generated],
     told: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +128,7 @@ def test_no_memory_for_one_image_is_one_clear_line(
 
 def test_images_that_are_no_numbers_are_left_out_and_told(
     workspace: Workspace,
-    planned: Run,
+    planned: Plan,
     make: Callable[[], Generated],
     told: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -147,7 +149,7 @@ def test_images_that_are_no_numbers_are_left_out_and_told(
 
 def test_a_full_disk_stops_with_all_that_was_written_and_the_command_goes_on(
     workspace: Workspace,
-    planned: Run,
+    planned: Plan,
     make: Callable[[], Generated],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -173,7 +175,7 @@ def test_a_full_disk_stops_with_all_that_was_written_and_the_command_goes_on(
 
 def test_a_disk_that_is_full_in_the_last_batch_ends_the_run_too(
     workspace: Workspace,
-    planned: Run,
+    planned: Plan,
     make: Callable[[], Generated],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -192,7 +194,7 @@ def test_a_disk_that_is_full_in_the_last_batch_ends_the_run_too(
 
 def test_a_lost_database_is_waited_for(
     workspace: Workspace,
-    planned: Run,
+    planned: Plan,
     make: Callable[[], Generated],
     told: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -223,7 +225,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def in_the_meantime(ws: Workspace, run: Run, what: Callable[[], None]) -> threading.Thread:
+def in_the_meantime(ws: Workspace, run: Plan, what: Callable[[], None]) -> threading.Thread:
     """Do `what` in a thread, once the run works."""
 
     def wait() -> None:
@@ -238,7 +240,7 @@ def in_the_meantime(ws: Workspace, run: Run, what: Callable[[], None]) -> thread
 
 @pytest.mark.usefixtures("slow")
 def test_a_run_can_be_stopped_and_goes_on_later(
-    workspace: Workspace, planned: Run, make: Callable[[], Generated]
+    workspace: Workspace, planned: Plan, make: Callable[[], Generated]
 ) -> None:
     asked = in_the_meantime(
         workspace, planned, lambda: watch.ask(workspace.folder, planned.id, "stop")
@@ -253,7 +255,7 @@ def test_a_run_can_be_stopped_and_goes_on_later(
 
 @pytest.mark.usefixtures("slow")
 def test_a_run_can_be_paused_and_resumed(
-    workspace: Workspace, planned: Run, make: Callable[[], Generated]
+    workspace: Workspace, planned: Plan, make: Callable[[], Generated]
 ) -> None:
     seen: list[str] = []
 
@@ -272,3 +274,35 @@ def test_a_run_can_be_paused_and_resumed(
         "paused",
         "resumed",
     ]
+
+
+def test_a_database_that_is_lost_between_two_batches_takes_nothing_from_the_plan(
+    workspace: Workspace,
+    version: GeneratorVersion,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts = [
+        queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text=f"finding {i}")
+        for i in range(6)
+    ]
+    run = plan_run(workspace, version, prompts, count=4, settings=SETTINGS)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
+    lost = False
+
+    def lose(made: int) -> None:
+        nonlocal lost
+        workspace.session.connection()
+        workspace.session.rollback()  # what rows said is forgotten, to be asked for again
+        lost = True
+
+    def refuse_once(*statement: Any) -> None:
+        nonlocal lost
+        if lost and threading.current_thread() is threading.main_thread():
+            lost = False
+            raise ConnectionLost("the server closed the connection")
+
+    sqlalchemy.event.listen(workspace.session.get_bind(), "before_cursor_execute", refuse_once)
+    done = run_plan(workspace, run, lose, say=told.append)
+    assert done.made == 24
+    assert "database back" in [line.partition(":")[0] for line in told]

@@ -10,7 +10,8 @@ import pytest
 
 from curate.doctor import examine
 from curate.production import patience, watch
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries

@@ -12,7 +12,9 @@ import torch
 import curate.production.writer
 from curate.doctor import examine
 from curate.errors import CurateError
-from curate.production.run import Generated, images_of, missing_items, plan_run, run_plan
+from curate.production.images import images_of
+from curate.production.plan import missing_items, plan_run
+from curate.production.run import Generated, run_plan
 from curate.production.versions import load_version, save_version
 from curate.samples.pixels import array_of, pixels_hash
 from curate.workspace import Workspace, init_workspace, open_workspace

@@ -1,15 +1,16 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from curate.commands.generate import GenerateOptions, generate_images
 from curate.errors import CurateError
-from curate.production import run as production
+from curate.production import plan
 from curate.production.versions import save_version
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
-from db.models import Image
+from db.models import Image as ImageRow
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.conftest import picture
@@ -36,7 +37,7 @@ def ready(workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Pa
         [sha] = queries.files.add_files(
             workspace.session, workspace.store, [(png_bytes(array), "image/png")]
         )
-        real = Image(
+        real = ImageRow(
             file_sha256=sha,
             pixels_sha256=pixels_hash(array),
             origin="real",
@@ -85,10 +86,10 @@ def test_a_long_sheet_becomes_several_runs_of_the_same_images(
     ready: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sheet = "modality,text\n" + "".join(f"OCT,patient {i}\n" for i in range(7))
-    monkeypatch.setattr(production, "RUN_PROMPTS", 3)
+    monkeypatch.setattr(plan, "RUN_PROMPTS", 3)
     done = generate_images(ready, options(tmp_path, sheet, count=1))
     assert [run.planned for run in done.runs] == [3, 3, 1]
-    monkeypatch.setattr(production, "RUN_PROMPTS", 100)
+    monkeypatch.setattr(plan, "RUN_PROMPTS", 100)
     again = generate_images(ready, options(tmp_path, sheet, count=1))
     assert (again.runs[0].planned, again.runs[0].already) == (7, 7)
 
@@ -104,3 +105,14 @@ def test_bad_lines_are_told_once(ready: Workspace, tmp_path: Path) -> None:
 def test_balance_and_a_count_contradict_each_other(ready: Workspace, tmp_path: Path) -> None:
     with pytest.raises(CurateError, match="--balance"):
         generate_images(ready, options(tmp_path, "modality,text,count\nOCT,a,3\n", balance=5))
+
+
+def test_a_dry_run_adds_no_row_and_no_file(ready: Workspace, tmp_path: Path) -> None:
+    Image.fromarray(picture(9, 0.5)).save(tmp_path / "mask.png")
+    files, before = list(ready.store.list()), queries.audit.counts(ready.session)
+    sheet = "modality,text,mask\nOCT,drusen,mask.png\nOCT,scar,\n"
+    done = generate_images(ready, options(tmp_path, sheet, count=3, dry_run=True))
+    assert [(run.made, run.already, run.planned) for run in done.runs] == [(6, 0, 6)]
+    assert queries.audit.counts(ready.session) == before
+    assert queries.runs.last_run(ready.session) is None
+    assert list(ready.store.list()) == files

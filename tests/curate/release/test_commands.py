@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 
 import cli
 from curate.commands.export import verify
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace
 from db import queries

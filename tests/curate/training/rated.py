@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from curate.production.run import plan_run, run_plan, settings_hash
+from curate.production.plan import plan_run, settings_hash
+from curate.production.run import run_plan
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.scoring.fit import train_reward
 from curate.workspace import init_workspace, open_workspace

@@ -7,7 +7,7 @@ from sqlmodel import select
 from typer.testing import CliRunner
 
 import cli
-from curate.production.run import settings_hash
+from curate.production.plan import settings_hash
 from curate.rating.simulated_pairs import simulate_comparisons
 from curate.workspace import open_workspace
 from db import queries

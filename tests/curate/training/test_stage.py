@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.production.run import plan_run, run_plan
+from curate.production.plan import plan_run
+from curate.production.run import run_plan
 from curate.production.versions import load_version
 from curate.samples.pixels import array_of
 from curate.training.config import LessonConfig
