@@ -4,7 +4,7 @@
 
 Half of the kills fall on each. After each series the work is finished and compared with a run that
 nobody disturbed: the same images and the same weights, to the last bit, and `curate doctor` clean.
-The tests that do it run with 10 kills in the suite; here they run with many.
+The tests that do it run with 4 kills in the suite; here they run with many.
 """
 
 import argparse

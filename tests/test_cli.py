@@ -91,6 +91,7 @@ def test_a_programmer_s_mistake_keeps_its_traceback(failing: type[Failing]) -> N
     assert isinstance(failing.run(ValueError("a bug")).exception, ValueError)
 
 
+@pytest.mark.slow
 def test_debug_may_stand_behind_the_command(tmp_path: Path) -> None:
     plain = run("import", "none.csv", "--workspace", str(tmp_path))
     assert (plain.returncode, plain.stderr.count("\n")) == (1, 1)
@@ -109,6 +110,7 @@ def test_ctrl_c_is_one_line_and_status_130(failing: type[Failing]) -> None:
     assert result.stderr == "Stopped. The same command again goes on from here.\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_command_still_imports_is_calm_too() -> None:
     code = (
         "import signal, sys; sys.argv = ['curate', 'import', 'x.csv']\n"

@@ -71,6 +71,7 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
     assert broken == []
 
 
+@pytest.mark.slow
 def test_every_block_of_the_readme_runs(tmp_path: Path) -> None:
     """`data.csv` with its images and `prompts.csv` are there, as a reader has them."""
     blocks = [block["code"] for block in BLOCK.finditer(README) if not block["mark"]]

@@ -39,7 +39,7 @@ def spoiled(val: list[RealImage]) -> dict[str, torch.Tensor]:
     return spoiled_sets(central_squares(val), strengths=(0.5,))
 
 
-@pytest.fixture(params=["eyes", "judge"])
+@pytest.fixture(scope="module", params=["eyes", "judge"])
 def network(request: pytest.FixtureRequest) -> TruthNetwork:
     return frozen.load_eyes() if request.param == "eyes" else frozen.load_judge()
 
@@ -65,7 +65,10 @@ def test_eyes_and_judge_rank_images_alike(
     val: list[RealImage], spoiled: dict[str, torch.Tensor]
 ) -> None:
     eyes, judge = frozen.load_eyes(), frozen.load_judge()
-    seen = [torch.cat([truths(n, val, x) for x in spoiled.values()]) for n in (eyes, judge)]
+    few = slice(None, None, 3)  # of each kind of damage
+    seen = [
+        torch.cat([truths(n, val[few], x[few]) for x in spoiled.values()]) for n in (eyes, judge)
+    ]
     assert spearman(*seen) >= 0.8
 
 

@@ -34,6 +34,7 @@ def kill_one_worker(node: Nodes) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_one_machine_though_a_worker_is_killed(
     workspace: Workspace, node: Nodes
 ) -> None:

@@ -41,6 +41,10 @@ class Streams:
     def good(self) -> list[bool]:
         return [truth.is_good for truth in self.truths]
 
+    def every_third(self) -> "Streams":
+        """Enough to find what is plain to see."""
+        return Streams(self.items[::3], self.truths[::3], self.stored[::3])
+
 
 @pytest.fixture(scope="module")
 def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streams]:
@@ -124,16 +128,15 @@ def leak_by_header(streams: Streams) -> list[Fetched]:
 )
 def test_the_same_classifier_finds_a_planted_leak(streams: Streams, leak: object) -> None:
     assert callable(leak)
-    assert auc(leak(streams), streams.good()) > SEEN
+    few = streams.every_third()
+    assert auc(leak(few), few.good()) > SEEN
 
 
 def test_the_stored_files_themselves_would_tell(streams: Streams) -> None:
     """Depth, size and metadata: why nobody is ever given them."""
-    bare = [
-        with_changed(item, body=body)
-        for item, body in zip(streams.items, streams.stored, strict=True)
-    ]
-    assert auc(bare, streams.real()) > SEEN
+    few = streams.every_third()
+    bare = [with_changed(item, body=body) for item, body in zip(few.items, few.stored, strict=True)]
+    assert auc(bare, few.real()) > SEEN
 
 
 def encoded_again(body: bytes, level: int, *, score: str | None = None) -> bytes:

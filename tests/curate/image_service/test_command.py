@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 from curate.image_service.addresses import signed_urls
 from curate.workspace import Workspace
@@ -27,6 +28,7 @@ def run(ws: Workspace, *options: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_it_serves_until_it_is_stopped(workspace: Workspace, campaign: Campaign) -> None:
     page = "https://rate.example"
     with run(workspace, "--page", page) as process:
@@ -44,6 +46,7 @@ def test_it_serves_until_it_is_stopped(workspace: Workspace, campaign: Campaign)
     assert rest == ""  # no address in any log
 
 
+@pytest.mark.slow
 def test_without_a_rating_page_it_says_what_to_name(workspace: Workspace) -> None:
     with run(workspace) as process:
         assert process.stdout is not None

@@ -57,18 +57,19 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "data.csv"
 
 
+@pytest.mark.slow
 def test_killed_imports_repeated_end_with_the_same_rows_and_files(
     workspace: Workspace, table: Path
 ) -> None:
     workspace.session.close()
-    for batch, moment in [(1, "before"), (2, "after"), (3, "before")]:
+    for batch, moment in [(2, "after"), (3, "before")]:
         done = subprocess.run(
             [sys.executable, "-c", KILLED, str(workspace.folder), str(table), str(batch), moment],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
         )
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    # of 30 images, 0 + 8 + 8 have rows; 4 more have files only
+    # of 30 images, 8 + 8 have rows; 4 more have files only
     assert queries.audit.counts(workspace.session)["real_images"] == 16
     imported = import_table(workspace, table, ImportConfig())
     assert (imported.imported, imported.already_there) == (NUM_IMAGES - 16, 16)

@@ -95,6 +95,7 @@ def by_the_loop(study: Path, eyes: RednessEyes) -> None:
         )
 
 
+@pytest.mark.slow
 def test_single_commands_write_the_row_that_the_loop_writes_and_it_goes_on(
     study: Path, tiny_generator: DiffusionGenerator
 ) -> None:

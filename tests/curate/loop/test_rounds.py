@@ -56,6 +56,7 @@ def loop(
     ).rounds
 
 
+@pytest.mark.slow
 def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
     workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
     assert queries.audit.counts(workspace.session) == before
 
 
+@pytest.mark.slow
 def test_a_loop_that_was_stopped_ends_with_the_same_weights(
     workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ def test_other_settings_under_the_same_name_are_refused(
         loop(workspace, tiny_generator, tmp_path / "tiny", config=other)
 
 
+@pytest.mark.slow
 def test_a_version_that_trips_a_wire_is_rejected_before_anybody_is_asked(
     workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def on_postgres(server: Any, tmp_path: Path) -> Iterator[Workspace]:
         yield opened
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_the_database_server_was_stopped_and_started_again(
     server: Any,
     on_postgres: Workspace,

@@ -128,20 +128,24 @@ def test_pixels_that_are_no_numbers_are_refused_and_leave_no_row(
     assert pixels(workspace) == {}
 
 
-KILLS = int(os.environ.get("CURATE_TEST_KILLS", "10"))
+KILLS = int(os.environ.get("CURATE_TEST_KILLS", "4"))
+IMAGES_A_PROMPT = 8 * KILLS  # so that most kills find something to kill
 
 
 def run_in_child(folder: Path, ready: Any) -> None:
-    """Make 240 images, four a flush; `ready` is set when the first is about to be made."""
+    """Make the images of three prompts, four a flush; `ready` is set before the first."""
     torch.set_num_threads(1)
     curate.production.writer.FLUSH_IMAGES = 4
     with open_workspace(folder) as ws:
         version = queries.versions.find_version(ws.session, "latest")
-        run = plan_run(ws, version, add_prompts(ws, *"abc"), count=80, settings=SETTINGS)
+        run = plan_run(
+            ws, version, add_prompts(ws, *"abc"), count=IMAGES_A_PROMPT, settings=SETTINGS
+        )
         ready.set()
         run_plan(ws, run, lambda made: None)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_run_ends_with_the_planned_images(
     tmp_path: Path, tiny_generator: DiffusionGenerator
 ) -> None:
@@ -172,7 +176,7 @@ def test_killed_again_and_again_a_run_ends_with_the_planned_images(
     assert kills.count(-signal.SIGKILL) >= KILLS // 2  # the last may have found nothing to do
     assert run("killed")[0] == 0
     with open_workspace(tmp_path / "whole") as whole, open_workspace(tmp_path / "killed") as killed:
-        assert len(pixels(whole)) == 240
+        assert len(pixels(whole)) == 3 * IMAGES_A_PROMPT
         assert pixels(killed) == pixels(whole)
         assert examine(killed).findings == []
 

@@ -224,6 +224,7 @@ with open_workspace(sys.argv[1]) as ws:
 
 
 @pytest.mark.parametrize("moment", ["among the images", "before the rows"])
+@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_half_done_and_can_be_run_again(
     story: Any, tmp_path: Path, moment: str
 ) -> None:

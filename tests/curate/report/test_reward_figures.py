@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import nn
 from curate.report.reward_figures import reward_figures
 from curate.samples.pixels import png_bytes
 from curate.scoring.fit import train_reward
-from curate.workspace import Workspace
+from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.queries.images import ScoredImage
 from rewards.backbones import Backbone
@@ -31,18 +32,27 @@ class UpperHalf(nn.Module):
         return torch.tanh(5 * (half.mean(dim=(1, 2, 3))[:, None] - self.levels))
 
 
-@pytest.fixture
-def fitted(workspace: Workspace) -> tuple[Any, Backbone]:
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tmp_path_factory.mktemp("fitted") / "workspace"
+    init_workspace(folder)
+    with open_workspace(folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def fitted(ws: Workspace) -> tuple[Any, Backbone]:
+    """The row of a model of the workspace, fitted once for all tests here."""
     backbone = Backbone("upper half", UpperHalf(), 12)
-    rate(workspace, add_pictures(workspace, 60, num_prompts=12))
-    return train_reward(workspace, RewardConfig(), backbone=backbone), backbone
+    rate(ws, add_pictures(ws, 60, num_prompts=12))
+    return train_reward(ws, RewardConfig(), backbone=backbone), backbone
 
 
 def test_the_map_is_bright_where_the_model_looks(
-    workspace: Workspace, fitted: tuple[Any, Backbone]
+    ws: Workspace, fitted: tuple[Any, Backbone]
 ) -> None:
     row, backbone = fitted
-    model = RewardModel.load(workspace.store.local_path(row.file_sha256), backbone)
+    model = RewardModel.load(ws.store.local_path(row.file_sha256), backbone)
     images = torch.full((1, 3, 32, 32), 0.5)
     heat_HW = saliency(model, images, ["OCT"], ["finding 1"])[0]
     assert heat_HW.min() >= 0 and heat_HW.max() == 1
@@ -51,16 +61,16 @@ def test_the_map_is_bright_where_the_model_looks(
 
 
 def test_the_page_gets_plots_tables_and_overlays(
-    workspace: Workspace, fitted: tuple[Any, Backbone], monkeypatch: pytest.MonkeyPatch
+    ws: Workspace, fitted: tuple[Any, Backbone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row, backbone = fitted
     monkeypatch.setattr("rewards.model.load_backbone", lambda name: backbone)
     [sha] = queries.files.add_files(
-        workspace.session, workspace.store, [(png_bytes(picture(0.5, 1)), "image/png")]
+        ws.session, ws.store, [(png_bytes(picture(0.5, 1)), "image/png")]
     )
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(ScoredImage))
     image = ScoredImage(**{**nothing, "file_sha256": sha, "modality": "OCT", "text": "x"})
-    found = reward_figures(workspace, row, [image])
+    found = reward_figures(ws, row, [image])
     assert found is not None
     assert found.reliability is not None and found.reliability.startswith("data:image/png")
     assert found.learning_curve is not None
@@ -69,11 +79,11 @@ def test_the_page_gets_plots_tables_and_overlays(
 
 
 def test_a_model_that_cannot_be_opened_any_more_keeps_its_figures(
-    workspace: Workspace, fitted: tuple[Any, Backbone], monkeypatch: pytest.MonkeyPatch
+    ws: Workspace, fitted: tuple[Any, Backbone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row, _ = fitted
     other = Backbone("brightness", Brightness(), 12)
     monkeypatch.setattr("rewards.model.load_backbone", lambda name: other)
-    found = reward_figures(workspace, row, [])
+    found = reward_figures(ws, row, [])
     assert found is not None
     assert found.overlays == () and found.reliability is not None

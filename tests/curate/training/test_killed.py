@@ -21,7 +21,7 @@ from db import queries
 from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.training.conftest import add_pictures, quick_task
 
-KILLS = int(os.environ.get("CURATE_TEST_KILLS", "10"))
+KILLS = int(os.environ.get("CURATE_TEST_KILLS", "4"))
 NUM_STEPS = 6 * KILLS  # so that most kills find something to kill
 
 
@@ -47,6 +47,7 @@ def train_in_child(folder: Path, ready: Any) -> None:
         train_generator(ws, task, say=lambda line: None, show=silent)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_a_training_ends_with_the_same_weights(
     tmp_path: Path, tiny_generator: DiffusionGenerator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,6 +139,7 @@ with open_workspace(sys.argv[1]) as ws:
 """
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_version(
     tmp_path: Path, small: Small, brightness: Reward
 ) -> None:

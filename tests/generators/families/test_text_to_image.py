@@ -273,6 +273,7 @@ print(image.mode, *image.size, high > low)
 """
 
 
+@pytest.mark.slow
 def test_where_curate_is_not_installed_diffusers_makes_an_image_of_a_saved_generator(
     saved: Path, tmp_path: Path
 ) -> None:

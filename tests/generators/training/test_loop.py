@@ -191,6 +191,7 @@ def two_processes(folder: Path) -> None:
         torch.save(result.history.validations[-1].losses, folder / "losses.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     accelerate.debug_launcher(two_processes, args=(tmp_path,), num_processes=2)
     alone = trained(dataclasses.replace(QUICK, num_steps=3), tmp_path / "one")
