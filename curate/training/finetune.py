@@ -66,9 +66,9 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
     with processes.first_goes_ahead():
         ready = _prepare(ws, task, say=say, show=show)
     known = queries.versions.find_trained_version(
-        ws.session, parent_id=task.start.id, config=ready.made_with
+        ws.session, parent_id=ready.start_id, config=ready.made_with
     )
-    ws.session.commit()  # no transaction stays open through the training
+    ws.session.commit()  # no transaction stays open through the training, and no row is read in it
     if known is not None:
         return known
     trained = _trained(ws, task, ready, processes, show)
@@ -79,7 +79,7 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
         shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
     processes.wait()
     made = queries.versions.find_trained_version(
-        ws.session, parent_id=task.start.id, config=ready.made_with
+        ws.session, parent_id=ready.start_id, config=ready.made_with
     )
     assert made is not None  # the first process has just written it
     return made
@@ -87,8 +87,10 @@ def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) 
 
 @dataclass(frozen=True)
 class _Ready:
-    """What a training needs, computed and kept."""
+    """What a training needs, computed and kept; no row, which a lost database would empty."""
 
+    start_id: str
+    generator_name: str
     generator: Trajectory
     chosen: Selection
     lesson: Lesson
@@ -97,7 +99,8 @@ class _Ready:
 
 
 def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Ready:
-    generator = _at_size(require_trajectory(load_version(ws, task.start.id)), task)
+    start_id, generator_name = task.start.id, task.start.generator_name
+    generator = _at_size(require_trajectory(load_version(ws, start_id)), task)
     kept = KeptTensors(ws)
     chosen = _select(ws, task, kept, say, show)
     frame = frame_of(generator, task.lesson, frozen_parts_hash(ws, task.start))
@@ -107,8 +110,9 @@ def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Rea
         "lesson": task.lesson.to_json(),
         "examples": json_hash(book.fingerprint()),
     }
-    key = json_hash([task.start.id, made_with])
-    return _Ready(generator, chosen, book.lesson(generator, kept, show), made_with, key)
+    key = json_hash([start_id, made_with])
+    lesson = book.lesson(generator, kept, show)
+    return _Ready(start_id, generator_name, generator, chosen, lesson, made_with, key)
 
 
 def run_folder(ws: Workspace, key: str) -> Path:
@@ -227,17 +231,17 @@ def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
         version = save_version(
             ws,
             folder,
-            generator_name=task.start.generator_name,
+            generator_name=ready.generator_name,
             family=trained.weights.generator.family,
             how_made="train-generator",
-            parent_id=task.start.id,
+            parent_id=ready.start_id,
             weights="lora" if task.training.lora_rank else "full",
             config=ready.made_with,
             metrics=_metrics(ws, trained, task, ready),
         )
     details = {
         "version": version.id,
-        "start": task.start.id,
+        "start": ready.start_id,
         "steps": trained.history.num_steps,
         "images": len(ready.chosen.learned),
     }

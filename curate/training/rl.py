@@ -76,7 +76,8 @@ def rl_step(
         raise CurateError("dpo learns from comparisons, not from a reward. Use window or nft.")
     made_with = {**config.to_json(), "prompt_ids": prompt_ids}
     step = _Step(
-        start,
+        start.id,
+        start.generator_name,
         made_with,
         reward_model_id,
         is_known=reward_model_id is not None,
@@ -143,14 +144,16 @@ def rl_step_on_people(
         )
 
     made_with = {**config.to_json(), **said.named()}
-    return _taken(ws, _Step(start, made_with, None, is_known=True), learn, processes)
+    step = _Step(start.id, start.generator_name, made_with, None, is_known=True)
+    return _taken(ws, step, learn, processes)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What makes this step the one it is."""
+    """What makes this step the one it is; no row, which a lost database would empty."""
 
-    start: GeneratorVersion
+    start_id: str
+    generator_name: str
     made_with: dict[str, Any]
     reward_model_id: str | None
     is_known: bool  # all that decides it is in the database: a version made so before is the same
@@ -164,18 +167,17 @@ def _taken(
     processes: Processes,
 ) -> GeneratorVersion:
     """Return the version that the step makes, or made before; only the first process writes."""
-    start_id = step.start.id
     if step.is_known:
         known = queries.versions.find_rl_version(
             ws.session,
-            parent_id=start_id,
+            parent_id=step.start_id,
             reward_model_id=step.reward_model_id,
             config=step.made_with,
         )
         if known is not None:
             return known
-    generator = require_trajectory(load_version(ws, start_id)).to(processes.device)
-    folder = run_folder(ws, step.made_with, start_id, step.reward_model_id)
+    generator = require_trajectory(load_version(ws, step.start_id)).to(processes.device)
+    folder = run_folder(ws, step.made_with, step.start_id, step.reward_model_id)
     ws.session.commit()  # no transaction stays open through the training
     trained = learn(generator, folder)
     made = ""
@@ -294,10 +296,10 @@ def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersi
         version = save_version(
             ws,
             folder,
-            generator_name=step.start.generator_name,
+            generator_name=step.generator_name,
             family=policy.generator.family,
             how_made="rl-step",
-            parent_id=step.start.id,
+            parent_id=step.start_id,
             weights="lora" if policy.config.lora_rank else "full",
             config=step.made_with,
             metrics={
@@ -307,6 +309,6 @@ def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersi
             },
             reward_model_id=step.reward_model_id,
         )
-    details = {"version": version.id, "start": step.start.id, "updates": len(history)}
+    details = {"version": version.id, "start": step.start_id, "updates": len(history)}
     queries.audit.record_event(ws.session, "rl-step", details)
     return version

@@ -23,6 +23,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
+from generators.rl.progress import UpdateHealth
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -175,3 +176,20 @@ def test_a_reward_model_looks_at_grey_pictures_in_rgb_and_refuses_volumes() -> N
     assert torch.equal(rgb_rendering(grey)[:, 2:], grey)
     with pytest.raises(CurateError, match=r"makes volumes \[1, 3, 4, 4\]"):
         rgb_rendering(torch.rand(2, 1, 3, 4, 4))
+
+
+def test_an_rl_step_reads_no_row_while_it_lasts(
+    workspace: Workspace, small: Callable[..., RLConfig], brightness: Reward
+) -> None:
+    start, prompts = add_start(workspace)
+    start_id = start.id
+
+    def emptying(health: UpdateHealth) -> None:
+        if start in workspace.session:
+            workspace.session.expire(start)
+            workspace.session.expunge(start)
+
+    made = rl_step(
+        workspace, small(), start=start, prompts=prompts, reward=brightness, report=emptying
+    )
+    assert (made.parent_id, made.generator_name) == (start_id, "tiny")

@@ -261,3 +261,22 @@ def test_a_workspace_of_another_machine_s_paths_trains_too(
     pictures.cache.mkdir()
     second = trained(pictures, quick_task(start, seed=1))
     assert first.id != second.id
+
+
+def test_a_training_reads_no_row_while_it_lasts(
+    pictures: Workspace, start: GeneratorVersion
+) -> None:
+    """A lost database empties rows: who reads one then asks for a connection that is not there."""
+
+    @contextmanager
+    def emptying(total: int, what: str) -> Iterator[Any]:
+        def advance(count: int) -> None:
+            if what == "steps" and start in pictures.session:
+                pictures.session.expire(start)
+                pictures.session.expunge(start)
+
+        yield advance
+
+    parent_id = start.id
+    made = train_generator(pictures, quick_task(start), say=lambda line: None, show=emptying)
+    assert (made.parent_id, made.generator_name) == (parent_id, "tiny")
