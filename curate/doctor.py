@@ -6,6 +6,8 @@ images is made again from their rows; real ones can be imported again.
 """
 
 import datetime as dt
+import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from curate.progress import progress
+from curate.verified import damaged_files
 from curate.workspace import Workspace
 from db import queries
 from db.errors import StoreError
 from db.store import UNFINISHED, file_key
+from generators.embedded import WEIGHTS
 
 BATCH_FILES = 1000
 NUM_READERS = 8  # a remote store answers slowly, but many at once
@@ -28,7 +32,8 @@ class Finding:
 
     kind: "missing" (a row without its file), "torn" (shorter than written), "altered" (other
     bytes), "unreadable" (disk or network fails), "orphan" (a file without a row), "temporary" (an
-    unfinished file), "foreign" (no file of the store), "database" (SQLite's own check).
+    unfinished file), "foreign" (no file of the store), "cache" (weights that are not as stored),
+    "database" (SQLite's own check).
     """
 
     kind: str
@@ -87,6 +92,7 @@ def examine(ws: Workspace) -> DoctorReport:
         if not queries.files.has_file(ws.session, sha256)
     ]
     findings += _stray_findings(strays, set(ws.store.strays()))
+    findings += _cache_findings(ws)
     findings += [
         Finding("database", "-", problem) for problem in queries.audit.database_problems(ws.session)
     ]
@@ -100,8 +106,38 @@ def repair(ws: Workspace, report: DoctorReport) -> DoctorReport:
     and kept if its bytes are the same; any other stays a finding, its place free for them.
     """
     folder = ws.folder / "quarantine" / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
-    findings = _make_again(ws, [_repair(ws, finding, folder) for finding in report.findings])
+    findings = [_repair(ws, finding, folder) for finding in report.findings]
+    findings = _make_again(ws, _restore_shipped(ws, findings))
     return replace(report, findings=findings, quarantine=str(folder) if folder.exists() else None)
+
+
+def _cache_findings(ws: Workspace) -> Iterator[Finding]:
+    """Look at the weights in the cache: a version is opened from there."""
+    for version in queries.versions.versions(ws.session):
+        folder = ws.cache / "versions" / version.id
+        files = queries.versions.version_files(ws.session, version.id)
+        if folder.exists():
+            for path in damaged_files(ws, {folder / name: sha for name, sha in files.items()}):
+                name = path.relative_to(ws.folder).as_posix()
+                yield Finding("cache", name, "not as stored; filled again when it is next opened")
+
+
+def _restore_shipped(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:
+    """Put weights back that this installation of curate carries with the very same bytes."""
+    carried = {
+        hashlib.sha256(path.read_bytes()).hexdigest(): path
+        for path in WEIGHTS.rglob("*")
+        if path.is_file()
+    }
+
+    def restored(finding: Finding) -> Finding:
+        if finding.kind not in ("missing", "torn", "altered") or finding.name not in carried:
+            return finding
+        ws.store.put_file(carried[finding.name])
+        detail = f"{finding.detail}; restored from the weights that ship with curate"
+        return replace(finding, detail=detail.removeprefix("; "), repaired=True)
+
+    return [restored(finding) for finding in findings]
 
 
 def _make_again(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:
@@ -142,13 +178,21 @@ def _examine_file(ws: Workspace, sha256: str, num_bytes: int) -> Finding | None:
 def _with_uses(ws: Workspace, finding: Finding) -> Finding:
     uses = queries.files.uses_of_file(ws.session, finding.name)
     remakeable = bool(uses) and all(use.startswith("synthetic") for use in uses)
-    advice = (
-        "can be made again: `curate doctor --repair`"
-        if remakeable
-        else "restore it from a backup or import it again"
-    )
+    advice = "can be made again: `curate doctor --repair`" if remakeable else _advice(uses)
     parts = [finding.detail, *(uses or ["used by nothing"]), advice if uses else ""]
     return replace(finding, detail="; ".join(filter(None, parts)), remakeable=remakeable)
+
+
+def _advice(uses: Sequence[str]) -> str:
+    """Say what brings a file back that cannot be computed."""
+    if all(use.startswith("real image") for use in uses):
+        return "the same `curate import` again restores it"
+    if any("of generator version" in use for use in uses):
+        return (
+            "`curate doctor --repair` restores the weights that ship with the curate that made "
+            "them; others from a backup, or by the same `--base` again"
+        )
+    return "restore it from a backup of the store"
 
 
 def _stray_findings(before: Sequence[str], after: set[str]) -> Iterator[Finding]:
@@ -167,6 +211,9 @@ def _repair(ws: Workspace, finding: Finding, folder: Path) -> Finding:
     if finding.kind == "orphan":
         ws.store.move_out(file_key(finding.name), folder)
         return replace(finding, repaired=True)
+    if finding.kind == "cache":
+        shutil.rmtree(ws.cache / "versions" / Path(finding.name).parts[2], ignore_errors=True)
+        return replace(finding, detail="not as stored; removed", repaired=True)
     if finding.kind in ("torn", "altered"):
         ws.store.move_out(file_key(finding.name), folder)
         return replace(finding, detail=f"{finding.detail}; moved to {folder}")

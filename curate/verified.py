@@ -11,6 +11,7 @@ from pathlib import Path
 from curate.workspace import Workspace
 from db.errors import StoreError
 from db.folders import replace_file
+from db.store import LocalStore
 
 MEMORY = "verified.json"  # in the cache: path -> [size, time in ns, inode, SHA-256]
 
@@ -27,6 +28,15 @@ def verified_path(ws: Workspace, sha256: str) -> Path:
             "Run `curate doctor`."
         )
     return path
+
+
+def is_whole(ws: Workspace, sha256: str) -> bool:
+    """Say whether the store has this file with its own bytes."""
+    if not ws.store.exists(sha256):
+        return False
+    if isinstance(ws.store, LocalStore):
+        return not damaged_files(ws, {ws.store.local_path(sha256): sha256})
+    return ws.store.measure(sha256)[1] == sha256
 
 
 def damaged_files(ws: Workspace, files: Mapping[Path, str]) -> list[Path]:

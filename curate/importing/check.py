@@ -124,6 +124,7 @@ class Sorted:
 
     new: list[Candidate]
     known: list[Candidate]
+    stored_as: Mapping[str, str]  # SHA-256 of the stored file, by the pixels of what is known
     filled_in: Mapping[UUID, Mapping[str, Any]]  # columns that a stored image lacked
 
 
@@ -139,6 +140,7 @@ def sort_out(
     """
     new: list[Candidate] = []
     known: list[Candidate] = []
+    stored_as: dict[str, str] = {}
     filled_in: dict[UUID, dict[str, Any]] = {}
     for candidate in candidates:
         if candidate.pixels_sha256 not in stored:
@@ -149,9 +151,10 @@ def sort_out(
             refuse(candidate.row.line, difference)
             continue
         known.append(candidate)
+        stored_as[candidate.pixels_sha256] = image.file_sha256
         if lacking := _lacking(candidate, image):
             filled_in[image.id] = lacking
-    return Sorted(new=new, known=known, filled_in=filled_in)
+    return Sorted(new=new, known=known, stored_as=stored_as, filled_in=filled_in)
 
 
 def _difference(

@@ -29,6 +29,7 @@ from curate.importing.rows import ImageRow, ImageRows, read_rows
 from curate.importing.table import Remark
 from curate.progress import Advance, progress
 from curate.samples.pixels import pixels_hash
+from curate.verified import is_whole
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
@@ -45,6 +46,7 @@ class Imported:
     imported: int  # images; a volume may give several
     already_there: int
     filled_in: int  # of those already there, how many got a patient, split, source or licence
+    restored: int  # of those already there, how many files were lost or damaged, and are back
     refused: list[Remark]  # in the order of lines
     notes: list[Remark]
     stopped: bool  # --strict, and something was refused: nothing was written
@@ -56,6 +58,7 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
     names = partial(pseudonym, ws.folder)
     sorted_out = _checked(ws, table, read, config, names)
     stopped = config.strict and bool(read.refused)
+    restored = 0 if stopped else _restore(ws, sorted_out, config, names)
     if not stopped:
         conditions = _conditions(ws, table, config, keep=True)
         _write(ws, sorted_out, config, names, conditions)
@@ -65,6 +68,7 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
         imported=0 if stopped else len(sorted_out.new),
         already_there=len(sorted_out.known),
         filled_in=0 if stopped else len(sorted_out.filled_in),
+        restored=restored,
         refused=sorted(read.refused, key=lambda remark: remark.line),
         notes=sorted(dict.fromkeys(read.notes), key=lambda remark: remark.line),
         stopped=stopped,
@@ -95,6 +99,20 @@ def _checked(
     )
     prompt_ids = [prompt.id for _, prompt in stored.values()]
     return sort_out(singles, stored, queries.prompts.conditions_of(ws.session, prompt_ids), refuse)
+
+
+def _restore(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseudonym) -> int:
+    """Put files back that known images have lost; return how many are whole again."""
+    lost = [
+        candidate
+        for candidate in sorted_out.known
+        if not is_whole(ws, sorted_out.stored_as[candidate.pixels_sha256])
+    ]
+    num_restored = 0
+    for candidate, picture in _read_again(lost, config, names):
+        [sha256] = ws.store.put_many([picture.encoded])
+        num_restored += sha256 == sorted_out.stored_as[candidate.pixels_sha256]
+    return num_restored
 
 
 def _conditions(ws: Workspace, table: Path, config: ImportConfig, *, keep: bool) -> ConditionImages:

@@ -21,6 +21,7 @@ def as_lines(imported: Imported) -> list[str]:
         *lines,
         f"images imported  {imported.imported}",
         f"already there    {imported.already_there}{filled_in}",
+        *([f"files restored   {imported.restored}"] if imported.restored else []),
         f"lines refused    {num_lines}",
     ]
 

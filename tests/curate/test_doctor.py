@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from curate.doctor import DoctorReport, examine, repair
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
-from curate.production.versions import save_version
+from curate.production.versions import embedded_version, save_version, version_folder
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Environment, Image, Run
@@ -249,3 +249,27 @@ def test_an_image_that_cannot_be_made_with_the_same_bytes_stays_a_finding(
     (finding,) = repair(ws, examine(ws)).findings
     assert not finding.repaired
     assert "other bytes" in finding.detail
+
+
+def test_weights_that_ship_are_restored_from_the_installation(ws: Workspace) -> None:
+    version = embedded_version(ws)
+    ws.session.commit()
+    files = queries.versions.version_files(ws.session, version.id)
+    gone, altered = files["unet/config.json"], files["scheduler/scheduler_config.json"]
+    ws.store.delete(gone)
+    write_raw(ws, file_key(altered), b"{}")
+    report = repair(ws, examine(ws))
+    assert report.is_whole and len(report.findings) == 2
+    assert examine(ws).findings == []
+
+
+def test_damaged_weights_in_the_cache_are_found_and_removed(ws: Workspace) -> None:
+    version = embedded_version(ws)
+    folder = version_folder(ws, version.id)
+    (folder / "unet" / "config.json").write_bytes(b"{}")
+    report = examine(ws)
+    name = f"cache/versions/{version.id}/unet/config.json"
+    assert kinds(report) == [("cache", name)]
+    assert repair(ws, report).is_whole
+    assert not folder.exists()
+    assert examine(ws).findings == []

@@ -53,6 +53,25 @@ def test_importing_twice_adds_nothing(import_text: ImportText, workspace: Worksp
     assert len(list(workspace.store.list())) == 2
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut off", "another byte"])
+def test_importing_again_restores_a_lost_or_damaged_file(
+    import_text: ImportText, workspace: Workspace, damage: str
+) -> None:
+    table = HEAD + "a.png,drusen,OCT\nb.png,normal,OCT\n"
+    import_text(table)
+    image, _ = stored(workspace)[0]
+    path = workspace.store.local_path(image.file_sha256)
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-1] + (b"" if damage == "cut off" else b"?"))
+    again = import_text(table)
+    assert (again.imported, again.already_there, again.restored) == (0, 2, 1)
+    assert path.read_bytes() == whole
+    assert import_text(table).restored == 0
+
+
 def test_rows_added_to_a_table_are_all_that_the_next_import_adds(
     import_text: ImportText, workspace: Workspace
 ) -> None:
