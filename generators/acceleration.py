@@ -3,16 +3,18 @@
 import os
 import shutil
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from generators.base import Generator, require_trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 
+AnyGenerator = TypeVar("AnyGenerator", bound=Generator)
 
-def accelerate(generator: DiffusionGenerator, settings: SamplingSettings) -> DiffusionGenerator:
+
+def accelerate(generator: AnyGenerator, settings: SamplingSettings) -> AnyGenerator:
     """Lay out and compile the generator's networks in place, where they are, and return it.
 
     On a GPU, compiling uses CUDA graphs: the compute batches' one fixed shape is what they need.
@@ -24,8 +26,9 @@ def accelerate(generator: DiffusionGenerator, settings: SamplingSettings) -> Dif
         require_compiler()
         on_gpu = generator.device.type == "cuda"
         mode = "reduce-overhead" if on_gpu else "default"
-        generator.denoiser.network.compile(mode=mode, dynamic=False)
-        for decoder in networks(generator)[1:]:
+        denoiser, *decoders = networks(generator)
+        denoiser.compile(mode=mode, dynamic=False)
+        for decoder in decoders:
             decoder.compile(dynamic=False)
     return generator
 
@@ -40,7 +43,8 @@ def require_compiler() -> None:
         )
 
 
-def networks(generator: DiffusionGenerator) -> list[Any]:
+def networks(generator: Generator) -> list[Any]:
     """Return the networks that make images: the denoiser's, and the decoder where there is one."""
-    vae = getattr(generator.codec, "vae", None)
-    return [generator.denoiser.network, *([] if vae is None else [vae.decoder])]
+    denoising = require_trajectory(generator)
+    vae = getattr(denoising.codec, "vae", None)
+    return [denoising.denoiser.network, *([] if vae is None else [vae.decoder])]

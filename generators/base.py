@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from diffusers import ModelMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
 from generators.config import SamplingSettings
+from generators.errors import GeneratorError
 from generators.sample import Kind, Sample
+
+# of `model_index.json`, by part: the library and the class that opens it, or None twice
+Entries = dict[str, list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Conditioner(Protocol):
         """Move the weights."""
         ...
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write the parts below `folder`; return their `model_index.json` entries."""
         ...
 
@@ -145,7 +148,7 @@ class Codec(Protocol):
         """Move the weights."""
         ...
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write the parts below `folder`; return their `model_index.json` entries."""
         ...
 
@@ -219,18 +222,23 @@ class Process(Protocol):
         """Return the process for a network that learns to predict this instead."""
         ...
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write the scheduler; return its `model_index.json` entry."""
         ...
 
 
 class Denoiser(nn.Module):
-    """A diffusers network, given whichever conditions are filled. This is what RL trains."""
+    """A network, and what it is handed of the conditions: this is what training moves.
+
+    A subclass for each signature says so in `ask`; those of diffusers' networks are in
+    `generators.diffusion.networks`.
+    """
 
     part = "unet"  # the name of its folder, and the first word of its weights' names
+    needs: frozenset[str] = frozenset()  # parts of conditions that it cannot do without
 
-    def __init__(self, network: ModelMixin) -> None:
-        """Wrap a UNet2DConditionModel, or a UNet2DModel where there are no tokens."""
+    def __init__(self, network: nn.Module) -> None:
+        """Wrap it."""
         super().__init__()
         self.add_module(self.part, network)
 
@@ -246,19 +254,16 @@ class Denoiser(nn.Module):
         return before
 
     def forward(self, x_t: Tensor, t_B: Tensor, conditions: Conditions) -> Tensor:
-        """Return the prediction, epsilon or v as the process says, shaped like `x_t`."""
-        parts = conditions.parts
-        if "channels" in parts:
-            x_t = torch.cat([x_t, parts["channels"]], dim=1)
-        inputs: dict[str, Tensor | None] = {}
-        if "tokens" in parts or isinstance(self.network, UNet2DConditionModel):
-            inputs["encoder_hidden_states"] = parts.get("tokens")
-        if "modulation" in parts:
-            inputs["class_labels"] = parts["modulation"]
-        prediction: Tensor = self.network(x_t, t_B, **inputs, return_dict=False)[0]
-        return prediction
+        """Return the prediction, of what the process says, shaped like `x_t`."""
+        if "channels" in conditions.parts:
+            x_t = torch.cat([x_t, conditions.parts["channels"]], dim=1)
+        return self.ask(x_t, t_B, conditions.parts)
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def ask(self, x_t: Tensor, t_B: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """Return the network's prediction for latents that `channels` have been joined to."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> Entries:
         """Write the network; return its `model_index.json` entry."""
         self.network.save_pretrained(folder / self.part, safe_serialization=True)
         return {self.part: ["diffusers", type(self.network).__name__]}
@@ -317,3 +322,13 @@ class Trajectory(Generator, Protocol):
     def to(self, device: torch.device | str) -> "Trajectory":
         """Move all weights, and return this generator."""
         ...
+
+
+def require_trajectory(generator: Generator) -> Trajectory:
+    """Return a generator that makes samples step by step; refuse one that does not, as a GAN."""
+    if isinstance(generator, Trajectory):
+        return generator
+    raise GeneratorError(
+        f"Family {generator.family!r} makes a sample in one step, and this needs denoising steps. "
+        "Choose a diffusion generator: `curate generators list`."
+    )

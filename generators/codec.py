@@ -6,7 +6,7 @@ from pathlib import Path
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from generators.base import Output
+from generators.base import Entries, Output
 from generators.sample import Kind
 
 
@@ -35,7 +35,7 @@ class AutoencoderCodec(_Range):
     """A diffusers `AutoencoderKL`: intensities in 0 .. 1 to scaled latents and back."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
-        """Wrap it; its configuration carries the scaling factor that gives unit variance."""
+        """Wrap it; its configuration carries what gives its latents mean 0 and variance 1."""
         self.vae = vae
 
     def output(self, latent_shape: Sequence[int]) -> Output:
@@ -48,46 +48,78 @@ class AutoencoderCodec(_Range):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return float32 images [B, C, H, W] in 0 .. 1, clamped."""
-        scaled = latents / self.vae.config.scaling_factor
+        scaled = self._from_standard(latents)
         images_BCHW: Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample
         return (images_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the scaled mean of the posterior: float32 [B, C, H, W]."""
         posterior = self.vae.encode((images * 2 - 1).to(self.vae.dtype)).latent_dist
-        scaled: Tensor = posterior.mode().float() * self.vae.config.scaling_factor
-        return scaled
+        return self._to_standard(posterior.mode().float())
+
+    def _from_standard(self, latents: Tensor) -> Tensor:
+        """Return the autoencoder's own latents, as diffusers' pipelines undo its normalisation."""
+        mean, std, shift = self._normalisation(latents)
+        own: Tensor = latents / self.vae.config.scaling_factor
+        own = own if std is None else own * std
+        own = own if mean is None else own + mean
+        return own if shift is None else own + shift
+
+    def _to_standard(self, own: Tensor) -> Tensor:
+        mean, std, shift = self._normalisation(own)
+        own = own if shift is None else own - shift
+        own = own if mean is None else own - mean
+        own = own if std is None else own / std
+        latents: Tensor = own * self.vae.config.scaling_factor
+        return latents
+
+    def _normalisation(self, like: Tensor) -> tuple[Tensor | None, Tensor | None, float | None]:
+        """Return mean and standard deviation by channel, and the shift, where there are any."""
+        config = self.vae.config
+
+        def by_channel(values: list[float] | None) -> Tensor | None:
+            axes = [1] * (like.dim() - 2)
+            return None if values is None else like.new_tensor(values).view(1, -1, *axes)
+
+        shift = config.get("shift_factor")
+        return by_channel(config.get("latents_mean")), by_channel(config.get("latents_std")), shift
 
     def to(self, device: object) -> "AutoencoderCodec":
         """Move the weights."""
         self.vae.to(device)
         return self
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write the autoencoder; return its `model_index.json` entry."""
         self.vae.save_pretrained(folder / "vae", safe_serialization=True)
         return {"vae": ["diffusers", type(self.vae).__name__]}
 
 
 class PixelCodec(_Range):
-    """For models that denoise pixels: -1 .. 1 inside, intensities in 0 .. 1 outside."""
+    """For models that denoise pixels or voxels: -1 .. 1 inside, `value_range` outside."""
+
+    def __init__(
+        self, unit: Kind = "intensity", value_range: tuple[float, float] = (0.0, 1.0)
+    ) -> None:
+        """Take what the numbers are: intensities in 0 .. 1, or HU in a range."""
+        self.unit, self.value_range = unit, value_range
 
     def output(self, latent_shape: Sequence[int]) -> Output:
         """Return the same shape: latents are pixels."""
         return Output(self.unit, tuple(latent_shape))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return float32 images in 0 .. 1, clamped."""
-        return (latents.float() / 2 + 0.5).clamp(0, 1)
+        """Return float32 images in `value_range`, clamped."""
+        return self.from_unit((latents.float() / 2 + 0.5).clamp(0, 1))
 
     def encode(self, images: Tensor) -> Tensor:
         """Return float32 images in -1 .. 1."""
-        return images.float() * 2 - 1
+        return self.to_unit(images.float()) * 2 - 1
 
     def to(self, device: object) -> "PixelCodec":
         """Return itself: there are no weights."""
         return self
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write nothing."""
         return {}

@@ -1,4 +1,4 @@
-"""Low-rank adapters on a generator's U-Net (Hu et al. 2021): train, keep, merge into the weights.
+"""Low-rank adapters on a generator's network (Hu et al. 2021): train, keep, merge into the weights.
 
 An adapter's folder holds diffusers' own LoRA file, so a stock pipeline reads it too, with
 `load_lora_weights(folder)`.
@@ -55,21 +55,22 @@ def is_adapted(generator: Trajectory) -> bool:
 
 def lora_state(generator: Trajectory) -> dict[str, Tensor]:
     """Return the adapters' weights by name: the parameters themselves, not copies."""
-    unet = generator.denoiser.network
-    state: dict[str, Tensor] = get_peft_model_state_dict(unet, dict(unet.named_parameters()))
+    network = generator.denoiser.network
+    state: dict[str, Tensor] = get_peft_model_state_dict(network, dict(network.named_parameters()))
     return state
 
 
 def save_lora(generator: Trajectory, folder: Path) -> None:
     """Write the adapters' weights with rank, alpha and targets: equal weights give equal bytes."""
+    part = generator.denoiser.part
     config: Any = generator.denoiser.network.peft_config["default"]  # as peft names it
     values = {
-        "unet.r": config.r,
-        "unet.lora_alpha": config.lora_alpha,
-        "unet.target_modules": sorted(config.target_modules),
+        f"{part}.r": config.r,
+        f"{part}.lora_alpha": config.lora_alpha,
+        f"{part}.target_modules": sorted(config.target_modules),
     }
     tensors = {
-        f"unet.{name}": tensor.detach().cpu().contiguous()
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
         for name, tensor in lora_state(generator).items()
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,18 +80,18 @@ def save_lora(generator: Trajectory, folder: Path) -> None:
 
 def load_lora(generator: Trajectory, folder: Path) -> None:
     """Attach the adapters that `save_lora` wrote, trainable."""
-    path = folder / WEIGHTS
+    path, part = folder / WEIGHTS, generator.denoiser.part
     try:
         with safe_open(path, framework="pt") as file:
             values = json.loads(file.metadata()[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         add_lora(
             generator,
-            values["unet.r"],
-            values["unet.target_modules"],
-            alpha=values["unet.lora_alpha"],
+            values[f"{part}.r"],
+            values[f"{part}.target_modules"],
+            alpha=values[f"{part}.lora_alpha"],
         )
-        _fill(lora_state(generator), tensors)
+        _fill({f"{part}.{name}": own for name, own in lora_state(generator).items()}, tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise GeneratorError(
             f"{path} does not fit this generator, or is no adapter that curate saved ({error}). "
@@ -99,17 +100,17 @@ def load_lora(generator: Trajectory, folder: Path) -> None:
 
 
 def _fill(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    found, needed = set(tensors), {f"unet.{name}" for name in state}
+    found, needed = set(tensors), set(state)
     if found != needed:
         raise ValueError(f"{len(found ^ needed)} names differ, {min(found ^ needed)} among them")
     for name, tensor in state.items():
-        if tensor.shape != tensors[f"unet.{name}"].shape:
+        if tensor.shape != tensors[name].shape:
             raise ValueError(f"{name} has another shape")
-        tensor.detach().copy_(tensors[f"unet.{name}"])
+        tensor.detach().copy_(tensors[name])
 
 
 def merge_lora(generator: Trajectory, folder: Path) -> None:
-    """Add the adapters in `folder` to the U-Net's weights for good."""
+    """Add the adapters in `folder` to the network's weights for good."""
     load_lora(generator, folder)
     for layer in _adapted_layers(generator):
         layer.merge()

@@ -1,13 +1,24 @@
 """The families of generators by name: curate's own, then those that other packages bring."""
 
+import inspect
+import json
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Generator
 from generators.errors import GeneratorError
 
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
-OWN_FAMILIES = (EntryPoint("text-to-image", "generators.families.text_to_image:load", GROUP),)
+OWN_FAMILIES = (
+    EntryPoint("text-to-image", "generators.families.text_to_image:load", GROUP),
+    EntryPoint("sdxl", "generators.families.sdxl:load", GROUP),
+    EntryPoint("sd3", "generators.families.sd3:load", GROUP),
+)
+PIPELINES = {  # of diffusers, by the family that opens their folders
+    "StableDiffusionPipeline": "text-to-image",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+}
 
 
 def families() -> list[str]:
@@ -15,10 +26,28 @@ def families() -> list[str]:
     return sorted(_loaders())
 
 
-def load(family: str, folder: str | Path, *, unet: str | Path | None = None) -> DiffusionGenerator:
+def family_of(folder: str | Path) -> str:
+    """Return the family that opens a folder, as its `model_index.json` says it.
+
+    A folder that says nothing is taken for text-to-image, whose parts are then looked for.
+    """
+    path = Path(folder) / "model_index.json"
+    index = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    pipeline = index.get("_class_name")
+    if "family" in index or pipeline is None:
+        return str(index.get("family", "text-to-image"))
+    if pipeline not in PIPELINES:
+        raise GeneratorError(
+            f"{folder} is a {pipeline}, which no family here opens. Known: "
+            f"{', '.join(sorted(PIPELINES))}, and what curate saved."
+        )
+    return PIPELINES[pipeline]
+
+
+def load(family: str, folder: str | Path, **options: str | Path) -> Generator:
     """Open a generator: a folder that `Generator.save` wrote, or whatever else the family opens.
 
-    `unet` is a separate U-Net to use instead of the folder's, for families that take one.
+    `options` are the parameters that the family's `load` has beside the folder.
     """
     loaders = _loaders()
     if family not in loaders:
@@ -26,8 +55,14 @@ def load(family: str, folder: str | Path, *, unet: str | Path | None = None) -> 
             f"No generator family {family!r}. Known: {', '.join(sorted(loaders))}. "
             f"A package can bring more, by an entry point in the group {GROUP!r}."
         )
-    options = {} if unet is None else {"unet": unet}
-    generator: DiffusionGenerator = loaders[family].load()(folder, **options)
+    opens = loaders[family].load()
+    if options:
+        known = list(inspect.signature(opens).parameters)[1:]
+        if unknown := sorted(options.keys() - set(known)):
+            raise GeneratorError(
+                f"Family {family!r} takes no {unknown[0]}. It takes: {', '.join(known) or 'none'}."
+            )
+    generator: Generator = opens(folder, **options)
     return generator
 
 

@@ -30,8 +30,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from generators.base import Denoiser, Prompt
+from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.networks import UNet
 from generators.rl.config import RLConfig
 from generators.rl.peers.trl_ddpo import trl_trainer
 from generators.rl.policy import Policy
@@ -78,7 +79,7 @@ def new_generator(tiny: bool) -> DiffusionGenerator:
     generator = tiny_generator()
     if not tiny:
         torch.manual_seed(0)
-        generator.denoiser = Denoiser(tiny_unet(**UNET)).eval().requires_grad_(False)
+        generator.denoiser = UNet(tiny_unet(**UNET)).eval().requires_grad_(False)
         generator.latent_shape = (4, 16, 16)
     return generator
 

@@ -18,8 +18,8 @@ from curate.production.plan import Batch
 from curate.production.writer import EncodedBatch, encode
 from generators import registry
 from generators.acceleration import accelerate
+from generators.base import Generator
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ImageWorker:
         self._notes.append((event, details))
 
 
-def packed(generator: DiffusionGenerator) -> Weights:
+def packed(generator: Generator) -> Weights:
     """Return a generator as its folder's files."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -84,7 +84,7 @@ def packed(generator: DiffusionGenerator) -> Weights:
     return Weights(generator.family, files)
 
 
-def opened(weights: Weights) -> DiffusionGenerator:
+def opened(weights: Weights) -> Generator:
     """Return the generator that was packed."""
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in weights.files.items():

@@ -14,9 +14,8 @@ from curate.production.run import chosen_device
 from curate.production.versions import load_version
 from curate.workspace import Workspace
 from generators.acceleration import accelerate
-from generators.base import Prompt
+from generators.base import Prompt, Trajectory, require_trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.guidance import predict
 from generators.diffusion.samplers import decode, initial_noise
 from generators.memory import lacks_memory
@@ -67,7 +66,8 @@ def measure(
     found: list[Speed] = []
 
     def tried(candidate: SamplingSettings) -> Speed | None:
-        generator = accelerate(load_version(ws, version_id).to(where), candidate)
+        generator = require_trajectory(load_version(ws, version_id))
+        accelerate(generator.to(where), candidate)
         speed = _speed_within_memory(generator, candidate)
         if speed is None:
             say(f"no memory for {' '.join(options(candidate))}")
@@ -132,7 +132,7 @@ def _changes(device: torch.device, compiling: bool) -> list[dict[str, Any]]:
     return changes + ([{"compile": True}] if compiling else [])
 
 
-def _speed_within_memory(generator: DiffusionGenerator, settings: SamplingSettings) -> Speed | None:
+def _speed_within_memory(generator: Trajectory, settings: SamplingSettings) -> Speed | None:
     try:
         return _speed(generator, settings)
     except (RuntimeError, MemoryError) as error:
@@ -142,7 +142,7 @@ def _speed_within_memory(generator: DiffusionGenerator, settings: SamplingSettin
 
 
 @torch.inference_mode()
-def _speed(generator: DiffusionGenerator, settings: SamplingSettings) -> Speed:
+def _speed(generator: Trajectory, settings: SamplingSettings) -> Speed:
     size, device = settings.batch_size, generator.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -20,10 +20,9 @@ from curate.production.plan import Batch
 from curate.samples.pixels import array_of, levels
 from curate.workspace import Workspace
 from db import queries
-from generators.base import Conditions
+from generators.base import Conditions, Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.memory import lacks_memory
 from generators.sample import Sample
 
@@ -46,7 +45,7 @@ class Maker:
 
     def __init__(
         self,
-        generator: DiffusionGenerator,
+        generator: Generator,
         settings: SamplingSettings,
         note: Note,
     ) -> None:
@@ -97,7 +96,7 @@ class Maker:
     def _conditions_of(self, batch: Batch) -> Conditions:
         for name, prompt in batch.prompts.items():
             if name not in self._conditions:
-                self._conditions[name] = self.generator.conditioner([prompt])
+                self._conditions[name] = self.generator.condition([prompt])
         joined = Conditions.join([self._conditions[item.prompt_id] for item in batch.items])
         while len(self._conditions) > KEPT_CONDITIONS:
             self._conditions.popitem(last=False)
@@ -106,7 +105,7 @@ class Maker:
 
 @torch.inference_mode()
 def unchecked_images(
-    generator: DiffusionGenerator,
+    generator: Generator,
     conditions: Conditions,
     seeds: Sequence[int],
     settings: SamplingSettings,
@@ -116,7 +115,7 @@ def unchecked_images(
 
 
 def images_of(
-    generator: DiffusionGenerator,
+    generator: Generator,
     conditions: Conditions,
     seeds: Sequence[int],
     settings: SamplingSettings,

@@ -13,8 +13,9 @@ from db import queries
 from db.folders import publish_folder, unfinished_folder
 from db.models import GeneratorVersion
 from generators import lora, registry
-from generators.diffusion.generator import DiffusionGenerator
+from generators.base import Generator, require_trajectory
 from generators.embedded import WEIGHTS
+from generators.families.parts import fetched
 
 MEDIA_TYPES = {".safetensors": "application/x-safetensors", ".json": "application/json"}
 
@@ -92,14 +93,14 @@ def version_folder(ws: Workspace, version_id: str) -> Path:
     return folder
 
 
-def load_version(ws: Workspace, version_id: str) -> DiffusionGenerator:
+def load_version(ws: Workspace, version_id: str) -> Generator:
     """Open a version with every adapter of its ancestry merged: images are made from this."""
     version = ws.session.get(GeneratorVersion, version_id)
     if version is None:
         raise CurateError(f"No generator version {version_id!r}. See `curate generators list`.")
     if version.weights == "lora":
         assert version.parent_id is not None  # a CHECK of the table
-        generator = load_version(ws, version.parent_id)
+        generator = require_trajectory(load_version(ws, version.parent_id))
         lora.merge_lora(generator, version_folder(ws, version_id))
         return generator
     family = queries.versions.family_of(ws.session, version)
@@ -120,8 +121,13 @@ def embedded_version(ws: Workspace) -> GeneratorVersion:
 def import_version(
     ws: Workspace, base: str, *, unet: str | None = None, name: str | None = None
 ) -> GeneratorVersion:
-    """Add a diffusers folder or hub name, with an optional separate U-Net, as a version."""
-    generator = registry.load("text-to-image", base, unet=unet)
+    """Add a diffusers folder or hub name, with an optional separate U-Net, as a version.
+
+    The folder says which family opens it.
+    """
+    folder = fetched(base)
+    options = {} if unet is None else {"unet": unet}
+    generator = registry.load(registry.family_of(folder), folder, **options)
     with unfinished_folder(ws.cache / "unfinished", "import-") as aside:
         generator.save(aside)
         return save_version(

@@ -20,9 +20,8 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import Image
 from generators.acceleration import accelerate
-from generators.base import Prompt
+from generators.base import Generator, Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 
 PART_IMAGES = 64  # made at once: whole compute batches where their size divides it
 
@@ -32,7 +31,7 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
 
     Raises StoreError when the workspace lacks a generator version or a condition image.
     """
-    generator: DiffusionGenerator | None = None
+    generator: Generator | None = None
     loaded_id = ""
     for (version_id, _), same in groupby(images, key=_how_made):
         if generator is None or version_id != loaded_id:
@@ -40,7 +39,7 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
         group = list(same)
         for start in range(0, len(group), PART_IMAGES):
             part = group[start : start + PART_IMAGES]
-            conditions = generator.conditioner([_prompt_of(ws, image.prompt) for image in part])
+            conditions = generator.condition([_prompt_of(ws, image.prompt) for image in part])
             settings = SamplingSettings.from_json(part[0].settings)
             yield from to_uint8(
                 images_of(generator, conditions, [image.seed for image in part], settings)
@@ -102,12 +101,12 @@ def _how_made_here(
 
 def _keep_if_same(
     ws: Workspace,
-    generator: DiffusionGenerator,
+    generator: Generator,
     images: Sequence[Image],
     settings: SamplingSettings,
 ) -> dict[str, str]:
     values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
-    conditions = generator.conditioner([values[image.prompt_id] for image in images])
+    conditions = generator.condition([values[image.prompt_id] for image in images])
     seeds = [image.seed or 0 for image in images]
     files = [
         png_bytes(array)

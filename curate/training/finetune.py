@@ -31,14 +31,13 @@ from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
-from generators.base import Trajectory
+from generators.base import Trajectory, require_trajectory
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
 from generators.training.processes import Processes, joined_processes
-from generators.training.weights import require_trajectory
 
 Say = Callable[[str], None]
 LOSSES_KEPT = 200  # points of the loss curve that the version's row keeps

@@ -38,7 +38,7 @@ def frozen_parts_hash(ws: Workspace, version: GeneratorVersion) -> str:
     """
     while version.weights == "lora":
         version = ws.session.get_one(GeneratorVersion, version.parent_id)
-    denoising = ("unet/", "scheduler/", "model_index.json")
+    denoising = ("unet/", "transformer/", "scheduler/", "model_index.json")
     files = queries.versions.version_files(ws.session, version.id)
     return json_hash({k: v for k, v in files.items() if not k.startswith(denoising)})
 

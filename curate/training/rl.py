@@ -22,7 +22,7 @@ from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
-from generators.base import Prompt, Trajectory
+from generators.base import Prompt, Trajectory, require_trajectory
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import Estimate, OneReward, estimate
@@ -32,7 +32,6 @@ from generators.rl.probe import found_fit
 from generators.rl.source import Source
 from generators.rl.training import Report, Trained, train, train_on
 from generators.training.processes import ALONE, Processes
-from generators.training.weights import require_trajectory
 from rewards.model import RewardModel
 
 TRUSTED_CORRELATION = 0.6  # Spearman, of held-out ratings

@@ -9,11 +9,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from generators.base import Codec, Conditioner, Conditions, Denoiser, Output, Process, Prompt
+from generators.base import (
+    Codec,
+    Conditioner,
+    Conditions,
+    Denoiser,
+    Output,
+    Process,
+    Prompt,
+)
 from generators.config import SamplingSettings
 from generators.diffusion.samplers import decode, sample
 
-STOCK_PARTS = {"vae", "text_encoder", "tokenizer", "unet", "scheduler"}
+STOCK_PARTS = frozenset({"vae", "text_encoder", "tokenizer", "unet", "scheduler"})
+_TWO_TEXTS = {"text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"}
+_THREE_TEXTS = {*_TWO_TEXTS, "text_encoder_3", "tokenizer_3"}
+# Which stock pipeline opens a folder with these parts, and what else it wants to be told.
+PIPELINES: dict[frozenset[str], tuple[str, dict[str, Any]]] = {
+    STOCK_PARTS: (
+        "StableDiffusionPipeline",
+        {
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+        },
+    ),
+    frozenset({"vae", *_TWO_TEXTS, "unet", "scheduler"}): (
+        "StableDiffusionXLPipeline",
+        {
+            "force_zeros_for_empty_prompt": True,
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+        },
+    ),
+    frozenset({"vae", *_THREE_TEXTS, "transformer", "scheduler"}): (
+        "StableDiffusion3Pipeline",
+        {"feature_extractor": [None, None], "image_encoder": [None, None]},
+    ),
+}
 NOTES = (  # what libraries write beside a configuration: where it came from, and who read it
     "_name_or_path",
     "name_or_path",
@@ -71,17 +105,18 @@ class DiffusionGenerator:
     def save(self, folder: Path) -> None:
         """Write a diffusers folder: equal weights give equal bytes.
 
-        Where every part is a stock class, `StableDiffusionPipeline.from_pretrained` opens it;
-        otherwise `model_index.json` names no pipeline and the folder opens through curate only.
+        Where its parts are those of a stock pipeline, that one opens it too; otherwise
+        `model_index.json` names the family and the folder opens through curate only.
         """
         folder.mkdir(parents=True, exist_ok=True)
         index: dict[str, Any] = {}
         for part in (self.conditioner, self.denoiser, self.codec, self.process):
             index |= part.save(folder)
-        if set(index) == STOCK_PARTS:
-            index |= {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
-            index |= dict.fromkeys(("safety_checker", "feature_extractor"), [None, None])
-            index |= {"image_encoder": [None, None]}
+        if frozenset(index) in PIPELINES:
+            name, more = PIPELINES[frozenset(index)]
+            index |= {"_class_name": name, **more}
+        else:
+            index["family"] = self.family
         (folder / "model_index.json").write_text(json.dumps(index))
         for path in folder.rglob("*.json"):
             _rewrite_plainly(path)

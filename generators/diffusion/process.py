@@ -14,7 +14,7 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from generators.base import Process
+from generators.base import Entries, Process
 from generators.errors import GeneratorError
 
 # What these call noise levels and predictions, DDIM's reading of their configuration gets right.
@@ -200,7 +200,7 @@ class VariancePreserving(_Mixing):
         mean = per_image(next_kept_B.sqrt(), x_t) * image + per_image(direction_B, x_t) * noise
         return mean, per_image(std_B, x_t)
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write a DDIM scheduler; return its `model_index.json` entry."""
         DDIMScheduler.from_config(dict(self.config)).save_pretrained(folder / "scheduler")
         return {"scheduler": ["diffusers", "DDIMScheduler"]}
@@ -287,7 +287,7 @@ class Flow(_Mixing):
         mean = x_t + per_image(change_B, x_t) * prediction + per_image(drift_B, x_t) * noise
         return mean, per_image(level_B * (-change_B).clamp(min=0).sqrt(), x_t)
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write the scheduler; return its `model_index.json` entry."""
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(self.config))
         scheduler.save_pretrained(folder / "scheduler")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generators.base import Generator, Prompt
+from generators.base import Generator, Prompt, require_trajectory
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -19,7 +19,6 @@ from generators.rl.rollouts import Rollouts
 from generators.rl.source import Source
 from generators.rl.update import Gradient, learn, steered_weight
 from generators.training.processes import ALONE, Processes
-from generators.training.weights import require_trajectory
 
 RATIO_TOLERANCE = 1e-4  # of 1, between training pass and rollout at equal precision
 Report = Callable[[UpdateHealth], None]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from generators import lora
-from generators.base import Generator, Trajectory
+from generators.base import Trajectory
 from generators.errors import GeneratorError
 
 Named = Mapping[str, Tensor]
@@ -38,16 +38,6 @@ class Descent:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
     weight_decay: float = 0.0
-
-
-def require_trajectory(generator: Generator) -> Trajectory:
-    """Return the generator; refuse one that has no denoising steps to train, such as a GAN."""
-    if isinstance(generator, Trajectory):
-        return generator
-    raise GeneratorError(
-        f"Family {generator.family!r} makes a sample in one step, and what is trained here are "
-        "denoising steps. Choose a diffusion generator: `curate generators list`."
-    )
 
 
 def free(generator: Trajectory, adapters: Adapters) -> None:

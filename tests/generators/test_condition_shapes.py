@@ -11,11 +11,12 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 
-from generators.base import Conditions, Denoiser, Prompt
+from generators.base import Conditions, Entries, Prompt
 from generators.codec import PixelCodec
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.guidance import predict
+from generators.diffusion.networks import UNet
 from generators.diffusion.rollout import rollout, step_log_prob
 from generators.diffusion.samplers import decode, sample
 from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
@@ -30,7 +31,7 @@ class WithoutWeights:
     def to(self, device: torch.device | str) -> None:
         pass
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         return {}
 
 
@@ -79,7 +80,7 @@ def mask_and_text(generator: DiffusionGenerator) -> DiffusionGenerator:
     return dataclasses.replace(
         generator,
         conditioner=MaskAndTextConditioner(generator),
-        denoiser=Denoiser(tiny_unet(in_channels=4 + 1)),
+        denoiser=UNet(tiny_unet(in_channels=4 + 1)),
     )
 
 
@@ -97,7 +98,7 @@ def mask_alone(generator: DiffusionGenerator) -> DiffusionGenerator:
     return dataclasses.replace(
         generator,
         conditioner=MaskConditioner(),
-        denoiser=Denoiser(unet),
+        denoiser=UNet(unet),
         codec=PixelCodec(),
         latent_shape=(3, 8, 8),
     )
@@ -112,7 +113,7 @@ def record_alone(generator: DiffusionGenerator) -> DiffusionGenerator:
         projection_class_embeddings_input_dim=2,
         resnet_time_scale_shift="scale_shift",
     )
-    return dataclasses.replace(generator, conditioner=RecordConditioner(), denoiser=Denoiser(unet))
+    return dataclasses.replace(generator, conditioner=RecordConditioner(), denoiser=UNet(unet))
 
 
 def prompts() -> list[Prompt]:

@@ -6,10 +6,11 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from generators.base import Conditions, Denoiser, Prompt
+from generators.base import Conditions, Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.guidance import predict
+from generators.diffusion.networks import UNet
 from generators.diffusion.process import VariancePreserving
 from generators.diffusion.rollout import log_prob, rollout, step_log_prob
 from generators.diffusion.samplers import decode, initial_noise, sample, step_noise
@@ -85,7 +86,7 @@ def test_random_steps_do_not_depend_on_neighbours_either(
     assert not torch.equal(latents[0], latents[3])  # one seed, two prompts
 
 
-class InFloat64(Denoiser):
+class InFloat64(UNet):
     """Float sums of another batch shape differ: in float64 not so much as shows in float32."""
 
     def forward(self, x_t: Tensor, t_B: Tensor, conditions: Conditions) -> Tensor:

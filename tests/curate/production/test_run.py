@@ -102,7 +102,7 @@ def test_an_image_does_not_depend_on_its_neighbours(
     generator = load_version(workspace, version.id)
     for image, prompt in queries.images.images(workspace.session):
         # alone in its batch, which is padded
-        conditions = generator.conditioner([PromptValue(prompt.modality, prompt.text)])
+        conditions = generator.condition([PromptValue(prompt.modality, prompt.text)])
         alone = images_of(generator, conditions, [image.seed or 0], SETTINGS)[0]
         stored = array_of(workspace.store.get(image.file_sha256))
         assert torch.equal((alone * 255).round().byte().permute(1, 2, 0), torch.tensor(stored))

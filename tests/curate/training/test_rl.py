@@ -18,8 +18,8 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
 from generators.base import Prompt as PromptValue
+from generators.base import Trajectory, require_trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.samplers import sample
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
@@ -43,7 +43,7 @@ def add_start(ws: Workspace) -> tuple[GeneratorVersion, list[Prompt]]:
     ]
 
 
-def latents_of(generator: DiffusionGenerator) -> torch.Tensor:
+def latents_of(generator: Trajectory) -> torch.Tensor:
     conditions = generator.conditioner([PromptValue("OCT", "drusen")] * 2)
     return sample(generator, conditions, [0, 1], SamplingSettings(num_steps=3, batch_size=2))
 
@@ -65,8 +65,10 @@ def test_a_step_makes_a_version_with_its_parent_that_makes_other_images(
     assert [health["update"] for health in version.metrics["updates"]] == [0, 1]
     assert version.metrics["concerns"][0].startswith("8 images an update")
     assert not version.metrics["stopped"]
-    before = latents_of(load_version(workspace, start.id))
-    after = latents_of(load_version(workspace, version.id))
+    before, after = (
+        latents_of(require_trajectory(load_version(workspace, id_)))
+        for id_ in (start.id, version.id)
+    )
     assert (before - after).abs().max() > 1e-4
 
 

@@ -19,6 +19,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import GeneratorVersion
 from generators import captioner as captioners
+from generators.base import require_trajectory
 from generators.config import SamplingSettings
 from tests.curate.training.conftest import add_pictures, quick_task
 
@@ -126,7 +127,7 @@ def test_latents_and_texts_are_computed_once(
     pictures: Workspace, start: GeneratorVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained(pictures, quick_task(start))
-    generator = load_version(pictures, start.id)
+    generator = require_trajectory(load_version(pictures, start.id))
     looked_at: list[int] = []
     encode = type(generator.codec).encode
 
@@ -183,7 +184,7 @@ def test_a_mirrored_image_is_refused_where_a_text_names_a_side(
 def test_another_size_is_learned_and_kept(pictures: Workspace, start: GeneratorVersion) -> None:
     lesson = dataclasses.replace(LESSON, size=8)
     made = trained(pictures, quick_task(start, lesson, num_steps=1))
-    assert load_version(pictures, made.id).latent_shape == (4, 4, 4)
+    assert load_version(pictures, made.id).output.shape == (3, 8, 8)
     for bad in (dataclasses.replace(LESSON, size=9), lesson):
         rank = {} if bad.size == 9 else {"lora_rank": 2}
         with pytest.raises(CurateError, match="makes 16 pixels"):

@@ -10,6 +10,7 @@ from generators import lora
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
+from generators.families.text_to_image import load
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from tests.tiny import tiny_generator as make_tiny_generator
@@ -80,9 +81,7 @@ def test_the_saved_result_predicts_as_the_policy_did(
         opened = make_tiny_generator()
         lora.merge_lora(opened, tmp_path / "result")
     else:
-        from generators.registry import load
-
-        opened = load("text-to-image", tmp_path / "result")
+        opened = load(tmp_path / "result")
     torch.testing.assert_close(predict(opened), trained, rtol=1e-4, atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
+from generators.families.text_to_image import load
 from generators.training.checkpoint import CHECKPOINT
 from generators.training.config import TrainingConfig
 from generators.training.history import History
@@ -136,11 +137,9 @@ def test_the_text_encoder_learns_when_asked_and_only_then(tmp_path: Path) -> Non
 def test_the_moving_average_is_what_is_saved(
     tmp_path: Path, tiny_generator: DiffusionGenerator
 ) -> None:
-    from generators import registry
-
     result = trained(QUICK, tmp_path / "run")
     result.weights.save_result(tmp_path / "saved")
-    saved = registry.load("text-to-image", str(tmp_path / "saved"))
+    saved = load(tmp_path / "saved")
     with result.weights.at(result.weights.averages):
         kept = result.weights.generator.denoiser.state_dict()
         assert all(

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from generators.base import Conditions, Denoiser, Prompt
+from generators.base import Conditions, Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.networks import UNet
 from generators.diffusion.process import VariancePreserving
 from generators.training.loss import diffusion_loss, diffusion_losses, min_snr_weights
 
@@ -23,7 +24,7 @@ class TimesThree(nn.Module):
 def generator_with(tiny_generator: DiffusionGenerator, prediction_type: str) -> DiffusionGenerator:
     return dataclasses.replace(
         tiny_generator,
-        denoiser=Denoiser(TimesThree()),
+        denoiser=UNet(TimesThree()),
         process=VariancePreserving.from_config({**BETAS, "prediction_type": prediction_type}),
     )
 
