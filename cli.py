@@ -7,16 +7,25 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
-from curate.cli import (
-    evidence,
-    generating,
-    rating,
-    rewards,
-    rounds,
-    training,
-    versions,
-    workspaces,
-)
+from curate.commands.backup import backup, restore
+from curate.commands.benchmark import benchmark
+from curate.commands.doctor import doctor
+from curate.commands.evaluate import evaluate
+from curate.commands.export import export
+from curate.commands.generate import generate
+from curate.commands.generators import generators
+from curate.commands.import_ import import_
+from curate.commands.init import init
+from curate.commands.loop import gate, loop
+from curate.commands.quickstart import quickstart
+from curate.commands.rate import rate
+from curate.commands.report import report
+from curate.commands.rl_step import rl_step
+from curate.commands.runs import runs
+from curate.commands.score import score
+from curate.commands.status import status
+from curate.commands.train_generator import train_generator
+from curate.commands.train_reward import train_reward
 
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
 
@@ -35,6 +44,12 @@ class Commands(TyperGroup):
                 raise
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(1) from error
+        except typer.TyperException as error:  # a mistyped option or value
+            said = error.format_message().replace("Value error, ", "").rstrip(".")
+            if len(said.splitlines()) > 1:  # the help of a group that was called alone
+                raise
+            typer.echo(f"Error: {said}.{_where_to_look(error)}", err=True)
+            raise typer.Exit(error.exit_code) from error
         except Exception as error:
             if ctx.params["debug"] or not is_full_disk(error):
                 raise
@@ -49,6 +64,11 @@ class Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from stop
 
 
+def _where_to_look(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return "" if context is None else f" See `{context.command_path} --help`."
+
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -56,14 +76,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(workspaces.commands)
-app.add_typer(generating.commands)
-app.add_typer(rating.commands)
-app.add_typer(rewards.commands)
-app.add_typer(rounds.commands)
-app.add_typer(training.commands)
-app.add_typer(versions.commands)
-app.add_typer(evidence.commands)
+# The panels of `--help`: the steps of the work, in order.
+app.command(rich_help_panel="Start here")(quickstart)
+app.command(rich_help_panel="Workspace")(init)
+app.command("import", rich_help_panel="Workspace")(import_)
+app.command(rich_help_panel="Workspace")(status)
+app.command(rich_help_panel="Workspace")(doctor)
+app.command(rich_help_panel="Workspace")(backup)
+app.command(rich_help_panel="Workspace")(restore)
+app.command(rich_help_panel="Images")(generate)
+app.command(rich_help_panel="Images")(benchmark)
+app.add_typer(runs, name="runs", rich_help_panel="Images")
+app.add_typer(generators, name="generators", rich_help_panel="Images")
+app.add_typer(rate, name="rate", rich_help_panel="Ratings")
+app.command("train-reward", rich_help_panel="Reward")(train_reward)
+app.command(rich_help_panel="Reward")(score)
+app.command("train-generator", rich_help_panel="Training")(train_generator)
+app.command("rl-step", rich_help_panel="Training")(rl_step)
+app.command(rich_help_panel="Training")(loop)
+app.command(rich_help_panel="Training")(gate)
+app.command(rich_help_panel="Evidence")(export)
+app.command(rich_help_panel="Evidence")(evaluate)
+app.command(rich_help_panel="Evidence")(report)
 
 
 def _show_version(wanted: bool) -> None:

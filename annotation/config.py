@@ -1,7 +1,7 @@
 """Settings of simulated raters and of the managed Label Studio. Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -58,8 +58,10 @@ LOOPBACK = "127.0.0.1"
 class ServerConfig:
     """Where the managed Label Studio listens."""
 
-    host: str = LOOPBACK
-    port: int = 8090
+    host: str = field(default=LOOPBACK, metadata={"help": "Host that raters reach."})
+    port: int = field(
+        default=8090, metadata={"help": "Port; a busy one is refused.", "min": 1, "max": 65535}
+    )
 
     @property
     def url(self) -> str:

@@ -15,10 +15,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from curate.commands.train_generator import run_train_generator, summary
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import import_table
+from curate.production.config import GeneratorChoice
 from curate.training.config import LessonConfig
+from curate.training.train_generator import run_train_generator, summary
 from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.embedded.data import SHIPPED_SOURCES
 from generators.training.config import TrainingConfig
@@ -51,9 +52,7 @@ def main() -> None:
                     ws,
                     training,
                     LessonConfig(modalities=(NEW,), replay=replay, replay_share=0.5, num_samples=4),
-                    version=first_version(ws),
-                    base=None,
-                    unet=None,
+                    choice=GeneratorChoice(version=first_version(ws)),
                     replay_prompts=None,
                     say=print,
                 )

@@ -11,15 +11,17 @@ modality its change with a 95 % interval.
 
 import argparse
 import csv
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from curate.commands.train_generator import in_lines, run_train_generator
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import import_table
+from curate.production.config import GeneratorChoice
 from curate.production.versions import embedded_version
 from curate.training.config import LessonConfig
+from curate.training.train_generator import run_train_generator, summary
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db.models import GeneratorVersion
 from generators.embedded.data import SHIPPED_SOURCES
@@ -65,7 +67,7 @@ def show(name: str, version: GeneratorVersion) -> None:
     for validation in version.metrics["validations"]:
         losses = [loss for group, loss in validation.items() if group != "step"]
         print(f"  {validation['step']:>5}  {sum(losses) / len(losses):.4f}")
-    print("\n".join(in_lines(version)), flush=True)
+    print(json.dumps(summary(version)), flush=True)
 
 
 def main() -> None:
@@ -85,9 +87,7 @@ def main() -> None:
                     ws,
                     training,
                     LessonConfig(fit="pad", num_samples=0),
-                    version=embedded_version(ws).id,
-                    base=None,
-                    unet=None,
+                    choice=GeneratorChoice(version=embedded_version(ws).id),
                     replay_prompts=None,
                     say=print,
                 )

@@ -21,11 +21,11 @@ from sqlmodel import select
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.served_workspace import invited, served_workspace
-from curate.commands.rate_people import push
 from curate.rating.answers import Taken
+from curate.rating.config import PushOptions
 from curate.rating.label_studio import label_studio_backend
-from curate.rating.plan import PushOptions
 from curate.rating.pull import pull_campaign
+from curate.rating.send import push
 from curate.workspace import Workspace
 from db import queries
 from db.models import Rating

@@ -32,7 +32,7 @@ from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version
 from curate.progress import progress
-from curate.quickstart import quickstart_prompts
+from curate.prompts.plan import embedded_prompts
 from curate.samples.stored import batches
 from curate.workspace import init_workspace, open_workspace
 from db.models import Prompt
@@ -170,7 +170,7 @@ def generated(folder: Path) -> tuple[Tensor, list[Prompt]]:
     if not (folder / "curate.json").is_file():
         init_workspace(folder)
     with open_workspace(folder) as ws:
-        prompts = quickstart_prompts(ws)
+        prompts = embedded_prompts(ws)
         version = embedded_version(ws)
         run = plan_run(ws, version, prompts, count=IMAGES_A_PROMPT, settings=SETTINGS)
         with progress(run.num_items, "images for the benchmark") as advance:

@@ -24,7 +24,7 @@ from curate.evaluation.fidelity import squared_mmd
 from curate.loop.config import quickstart_config
 from curate.production.images import prompt_value
 from curate.production.versions import embedded_version, load_version
-from curate.quickstart import quickstart_prompts
+from curate.prompts.plan import embedded_prompts
 from curate.scoring.fit import load_reward_model
 from curate.training.rl import reward_of
 from curate.workspace import Workspace, open_workspace
@@ -183,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     real = real_images(options.data)
     with open_workspace(options.workspace) as ws:
-        prompts = [prompt_value(ws, row.id) for row in quickstart_prompts(ws)]
+        prompts = [prompt_value(ws, row.id) for row in embedded_prompts(ws)]
         base = show(load_version(ws, embedded_version(ws).id), prompts, real)
         print(line("base", base, base, 0), flush=True)
         for name in options.only:

@@ -35,7 +35,7 @@ from curate.evaluation.intervals import bootstrap_mean, paired_bootstrap
 from curate.loop.config import quickstart_config
 from curate.production.images import prompt_value
 from curate.production.versions import load_version
-from curate.quickstart import quickstart_prompts
+from curate.prompts.plan import embedded_prompts
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from generators.base import Prompt
@@ -89,7 +89,7 @@ def show(ws: Workspace, version_id: str, prompts: Sequence[Prompt], sheet: Path 
 def chain(folder: Path, sheets: Path | None) -> tuple[list[str], list[Shown], list[str]]:
     """Return the rounds' ends, base and each round's result, and the prompts' modalities."""
     with open_workspace(folder) as ws:
-        rows = quickstart_prompts(ws)
+        rows = embedded_prompts(ws)
         prompts = [prompt_value(ws, row.id) for row in rows]
         rounds = queries.rounds.rounds(ws.session)
         ids, states = [rounds[0].base_version_id], [row.state for row in rounds]

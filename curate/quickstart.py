@@ -1,6 +1,5 @@
 """The whole circle on the embedded generator with simulated raters, in minutes, on a laptop."""
 
-import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version
 from curate.progress import progress
+from curate.prompts.plan import embedded_prompts
 from curate.release.config import ExportConfig
 from curate.release.publish import Exported, export_release
 from curate.report import write_report
@@ -23,7 +23,6 @@ from curate.scoring.score import Which, count_scored, score_images
 from curate.workspace import Workspace
 from db import queries
 from db.models import Prompt, Round
-from generators.embedded import PROMPTS
 from rewards.frozen import load_eyes
 
 RELEASE_SEEDS = 900_000_000  # far from every round's
@@ -90,7 +89,7 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     """Generate, rate, train, improve, judge and export; stopped anywhere, it goes on from there."""
     started = time.monotonic()
     base = embedded_version(ws)
-    prompts = quickstart_prompts(ws)
+    prompts = embedded_prompts(ws)
     loop = config.loop
     raters = SimulatedRaters(ws, count=loop.num_raters, eyes=load_eyes())
     rounds = run_loop(
@@ -112,17 +111,6 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     report = write_report(ws)
     seconds = time.monotonic() - started
     return Quickstart(rounds, base.id, last_id, judged, exported, report, seconds)
-
-
-def quickstart_prompts(ws: Workspace) -> list[Prompt]:
-    """Return the shipped prompts, five modalities with their findings, as rows."""
-    with PROMPTS.open(newline="", encoding="utf-8") as file:
-        return [
-            queries.prompts.get_or_add_prompt(
-                ws.session, modality=row["modality"], text=row["text"], label=row["label"]
-            )
-            for row in csv.DictReader(file)
-        ]
 
 
 def _release(

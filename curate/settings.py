@@ -83,6 +83,7 @@ class Setting:
             min=says.get("min"),
             max=says.get("max"),
             rich_help_panel=self.panel,
+            metavar=self._metavar(),
         )
         return inspect.Parameter(
             self.name,
@@ -91,14 +92,17 @@ class Setting:
             annotation=Annotated[self._type(), option],
         )
 
+    def _metavar(self) -> str | None:
+        one_of = self.field.metadata.get("choices")
+        return f"[{'|'.join(one_of)}]" if one_of and get_origin(self.hint) is tuple else None
+
     def _type(self) -> Any:
         """Return its type in typer's words: one of several values, a list for a tuple."""
         if "parse" in self.field.metadata:
             return str if isinstance(self.field.default, str) else str | None
-        one_of = self.field.metadata.get("choices")
         if get_origin(self.hint) is tuple:
-            (of, *_) = get_args(self.hint)
-            return list[Literal[one_of] if one_of else of] | None  # type: ignore[misc]
+            return list[get_args(self.hint)[0]] | None  # type: ignore[misc]
+        one_of = self.field.metadata.get("choices")
         if one_of is None:
             return self.hint
         return Literal[one_of] | None if type(None) in get_args(self.hint) else Literal[one_of]
@@ -107,7 +111,16 @@ class Setting:
         """Return what the field holds for what typer read."""
         if given is not None and "parse" in self.field.metadata:
             return self.field.metadata["parse"](given)
-        return tuple(given or ()) if get_origin(self.hint) is tuple else given
+        if get_origin(self.hint) is not tuple:
+            return given
+        one_of = self.field.metadata.get("choices")  # typer has no list of several values
+        for value in given or ():
+            if one_of and value not in one_of:
+                known = ", ".join(one_of)
+                raise typer.BadParameter(
+                    f"{value!r} is not one of {known}.", param_hint=self.option
+                )
+        return tuple(given or ())
 
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:

@@ -100,8 +100,25 @@ def test_debug_may_stand_behind_the_command(tmp_path: Path) -> None:
     assert "Traceback" in debug.stderr
 
 
-def test_a_wrong_option_is_status_2() -> None:
-    assert run("import", "--no-such-option").returncode == 2
+@pytest.mark.parametrize(
+    ("mistyped", "said"),
+    [
+        ("import --no-such-option", "No such option: --no-such-option"),
+        ("generate --sampler eulr", "'eulr' is not one of 'ddim', 'dpm++', 'unipc'"),
+        ("generate --count many", "'--count'"),
+        ("rate push --images -4", "'--images': Input should be greater than or equal to 1"),
+        ("rate serve --port 80000", "'--port': Input should be less than or equal to 65535"),
+        ("rate simulate --origin mars", "'mars' is not one of 'synthetic', 'real', 'both'"),
+        ("export --format png", "'png' is not one of parquet, webdataset, dicom"),
+        ("generat", "Did you mean 'generate'"),
+    ],
+)
+def test_a_mistyped_option_or_value_is_one_line_and_status_2(mistyped: str, said: str) -> None:
+    done = CliRunner().invoke(cli.app, mistyped.split())
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_is_one_line_and_status_130(failing: type[Failing]) -> None:

@@ -57,7 +57,7 @@ from curate.production.images import prompt_value
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version, load_version
-from curate.quickstart import quickstart_prompts
+from curate.prompts.plan import embedded_prompts
 from curate.scoring.fit import load_reward_model
 from curate.training.rl import reward_of
 from curate.workspace import Workspace, init_workspace, open_workspace
@@ -154,7 +154,7 @@ class KnownTruth:
 
     def __init__(self, ws: Workspace) -> None:
         self.eyes = load_eyes()
-        asked = [prompt_value(ws, row.id) for row in quickstart_prompts(ws)]
+        asked = [prompt_value(ws, row.id) for row in embedded_prompts(ws)]
         self.prompts = [prompt for prompt in asked for _ in range(PER_PROMPT)]
         self.start_images = self._images(embedded())
         self.start_P, self.start_truth_B = self._chances(self.start_images)
@@ -200,7 +200,7 @@ def start_workspace(folder: Path) -> None:
         run = plan_run(
             ws,
             embedded_version(ws),
-            quickstart_prompts(ws),
+            embedded_prompts(ws),
             count=config.images_per_prompt,
             first_seed=SEEDS_A_ROUND,
             settings=config.sampling,
@@ -215,7 +215,7 @@ def one_round(ws: Workspace, known: KnownTruth, seed: int) -> dict[str, Any]:
         loop_config(seed),
         rounds=1,
         base=embedded_version(ws),
-        prompts=quickstart_prompts(ws),
+        prompts=embedded_prompts(ws),
         raters=PleasedThenCareful(ws, known.pleased, seed),
         say=lambda _: None,
     )
@@ -236,7 +236,7 @@ def without_a_loop(
     """Return what the round's reward model does to a run of other settings, with no gate."""
     model = load_reward_model(ws)
     config = RLConfig.from_json({**loop_config(seed).rl.to_json(), **changes})
-    prompts = [prompt_value(ws, row.id) for row in quickstart_prompts(ws)]
+    prompts = [prompt_value(ws, row.id) for row in embedded_prompts(ws)]
     generator, rewards = embedded(), []
     with tempfile.TemporaryDirectory() as folder:
         train(

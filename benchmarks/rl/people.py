@@ -35,7 +35,7 @@ from curate.evaluation.intervals import paired_bootstrap
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version, load_version
-from curate.quickstart import quickstart_prompts
+from curate.prompts.plan import embedded_prompts
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.rating.simulated_pairs import simulate_comparisons
 from curate.training.rl import rl_step_on_people
@@ -53,7 +53,7 @@ def ask(ws: Workspace, seed: int, *, pairs: bool) -> int:
     run = plan_run(
         ws,
         embedded_version(ws),
-        quickstart_prompts(ws),
+        embedded_prompts(ws),
         count=RATED_PER_PROMPT,
         first_seed=1000 * seed,
         settings=SAMPLING,

@@ -1,1 +1,4 @@
-"""What commands of several steps do, between `cli.py`'s options and the workflow."""
+"""One file a command, or a group of them: its options, one call, and the lines that it prints.
+
+What a command needs is imported inside it, so that `--help` and refusals are instant.
+"""

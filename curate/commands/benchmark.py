@@ -1,48 +1,44 @@
-"""`curate benchmark`: measure here, and say which settings to generate with."""
+"""`curate benchmark`."""
 
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
-from curate.commands.generate import version_to_use
-from curate.production.benchmark import Speed, best, command, measure
-from curate.workspace import Workspace
+from curate.commands.shared import Json, Workspace, say, tell
+from curate.production.config import BenchmarkConfig, GeneratorChoice
+from curate.settings import Only, takes_settings
 from generators.config import SamplingSettings
 
 
-def run_benchmark(
-    ws: Workspace,
-    version: str | None,
-    settings: SamplingSettings,
-    *,
-    device: str,
-    largest_batch: int,
-    compiling: bool,
-    say: Callable[[str], None],
-) -> list[Speed]:
-    """Return the speeds of a version here, the best first."""
-    row = version_to_use(ws, version)
-    return measure(
-        ws,
-        row.id,
-        settings,
-        device=device,
-        largest_batch=largest_batch,
-        compiling=compiling,
-        say=say,
+@takes_settings
+def benchmark(
+    choice: Annotated[GeneratorChoice, Only("version")],
+    settings: Annotated[SamplingSettings, Only("num_steps", "guidance", "sampler")],
+    config: BenchmarkConfig,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Measure a generator here; say which batch shape and settings are fastest.
+
+    Example: curate benchmark --steps 20
+    """
+    from curate.production.benchmark import best, command, measure
+    from curate.production.versions import version_to_use
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        version_id = version_to_use(ws, choice.version).id
+        found = measure(ws, version_id, settings, **vars(config), say=say)
+    fastest = best(found)
+    tell(
+        as_json,
+        {
+            "speeds": [speed.to_json() for speed in found],
+            "best": fastest.to_json(),
+            "command": command(fastest.settings),
+        },
+        [
+            f"Fastest here, {fastest.images_per_second:.2f} images/s:",
+            f"  {command(fastest.settings)}",
+            "An image's bytes depend on these settings: choose them before a study, and keep them.",
+        ],
     )
-
-
-def describe(found: list[Speed]) -> dict[str, Any]:
-    """Return the speeds and the settings that win, for a program."""
-    chosen = best(found)
-    speeds = [speed.to_json() for speed in found]
-    return {"speeds": speeds, "best": chosen.to_json(), "command": command(chosen.settings)}
-
-
-def lines(found: list[Speed]) -> list[str]:
-    """Return what to do with the result."""
-    return [
-        f"Fastest here, {best(found).images_per_second:.2f} images/s:",
-        f"  {command(best(found).settings)}",
-        "An image's bytes depend on these settings: choose them before a study, and keep them.",
-    ]

@@ -1,35 +1,63 @@
-"""`curate export --verify`: what can be proved of a release, with a workspace and without."""
+"""`curate export`."""
 
-from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from numpy.typing import NDArray
+import typer
 
-from curate.release.manifest import ManifestImage, read_manifest
-from curate.release.remake import images_made_again
-from curate.release.verify import Verification, verify_release
-from curate.workspace import SETTINGS, open_workspace
-from db import queries
+from curate.commands.shared import Json, Workspace, tell
+from curate.release.config import ExportConfig
+from curate.settings import takes_settings
 
 
-def verify(folder: Path, workspace: Path, *, num_again: int) -> Verification:
-    """Prove a release's bytes; where there is a workspace, ask it and make images again.
+@takes_settings
+def export(
+    config: ExportConfig,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="New folder for the release.", show_default="releases/ID in the workspace"
+        ),
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            help="Release to prove; nothing is exported.",
+            show_default=False,
+            rich_help_panel="Prove a release",
+        ),
+    ] = None,
+    again: Annotated[
+        int,
+        typer.Option(
+            help="Images to make again from their seeds, with --verify.",
+            min=0,
+            rich_help_panel="Prove a release",
+        ),
+    ] = 16,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Export a release: vetted images, tables, card and a manifest; --verify proves one.
 
-    Images are made again only where the workspace has every generator version behind the release.
+    --target-precision needs images that were drawn at random and rated for it; without them, or
+    when no threshold keeps the promise, nothing is exported.
+
+    Example: curate export --target-precision 0.95 --confidence 0.95 --per-label 200
     """
-    if not (workspace / SETTINGS).is_file():
-        return verify_release(folder)
+    if verify is not None:
+        from curate.release.prove import verify as prove
+
+        proof = prove(verify, workspace, num_again=again)
+        tell(as_json, proof.to_json(), proof.lines())
+        raise typer.Exit(0 if proof.ok else 1)
+    from curate.progress import progress
+    from curate.release.publish import export_release
+    from curate.workspace import open_workspace
+
+    if config.real_share is not None:
+        config = replace(config, with_real=True)
     with open_workspace(workspace) as ws:
-        wanted = {image.version_id for image in read_manifest(folder).images}
-        has_all = wanted <= {version.id for version in queries.versions.versions(ws.session)}
-
-        def make_again(images: Sequence[ManifestImage]) -> Iterator[NDArray[Any]]:
-            return images_made_again(ws, images)
-
-        return verify_release(
-            folder,
-            session=ws.session,
-            make_again=make_again if has_all and num_again > 0 else None,
-            num_again=num_again,
-        )
+        done = export_release(ws, folder, config, progress)
+    tell(as_json, done.to_json(), done.lines())

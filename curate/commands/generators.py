@@ -1,24 +1,63 @@
-"""`curate generators`: what versions there are, and one version in full."""
+"""`curate generators`."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from curate.production.versions import embedded_version, save_merged
-from curate.workspace import Workspace
-from db import queries
-from db.models import GeneratorVersion
+import typer
 
+from curate.commands.shared import Json, Workspace, tell
 
-def describe_versions(ws: Workspace) -> list[dict[str, Any]]:
-    """Return all versions, oldest first; the embedded model is added when there is none."""
-    if queries.versions.latest_version(ws.session) is None:
-        embedded_version(ws)
-    return [_summary(ws, version) for version in queries.versions.versions(ws.session)]
+generators = typer.Typer(no_args_is_help=True, help="Generator versions: list, show, save.")
+Version = Annotated[str, typer.Argument(help="An id or its beginning, or latest.")]
 
 
-def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the versions as a table."""
+@generators.command("list")
+def list_generators(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """List families and versions: what each was made from, and how.
+
+    Example: curate generators list
+    """
+    from curate.production.described import describe_versions
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        versions = describe_versions(ws)
+    tell(as_json, versions, _table(versions))
+
+
+@generators.command()
+def show(version: Version, workspace: Workspace = Path(".")) -> None:
+    """Show one version: files, settings, figures, ancestors. Always JSON.
+
+    Example: curate generators show latest
+    """
+    from curate.production.described import describe_version
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        tell(True, describe_version(ws, version), [])
+
+
+@generators.command()
+def save(
+    version: Version,
+    folder: Annotated[Path, typer.Argument(help="New folder, in the diffusers format.")],
+    workspace: Workspace = Path("."),
+) -> None:
+    """Write a version's merged weights as a folder that diffusers opens.
+
+    Example: curate generators save latest chest-model
+    """
+    from curate.production.versions import save_merged
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        is_new = save_merged(ws, version, folder)
+    typer.echo(f"Saved to {folder}" if is_new else f"Is there already: {folder}")
+
+
+def _table(versions: Sequence[dict[str, Any]]) -> list[str]:
     header = f"{'version':<14}{'generator':<16}{'family':<16}{'how made':<16}{'parent':<14}images"
     return [
         header,
@@ -28,42 +67,3 @@ def version_lines(versions: Sequence[dict[str, Any]]) -> list[str]:
             for v in versions
         ),
     ]
-
-
-def save_version(ws: Workspace, name: str, folder: Path) -> bool:
-    """Write the merged weights of the version with this name; False where they are there."""
-    return save_merged(ws, queries.versions.find_version(ws.session, name).id, folder)
-
-
-def describe_version(ws: Workspace, name: str) -> dict[str, Any]:
-    """Return one version with its files, settings, figures and ancestors."""
-    version = queries.versions.find_version(ws.session, name)
-    return {
-        **_summary(ws, version),
-        "files": queries.versions.version_files(ws.session, version.id),
-        "config": version.config,
-        "metrics": version.metrics,
-        "reward_model": version.reward_model_id,
-        "ancestors": _ancestors(ws, version),
-    }
-
-
-def _summary(ws: Workspace, version: GeneratorVersion) -> dict[str, Any]:
-    return {
-        "id": version.id,
-        "generator": version.generator_name,
-        "family": queries.versions.family_of(ws.session, version),
-        "how_made": version.how_made,
-        "weights": version.weights,
-        "parent": version.parent_id,
-        "created_at": version.created_at.isoformat(),
-        "num_images": queries.images.num_images_of(ws.session, version.id),
-    }
-
-
-def _ancestors(ws: Workspace, version: GeneratorVersion) -> list[str]:
-    ancestors = []
-    while version.parent_id is not None:
-        version = queries.versions.find_version(ws.session, version.parent_id)
-        ancestors.append(version.id)
-    return ancestors

@@ -1,256 +1,151 @@
-"""`curate rate`: simulate a campaign; import and export; tables. What is simulated says so."""
+"""`curate rate`: campaigns with simulated raters or people, their answers, what these are worth."""
 
-import random
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-from uuid import UUID
+from pathlib import Path
+from typing import Annotated
 
-from curate.errors import CurateError
-from curate.progress import progress
-from curate.rating.answers import (
-    Taken,
-    create_campaign,
-    goodness,
-    simulate_campaign,
-    simulated_raters,
+import typer
+
+from curate.commands.rate_people import people
+from curate.commands.rate_raters import raters
+from curate.commands.shared import Campaign, Json, Loop, Workspace, table, tell
+from curate.rating.config import SimulateOptions
+from curate.settings import takes_settings
+
+rate = typer.Typer(
+    no_args_is_help=True, help="Campaigns: ask raters, fetch and judge their answers."
 )
-from curate.rating.files import Imported
-from curate.rating.report import Agreement, RaterRow, agreement
-from curate.workspace import Workspace
-from db import queries
-from db.models import Campaign, Image
-from rewards.frozen import TruthNetwork, load_eyes
-
-ORIGINS = {"synthetic": ("synthetic",), "real": ("real",), "both": ("synthetic", "real")}
+rate.add_typer(people)
+rate.add_typer(raters, name="raters")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SimulateOptions:
-    """What `curate rate simulate` is asked for."""
+@rate.command()
+@takes_settings
+def simulate(
+    options: SimulateOptions,
+    loop: Loop = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Let simulated raters rate images that nobody was asked about; marked everywhere.
 
-    name: str | None  # None: finish what was begun, then a new one with the next number
-    origin: str  # of the images: synthetic, real or both
-    version: str | None
-    max_images: int | None  # a random draw of so many
-    num_raters: int
-    overlap: int
-    control_fraction: float  # real images for all raters, as a share of the images
-    repeat_fraction: float
-    seed: int
-    purpose: str = "train"  # or "calibration": kept out of training, for a release's promise
-    among: frozenset[UUID] | None = None  # only these images; None: all
+    Stopped anywhere, the same command goes on from there.
 
+    Example: curate rate simulate --images 400 --overlap 3
+    """
+    from curate.workspace import open_workspace
 
-@dataclass(frozen=True)
-class Simulated:
-    """What a simulation did in one campaign, and how its raters agree."""
+    with open_workspace(workspace) as ws:
+        if loop is None:
+            from curate.rating.simulate import simulate as let_rate
 
-    campaign: str
-    taken: Taken
-    num_answered: int
-    num_assigned: int
-    shares: dict[str, float]  # of every value, over all current ratings of the campaign
-    agreement: Agreement | None
+            done = let_rate(ws, options)
+        else:
+            from curate.loop.by_hand import simulate_for
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "simulated": True}
-
-    def lines(self) -> list[str]:
-        """Return them for a person to read."""
-        shares = ", ".join(f"{value}: {100 * share:.0f} %" for value, share in self.shares.items())
-        return [
-            f"campaign {self.campaign} (simulated raters): {self.taken.new} new ratings, "
-            f"{self.num_answered} of {self.num_assigned} assignments answered",
-            f"  ratings (simulated)  {shares}",
-            *([f"  {_summary(self.agreement)}"] if self.agreement else []),
-        ]
+            done = simulate_for(ws, loop, options)
+    lines = [line for campaign in done for line in campaign.lines()]
+    tell(as_json, [campaign.to_json() for campaign in done], lines)
 
 
-def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
-    """Finish the simulated campaigns that were begun, or make and rate a new one."""
-    eyes = load_eyes()
-    campaigns = _campaigns_to_finish(ws, options) or [_new_campaign(ws, options, eyes)]
-    return [_rate(ws, campaign, eyes) for campaign in campaigns]
+@rate.command("import")
+def import_ratings(
+    table: Annotated[
+        Path, typer.Argument(help="CSV: image_path,rating,modality,expert_level,prompt.")
+    ],
+    rater: Annotated[
+        str | None,
+        typer.Option(help="Rater of a file that names none.", show_default=False),
+    ] = None,
+    campaign: Annotated[
+        str | None,
+        typer.Option(help="Campaign of a file that names none.", show_default="the file's name"),
+    ] = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Take ratings from MINIM's CSV; good lines go in, bad ones are listed. Twice adds nothing.
 
+    Example: curate rate import ratings.csv --rater "Dr. Lee"
+    """
+    from dataclasses import asdict
 
-def _campaigns_to_finish(ws: Workspace, options: SimulateOptions) -> list[Campaign]:
-    return [
-        row.campaign
-        for row in queries.campaigns.progress_of_campaigns(ws.session)
-        if row.campaign.backend == "simulated"
-        and (
-            row.num_answered < row.num_assignments
-            if options.name is None
-            else row.campaign.name == options.name
-        )
-    ]
+    from curate.rating.files import import_ratings as take_file
+    from curate.workspace import open_workspace
 
-
-def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> Campaign:
-    if options.purpose not in ("train", "calibration"):
-        raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
-    candidates = _candidates(ws, options, eyes)
-    chosen, probability = _draw(candidates, options.max_images, options.seed)
-    is_drawn = probability < 1
-    return create_campaign(
-        ws,
-        name=options.name or f"simulated-{len(queries.campaigns.campaigns(ws.session)) + 1}",
-        images=chosen,
-        raters=simulated_raters(options.num_raters),
-        overlap=options.overlap,
-        seed=options.seed,
-        purpose=options.purpose,
-        selection_method="random" if is_drawn else "all",
-        inclusion_probability=probability,
-        controls=_controls(ws, options, eyes, chosen),
-        repeat_fraction=options.repeat_fraction,
-    )
-
-
-def _candidates(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> list[Image]:
-    if options.origin not in ORIGINS:
-        raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
-    version_id = (
-        queries.versions.find_version(ws.session, options.version).id if options.version else None
-    )
-    return [
-        image
-        for origin in ORIGINS[options.origin]
-        for image in queries.images.images_to_rate(
-            ws.session, origin=origin, modalities=eyes.modalities, version_id=version_id
-        )
-        if options.among is None or image.id in options.among
-    ]
-
-
-def _draw(candidates: Sequence[Image], count: int | None, seed: int) -> tuple[list[Image], float]:
-    """Return a seeded draw and the chance that each candidate had to be in it."""
-    if count is None or count >= len(candidates):
-        return list(candidates), 1.0
-    drawn = set(random.Random(f"{seed}/draw").sample(range(len(candidates)), count))
-    return [image for n, image in enumerate(candidates) if n in drawn], count / len(candidates)
-
-
-def _controls(
-    ws: Workspace, options: SimulateOptions, eyes: TruthNetwork, chosen: Sequence[Image]
-) -> list[Image]:
-    rated = {image.id for image in chosen}
-    real = [
-        image
-        for image in queries.images.images_to_rate(
-            ws.session, origin="real", modalities=eyes.modalities
-        )
-        if image.id not in rated
-    ]
-    return _draw(real, round(options.control_fraction * len(chosen)), options.seed)[0]
-
-
-def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
-    (before,) = _progress_of(ws, campaign)
-    missing = before.num_assignments - before.num_answered
-    with progress(missing, "simulated ratings") as advance:
-        taken = simulate_campaign(ws, campaign, eyes=eyes, advance=advance)
-    (after,) = _progress_of(ws, campaign)
-    views = queries.ratings.current_ratings(ws.session, campaign_id=campaign.id)
-    counts = Counter(goodness(view) for view in views)
-    queries.audit.record_event(
-        ws.session, "rate simulate", {"campaign": campaign.name, "new": taken.new}
-    )
-    return Simulated(
-        campaign=campaign.name,
-        taken=taken,
-        num_answered=after.num_answered,
-        num_assigned=after.num_assignments,
-        shares={str(value): counts[value] / len(views) for value in sorted(counts)},
-        agreement=next(iter(agreement(ws, campaign.name)), None),
-    )
-
-
-def _progress_of(ws: Workspace, campaign: Campaign) -> list[queries.campaigns.CampaignProgress]:
-    rows = queries.campaigns.progress_of_campaigns(ws.session)
-    return [row for row in rows if row.campaign.id == campaign.id]
-
-
-def import_lines(done: Imported) -> list[str]:
-    """Return what a file of ratings brought, bad lines first."""
+    with open_workspace(workspace) as ws:
+        done = take_file(ws, table, rater=rater, campaign=campaign)
     taken = done.taken
-    return [
+    lines = [
         *(str(bad) for bad in done.bad),
         f"{taken.new} ratings new, {taken.revised} revised, {taken.unchanged} known already, "
         f"{len(done.bad)} lines refused; campaigns: {', '.join(done.campaigns) or 'none'}",
     ]
+    tell(as_json, asdict(done), lines)
+    if done.bad and not (taken.new or taken.revised or taken.unchanged):
+        raise typer.Exit(1)
 
 
-def campaign_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return how far campaigns are, as a table."""
-    if not rows:
-        return ["No campaign yet. Make one with `curate rate simulate` or `curate rate import`."]
-    return table(
+@rate.command("export")
+def export_ratings(
+    table: Annotated[Path, typer.Argument(help="New CSV; its images go into a folder beside it.")],
+    campaign: Campaign = None,
+    workspace: Workspace = Path("."),
+) -> None:
+    """Write ratings as MINIM's CSV, who rated and whether simulated in columns after its own.
+
+    Example: curate rate export ratings.csv
+    """
+    from curate.rating.files import export_ratings as write_file
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        num_ratings = write_file(ws, table, campaign=campaign)
+    typer.echo(f"{num_ratings} ratings in {table}")
+
+
+@rate.command("status")
+def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """Say how far each campaign is.
+
+    Example: curate rate status
+    """
+    from curate.rating.report import campaign_rows
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        rows = campaign_rows(ws)
+    lines = table(
         ("campaign", "raters are", "raters", "images", "overlap", "answered", "assigned"),
         [
             (
                 row["campaign"],
-                _kind(row["simulated"]),
-                row["raters"],
-                row["images"],
-                row["overlap"],
-                row["answered"],
-                row["assigned"],
+                "simulated" if row["simulated"] else "people",
+                *(
+                    row[column]
+                    for column in ("raters", "images", "overlap", "answered", "assigned")
+                ),
             )
             for row in rows
         ],
     )
+    none = ["No campaign yet. Make one with `curate rate simulate` or `curate rate import`."]
+    tell(as_json, rows, lines if rows else none)
 
 
-def rater_lines(rows: Sequence[RaterRow]) -> list[str]:
-    """Return raters' habits as a table."""
-    if not rows:
-        return ["No ratings yet."]
-    return table(
-        ("rater", "is", "level", "ratings", "mean", "severity", "top share", "repeats equal"),
-        [
-            (
-                row.summary.rater,
-                _kind(row.simulated),
-                row.expert_level,
-                row.summary.num_ratings,
-                f"{row.summary.mean:.2f}",
-                _number(row.summary.severity, "+.2f"),
-                f"{100 * row.summary.top_share:.0f} %",
-                "-" if row.own_exact is None else f"{100 * row.own_exact:.0f} %",
-            )
-            for row in rows
-        ],
-    )
+@rate.command("agreement")
+def show_agreement(
+    campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Show what ratings are worth: agreement, strictness, controls, real or synthetic, pace.
 
+    Every figure comes with its 95 % interval or why there is none; docs/agreement.md explains them.
 
-def _summary(group: Agreement) -> str:
-    exact = "-" if group.exact is None else f"{100 * group.exact:.0f} %"
-    return (
-        f"{group.num_ratings} ratings by {_kind(group.simulated)}, mean weighted kappa "
-        f"{_number(group.mean_kappa, '.2f')}, equal {exact}"
-    )
+    Example: curate rate agreement --campaign loop-round-1
+    """
+    from curate.agreement.worth import ratings_worth
+    from curate.commands.rate_agreement import worth_lines
+    from curate.workspace import open_workspace
 
-
-def _kind(simulated: bool) -> str:
-    return "simulated" if simulated else "people"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return columns as wide as their widest cell; numbers to the right."""
-    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+    with open_workspace(workspace) as ws:
+        found = ratings_worth(ws, campaign)
+    tell(as_json, [group.to_json() for group in found], worth_lines(found))

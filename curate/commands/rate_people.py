@@ -1,67 +1,137 @@
-"""`curate rate serve|push|pull|raters`: what the commands do, and how they show it."""
+"""`curate rate` with people: Label Studio, pictures, tasks and answers."""
 
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from annotation.label_studio.accounts import Invitation
-from curate.commands.rate import table
+import typer
+
+from curate.commands.shared import Json, Loop, Workspace, tell
 from curate.errors import CurateError
-from curate.loop.raters import note_whole_campaigns
-from curate.rating.label_studio import BACKEND, label_studio_backend
-from curate.rating.people import Person
-from curate.rating.plan import PushOptions, plan_campaign
-from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
-from curate.rating.send import Pushed, backend_that_is_up, send_campaign
-from curate.rating.server import PULL_EVERY_S, ServeOptions, news, serve, watch
-from curate.workspace import Workspace
-from db import queries
+from curate.image_service.config import ImageServiceConfig
+from curate.rating.config import Pictures, PushOptions, ServeOptions
+from curate.settings import takes_settings
 
-Say = Callable[[str], None]
+people = typer.Typer()
 
 
-def push(ws: Workspace, options: PushOptions, *, images_from: str) -> Pushed:
-    """Make the campaign when it is new, and send what is missing of it."""
-    backend = backend_that_is_up(ws)
-    campaign = plan_campaign(ws, options)
-    return send_campaign(ws, campaign, backend, images_from=images_from)
+@people.command()
+@takes_settings
+def serve(options: ServeOptions, workspace: Workspace = Path(".")) -> None:
+    """Run Label Studio for this workspace's raters and pull what they answer, until Ctrl-C.
+
+    The first start makes an environment for Label Studio (a minute, 1 GB).
+
+    Example: curate rate serve
+    """
+    options = replace(options, token=read_token(options.token))
+    from curate.rating.server import serve as serve_raters
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        serve_raters(ws, options, say=typer.echo, stop=stop_at_a_signal())
 
 
-def pull(ws: Workspace, names: Sequence[str], *, everything: bool) -> list[Fetched]:
-    """Fetch the answers of the named campaigns, or of all."""
-    backend = label_studio_backend(ws)
-    campaigns = campaigns_of_people(ws, BACKEND, names)
-    fetched = [pull_campaign(ws, row, backend, everything=everything) for row in campaigns]
-    new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
-    if new:
-        queries.audit.record_event(ws.session, "rate pull", {"new": new})
-    note_whole_campaigns(ws)
-    return fetched
+@people.command()
+def stop(workspace: Workspace = Path(".")) -> None:
+    """End this workspace's `curate rate serve`, wherever it runs on this machine.
+
+    Example: curate rate stop
+    """
+    from curate.rating.server import stop_serving
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        stopped = stop_serving(ws)
+    typer.echo("Stopped." if stopped else "Nothing was running.")
 
 
-def pull_lines(fetched: Sequence[Fetched]) -> list[str]:
-    """Return what came, a line a campaign."""
-    if not fetched:
-        return ["No campaign of people yet. Make one with `curate rate push`."]
-    return [line for entry in fetched for line in news(entry) or [f"{entry.campaign}: nothing new"]]
+@people.command()
+@takes_settings
+def images(config: ImageServiceConfig, workspace: Workspace = Path(".")) -> None:
+    """Serve raters' images at signed addresses that expire, until Ctrl-C: for teams.
+
+    Listens on this machine only; put a proxy with TLS before it. One machine needs no such service.
+
+    Example: curate rate images --page https://label-studio.example.org
+    """
+    from curate.rating.serve_images import serve_images
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        serve_images(ws, config, say=typer.echo, stop=stop_at_a_signal())
 
 
-def watch_until_stopped(ws: Workspace, say: Say) -> None:
-    """Pull again and again until Ctrl-C or SIGTERM."""
-    watch(
-        ws,
-        threading.Event(),
-        stop_at_a_signal(),
-        every_s=PULL_EVERY_S,
-        say=say,
-    )
+@people.command()
+@takes_settings
+def push(
+    options: PushOptions,
+    pictures: Pictures,
+    loop: Loop = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Ask people about images, blind, in Label Studio. Again: only what is missing is sent.
+
+    Example: curate rate push --name first --images 200
+    """
+    if not options.name and loop is None:
+        raise CurateError("A campaign needs a name: --name, or --loop for a loop's round.")
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        if loop is None:
+            from curate.rating.send import push as ask_people
+
+            pushed = ask_people(ws, options, images_from=pictures.images_from)
+        else:
+            from curate.loop.by_hand import push_for
+
+            pushed = push_for(ws, loop, options, images_from=pictures.images_from)
+    tell(as_json, pushed.to_json(), pushed.lines())
 
 
-def serve_until_stopped(ws: Workspace, options: ServeOptions, say: Say) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
-    serve(ws, options, say=say, stop=stop_at_a_signal())
+@people.command()
+def pull(
+    campaign: Annotated[
+        list[str] | None,
+        typer.Option(help="Fetch this campaign only; repeat for several.", show_default=False),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read all answers again, not only what changed.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Fetch people's answers. Nothing is lost and nothing doubled, however often it runs.
+
+    Example: curate rate pull
+    """
+    from dataclasses import asdict
+
+    from curate.loop.raters import note_whole_campaigns
+    from curate.rating.pull import pull as fetch
+    from curate.rating.server import PULL_EVERY_S, news
+    from curate.rating.server import watch as pull_again_and_again
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        if watch:
+            pull_again_and_again(
+                ws, threading.Event(), stop_at_a_signal(), every_s=PULL_EVERY_S, say=typer.echo
+            )
+            return
+        fetched = fetch(ws, campaign or (), everything=everything)
+        note_whole_campaigns(ws)
+    lines = [
+        line for entry in fetched for line in news(entry) or [f"{entry.campaign}: nothing new"]
+    ]
+    none = ["No campaign of people yet. Make one with `curate rate push`."]
+    tell(as_json, [asdict(entry) for entry in fetched], lines if fetched else none)
 
 
 def stop_at_a_signal() -> threading.Event:
@@ -88,27 +158,3 @@ def read_token(source: str | None) -> str | None:
             "no such file can be read. (A token typed here would be seen by others.)"
         ) from None
     return text.strip()
-
-
-def invitation_lines(person: Person, invitation: Invitation) -> list[str]:
-    """Return what to send to the person. The password is shown this once."""
-    lines = [
-        f"{person.name} (level {person.expert_level}) is invited. Send to {person.email}:",
-        f"  address   {invitation.url}",
-    ]
-    if invitation.password:
-        lines += [f"  e-mail    {invitation.email}", f"  password  {invitation.password}"]
-    return lines
-
-
-def people_lines(people: Sequence[Person]) -> list[str]:
-    """Return the raters who are people as a table."""
-    if not people:
-        return ["Nobody yet. Invite people with `curate rate raters invite`."]
-    return table(
-        ("rater", "e-mail", "level", "active"),
-        [
-            (person.name, person.email, person.expert_level, "yes" if person.is_active else "no")
-            for person in people
-        ],
-    )

@@ -1,37 +1,61 @@
-"""`curate runs`: which runs and trainings there were, how they are, what they are asked to do.
-
-Runs tell and hear through files: this works while the database does not.
-"""
+"""`curate runs`. Runs tell and hear through files: this works while the database does not."""
 
 from pathlib import Path
+from typing import Annotated
 
-from curate.errors import CurateError
-from curate.production.watch import RunState, ask, run_states
+import typer
 
-ANSWERS = {
-    "pause": "waits after its present batch or step; `curate runs resume` lets it go on.",
-    "run": "goes on.",
-    "stop": "ends after its present batch or step; the same command goes on later.",
-}
+from curate.commands.shared import Json, Workspace, tell
 
-
-def states(workspace: Path) -> list[RunState]:
-    """Return the runs that worked in this folder, the last to have begun first."""
-    return run_states(workspace)
+runs = typer.Typer(
+    no_args_is_help=True, help="Runs and trainings of generators: watch, pause, stop."
+)
+WorkingRun = Annotated[
+    str | None, typer.Argument(help="The run's first digits.", show_default="the one at work")
+]
 
 
-def lines(found: list[RunState]) -> list[str]:
-    """Return a line a run, or what to do where there is none."""
-    return [state.line() for state in found] or ["No run yet. Make one with `curate generate`."]
+@runs.command("list")
+def list_runs(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """List what `generate` and `train-generator` do and did here: progress, rate, time left.
+
+    Example: curate runs list
+    """
+    from curate.production.watch import run_states
+
+    found = run_states(workspace)
+    lines = [state.line() for state in found] or ["No run yet. Make one with `curate generate`."]
+    tell(as_json, [state.to_json() for state in found], lines)
 
 
-def ask_run(workspace: Path, run: str | None, wanted: str) -> str:
-    """Ask the run whose id begins with `run`, or the only working one; say what it will do."""
-    working = [state for state in run_states(workspace) if state.is_working]
-    chosen = [state for state in working if state.run_id.startswith(run or "")]
-    if len(chosen) == 1:
-        ask(workspace, chosen[0].run_id, wanted)
-        return f"{chosen[0].kind.capitalize()} {chosen[0].run_id[:12]} {ANSWERS[wanted]}"
-    problem = "No run is" if not chosen else f"{len(chosen)} runs are"
-    known = ", ".join(state.run_id[:12] for state in working) or "none"
-    raise CurateError(f"{problem} at work that fits (at work: {known}). See `curate runs list`.")
+@runs.command()
+def pause(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
+    """Let a working run or training wait after its present batch or step.
+
+    Example: curate runs pause
+    """
+    from curate.production.watch import ask_run
+
+    typer.echo(ask_run(workspace, run, "pause"))
+
+
+@runs.command()
+def resume(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
+    """Let a paused run go on.
+
+    Example: curate runs resume
+    """
+    from curate.production.watch import ask_run
+
+    typer.echo(ask_run(workspace, run, "run"))
+
+
+@runs.command()
+def stop(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
+    """End a working run or training after its present batch or step; the same command goes on.
+
+    Example: curate runs stop
+    """
+    from curate.production.watch import ask_run
+
+    typer.echo(ask_run(workspace, run, "stop"))

@@ -1,84 +1,68 @@
-"""`curate train-generator`: find what the training needs, show its progress, tell what it made."""
+"""`curate train-generator`."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from curate.commands.generate import rows_of, version_to_use
-from curate.errors import CurateError
-from curate.production.versions import import_version
-from curate.progress import Advance, progress
-from curate.prompts.plan import read_sheet
+import typer
+
+from curate.commands.shared import Json, Workspace, say, tell
+from curate.production.config import GeneratorChoice, RayConfig
+from curate.settings import takes_settings
 from curate.training.config import LessonConfig
-from curate.training.finetune import Task, train_generator
-from curate.training.kept_table import table_lines
-from curate.workspace import Workspace
-from db.models import GeneratorVersion
-from db.models import Prompt as PromptRow
 from generators.training.config import TrainingConfig
-from generators.training.processes import joined_processes
 
-Say = Callable[[str], None]
+if TYPE_CHECKING:
+    from db.models import GeneratorVersion
 
 
-def run_train_generator(
-    ws: Workspace,
-    training: TrainingConfig,
+@takes_settings
+def train_generator(
+    choice: GeneratorChoice,
     lesson: LessonConfig,
-    *,
-    version: str | None,
-    base: str | None,
-    unet: str | None,
-    replay_prompts: Path | None,
-    say: Say,
-) -> GeneratorVersion | None:
-    """Train from a version of the workspace, or from a checkpoint that is brought in first.
+    training: TrainingConfig,
+    ray: RayConfig,
+    replay_prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of prompts that the start version makes images of, for --replay prompts.",
+            show_default=False,
+            rich_help_panel="Continual learning",
+        ),
+    ] = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a generator on the workspace's images: a new version, its parent the start.
 
-    Returns None in all processes but the one that tells what was made.
+    Stopped at any moment, the same command goes on from the last checkpoint. On several
+    devices: `accelerate launch` (on processors `torchrun`) `-m cli train-generator ...`, or --ray.
+
+    Example: curate train-generator --modality OCT --steps 2000 --lora-rank 16 --learning-rate 1e-4
     """
-    if base is not None and version is not None:
-        raise CurateError("Both --version and --base: give one of them.")
-    processes = joined_processes()
-    tell, show = (say, progress) if processes.is_first else (_say_nothing, _show_nothing)
-    with processes.first_goes_ahead():
-        start = version_to_use(ws, version) if base is None else import_version(ws, base, unet=unet)
-        prompts = _sheet_prompts(ws, replay_prompts, tell) if replay_prompts is not None else []
-        ws.session.commit()
-    task = Task(start, training, lesson, replay_prompts=prompts)
-    made = train_generator(ws, task, say=tell, show=show)
-    return made if processes.is_first else None
+    from curate.training.train_generator import (
+        run_train_generator,
+        summary,
+        train_generator_on_ray,
+    )
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        if ray.address is None:
+            made = run_train_generator(
+                ws, training, lesson, choice=choice, replay_prompts=replay_prompts, say=say
+            )
+        else:
+            made = train_generator_on_ray(
+                ws, training, lesson, ray, choice=choice, replay_prompts=replay_prompts, say=say
+            )
+        if made is not None:  # another process of this training tells
+            tell(as_json, summary(made), _lines(made))
 
 
-def _say_nothing(line: str) -> None:
-    """Leave it to the first process."""
-
-
-@contextmanager
-def _show_nothing(total: int, what: str) -> Iterator[Advance]:
-    yield lambda count: None
-
-
-def _sheet_prompts(ws: Workspace, path: Path, say: Say) -> list[PromptRow]:
-    sheet = read_sheet(ws, path)
-    for remark in (*sheet.notes, *sheet.refused):
-        say(str(remark))
-    return rows_of(ws, sheet.prompts)
-
-
-def summary(version: GeneratorVersion) -> dict[str, Any]:
-    """Return the training's outcome in plain values."""
-    told = ("num_steps", "num_images", "kept", "images_per_second", "peak_bytes", "samples")
-    return {
-        "version": version.id,
-        "parent": version.parent_id,
-        "weights": version.weights,
-        **{name: version.metrics[name] for name in told},
-    }
-
-
-def in_lines(version: GeneratorVersion) -> list[str]:
+def _lines(version: "GeneratorVersion") -> list[str]:
     """Return the training's outcome for people."""
+    from curate.training.kept_table import table_lines
+
     metrics = version.metrics
     images = metrics["num_images"]
     return [

@@ -5,24 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from curate.errors import CurateError
+from generators.config import setting
 
 Window = tuple[float, float] | Literal["header", "full"]  # centre and width, or where to find them
 Slice = int | Literal["middle", "all"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportConfig:
-    """How to read a table of real images."""
-
-    folder: Path | None = None  # the data folder; None: the one the table lies in
-    modality: str | None = None  # for rows that have none of their own
-    new_modalities: tuple[str, ...] = ()  # names to take as they are, beside the known ones
-    window: Window = "header"  # in the scan's unit, e.g. HU; "full": the scan's own range
-    slice: Slice | None = None  # of a volume: from 0, counted from the feet (NIfTI) or as stored
-    max_megapixels: float = 100.0  # of one image or slice; more is refused unread
-    strict: bool = False  # one refused row: nothing is imported
-    unlabelled: bool = False  # rows may have an empty text: a captioner will say what they show
-    records: Path | None = None  # a table of clinical records by patient or image
 
 
 def parse_window(text: str) -> Window:
@@ -52,3 +38,34 @@ def parse_slice(text: str) -> Slice:
     if text.isdecimal():
         return int(text)
     raise CurateError(f"--slice {text}: give middle, all or a number from 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """How to read a table of real images."""
+
+    folder: Path | None = setting(
+        None, "Data folder that paths are relative to; else the table's own.", panel="Rows"
+    )
+    modality: str | None = setting(None, "Modality of rows that name none.")
+    new_modalities: tuple[str, ...] = setting(
+        (),
+        "A modality that curate does not know, taken as it is; repeat for several.",
+        option="--new-modality",
+    )
+    # in the scan's unit, e.g. HU
+    window: Window = setting(
+        "header",
+        "Grey-level window of DICOM and NIfTI: header, full, or center,width such as 40,400.",
+        parse=parse_window,
+        panel="Pictures",
+    )
+    # from 0, counted from the feet (NIfTI) or as stored
+    slice: Slice | None = setting(
+        None, "Slice of a volume: middle, all, or a number from 0.", parse=parse_slice
+    )
+    # of one image or slice
+    max_megapixels: float = setting(100.0, "Largest image, in megapixels; larger ones are refused.")
+    strict: bool = setting(False, "Import nothing when one row is refused.", panel="Rows")
+    unlabelled: bool = setting(False, "Take rows with an empty Text, for a captioner.")
+    records: Path | None = setting(None, "CSV of clinical records, by patient or image.")

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from generators.config import SamplingSettings
+from curate.production.config import GeneratorChoice
+from curate.rating.config import Pictures
+from generators.config import SamplingSettings, setting
 from generators.rl.config import RLConfig
 
 
@@ -27,18 +30,29 @@ class LoopConfig:
     """One loop: how much is generated and rated a round, and when a new version is kept."""
 
     name: str = "loop"  # its rounds, and its campaigns' names, begin with it
-    raters: str = "simulated"  # or label-studio: the invited people
-    images_per_prompt: int = 16  # generated and rated a round
+    raters: str = setting(
+        "simulated",
+        "Who rates; label-studio: the invited people.",
+        choices=("simulated", "label-studio"),
+        panel="Rounds",
+    )
+    images_per_prompt: int = setting(16, "Images of each prompt to make and rate a round.", min=1)
     num_raters: int = 3  # of simulated ones
     overlap: int = 2  # raters an image
-    gate_images_per_prompt: int = 8  # of each version, at seeds that no round before has used
+    # at seeds that no round before has used
+    gate_images_per_prompt: int = setting(
+        8,
+        "Images of each prompt and version that are rated before a new version is kept.",
+        option="--gate-images",
+        min=1,
+    )
     gate_real_images: int = 40  # mixed in where the workspace has that many
     gate_tolerance: float = 0.05  # a fall in the share of top ratings that must be excluded
     gate_confidence: float = 0.8  # of the two-sided interval around the difference
-    seed: int = 0
+    seed: int = setting(0, "Seed of the whole loop.")
     safety: SafetyLimits = field(default_factory=SafetyLimits)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    rl: RLConfig = field(default_factory=RLConfig)
+    rl: RLConfig = field(default_factory=RLConfig, metadata={"options": ("num_updates",)})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row."""
@@ -57,16 +71,47 @@ class LoopConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """Which loop, how far, and where it begins."""
+
+    name: str = setting(
+        LoopConfig.name, "Name of the loop; another name is another loop.", panel="Rounds"
+    )
+    rounds: int = setting(1, "Rounds in all; earlier ones are kept.", min=1)
+    sheet: Path | None = setting(
+        None,
+        "CSV of prompts with columns modality, text and optionally label.",
+        option="--prompts",
+        shown="the embedded model's",
+        panel="What it starts from",
+    )
+    start: GeneratorChoice = field(
+        default_factory=GeneratorChoice, metadata={"options": ("version",)}
+    )
+    pictures: Pictures = field(default_factory=Pictures, metadata={"options": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartOptions:
+    """How far a quickstart goes, and with which draws."""
+
+    rounds: int = setting(2, "Rounds of the loop.", min=1)
+    seed: int = setting(0, "Seed of everything that is drawn.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
     """How much a quickstart does."""
 
     loop: LoopConfig
-    rounds: int = 2
+    rounds: int
     release_images_per_prompt: int = 10
     judge_images_per_prompt: int = 10  # 20 prompts: 200 pairs of equal noise
 
 
-def quickstart_config(*, rounds: int = 2, seed: int = 0) -> QuickstartConfig:
+def quickstart_config(
+    *, rounds: int = QuickstartOptions.rounds, seed: int = QuickstartOptions.seed
+) -> QuickstartConfig:
     """Return what takes at most 5 minutes on 2 cores: 10 steps, 2 of them trained, no guidance.
 
     The embedded model lacks detail rather than anatomy, so its trained steps lie in the cleaner

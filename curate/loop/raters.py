@@ -9,10 +9,11 @@ from annotation.simulated import Eyes
 from curate.errors import CurateError
 from curate.progress import progress
 from curate.rating.answers import simulate_campaign, simulated_raters
+from curate.rating.config import LOCAL
 from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles, people
 from curate.rating.pull import pull_campaign
-from curate.rating.send import LOCAL, backend_that_is_up, send_campaign
+from curate.rating.send import backend_that_is_up, send_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Comparison

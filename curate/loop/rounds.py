@@ -53,6 +53,11 @@ class Looped:
     rounds: list[Round]  # in order; all ended but the last, when that one waits
     waits_for: str | None = None  # None: nothing
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        rounds = [row.model_dump(mode="json") for row in self.rounds]
+        return {"rounds": rounds, "waits_for": self.waits_for}
+
 
 def run_loop(
     ws: Workspace,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
+from curate.production.config import GeneratorChoice
 from curate.verified import damaged_files
 from curate.workspace import Workspace
 from db import queries
@@ -118,6 +119,22 @@ def embedded_version(ws: Workspace) -> GeneratorVersion:
     )
 
 
+def version_to_use(ws: Workspace, name: str | None) -> GeneratorVersion:
+    """Return the version of this name; without one, the latest, or else the embedded model."""
+    if name is None and queries.versions.latest_version(ws.session) is None:
+        return embedded_version(ws)
+    return queries.versions.find_version(ws.session, name or "latest")
+
+
+def chosen_version(ws: Workspace, choice: GeneratorChoice) -> GeneratorVersion:
+    """Return the version that was chosen; weights from outside are brought in as one."""
+    if choice.base is None:
+        return version_to_use(ws, choice.version)
+    if choice.version is not None:
+        raise CurateError("Both --version and --base: give one of them.")
+    return import_version(ws, choice.base, unet=choice.unet)
+
+
 def import_version(
     ws: Workspace, base: str, *, unet: str | None = None, name: str | None = None
 ) -> GeneratorVersion:
@@ -140,13 +157,13 @@ def import_version(
         )
 
 
-def save_merged(ws: Workspace, version_id: str, folder: Path) -> bool:
+def save_merged(ws: Workspace, version: str, folder: Path) -> bool:
     """Write a version's merged weights as a diffusers folder; False where it lies there already.
 
     Written aside, read back and renamed. Raises CurateError where the folder holds anything else.
     """
     with unfinished_folder(folder.absolute().parent, f".{folder.name}.partial-") as aside:
-        generator = load_version(ws, version_id)
+        generator = load_version(ws, queries.versions.find_version(ws.session, version).id)
         generator.save(aside)
         written = _hashes_below(aside)
         if folder.is_dir() and _hashes_below(folder) == written:

@@ -18,10 +18,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.errors import is_full_disk
+from curate.errors import CurateError, is_full_disk
 
 FOLDER = "runs"
-WANTED = ("run", "pause", "stop")
+WANTED = {  # what a run can be asked, and what it does then
+    "run": "goes on.",
+    "pause": "waits after its present batch or step; `curate runs resume` lets it go on.",
+    "stop": "ends after its present batch or step; the same command goes on later.",
+}
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LOG_LINES = 30.0  # about progress; what matters is logged at once
 RATE_WINDOW_S = 60.0
@@ -252,6 +256,18 @@ def ask(folder: Path, run_id: str, wanted: str) -> None:
     aside = path.with_suffix(".asked")
     aside.write_text(wanted)
     aside.replace(path)
+
+
+def ask_run(folder: Path, run: str | None, wanted: str) -> str:
+    """Ask the run whose id begins with `run`, or the only working one; say what it will do."""
+    working = [state for state in run_states(folder) if state.is_working]
+    chosen = [state for state in working if state.run_id.startswith(run or "")]
+    if len(chosen) == 1:
+        ask(folder, chosen[0].run_id, wanted)
+        return f"{chosen[0].kind.capitalize()} {chosen[0].run_id[:12]} {WANTED[wanted]}"
+    problem = "No run is" if not chosen else f"{len(chosen)} runs are"
+    known = ", ".join(state.run_id[:12] for state in working) or "none"
+    raise CurateError(f"{problem} at work that fits (at work: {known}). See `curate runs list`.")
 
 
 def _states(folder: Path) -> Iterator[RunState]:

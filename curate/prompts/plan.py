@@ -1,5 +1,6 @@
 """From prompt lines to what is wanted of a generator: rows, counts and seeds, as they are read."""
 
+import csv
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,13 +10,14 @@ from curate.production.plan import Wanted
 from curate.prompts.sheet import (
     Beside,
     PromptLine,
-    PromptSheet,
     balanced,
     prompts_of_each_label,
     read_prompt_sheet,
 )
 from curate.workspace import Workspace
 from db import queries
+from db.models import Prompt
+from generators.embedded import PROMPTS
 
 ROWS_A_STATEMENT = 1000
 
@@ -37,9 +39,33 @@ def planned(
             yield Wanted(line.prompt.prompt_id, line.count or count, seed)
 
 
-def read_sheet(ws: Workspace, path: Path) -> PromptSheet:
-    """Read a sheet whole; its condition images are put into the workspace."""
-    return read_prompt_sheet(path, Beside(conditions=ConditionImages(ws, path.parent)))
+def rows_of(ws: Workspace, lines: Iterable[PromptLine]) -> list[Prompt]:
+    """Return the rows of prompt lines, adding new ones."""
+    ids = queries.prompts.add_prompts(ws.session, [line.prompt for line in lines])
+    found = queries.prompts.prompts_by_id(ws.session, ids)
+    return [found[prompt_id] for prompt_id in ids]
+
+
+def sheet_rows(ws: Workspace, path: Path, say: Callable[[str], None]) -> list[Prompt]:
+    """Return the rows of a sheet's prompts; `say` is told of notes and refused lines."""
+    # its condition images are put into the workspace
+    sheet = read_prompt_sheet(path, Beside(conditions=ConditionImages(ws, path.parent)))
+    for remark in sheet.notes:
+        say(str(remark))
+    for remark in sheet.refused:
+        say(f"refused: {remark}")
+    return rows_of(ws, sheet.prompts)
+
+
+def embedded_prompts(ws: Workspace) -> list[Prompt]:
+    """Return the shipped prompts, five modalities with their findings, as rows."""
+    with PROMPTS.open(newline="", encoding="utf-8") as file:
+        return [
+            queries.prompts.get_or_add_prompt(
+                ws.session, modality=row["modality"], text=row["text"], label=row["label"]
+            )
+            for row in csv.DictReader(file)
+        ]
 
 
 def balanced_lines(

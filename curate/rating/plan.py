@@ -3,14 +3,13 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from uuid import UUID
 
 from curate.errors import CurateError
 from curate.image_service.spoiling import SPOILINGS
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
+from curate.rating.config import ORIGINS, PURPOSES, PushOptions
 from curate.rating.draws import Selected, draw_at_random
 from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles
@@ -19,28 +18,6 @@ from curate.rating.selection import select
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Image
-
-ORIGINS = {"synthetic": ("synthetic",), "real": ("real",), "both": ("synthetic", "real")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushOptions:
-    """What `curate rate push` is asked for."""
-
-    name: str
-    select: str = "all"
-    purpose: str = "train"  # or "calibration": kept out of training, for a release's promise
-    version: str | None = None
-    origin: str = "synthetic"
-    max_images: int | None = None
-    pairs: bool = False
-    rubric: Path | None = None
-    raters: tuple[str, ...] = ()  # none: all active people
-    overlap: int = 2
-    control_fraction: float = 0.1  # of the images; half known real, half known bad
-    repeat_fraction: float = 0.05
-    seed: int = 0
-    among: frozenset[UUID] | None = None  # only these images; None: all
 
 
 def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
@@ -78,7 +55,7 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
 
 def _check_purpose(options: PushOptions) -> None:
     """A calibration draw speaks for images that nobody has picked, one by one."""
-    if options.purpose not in ("train", "calibration"):
+    if options.purpose not in PURPOSES:
         raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
     picked = options.select == "active" or options.pairs or options.origin != "synthetic"
     if options.purpose == "calibration" and picked:

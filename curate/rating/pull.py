@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from annotation.base import RatingBackend
 from curate.rating.answers import Taken, take_answers, unknown_campaign
+from curate.rating.label_studio import BACKEND, label_studio_backend
 from curate.rating.push import study_of
 from curate.workspace import Workspace
 from db import queries
@@ -49,3 +50,14 @@ def campaigns_of_people(ws: Workspace, backend: str, names: Sequence[str]) -> li
     if unknown := [name for name in names if name not in known]:
         raise unknown_campaign(unknown[0], list(known))
     return [known[name] for name in names or known]
+
+
+def pull(ws: Workspace, names: Sequence[str], *, everything: bool = False) -> list[Fetched]:
+    """Fetch the answers of the named campaigns of people, or of all."""
+    backend = label_studio_backend(ws)
+    campaigns = campaigns_of_people(ws, BACKEND, names)
+    fetched = [pull_campaign(ws, row, backend, everything=everything) for row in campaigns]
+    new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
+    if new:
+        queries.audit.record_event(ws.session, "rate pull", {"new": new})
+    return fetched

@@ -6,13 +6,13 @@ from typing import Any
 from annotation.label_studio.backend import LabelStudioBackend
 from curate.errors import CurateError
 from curate.image_service.addresses import Addresses, local_files, presigned_urls, signed_urls
+from curate.rating.config import LOCAL, PushOptions
 from curate.rating.label_studio import label_studio_backend, server_folder
+from curate.rating.plan import plan_campaign
 from curate.rating.push import push_campaign, study_of
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign
-
-LOCAL = "local"  # pictures that the managed Label Studio serves from this machine
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,13 @@ def backend_that_is_up(ws: Workspace) -> LabelStudioBackend:
     if not health.is_up:
         raise CurateError(f"{health.message}. Start it with `curate rate serve`.")
     return backend
+
+
+def push(ws: Workspace, options: PushOptions, *, images_from: str = LOCAL) -> Pushed:
+    """Make the campaign when it is new, and send what is missing of it."""
+    backend = backend_that_is_up(ws)
+    campaign = plan_campaign(ws, options)
+    return send_campaign(ws, campaign, backend, images_from=images_from)
 
 
 def send_campaign(

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from annotation.config import LOOPBACK, ServerConfig
@@ -33,6 +33,7 @@ from annotation.label_studio.server import (
 )
 from annotation.label_studio.webhooks import webhook_app
 from curate.errors import CurateError
+from curate.rating.config import ServeOptions
 from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
 from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
 from curate.rating.push import study_of
@@ -47,16 +48,6 @@ MAX_HINT = 1_048_576  # bytes; nobody reads them
 GATEWAY_THREADS = 16  # a rater's browser fetches some things at once
 MAX_ANSWER = 1_048_576  # bytes
 MAX_COOKIES = 32_768  # bytes of headers; Label Studio keeps its session in a cookie
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeOptions:
-    """Where things listen, or whose server is used."""
-
-    server: ServerConfig  # what raters reach: the door before Label Studio
-    address: str | None = None  # as raters' browsers know it, if not by that
-    url: str | None = None
-    token: str | None = None
 
 
 def serve(ws: Workspace, options: ServeOptions, *, say: Say, stop: threading.Event) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from curate.errors import USER_ERRORS, CurateError
 from curate.production.images import condition_image, images_of, prompt_values
 from curate.production.versions import load_version
-from curate.release.manifest import ManifestImage, ManifestPrompt
+from curate.progress import progress
+from curate.release.manifest import ManifestImage, ManifestPrompt, read_manifest
 from curate.samples.pixels import png_bytes, to_uint8
 from curate.workspace import Workspace
 from db import queries
@@ -44,6 +45,16 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
             yield from to_uint8(
                 images_of(generator, conditions, [image.seed for image in part], settings)
             )
+
+
+def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:
+    """Write a release's images, made from their seeds, to `out`; say what was done."""
+    if out is None:
+        raise CurateError("--from-manifest needs --out, a new folder for the images.")
+    manifest = read_manifest(release.parent if release.is_file() else release)
+    with progress(len(manifest.images), "images made again") as advance:
+        write_images(ws, manifest.images, out, advance)
+    return f"{len(manifest.images)} images made again in {out}. Compare: `curate export --verify`."
 
 
 def write_images(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
@@ -95,3 +96,22 @@ class LessonConfig:
     def from_json(cls, values: Mapping[str, Any]) -> "LessonConfig":
         """Read what `to_json` wrote."""
         return cls(**{**values, "modalities": tuple(values["modalities"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLStepOptions:
+    """What an RL step starts from, what it follows and on which prompts."""
+
+    version: str = setting(
+        "latest",
+        "Generator version to start from: an id or its beginning.",
+        panel="What it starts from",
+    )
+    reward_model: str = setting("latest", "Reward model to follow: an id or its beginning.")
+    sheet: Path | None = setting(
+        None,
+        "CSV of prompts with columns modality, text and optionally label.",
+        option="--prompts",
+        shown="those of the rated images",
+    )
+    from_ratings: bool = setting(False, "For nft: learn from rated images, without a reward model.")

@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import select
 
 from curate.agreement.worth import ratings_worth
-from curate.commands.agreement import worth_lines
+from curate.commands.rate_agreement import worth_lines
 from curate.progress import Advance
 from curate.rating.files import export_ratings
 from curate.rating.report import rater_rows

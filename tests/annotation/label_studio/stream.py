@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from curate.commands.rate_people import push
+from curate.rating.config import LOCAL, PushOptions
 from curate.rating.label_studio import label_studio_backend
-from curate.rating.plan import PushOptions, plan_campaign
-from curate.rating.send import LOCAL, send_campaign
+from curate.rating.plan import plan_campaign
+from curate.rating.send import push, send_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import Assignment, Campaign, Image

@@ -13,11 +13,10 @@ import pytest
 from sqlmodel import col, select
 
 from annotation.base import SKIPPED
-from curate.commands.rate_people import push
+from curate.rating.config import PushOptions
 from curate.rating.label_studio import label_studio_backend
-from curate.rating.plan import PushOptions
 from curate.rating.pull import pull_campaign
-from curate.rating.send import Pushed
+from curate.rating.send import Pushed, push
 from curate.workspace import Workspace
 from db import queries
 from db.models import Assignment, Criterion, Rater, Rating

@@ -15,14 +15,13 @@ from annotation.label_studio import backend as backends
 from annotation.label_studio.backend import LabelStudioBackend
 from annotation.label_studio.server import refuse_busy_port
 from annotation.label_studio.tasks import changed_tasks
-from curate.commands.rate_people import push
 from curate.rating.answers import Taken
+from curate.rating.config import PushOptions
 from curate.rating.label_studio import label_studio_backend
 from curate.rating.people import deactivate, invite
-from curate.rating.plan import PushOptions
 from curate.rating.pull import pull_campaign
 from curate.rating.push import study_of
-from curate.rating.send import Pushed
+from curate.rating.send import Pushed, push
 from curate.rating.server import webhook_receiver
 from curate.workspace import Workspace
 from db import queries

@@ -14,11 +14,11 @@ from annotation.config import ServerConfig
 from annotation.errors import AnnotationError
 from annotation.label_studio.access import TOKEN_VARIABLE, URL_VARIABLE, read_access
 from annotation.label_studio.server import free_port
-from curate.commands.rate_people import push
 from curate.errors import CurateError
+from curate.rating.config import PushOptions, ServeOptions
 from curate.rating.people import invite
-from curate.rating.plan import PushOptions
-from curate.rating.server import ServeOptions, serve
+from curate.rating.send import push
+from curate.rating.server import serve
 from curate.web.wsgi import listen
 from curate.web.wsgi import served as answering
 from curate.workspace import init_workspace, open_workspace

@@ -8,7 +8,7 @@ import pytest
 from annotation.agreement.rasch import RaschFit
 from curate.agreement.figures import KAPPA
 from curate.agreement.worth import ratings_worth
-from curate.commands.agreement import worth_lines
+from curate.commands.rate_agreement import worth_lines
 from curate.errors import CurateError
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.workspace import Workspace

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
 
 from curate.cluster.joining import connected, refusal
-from curate.commands.on_ray import ray_installed
+from curate.cluster.on_ray import ray_installed
 from curate.errors import CurateError
 from tests.curate.cluster.nodes import free_port
 

@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from curate.commands import loop as commands_of_loops
-from curate.commands import rate as commands_of_ratings
+from curate.loop import whole
 from curate.loop.config import LoopConfig
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import run_loop
 from curate.production.versions import save_version
+from curate.rating import simulate
 from curate.workspace import init_workspace, open_workspace
 from db import queries
 from generators.config import SamplingSettings
@@ -52,7 +52,7 @@ def study(
     (tmp_path / "prompts.csv").write_text("\n".join(["modality,text", *lines]))
     monkeypatch.chdir(tmp_path)
     eyes = RednessEyes(tiny_generator, SAMPLING)  # the shipped ones find all noise alike
-    for module in (commands_of_loops, commands_of_ratings):
+    for module in (whole, simulate):
         monkeypatch.setattr(module, "load_eyes", lambda: eyes)
     return tmp_path / "study"
 

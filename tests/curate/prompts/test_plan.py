@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from curate.commands.generate import GenerateOptions, generate_images
 from curate.errors import CurateError
 from curate.production import plan
+from curate.production.config import GenerateOptions
 from curate.production.versions import save_version
+from curate.prompts.generate import generate_images
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries

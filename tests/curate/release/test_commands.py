@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from curate.commands.export import verify
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import save_version
+from curate.release.prove import verify
 from curate.workspace import Workspace, init_workspace
 from db import queries
 from db.models import RewardModel, Score

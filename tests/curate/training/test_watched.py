@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from curate.commands.runs import ask_run
 from curate.errors import CurateError
-from curate.production.watch import run_states
+from curate.production.watch import ask_run, run_states
 from curate.progress import ShowProgress
 from curate.status import read_status
 from curate.training.finetune import train_generator

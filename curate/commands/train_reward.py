@@ -1,23 +1,56 @@
-"""`curate train-reward` and `curate score`: what they print."""
+"""`curate train-reward`."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from curate.commands.on_ray import ray_installed, tell_event
-from curate.errors import CurateError
-from curate.progress import progress
-from curate.scoring.score import Scored, Which, count_scored, score_images
-from curate.workspace import Workspace
-from db import queries
-from db.models import RewardModel
+import typer
 
+from curate.commands.shared import Json, Loop, Workspace, tell
+from curate.scoring.config import FitOptions
+from curate.settings import takes_settings
+from rewards.config import RewardConfig
 
-def describe_reward_model(row: RewardModel) -> dict[str, Any]:
-    """Return a reward model's row as plain values."""
-    return row.model_dump(mode="json")
+if TYPE_CHECKING:
+    from db.models import RewardModel
 
 
-def reward_model_lines(row: RewardModel) -> list[str]:
+@takes_settings
+def train_reward(
+    options: FitOptions,
+    config: RewardConfig,
+    as_judge: Annotated[
+        bool,
+        typer.Option(
+            "--as-judge", help="Fit a model that only measures, to other raters' ratings."
+        ),
+    ] = False,
+    loop: Loop = None,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Fit a reward model to the ratings; print its quality on held-out prompts.
+
+    Example: curate train-reward
+    """
+    from curate.errors import CurateError
+    from curate.workspace import open_workspace
+
+    if loop and as_judge:
+        raise CurateError("--as-judge with --loop: a judge has no part in a loop. Drop one.")
+    with open_workspace(workspace) as ws:
+        if loop is None:
+            from curate.scoring.fit import train_reward as fit
+
+            row = fit(ws, config, role="judge" if as_judge else "reward", **vars(options))
+        else:
+            from curate.loop.by_hand import train_for
+
+            row = train_for(ws, loop, config, options)
+        tell(as_json, row.model_dump(mode="json"), _lines(row))
+
+
+def _lines(row: "RewardModel") -> list[str]:
     """Return what held-out ratings say of a reward model, and what it found of the raters."""
     held_out, metrics = row.metrics["held_out"], row.metrics
     kind = "simulated ratings" if row.simulated else "ratings by people"
@@ -43,10 +76,10 @@ def reward_model_lines(row: RewardModel) -> list[str]:
         f"  weighted kappa with a rating   {_figure(held_out['kappa'])} "
         f"(raters among themselves: {_figure(held_out['kappa_of_raters'])})",
         *_known_prompt_lines(metrics["known_prompts"]),
-        *_table("by images learned from", metrics["learning_curve"], _curve_line),
-        *_table("by modality and label", metrics["groups"], _group_line),
-        *_table("by criterion", metrics["criteria"].items(), _criterion_line),
-        *_table("raters", metrics["raters"], _rater_line),
+        *_section("by images learned from", metrics["learning_curve"], _curve_line),
+        *_section("by modality and label", metrics["groups"], _group_line),
+        *_section("by criterion", metrics["criteria"].items(), _criterion_line),
+        *_section("raters", metrics["raters"], _rater_line),
         *(f"note: {note}" for note in metrics["notes"]),
     ]
 
@@ -60,7 +93,7 @@ def _known_prompt_lines(known: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(title: str, rows: Iterable[Any], line: Callable[[Any], str]) -> list[str]:
+def _section(title: str, rows: Iterable[Any], line: Callable[[Any], str]) -> list[str]:
     lines = [f"  {line(row)}" for row in rows]
     return [f"{title}:", *lines] if lines else []
 
@@ -95,40 +128,6 @@ def _rater_line(habits: Mapping[str, Any]) -> str:
         f"reliability {habits['reliability']:.2f}, random {100 * habits['lapses']:.0f} % of "
         f"{habits['num_answers']} answers"
     )
-
-
-def score(ws: Workspace, reward_model: str, which: Which, *, ray: str | None = None) -> Scored:
-    """Score what has no score of this model yet, showing progress; `ray` as in `on_ray`."""
-    row = queries.reward_models.find_reward_model(ws.session, reward_model)
-    num_images, num_scored = count_scored(ws, row, which)
-    with progress(num_images - num_scored, "images") as advance:
-        if ray is None or num_images == num_scored:
-            return score_images(ws, row, advance=advance, which=which)
-        with ray_installed():
-            from curate.cluster.score import score_images_on_ray
-        return score_images_on_ray(
-            ws, row, advance=advance, address=ray, note=tell_event, which=which
-        )
-
-
-def which_images(ws: Workspace, version: str | None, origin: str | None) -> Which:
-    """Return the images that the options name."""
-    if origin not in (None, "real", "synthetic"):
-        raise CurateError(f"--origin {origin}; known: real, synthetic.")
-    version_id = queries.versions.find_version(ws.session, version).id if version else None
-    return Which(version_id=version_id, origin=origin)
-
-
-def score_lines(done: Scored) -> list[str]:
-    """Return what a scoring did."""
-    kind = " (fitted to simulated ratings)" if done.simulated else ""
-    lines = [
-        f"reward model {done.reward_model_id[:12]}{kind}: {done.new} images scored, "
-        f"{done.already} were already"
-    ]
-    if done.unknown:
-        lines.append(f"{done.unknown} images without a score: nobody rated their modality")
-    return lines
 
 
 def _figure(value: float | None) -> str:

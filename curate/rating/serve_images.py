@@ -1,4 +1,4 @@
-"""`curate rate images`: the image service by itself, for raters on other machines."""
+"""The image service by itself, for raters on other machines."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -6,7 +6,7 @@ from annotation.agreement.rasch import NoFit, RaschFit
 from curate.agreement.figures import CriterionWorth
 from curate.agreement.readers import RaterWorth
 from curate.agreement.worth import Worth
-from curate.commands.rate import table
+from curate.commands.shared import table
 from curate.evaluation.intervals import Estimate
 
 NONE = "-"

@@ -1,0 +1,31 @@
+"""`curate doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.shared import Json, Workspace, tell
+
+
+def doctor(
+    workspace: Workspace = Path("."),
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Move what does not belong to a quarantine folder."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove that rows and files agree: one line for all that is wrong, and exit status 1.
+
+    Example: curate doctor --repair
+    """
+    from curate import doctor as doctors
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace, alone=repair) as ws:
+        report = doctors.examine(ws)
+        if repair:
+            report = doctors.repair(ws, report)
+    tell(as_json, report.to_json(), report.lines())
+    raise typer.Exit(0 if report.is_whole else 1)

@@ -1,0 +1,35 @@
+"""`curate import`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.shared import Json, Workspace, tell
+from curate.importing.config import ImportConfig
+from curate.settings import takes_settings
+
+
+@takes_settings
+def import_(
+    table: Annotated[Path, typer.Argument(help="CSV with the columns path,Text,modality.")],
+    config: ImportConfig,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Import real images from a CSV; good rows go in, bad ones are listed by line.
+
+    Optional columns: label, patient, split, source, licence; mask, prior, condition:ROLE name
+    condition images, record:NAME a clinical record. Importing twice adds nothing.
+
+    Example: curate import data.csv --strict
+    """
+    from curate.importing.real_images import import_table
+    from curate.importing.summary import as_lines, to_json
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        imported = import_table(ws, table, config)
+    tell(as_json, to_json(imported), as_lines(imported))
+    if imported.stopped or not (imported.imported or imported.already_there):
+        raise typer.Exit(1)

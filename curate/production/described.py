@@ -1,0 +1,50 @@
+"""Generator versions in plain values: what there is, and one version in full."""
+
+from typing import Any
+
+from curate.workspace import Workspace
+from db import queries
+from db.models import GeneratorVersion
+
+
+def describe_versions(ws: Workspace) -> list[dict[str, Any]]:
+    """Return all versions, oldest first; the embedded model is added when there is none."""
+    if queries.versions.latest_version(ws.session) is None:
+        from curate.production.versions import embedded_version  # torch: only where needed
+
+        embedded_version(ws)
+    return [_summary(ws, version) for version in queries.versions.versions(ws.session)]
+
+
+def describe_version(ws: Workspace, name: str) -> dict[str, Any]:
+    """Return one version with its files, settings, figures and ancestors."""
+    version = queries.versions.find_version(ws.session, name)
+    return {
+        **_summary(ws, version),
+        "files": queries.versions.version_files(ws.session, version.id),
+        "config": version.config,
+        "metrics": version.metrics,
+        "reward_model": version.reward_model_id,
+        "ancestors": _ancestors(ws, version),
+    }
+
+
+def _summary(ws: Workspace, version: GeneratorVersion) -> dict[str, Any]:
+    return {
+        "id": version.id,
+        "generator": version.generator_name,
+        "family": queries.versions.family_of(ws.session, version),
+        "how_made": version.how_made,
+        "weights": version.weights,
+        "parent": version.parent_id,
+        "created_at": version.created_at.isoformat(),
+        "num_images": queries.images.num_images_of(ws.session, version.id),
+    }
+
+
+def _ancestors(ws: Workspace, version: GeneratorVersion) -> list[str]:
+    ancestors = []
+    while version.parent_id is not None:
+        version = queries.versions.find_version(ws.session, version.parent_id)
+        ancestors.append(version.id)
+    return ancestors

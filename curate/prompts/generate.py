@@ -1,0 +1,147 @@
+"""From a sheet or texts to runs, and what became of them."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from curate.errors import CurateError
+from curate.importing.conditions import ConditionImages
+from curate.importing.records import read_records
+from curate.importing.table import Remark
+from curate.production.config import GenerateOptions
+from curate.production.plan import Plan, plans_of
+from curate.production.run import Generated, run_plan
+from curate.production.versions import chosen_version
+from curate.progress import Advance, progress
+from curate.prompts.plan import balanced_lines, planned
+from curate.prompts.sheet import Beside, PromptLine, prompts_from_options, stream_prompts
+from curate.workspace import Workspace
+from db import queries
+
+MakeRun = Callable[[Workspace, Plan, Advance], Generated]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a call planned and did; a long sheet, or one with several counts, has several runs."""
+
+    version_id: str
+    runs: list[Generated]
+    refused: list[str]
+    notes: list[str]
+    dry_run: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether all that was planned is there now."""
+        return not any(run.broken or run.stopped for run in self.runs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return a line for each run, after the sheet's remarks."""
+        done = "would be made" if self.dry_run else "made"
+        runs = [
+            f"{run.made} images {done}, {run.already} there already, {run.planned} planned "
+            f"(run {run.run_id[:12]}, generator version {self.version_id[:12]}){_flaws(run)}"
+            for run in self.runs
+        ]
+        return [*self.notes, *(f"refused: {line}" for line in self.refused), *runs]
+
+
+def _flaws(run: Generated) -> str:
+    broken = f"; {run.broken} left out: their pixels are no numbers" if run.broken else ""
+    return broken + ("; stopped: the same command goes on" if run.stopped else "")
+
+
+@dataclass(frozen=True)
+class _Remarks:
+    refused: list[Remark] = field(default_factory=list)
+    notes: list[Remark] = field(default_factory=list)
+
+
+def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run_plan) -> Made:
+    """Make what is missing of the plan, showing progress; the sheet is read as it is worked off.
+
+    `make` makes a run's images: here, or on a cluster.
+    """
+    remarks = _Remarks()
+    lines = _prompt_lines(ws, options, remarks)
+    version = chosen_version(ws, options.generator)
+    wanted = planned(
+        ws,
+        lines,
+        count=options.count,
+        first_seed=options.first_seed,
+        keep=not options.dry_run,
+    )
+    done = []
+    with _terminated_like_interrupted():
+        for plan in plans_of(version.id, wanted, options.settings):
+            done.append(_run(ws, plan, options, make))
+            if done[-1].stopped:
+                break
+    return Made(
+        version_id=version.id,
+        runs=done,
+        refused=[str(remark) for remark in sorted(remarks.refused, key=lambda r: r.line)],
+        notes=[str(remark) for remark in remarks.notes],
+        dry_run=options.dry_run,
+    )
+
+
+def _prompt_lines(
+    ws: Workspace, options: GenerateOptions, remarks: _Remarks
+) -> Iterable[PromptLine]:
+    if options.sheet is None:
+        if options.records is not None:
+            raise CurateError("--records needs --prompts FILE, with a column patient or image.")
+        if options.balance is not None:
+            raise CurateError("--balance needs --prompts FILE, with a label a line.")
+        return prompts_from_options(options.texts, options.modalities)
+    if options.texts:
+        raise CurateError("Both --prompts and --prompt: give one of them.")
+    sheet = options.sheet
+    beside = Beside(
+        modality=options.modalities[0] if options.modalities else None,
+        conditions=ConditionImages(ws, sheet.parent, keep=not options.dry_run),
+        records=None if options.records is None else read_records(options.records),
+    )
+
+    def read(remarks: _Remarks) -> Iterator[PromptLine]:
+        told = {"refuse": remarks.refused.append, "note": remarks.notes.append}
+        return stream_prompts(sheet, beside, **told)
+
+    if options.balance is None:
+        return read(remarks)
+    readings = iter([_Remarks(), remarks])  # the sheet is read twice, and remarked on once
+    return balanced_lines(ws, lambda: read(next(readings)), options.balance)
+
+
+def _run(ws: Workspace, plan: Plan, options: GenerateOptions, make: MakeRun) -> Generated:
+    if not options.dry_run:
+        queries.runs.get_or_add_run(ws.session, plan.row())
+        ws.session.commit()  # the prompts that the sheet has brought
+    num_missing = plan.num_items - queries.runs.num_items_done(ws.session, plan)
+    if options.dry_run:
+        return Generated(plan.id, plan.num_items, plan.num_items - num_missing, num_missing)
+    with progress(num_missing, "images") as advance:
+        return make(ws, plan, advance)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM, a job system's or a machine's shutting down, end as calmly as Ctrl-C."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

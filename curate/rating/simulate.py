@@ -1,0 +1,170 @@
+"""Simulated raters are asked, and answer at once. What is simulated says so."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate.errors import CurateError
+from curate.progress import progress
+from curate.rating.answers import (
+    Taken,
+    create_campaign,
+    goodness,
+    simulate_campaign,
+    simulated_raters,
+)
+from curate.rating.config import ORIGINS, PURPOSES, SimulateOptions
+from curate.rating.report import Agreement, agreement
+from curate.workspace import Workspace
+from db import queries
+from db.models import Campaign, Image
+from rewards.frozen import TruthNetwork, load_eyes
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulation did in one campaign, and how its raters agree."""
+
+    campaign: str
+    taken: Taken
+    num_answered: int
+    num_assigned: int
+    shares: dict[str, float]  # of every value, over all current ratings of the campaign
+    agreement: Agreement | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "simulated": True}
+
+    def lines(self) -> list[str]:
+        """Return them for a person to read."""
+        shares = ", ".join(f"{value}: {100 * share:.0f} %" for value, share in self.shares.items())
+        return [
+            f"campaign {self.campaign} (simulated raters): {self.taken.new} new ratings, "
+            f"{self.num_answered} of {self.num_assigned} assignments answered",
+            f"  ratings (simulated)  {shares}",
+            *([f"  {_summary(self.agreement)}"] if self.agreement else []),
+        ]
+
+
+def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
+    """Finish the simulated campaigns that were begun, or make and rate a new one."""
+    eyes = load_eyes()
+    campaigns = _campaigns_to_finish(ws, options) or [_new_campaign(ws, options, eyes)]
+    return [_rate(ws, campaign, eyes) for campaign in campaigns]
+
+
+def _campaigns_to_finish(ws: Workspace, options: SimulateOptions) -> list[Campaign]:
+    return [
+        row.campaign
+        for row in queries.campaigns.progress_of_campaigns(ws.session)
+        if row.campaign.backend == "simulated"
+        and (
+            row.num_answered < row.num_assignments
+            if options.name is None
+            else row.campaign.name == options.name
+        )
+    ]
+
+
+def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> Campaign:
+    if options.purpose not in PURPOSES:
+        raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
+    candidates = _candidates(ws, options, eyes)
+    chosen, probability = _draw(candidates, options.max_images, options.seed)
+    is_drawn = probability < 1
+    return create_campaign(
+        ws,
+        name=options.name or f"simulated-{len(queries.campaigns.campaigns(ws.session)) + 1}",
+        images=chosen,
+        raters=simulated_raters(options.num_raters),
+        overlap=options.overlap,
+        seed=options.seed,
+        purpose=options.purpose,
+        selection_method="random" if is_drawn else "all",
+        inclusion_probability=probability,
+        controls=_controls(ws, options, eyes, chosen),
+        repeat_fraction=options.repeat_fraction,
+    )
+
+
+def _candidates(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> list[Image]:
+    if options.origin not in ORIGINS:
+        raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
+    version_id = (
+        queries.versions.find_version(ws.session, options.version).id if options.version else None
+    )
+    return [
+        image
+        for origin in ORIGINS[options.origin]
+        for image in queries.images.images_to_rate(
+            ws.session, origin=origin, modalities=eyes.modalities, version_id=version_id
+        )
+        if options.among is None or image.id in options.among
+    ]
+
+
+def _draw(candidates: Sequence[Image], count: int | None, seed: int) -> tuple[list[Image], float]:
+    """Return a seeded draw and the chance that each candidate had to be in it."""
+    if count is None or count >= len(candidates):
+        return list(candidates), 1.0
+    drawn = set(random.Random(f"{seed}/draw").sample(range(len(candidates)), count))
+    return [image for n, image in enumerate(candidates) if n in drawn], count / len(candidates)
+
+
+def _controls(
+    ws: Workspace, options: SimulateOptions, eyes: TruthNetwork, chosen: Sequence[Image]
+) -> list[Image]:
+    rated = {image.id for image in chosen}
+    real = [
+        image
+        for image in queries.images.images_to_rate(
+            ws.session, origin="real", modalities=eyes.modalities
+        )
+        if image.id not in rated
+    ]
+    return _draw(real, round(options.control_fraction * len(chosen)), options.seed)[0]
+
+
+def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
+    (before,) = _progress_of(ws, campaign)
+    missing = before.num_assignments - before.num_answered
+    with progress(missing, "simulated ratings") as advance:
+        taken = simulate_campaign(ws, campaign, eyes=eyes, advance=advance)
+    (after,) = _progress_of(ws, campaign)
+    views = queries.ratings.current_ratings(ws.session, campaign_id=campaign.id)
+    counts = Counter(goodness(view) for view in views)
+    queries.audit.record_event(
+        ws.session, "rate simulate", {"campaign": campaign.name, "new": taken.new}
+    )
+    return Simulated(
+        campaign=campaign.name,
+        taken=taken,
+        num_answered=after.num_answered,
+        num_assigned=after.num_assignments,
+        shares={str(value): counts[value] / len(views) for value in sorted(counts)},
+        agreement=next(iter(agreement(ws, campaign.name)), None),
+    )
+
+
+def _progress_of(ws: Workspace, campaign: Campaign) -> list[queries.campaigns.CampaignProgress]:
+    rows = queries.campaigns.progress_of_campaigns(ws.session)
+    return [row for row in rows if row.campaign.id == campaign.id]
+
+
+def _summary(group: Agreement) -> str:
+    exact = "-" if group.exact is None else f"{100 * group.exact:.0f} %"
+    return (
+        f"{group.num_ratings} ratings by {_kind(group.simulated)}, mean weighted kappa "
+        f"{_number(group.mean_kappa, '.2f')}, equal {exact}"
+    )
+
+
+def _kind(simulated: bool) -> str:
+    return "simulated" if simulated else "people"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

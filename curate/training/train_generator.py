@@ -1,0 +1,90 @@
+"""A fine-tuning as it is asked for: its start and prompts are found, its progress shown."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from curate.cluster.on_ray import version_made_on_ray
+from curate.production.config import GeneratorChoice, RayConfig
+from curate.production.versions import chosen_version, version_to_use
+from curate.progress import Advance, progress
+from curate.prompts.plan import sheet_rows
+from curate.training.config import LessonConfig
+from curate.training.finetune import Task, train_generator
+from curate.workspace import Workspace
+from db.models import GeneratorVersion
+from generators.training.config import TrainingConfig
+from generators.training.processes import joined_processes
+
+Say = Callable[[str], None]
+
+
+def run_train_generator(
+    ws: Workspace,
+    training: TrainingConfig,
+    lesson: LessonConfig,
+    *,
+    choice: GeneratorChoice,
+    replay_prompts: Path | None,
+    say: Say,
+) -> GeneratorVersion | None:
+    """Train from a version of the workspace, or from a checkpoint that is brought in first.
+
+    Returns None in all processes but the one that tells what was made.
+    """
+    processes = joined_processes()
+    tell, show = (say, progress) if processes.is_first else (_say_nothing, _show_nothing)
+    with processes.first_goes_ahead():
+        start = chosen_version(ws, choice)
+        prompts = sheet_rows(ws, replay_prompts, tell) if replay_prompts is not None else []
+        ws.session.commit()
+    task = Task(start, training, lesson, replay_prompts=prompts)
+    made = train_generator(ws, task, say=tell, show=show)
+    return made if processes.is_first else None
+
+
+def train_generator_on_ray(
+    ws: Workspace,
+    training: TrainingConfig,
+    lesson: LessonConfig,
+    ray: RayConfig,
+    *,
+    choice: GeneratorChoice,
+    replay_prompts: Path | None,
+    say: Say,
+) -> GeneratorVersion:
+    """Train in several processes of a Ray cluster that train together."""
+    if choice.base is None:  # after the result is kept, "latest" would be the result
+        choice = replace(choice, version=version_to_use(ws, choice.version).id)
+    make = partial(
+        run_train_generator,
+        training=training,
+        lesson=lesson,
+        choice=choice,
+        replay_prompts=replay_prompts,
+        say=say,
+    )
+    return version_made_on_ray(ws, make, ray)
+
+
+def _say_nothing(line: str) -> None:
+    """Leave it to the first process."""
+
+
+@contextmanager
+def _show_nothing(total: int, what: str) -> Iterator[Advance]:
+    yield lambda count: None
+
+
+def summary(version: GeneratorVersion) -> dict[str, Any]:
+    """Return the training's outcome in plain values."""
+    told = ("num_steps", "num_images", "kept", "images_per_second", "peak_bytes", "samples")
+    return {
+        "version": version.id,
+        "parent": version.parent_id,
+        "weights": version.weights,
+        **{name: version.metrics[name] for name in told},
+    }
