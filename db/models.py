@@ -72,6 +72,13 @@ def _one_of(column: str, allowed: tuple[str, ...]) -> str:
     return f"{column} IN ({names})"
 
 
+def _sequence(table: str) -> Any:
+    """Number a table's rows in the order they were added: what is latest is no clock's to say."""
+    following = sa.text(f"(SELECT coalesce(max(sequence), 0) + 1 FROM {table})")
+    column = Column(sa.Integer, nullable=False, default=following, server_default="0")
+    return Field(default=None, sa_column=column)
+
+
 class File(SQLModel, table=True):
     """A file in the store, known by its bytes."""
 
@@ -154,6 +161,7 @@ class GeneratorVersion(SQLModel, table=True):
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     reward_model_id: str | None = Field(default=None, foreign_key="reward_model.id")
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sequence: int | None = _sequence("generator_version")
 
 
 class GeneratorVersionFile(SQLModel, table=True):
@@ -181,6 +189,7 @@ class Run(SQLModel, table=True):
     num_items: int = Field(sa_type=sa.BigInteger)
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sequence: int | None = _sequence("run")
 
 
 class Environment(SQLModel, table=True):
@@ -292,6 +301,7 @@ class Campaign(SQLModel, table=True):
     backend: str  # "simulated", "label-studio", "csv"
     config: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sequence: int | None = _sequence("campaign")
 
 
 class Rater(SQLModel, table=True):
@@ -431,6 +441,7 @@ class RewardModel(SQLModel, table=True):
     config: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sequence: int | None = _sequence("reward_model")
 
 
 class RewardModelRating(SQLModel, table=True):
@@ -480,6 +491,7 @@ class Round(SQLModel, table=True):
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     reasons: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sequence: int | None = _sequence("round")
     updated_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
@@ -494,6 +506,7 @@ class Release(SQLModel, table=True):
     rule: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     evidence: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sequence: int | None = _sequence("release")
 
 
 class ReleaseDecision(SQLModel, table=True):

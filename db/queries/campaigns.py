@@ -99,7 +99,7 @@ def find_campaign(session: Session, name: str) -> Campaign | None:
 
 def campaigns(session: Session) -> Sequence[Campaign]:
     """Return all campaigns, oldest first."""
-    return session.exec(select(Campaign).order_by(col(Campaign.created_at), Campaign.name)).all()
+    return session.exec(select(Campaign).order_by(col(Campaign.sequence), Campaign.name)).all()
 
 
 def add_campaign(
@@ -325,7 +325,7 @@ def calibration_campaigns(session: Session) -> list[Campaign]:
     """Return the campaigns that drew images for calibration, oldest first."""
     drew = select(Assignment.campaign_id).where(Assignment.purpose == PURPOSE)
     query = select(Campaign).where(col(Campaign.id).in_(drew))
-    return list(session.exec(query.order_by(col(Campaign.created_at), Campaign.name)))
+    return list(session.exec(query.order_by(col(Campaign.sequence), Campaign.name)))
 
 
 def drawn_images(session: Session, campaign_id: UUID) -> list[DrawnImage]:

@@ -32,7 +32,7 @@ def has_release(session: Session, release_id: str) -> bool:
 
 def releases(session: Session) -> Sequence[Release]:
     """Return all releases, oldest first."""
-    return session.exec(select(Release).order_by(col(Release.created_at), col(Release.id))).all()
+    return session.exec(select(Release).order_by(col(Release.sequence), col(Release.id))).all()
 
 
 def decisions_of(session: Session, release_id: str) -> Sequence[ReleaseDecision]:

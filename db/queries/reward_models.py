@@ -52,7 +52,7 @@ class RatingOfRewardModel:
 
 def reward_models(session: Session, role: str | None = None) -> Sequence[RewardModel]:
     """Return reward models, of one role or all, oldest first."""
-    query = select(RewardModel).order_by(col(RewardModel.created_at), col(RewardModel.id))
+    query = select(RewardModel).order_by(col(RewardModel.sequence), col(RewardModel.id))
     if role is not None:
         query = query.where(RewardModel.role == role)
     return session.exec(query).all()
@@ -77,7 +77,7 @@ def find_reward_model(session: Session, name: str = LATEST) -> RewardModel:
 
 def add_reward_model(session: Session, model: RewardModel, uses: Mapping[UUID, str]) -> RewardModel:
     """Add a reward model and {rating id: "fitted" or "held-out"} in one commit."""
-    insert_new(session, RewardModel, [model.model_dump()])
+    insert_new(session, RewardModel, [model.model_dump(exclude={"sequence"})])
     rows = [
         {"reward_model_id": model.id, "rating_id": rating_id, "use": use}
         for rating_id, use in uses.items()

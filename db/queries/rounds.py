@@ -76,7 +76,7 @@ def rounds_that_made(session: Session, version_ids: Collection[str]) -> dict[str
     rows = session.exec(
         select(Round)
         .where(col(Round.new_version_id).in_(sorted(version_ids)))
-        .order_by(col(Round.created_at).desc())
+        .order_by(col(Round.sequence).desc())
     )
     return {row.new_version_id: row for row in rows if row.new_version_id}
 
@@ -88,7 +88,7 @@ def rejected_versions(session: Session) -> dict[str, Round]:
         .where(
             col(Round.state).in_(["promoted", "rejected"]), col(Round.new_version_id).is_not(None)
         )
-        .order_by(col(Round.created_at))
+        .order_by(col(Round.sequence))
     ).all()
     promoted = {row.new_version_id for row in judged if row.state == "promoted"}
     return {

@@ -56,7 +56,7 @@ def get_or_add_run(session: Session, run: Run) -> Run:
 
 def last_run(session: Session) -> Run | None:
     """Return the run that was planned last."""
-    return session.exec(select(Run).order_by(col(Run.created_at).desc())).first()
+    return session.exec(select(Run).order_by(col(Run.sequence).desc())).first()
 
 
 def num_items_done(session: Session, run: Planned) -> int:

@@ -99,7 +99,7 @@ def version_files(session: Session, version_id: str) -> dict[str, str]:
 
 def versions(session: Session) -> Sequence[GeneratorVersion]:
     """Return all generator versions, oldest first."""
-    order = (col(GeneratorVersion.created_at), col(GeneratorVersion.id))
+    order = (col(GeneratorVersion.sequence), col(GeneratorVersion.id))
     return session.exec(select(GeneratorVersion).order_by(*order)).all()
 
 
@@ -117,7 +117,7 @@ def latest_version(session: Session) -> GeneratorVersion | None:
     return session.exec(
         select(GeneratorVersion)
         .where(col(GeneratorVersion.id).not_in(waiting))
-        .order_by(col(GeneratorVersion.created_at).desc())
+        .order_by(col(GeneratorVersion.sequence).desc())
     ).first()
 
 
@@ -137,7 +137,7 @@ def find_version(session: Session, name: str) -> GeneratorVersion:
             f"{len(found)} generator versions begin with {name!r}: {_shown(found)}. "
             "Give more digits."
         )
-    newest = col(GeneratorVersion.created_at).desc()
+    newest = col(GeneratorVersion.sequence).desc()
     known = session.exec(select(GeneratorVersion).order_by(newest)).all()
     raise StoreError(
         f"No generator version {name!r}. Known, newest first: {_shown(known) or 'none'}. "

@@ -89,4 +89,9 @@ def valid_rows() -> dict[str, dict[str, Any]]:
         ),
         models.AuditEvent(actor="ann", command="generate"),
     ]
-    return {str(row.__tablename__): row.model_dump() for row in rows}
+    return {
+        str(row.__tablename__): row.model_dump(
+            exclude={"sequence"}  # the database counts
+        )
+        for row in rows
+    }
