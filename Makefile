@@ -1,19 +1,33 @@
 # With Python 3.11 to 3.13 and nothing else: `make demo`, `make test`. Another Python: make PYTHON=python3.12 ...
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # torch alone is some gigabytes: what is installed already is not asked for again
 INSTALL := $(PIP) install --progress-bar off --constraint constraints.txt
+# pip has several lines for each of some hundred packages: a count now and then, and what is large
+PROGRESS := awk '/^ *Downloading .*([0-9][0-9][0-9]\.[0-9]+ MB|GB)/ { print; fflush() } \
+    /^Collecting/ && ++n % 25 == 0 { print n " packages found"; fflush() } \
+    /^Installing collected/ { print "installing them: a minute or more"; fflush() } \
+    /^Successfully installed/ { print NF - 2 " packages installed" }'
 ALL_EXTRAS := dev,postgres,ray,s3,test,train-embedded,trl
 
-.PHONY: demo test check lint wheel-check constraints clean
+# A file's tests stay together; files with slow tests begin first (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: demo test test-avx2 check lint wheel-check constraints clean
 
 demo: .venv/installed  ## the whole loop on the small model that ships
 	$(BIN)/curate quickstart
 
 test: .venv/installed-test  ## the tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(PYTEST)
+
+test-avx2: .venv/installed-test  ## the numerical tests as a processor without AVX-512 computes
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m 'not slow' tests/generators tests/rewards
 
 check: lint test  ## all that must hold before a commit
 
@@ -29,15 +43,15 @@ lint: .venv/installed-all  ## format, style, types, and that the installed packa
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable .
+	$(INSTALL) --editable . | $(PROGRESS)
 	@touch $@
 
 .venv/installed-test: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[test]'
+	$(INSTALL) --editable '.[test]' | $(PROGRESS)
 	@touch $@ .venv/installed
 
 .venv/installed-all: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[$(ALL_EXTRAS)]'
+	$(INSTALL) --editable '.[$(ALL_EXTRAS)]' | $(PROGRESS)
 	@touch $@ .venv/installed .venv/installed-test
 
 # The wheel with its own dependencies only, run where no source lies: are the weights in it?
@@ -46,7 +60,7 @@ wheel-check: .venv/installed-all
 	$(BIN)/python -m build --outdir .wheel-check/dist .
 	$(PYTHON) -m venv .wheel-check/venv
 	.wheel-check/venv/bin/python -m pip --disable-pip-version-check install --progress-bar off \
-	    --constraint constraints.txt .wheel-check/dist/*.whl
+	    --constraint constraints.txt .wheel-check/dist/*.whl | $(PROGRESS)
 	.wheel-check/venv/bin/python -m pip --disable-pip-version-check check
 	curate="$$PWD/.wheel-check/venv/bin/curate"; cd / && "$$curate" --help && \
 	    cd "$$(mktemp -d)" && "$$curate" init . && "$$curate" generators list && rm -rf "$$PWD"
@@ -62,4 +76,4 @@ constraints:
 	rm -rf .wheel-check
 
 clean:
-	rm -rf .venv .wheel-check build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .wheel-check .ci-cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

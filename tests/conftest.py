@@ -28,11 +28,17 @@ SERVED_TOGETHER = ("tests/annotation/label_studio", "tests/curate/cluster", "tes
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give a file's tests, or those of a folder that shares a server, to one of the processes."""
+    """Give a file's tests, or those of a folder that shares a server, to one of the processes.
+
+    Those with slow tests come first: no process is left with a long one when the others are done.
+    """
+    groups = {}
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
-        group = next((folder for folder in SERVED_TOGETHER if file.startswith(folder)), file)
-        item.add_marker(pytest.mark.xdist_group(group))
+        groups[item] = next((folder for folder in SERVED_TOGETHER if file.startswith(folder)), file)
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    slow = {groups[item] for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: groups[item] not in slow)
 
 
 def _is_on_this_machine(family: int, address: Any) -> bool:
