@@ -15,8 +15,8 @@ PROGRESS := awk '/^ *Downloading .*([0-9][0-9][0-9]\.[0-9]+ MB|GB)/ { print; ffl
     /^Successfully installed/ { print NF - 2 " packages installed" }'
 ALL_EXTRAS := dev,postgres,ray,s3,test,train-embedded,trl
 
-# A file's tests stay together; files with slow tests begin first (tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A file's tests stay in one process, and files with slow tests begin: tests/conftest.py
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
 .PHONY: demo test test-avx2 check lint wheel-check constraints clean
 

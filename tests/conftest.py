@@ -26,19 +26,31 @@ def pytest_configure() -> None:
 SERVED_TOGETHER = ("tests/annotation/label_studio", "tests/curate/cluster", "tests/db")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give a file's tests, or those of a folder that shares a server, to one of the processes.
+def group_of(file: str) -> str:
+    """Return a file's group: itself, or the folder whose tests share a server."""
+    return next((folder for folder in SERVED_TOGETHER if file.startswith(f"{folder}/")), file)
 
-    Those with slow tests come first: no process is left with a long one when the others are done.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a group's tests to one process: fixtures of a file or a folder are made once.
+
+    `--dist loadgroup` does not: pytest 9.2 ignores the names under which xdist 3.8 groups tests.
     """
-    groups = {}
-    for item in items:
-        file = item.path.relative_to(config.rootpath).as_posix()
-        groups[item] = next((folder for folder in SERVED_TOGETHER if file.startswith(folder)), file)
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0])
+
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with groups that have slow tests: no process has one left when the others are done."""
+    groups = {item: group_of(item.path.relative_to(config.rootpath).as_posix()) for item in items}
     slow = {groups[item] for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: groups[item] not in slow)
+    items.sort(key=lambda item: (groups[item] not in slow, groups[item]))
 
 
 def _is_on_this_machine(family: int, address: Any) -> bool:
