@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 import cli
 from curate import __version__
 from curate.errors import USER_ERRORS, CurateError
+from curate.production.versions import save_version
 from curate.workspace import Workspace
+from generators.base import Generator
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "diffusers", "transformers", "sklearn", "sqlmodel", "numpy", "PIL", "fsspec")
@@ -182,3 +184,50 @@ def test_a_full_disk_is_one_line_whoever_wrote(
     assert result.exit_code == 1
     assert result.output.startswith("Error: No space left on the disk")
     assert result.output.count("\n") == 1
+
+
+ANSWERED_AT_ONCE = {
+    "status": "real images",
+    "runs list": "No run yet",
+    "generators list": "imported",
+    "rate raters list": "Nobody yet",
+    "generate": "No prompt",
+    "generate --prompt drusen --modality Octt": "did you mean OCT?",
+    "generate --prompt prompts.csv": "Give it as --prompts prompts.csv",
+    "generate --prompts a.csv --prompt drusen": "Both --prompts and --prompt",
+    "generate --prompt drusen --modality OCT --count 0": "at least 1 image",
+    "rate push": "A campaign needs a name",
+    "rate serve --token none.txt": "--token takes the name of a file",
+    "rl-step --ray auto --loop first": "Drop one",
+}
+
+
+def test_lists_and_refusals_load_no_library_that_takes_seconds(
+    workspace: Workspace, tiny_generator: Generator, tmp_path: Path
+) -> None:
+    tiny_generator.save(tmp_path / "tiny")
+    save_version(
+        workspace,
+        tmp_path / "tiny",
+        generator_name="t",
+        family="text-to-image",
+        how_made="imported",
+    )
+    workspace.session.commit()
+    code = (
+        "import cli, sys\n"
+        "from typer.testing import CliRunner\n"
+        f"for command, said in {ANSWERED_AT_ONCE!r}.items():\n"
+        "    done = CliRunner().invoke(cli.app, command.split())\n"
+        "    assert said in done.output, (command, done.output)\n"
+        "    slow = {'torch', 'diffusers', 'transformers', 'sklearn'} & set(sys.modules)\n"
+        "    assert not slow, (command, slow)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=workspace.folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -37,8 +37,11 @@ def generate(
 
     Example: curate generate --prompts prompts.csv --count 200
     """
+    from curate.prompts.asked import check_asked
     from curate.workspace import open_workspace
 
+    if from_manifest is None:
+        check_asked(options)
     with open_workspace(workspace) as ws:
         if from_manifest is not None:
             from curate.release.remake import make_release_again

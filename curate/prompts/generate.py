@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from curate.errors import CurateError
 from curate.importing.conditions import ConditionImages
 from curate.importing.records import read_records
 from curate.importing.table import Remark
@@ -15,6 +14,7 @@ from curate.production.plan import Plan, plans_of
 from curate.production.run import Generated, run_plan
 from curate.production.versions import chosen_version
 from curate.progress import Advance, progress
+from curate.prompts.asked import check_asked
 from curate.prompts.plan import balanced_lines, planned
 from curate.prompts.sheet import Beside, PromptLine, prompts_from_options, stream_prompts
 from curate.workspace import Workspace
@@ -54,7 +54,7 @@ class Made:
 
 
 def _flaws(run: Generated) -> str:
-    broken = f"; {run.broken} left out: their pixels are no numbers" if run.broken else ""
+    broken = f"; {run.broken} left out: NaN or infinite pixels" if run.broken else ""
     return broken + ("; stopped: the same command goes on" if run.stopped else "")
 
 
@@ -69,6 +69,7 @@ def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run
 
     `make` makes a run's images: here, or on a cluster.
     """
+    check_asked(options)
     remarks = _Remarks()
     lines = _prompt_lines(ws, options, remarks)
     version = chosen_version(ws, options.generator)
@@ -98,13 +99,7 @@ def _prompt_lines(
     ws: Workspace, options: GenerateOptions, remarks: _Remarks
 ) -> Iterable[PromptLine]:
     if options.sheet is None:
-        if options.records is not None:
-            raise CurateError("--records needs --prompts FILE, with a column patient or image.")
-        if options.balance is not None:
-            raise CurateError("--balance needs --prompts FILE, with a label a line.")
         return prompts_from_options(options.texts, options.modalities)
-    if options.texts:
-        raise CurateError("Both --prompts and --prompt: give one of them.")
     sheet = options.sheet
     beside = Beside(
         modality=options.modalities[0] if options.modalities else None,

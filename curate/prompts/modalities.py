@@ -6,6 +6,7 @@ CT may show any part of the body. Nothing is guessed.
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cache
 
 # canonical name -> other spellings. Case, spaces, dashes, dots and underscores do not count.
@@ -67,6 +68,12 @@ def known_modalities() -> str:
     return ", ".join(ALIASES)
 
 
+def _nearest(name: str) -> str:
+    spellings = _canonical_by_key()
+    near = get_close_matches(_key(name), spellings, n=1, cutoff=0.7)
+    return f" (did you mean {spellings[near[0]]}?)" if near else ""
+
+
 def _key(name: str) -> str:
     return re.sub(r"[\s\-._/]+", "", name).casefold()
 
@@ -120,8 +127,8 @@ def resolve_modality(
     canonical = canonical_modality(given)
     if canonical is None:
         raise NoModality(
-            f"modality {given!r} is not known; known are {known_modalities()}. To take it as it "
-            f"is: --new-modality {given!r}"
+            f"modality {given!r} is not known{_nearest(given)}; known are {known_modalities()}. To "
+            f"take it as it is: --new-modality {given!r}"
         )
     return canonical
 
