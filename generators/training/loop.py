@@ -169,6 +169,8 @@ class _Teacher:
         conditions = self._conditions([(slot.prompt, slot.drop) for slot in slots])
         latents = torch.stack([self.lesson.latents(slot.image) for slot in slots])
         device, gamma = self.processes.device, self.config.min_snr_gamma
+        if self.generator.process.prediction_type == "flow_prediction":
+            gamma = 0.0  # what matters more is drawn more often instead
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
             return diffusion_losses(
                 self.generator,

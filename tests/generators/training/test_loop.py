@@ -10,6 +10,7 @@ from torch import Tensor
 
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.process import Flow
 from generators.errors import GeneratorError
 from generators.families.text_to_image import load
 from generators.training.checkpoint import CHECKPOINT
@@ -111,8 +112,10 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
     assert without.history.gradient_norms == pytest.approx(with_it.history.gradient_norms, rel=1e-5)
 
 
-def test_validation_loss_falls_on_images_like_those_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flow", [False, True])
+def test_validation_loss_falls_on_images_like_those_learned(tmp_path: Path, flow: bool) -> None:
     generator = new_generator(seed=0)
+    generator.process = Flow.from_config({"shift": 3.0}) if flow else generator.process
     one = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
     examples = [Example("same", Prompt("OCT", "drusen"), "OCT")]
     config = dataclasses.replace(QUICK, num_steps=40, learning_rate=3e-3, drop_conditions=0.0)
@@ -199,3 +202,33 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
     losses = torch.load(tmp_path / "losses.pt", weights_only=True)
     assert losses["OCT"] == pytest.approx(alone.history.validations[-1].losses["OCT"], rel=1e-3)
+
+
+def flow_trained(config: TrainingConfig, folder: Path, stop_after: int | None = None) -> Trained:
+    """Train the tiny network to predict a flow instead."""
+    generator = new_generator(seed=0)
+    generator.process = Flow.from_config({"shift": 3.0})
+
+    def report(history: History) -> None:
+        if history.num_steps == stop_after:
+            raise Stopped
+
+    return train(generator, lesson(generator), config, folder=folder, report=report)
+
+
+def test_flow_matching_is_gone_on_with_to_the_bit(tmp_path: Path) -> None:
+    whole = flow_trained(QUICK, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        flow_trained(QUICK, tmp_path / "stopped", stop_after=3)
+    resumed = flow_trained(QUICK, tmp_path / "stopped")
+    assert same(weights(whole), weights(resumed))
+
+
+def test_flow_matching_draws_what_matters_and_weighs_all_draws_alike(tmp_path: Path) -> None:
+    one, other = (
+        flow_trained(
+            dataclasses.replace(QUICK, num_steps=1, min_snr_gamma=gamma), tmp_path / str(gamma)
+        )
+        for gamma in (0.0, 5.0)
+    )
+    assert one.history.losses == other.history.losses
