@@ -24,16 +24,21 @@ def captioned(
     show: ShowProgress,
 ) -> list[ImageToLearn]:
     """Return the images with the captioner's texts. Raises CurateError where it says nothing."""
-    keys = {image.file_sha256: _key(captioner, image.file_sha256) for image in images}
+    keys = {
+        image.file_sha256: json_hash(["caption", captioner.id, image.file_sha256])
+        for image in images
+    }
     files = {key: sha256 for sha256, key in keys.items()}
 
     def compute(some: Sequence[str]) -> dict[str, Tensor]:
         pictures = [to_rgb_tensor(array_of(ws.store.get(files[key]))) for key in some]
         texts = [captioner(picture) for picture in pictures]
-        return {key: _as_tensor(text) for key, text in zip(some, texts, strict=True)}
+        # their bytes, after a 0: no tensor is empty
+        bytes_of = [torch.tensor([0, *text.strip().encode()], dtype=torch.uint8) for text in texts]
+        return dict(zip(some, bytes_of, strict=True))
 
     kept.fill(list(files), compute, show, "images captioned")
-    texts = {sha256: _as_text(kept[key]) for sha256, key in keys.items()}
+    texts = {sha256: bytes(kept[key][1:].tolist()).decode() for sha256, key in keys.items()}
     silent = [sha256 for sha256, text in texts.items() if not text]
     if silent:
         raise CurateError(
@@ -41,15 +46,3 @@ def captioned(
             "images. Take another one: an image without a text teaches no text."
         )
     return [dataclasses.replace(image, text=texts[image.file_sha256]) for image in images]
-
-
-def _key(captioner: Captioner, file_sha256: str) -> str:
-    return json_hash(["caption", captioner.id, file_sha256])
-
-
-def _as_tensor(text: str) -> Tensor:
-    return torch.tensor([0, *text.strip().encode()], dtype=torch.uint8)  # never empty
-
-
-def _as_text(tensor: Tensor) -> str:
-    return bytes(tensor[1:].tolist()).decode()

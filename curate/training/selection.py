@@ -39,9 +39,11 @@ def select_images(ws: Workspace, config: LessonConfig) -> Selection:
     wanted = [image for image in unique.values() if not new or image.modality in new]
     learned = [i for i in wanted if split_of(i, config.validation_share) == "train"]
     if not learned:
+        asked = f" of {', '.join(sorted(new))}" if new else ""
+        found = ", ".join(sorted({image.modality for image in routes})) or "no modality"
         raise CurateError(
-            f"No image to learn from{_named(new)}: {len(real)} real images in the workspace, "
-            f"{len(routes)} by the routes asked for ({_shown(routes)}). Import some, or see "
+            f"No image to learn from{asked}: {len(real)} real images in the workspace, "
+            f"{len(routes)} by the routes asked for ({found}). Import some, or see "
             "`curate train-generator --help` for --captioner, --synthetic and --rated."
         )
     with_text = [image for image in real if image.text]
@@ -144,11 +146,3 @@ def balanced(images: Sequence[ImageToLearn]) -> list[ImageToLearn]:
         whole, rest = divmod(min(most, count * MOST_REPEATS), count)
         chosen += members * whole + members[:rest]
     return chosen
-
-
-def _shown(images: Sequence[ImageToLearn]) -> str:
-    return ", ".join(sorted({image.modality for image in images})) or "no modality"
-
-
-def _named(modalities: set[str]) -> str:
-    return f" of {', '.join(sorted(modalities))}" if modalities else ""

@@ -35,10 +35,16 @@ def advantages_within(
 
     One deviation for all groups: each group's own would blow up differences between near ties.
     `baselines_B` are used instead of the means. Groups that teach nothing get zeros and do not
-    count in the deviation. Raises GeneratorError for rewards that are not numbers, or that no group
-    tells apart.
+    count in the deviation. Raises GeneratorError for NaN or infinite rewards, and for those that no
+    group tells apart.
     """
-    _refuse_unusable(rewards_B)
+    broken_B = ~torch.isfinite(rewards_B)
+    if broken_B.any():
+        raise GeneratorError(
+            f"{int(broken_B.sum())} of {len(rewards_B)} rewards are NaN or infinite (first: image "
+            f"{int(broken_B.nonzero()[0])} of the update). Look at that image and at the reward "
+            "model; the last checkpoint is whole."
+        )
     rewards_B = rewards_B.double()
     spread_B = _over_groups(rewards_B, groups_B, "amax") - _over_groups(rewards_B, groups_B, "amin")
     teaches_B = spread_B > NO_SPREAD
@@ -92,13 +98,3 @@ class PromptBuffers:
             prompt: sum(self.rewards[prompt]) / len(self.rewards[prompt]) for prompt in prompts_B
         }
         return torch.tensor([means[prompt] for prompt in prompts_B], dtype=torch.float64)
-
-
-def _refuse_unusable(rewards_B: Tensor) -> None:
-    broken_B = ~torch.isfinite(rewards_B)
-    if broken_B.any():
-        raise GeneratorError(
-            f"{int(broken_B.sum())} of {len(rewards_B)} rewards are not numbers (first: image "
-            f"{int(broken_B.nonzero()[0])} of the update). Look at that image and at the reward "
-            "model; the last checkpoint is whole."
-        )

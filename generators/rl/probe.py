@@ -37,9 +37,12 @@ def found_fit(
     it is tried. `remembered` is a JSON file of what was found before.
     """
     config, device = policy.config, policy.generator.device
-    name = _name_of_machine(device)
-    decides = [config.to_json(), list(policy.generator.latent_shape), name, num_images]
-    named = json.dumps([*decides, _name_of_model(policy)], sort_keys=True, separators=(",", ":"))
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    parameters = policy.generator.denoiser.named_parameters()
+    model = [[name, list(weight.shape)] for name, weight in parameters]
+    latent_shape = list(policy.generator.latent_shape)
+    decides = [config.to_json(), latent_shape, machine, num_images, model]
+    named = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     key = hashlib.sha256(named.encode()).hexdigest()
     known = json.loads(remembered.read_text()) if remembered and remembered.exists() else {}
     if key in known:
@@ -121,12 +124,3 @@ def _predicted(policy: Policy, conditions: Conditions, size: int) -> Tensor:
     settings = training_settings(config, config.training_guidance)
     with torch.enable_grad():
         return predict(generator, x_t, t_B, rows, settings)
-
-
-def _name_of_machine(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _name_of_model(policy: Policy) -> list[list[object]]:
-    parameters = policy.generator.denoiser.named_parameters()
-    return [[name, list(weight.shape)] for name, weight in parameters]

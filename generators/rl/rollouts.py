@@ -94,13 +94,9 @@ def rewarded_images(
     images = generator.codec.to_values(decode(generator, made.latents, config.rollout_batch))
     with torch.no_grad():
         mean_B, spread_B = reward(images, batch.prompts_B)
-    _refuse_other_shapes(mean_B, spread_B, len(rows_B))
-    return Rewarded(made, mean_B.float().cpu(), spread_B.float().cpu())
-
-
-def _refuse_other_shapes(mean_B: Tensor, spread_B: Tensor, num_images: int) -> None:
-    if mean_B.shape != (num_images,) or spread_B.shape != (num_images,):
+    if mean_B.shape != (len(rows_B),) or spread_B.shape != (len(rows_B),):
         raise GeneratorError(
             f"The reward gave means of shape {tuple(mean_B.shape)} and spreads of shape "
-            f"{tuple(spread_B.shape)} for {num_images} images; it must give one number each."
+            f"{tuple(spread_B.shape)} for {len(rows_B)} images; it must give one number each."
         )
+    return Rewarded(made, mean_B.float().cpu(), spread_B.float().cpu())

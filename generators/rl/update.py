@@ -88,7 +88,9 @@ def _accumulated(
     for rows, prediction in _predictions(policy, examples, part.rows):
         start_of_rows = None if start is None else start[rows]
         found = examples.loss(prediction, start_of_rows, rows)
-        squared_change = _squared_change(prediction, start_of_rows)
+        squared_change = prediction.new_zeros(())
+        if start_of_rows is not None:
+            squared_change = (prediction - start_of_rows).square().mean()
         loss = found.loss + kl_weight * squared_change
         share = len(rows) / part.num_rows
         (loss * share * examples.scale).backward()
@@ -114,13 +116,6 @@ def _predictions(
         conditions = examples.conditions.select(rows)
         of_rows = (examples.x_t[rows], examples.t_N[rows], conditions)
         yield rows, predict(policy.generator, *of_rows, settings)
-
-
-def _squared_change(prediction: Tensor, start: Tensor | None) -> Tensor:
-    if start is None:
-        return prediction.new_zeros(())
-    change: Tensor = (prediction - start).square().mean()
-    return change
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def save_checkpoint(
         )
 
 
+@torch.no_grad()
 def load_checkpoint(
     folder: Path, weights: Weights, config: Settings, **others: Named
 ) -> dict[str, str] | None:
@@ -72,7 +73,19 @@ def load_checkpoint(
             f"{path} was made with other settings: {made_with}. Go on with those, or name a new "
             "folder to start over."
         )
-    _restore(load_file(path), weights, {"average": weights.averages, **others})
+    tensors = load_file(path)
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for index, (name, weight) in enumerate(weights.named.items()):
+        weight.copy_(tensors[f"weight/{name}"])
+        for key in MOMENTS:
+            kept = tensors.get(f"optimizer.{key}/{name}")
+            if kept is not None:  # a weight that no loss reaches has no moments
+                moments.setdefault(index, {})[key] = kept
+    for kind, values in {"average": weights.averages, **others}.items():
+        for name, value in values.items():
+            value.copy_(tensors[f"{kind}/{name}"])
+    groups = weights.optimizer.state_dict()["param_groups"]
+    weights.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return notes
 
 
@@ -84,22 +97,6 @@ def notes_in(folder: Path) -> dict[str, str] | None:
     with safe_open(path, framework="pt") as file:
         notes: dict[str, str] = file.metadata()
     return notes
-
-
-@torch.no_grad()
-def _restore(tensors: Named, weights: Weights, others: Mapping[str, Named]) -> None:
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for index, (name, weight) in enumerate(weights.named.items()):
-        weight.copy_(tensors[f"weight/{name}"])
-        for key in MOMENTS:
-            kept = tensors.get(f"optimizer.{key}/{name}")
-            if kept is not None:  # a weight that no loss reaches has no moments
-                moments.setdefault(index, {})[key] = kept
-    for kind, values in others.items():
-        for name, value in values.items():
-            value.copy_(tensors[f"{kind}/{name}"])
-    groups = weights.optimizer.state_dict()["param_groups"]
-    weights.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
 def write_log(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

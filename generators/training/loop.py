@@ -206,10 +206,14 @@ class _Teacher:
 
     def look(self, history: History, look_on: LookOn) -> None:
         """Validate the averaged weights and show them."""
-        with self.weights.at(self.weights.averages), _evaluating(self.generator):
-            found = self._validation(history.num_steps)
-            if self.processes.is_first:
-                look_on(self.generator, history.num_steps)
+        with self.weights.at(self.weights.averages):
+            self.generator.denoiser.eval()
+            try:
+                found = self._validation(history.num_steps)
+                if self.processes.is_first:
+                    look_on(self.generator, history.num_steps)
+            finally:
+                self.generator.denoiser.train()
         self.processes.wait()
         history.validations.append(found)
 
@@ -244,15 +248,6 @@ class _Teacher:
             noise.to(device),
         )
         return losses_B.mean().item()
-
-
-@contextmanager
-def _evaluating(generator: Trajectory) -> Iterator[None]:
-    generator.denoiser.eval()
-    try:
-        yield
-    finally:
-        generator.denoiser.train()
 
 
 @contextmanager

@@ -83,7 +83,8 @@ class Processes:
         """
         if self.count == 1:
             return
-        reached = {name for names in self.told(_with_gradient(weights)) for name in names}
+        mine = [name for name, weight in weights.items() if weight.grad is not None]
+        reached = {name for names in self.told(mine) for name in names}
         several = [weight for name, weight in weights.items() if name in reached]
         gradients = [
             torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in several
@@ -143,10 +144,6 @@ def joined_processes() -> Processes:
     # without a GPU accelerate joins processes only when told that the CPU is meant
     state = PartialState(cpu=not on_gpu)
     return Processes(state.process_index, state.num_processes, state.device)
-
-
-def _with_gradient(weights: Mapping[str, Tensor]) -> list[str]:
-    return [name for name, weight in weights.items() if weight.grad is not None]
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:

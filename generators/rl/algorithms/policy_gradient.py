@@ -144,15 +144,14 @@ class Pairs:
             self.log_probs_N[rows] = log_probs_N.detach()
         of_rows = (self.log_probs_N[rows], self.advantages_N[rows], self.weights_N[rows])
         policy_loss = clipped_policy_loss(log_probs_N, *of_rows, clip=self.clip)
+        kl = None
+        if start is not None:
+            start_mean, _ = self.process.step(start, x_t, *steps)
+            kl = exact_kl(mean, start_mean, std)
         ratio_N = (self.log_probs_N[rows] - self.rollout_log_probs_N[rows]).exp()
         return ExamplesLoss(
             loss=policy_loss.loss,
             clipped_fraction=policy_loss.clipped_fraction,
-            kl=None if start is None else self._kl(mean, std, start, rows),
+            kl=kl,
             ratio_deviation=(ratio_N - 1).abs().max().item(),
         )
-
-    def _kl(self, mean: Tensor, std: Tensor, start: Tensor, rows: Tensor) -> float:
-        steps = (self.t_N[rows], self.t_next_N[rows], ETA)
-        start_mean, _ = self.process.step(start, self.x_t[rows], *steps)
-        return exact_kl(mean, start_mean, std)

@@ -38,7 +38,12 @@ def train_with_trl(
     report: Report,
 ) -> Trained:
     """Run all updates from the start; return the trained policy, as `train` does."""
-    _refuse_to_resume(folder)
+    begun = folder / BEGUN
+    if begun.exists():  # TRL's trainer would go on with adapters at rest
+        raise GeneratorError(
+            f"trl-ddpo was stopped after update {begun.read_text().strip()}, and TRL's trainer "
+            f"cannot go on. Remove {folder} to start over, or use --algorithm ddpo, which resumes."
+        )
     policy = Policy(generator, config)
     trainer, rewards = trl_trainer(policy, prompts, reward, folder)
     seen, steps = _watched(trainer), 0
@@ -47,20 +52,10 @@ def train_with_trl(
         for update in range(config.num_updates):
             steps = trainer.step(update, steps)
             history.append(_health(policy, update, rewards, seen))
-            (folder / BEGUN).write_text(f"{update + 1} of {config.num_updates}\n")
+            begun.write_text(f"{update + 1} of {config.num_updates}\n")
             report(history[-1])
     policy.weights.averages.clear()  # TRL keeps none: the last weights are the result
     return Trained(policy, tuple(history))
-
-
-def _refuse_to_resume(folder: Path) -> None:
-    """Raise where an earlier call was stopped: TRL's trainer would go on with adapters at rest."""
-    begun = folder / BEGUN
-    if begun.exists():
-        raise GeneratorError(
-            f"trl-ddpo was stopped after update {begun.read_text().strip()}, and TRL's trainer "
-            f"cannot go on. Remove {folder} to start over, or use --algorithm ddpo, which resumes."
-        )
 
 
 def trl_trainer(
@@ -178,15 +173,11 @@ def _pipeline(
     pipeline = Pipeline(str(folder / "start"), use_lora=True)
     pipeline.sd_pipeline.unet = generator.denoiser.network  # adapted, or free, as `Policy` made it
     if config.guidance == 1:  # today's diffusers would join the negative embeddings all the same
-        pipeline.sd_pipeline._encode_prompt = _given_embeddings
+        pipeline.sd_pipeline._encode_prompt = lambda *texts, **options: options["prompt_embeds"]
     pipeline.sd_pipeline.text_encoder = None  # ours: the embeddings' precision is the U-Net's
     pipeline.set_progress_bar_config(disable=True)
     pipeline.set_progress_bar_config = lambda **options: None
     return pipeline
-
-
-def _given_embeddings(*arguments: Any, prompt_embeds: Tensor, **options: Any) -> Tensor:
-    return prompt_embeds
 
 
 class Numbers:

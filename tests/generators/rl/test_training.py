@@ -167,7 +167,7 @@ def test_a_reward_that_is_no_number_stops_the_run_and_keeps_what_was_learnt(
         mean_B, spread_B = brightness(images, of)
         return (mean_B if len(calls) < 2 else mean_B * float("nan")), spread_B
 
-    with pytest.raises(GeneratorError, match="8 of 8 rewards are not numbers"):
+    with pytest.raises(GeneratorError, match="8 of 8 rewards are NaN or infinite"):
         train(
             make_tiny_generator(),
             prompts,
