@@ -38,6 +38,7 @@ class Conditions:
     `tokens` [B, L, D] are for cross-attention, `pooled` [B, D] is a text in one vector, `channels`
     [B, C, *spatial] are joined to the latents (masks, prior images), `modulation` [B, D] is
     feature-wise scale and shift beside the timestep's, `time_ids` [B, 6] are SDXL's sizes and crop.
+    `start` are the latents of a source image, which no network is shown: a sampler starts there.
     """
 
     parts: Mapping[str, Tensor]
@@ -66,6 +67,14 @@ class Conditions:
         return Conditions(
             {name: part.to(device=device, dtype=dtype) for name, part in self.parts.items()}
         )
+
+    def taking(self, other: "Conditions", name: str) -> "Conditions":
+        """Return these conditions with one part of others."""
+        return Conditions({**self.parts, name: other.parts[name]})
+
+    def without(self, name: str) -> "Conditions":
+        """Return these conditions without a part, where there is one."""
+        return Conditions({part: self.parts[part] for part in self.parts if part != name})
 
     @staticmethod
     def join(several: Sequence["Conditions"]) -> "Conditions":

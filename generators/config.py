@@ -8,7 +8,7 @@ from generators.errors import GeneratorError
 
 SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
-FASTER = {"decoder_dtype": "float32", "channels_last": False, "compile": False}  # when not used
+FIRST = ("num_steps", "guidance", "sampler", "eta", "batch_size", "dtype")  # always stored
 
 
 def setting(default: Any, says: str, **more: Any) -> Any:
@@ -37,6 +37,18 @@ class SamplingSettings:
     # other kernels, other float sums
     channels_last: bool = setting(False, "Use the channels-last memory layout; may be faster.")
     compile: bool = setting(False, "Use torch.compile; on a GPU with CUDA graphs.")
+    image_guidance: float | None = setting(
+        None, "Scale of guidance by condition images; --guidance is then the text's alone."
+    )
+    # shares of the noise levels: 1 is pure noise, 0 the image
+    guidance_from: float = setting(1.0, "Noise level, 0 to 1, at which guidance sets in.")
+    guidance_until: float = setting(0.0, "Noise level, 0 to 1, at which guidance ends.")
+    strength: float = setting(
+        1.0, "Start from each prompt's source image, noised for this share of the steps; 1: noise."
+    )
+    invert: bool = setting(
+        False, "Find the noise of each prompt's source image (DDIM inversion) and start there."
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no sampler can do."""
@@ -49,22 +61,50 @@ class SamplingSettings:
             raise GeneratorError(
                 f"{self.num_steps} steps in batches of {self.batch_size}: both must be at least 1."
             )
+        if not 0 <= self.guidance_until <= self.guidance_from <= 1:
+            raise GeneratorError(
+                f"Guidance from {self.guidance_from} until {self.guidance_until}: noise levels go "
+                "from 1 down to 0."
+            )
+        if not 0 < self.strength <= 1 or int(self.num_steps * self.strength) < 1:
+            raise GeneratorError(
+                f"Strength {self.strength} of {self.num_steps} steps is no step. Give a strength "
+                "above 0, at most 1, or more steps."
+            )
+        if self.starts_from_source and self.sampler != "ddim":
+            raise GeneratorError(
+                f"{self.sampler} starts from noise alone. Use --sampler ddim with --strength or "
+                "--invert."
+            )
         if not 0 <= self.eta <= 1 or (self.eta > 0 and self.sampler != "ddim"):
             raise GeneratorError(
                 f"eta {self.eta} with {self.sampler}: eta lies in 0 .. 1, and only ddim takes one "
                 "above 0. Use --sampler ddim or eta 0."
             )
 
+    @property
+    def is_guided(self) -> bool:
+        """Say whether predictions are steered at any noise level."""
+        return self.guidance != 1 or self.image_guidance is not None
+
+    @property
+    def starts_from_source(self) -> bool:
+        """Say whether each prompt must have a source image to start from."""
+        return self.strength < 1 or self.invert
+
+    @property
+    def first_step(self) -> int:
+        """Return the first step that is taken, counted from the noisiest."""
+        return self.num_steps - int(self.num_steps * self.strength)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as rows and manifests keep them.
 
-        Ways to be faster are named only where they are used: an item's key hashes these values, and
-        images made before the ways were known keep theirs.
+        What was not there from the first is named only where it is used: an item's key hashes these
+        values, and images made before a setting was known keep theirs.
         """
-        values = asdict(self)
-        return {
-            key: values[key] for key in values if key not in FASTER or values[key] != FASTER[key]
-        }
+        values, default = asdict(self), asdict(SamplingSettings())
+        return {key: values[key] for key in values if key in FIRST or values[key] != default[key]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SamplingSettings":

@@ -96,11 +96,26 @@ class Maker:
     def _conditions_of(self, batch: Batch) -> Conditions:
         for name, prompt in batch.prompts.items():
             if name not in self._conditions:
-                self._conditions[name] = self.generator.condition([prompt])
+                self._conditions[name] = conditions_of(self.generator, [prompt], self.settings)
         joined = Conditions.join([self._conditions[item.prompt_id] for item in batch.items])
         while len(self._conditions) > KEPT_CONDITIONS:
             self._conditions.popitem(last=False)
         return joined
+
+
+def conditions_of(
+    generator: Generator, prompts: Sequence[PromptValue], settings: SamplingSettings
+) -> Conditions:
+    """Return one row a prompt, with latents to start from only where the settings start there."""
+    conditions = generator.condition(prompts)
+    if not settings.starts_from_source:
+        return conditions.without("start")
+    if "start" not in conditions.parts:
+        raise CurateError(
+            f"A prompt, {prompts[0].text!r} among them, has no source image, and --strength and "
+            "--invert start from one. Give it one in the sheet's column `source`."
+        )
+    return conditions
 
 
 @torch.inference_mode()

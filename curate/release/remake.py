@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from curate.errors import USER_ERRORS, CurateError
-from curate.production.images import condition_image, images_of, prompt_values
+from curate.production.images import condition_image, conditions_of, images_of, prompt_values
 from curate.production.versions import load_version
 from curate.progress import progress
 from curate.release.manifest import ManifestImage, ManifestPrompt, read_manifest
@@ -40,8 +40,10 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
         group = list(same)
         for start in range(0, len(group), PART_IMAGES):
             part = group[start : start + PART_IMAGES]
-            conditions = generator.condition([_prompt_of(ws, image.prompt) for image in part])
             settings = SamplingSettings.from_json(part[0].settings)
+            conditions = conditions_of(
+                generator, [_prompt_of(ws, image.prompt) for image in part], settings
+            )
             yield from to_uint8(
                 images_of(generator, conditions, [image.seed for image in part], settings)
             )
@@ -117,7 +119,7 @@ def _keep_if_same(
     settings: SamplingSettings,
 ) -> dict[str, str]:
     values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
-    conditions = generator.condition([values[image.prompt_id] for image in images])
+    conditions = conditions_of(generator, [values[image.prompt_id] for image in images], settings)
     seeds = [image.seed or 0 for image in images]
     files = [
         png_bytes(array)

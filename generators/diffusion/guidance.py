@@ -5,6 +5,8 @@ from torch import Tensor
 
 from generators.base import Conditions, Trajectory
 from generators.config import SamplingSettings
+from generators.diffusion.process import per_image
+from generators.errors import GeneratorError
 
 
 def predict(
@@ -14,23 +16,52 @@ def predict(
     conditions: Conditions,
     settings: SamplingSettings,
 ) -> Tensor:
-    """Return the denoiser's prediction, guided where `settings.guidance` is not 1.
+    """Return the denoiser's prediction, guided as `settings` say.
 
-    Guidance evaluates both halves in one pass. Autocast holds inside the denoiser only.
+    Classifier-free guidance evaluates both halves in one pass (Ho and Salimans 2022), guidance with
+    a scale of its own for images three thirds (Brooks et al. 2023, InstructPix2Pix, equation 3).
+    Outside the interval of noise levels the conditional prediction stands alone (Kynkaanniemi et
+    al. 2024). Autocast holds inside the denoiser only.
     """
     num_images, t_B = len(x_t), t_B.to(x_t.device)
-    guided = settings.guidance != 1
-    if guided:
-        unconditional = generator.conditioner.unconditional(num_images)
-        unconditional = unconditional.to(x_t.device, x_t.dtype)
-        conditions = Conditions.join([unconditional, conditions])
-        x_t, t_B = torch.cat([x_t, x_t]), torch.cat([t_B, t_B])
+    inside_B = _inside(settings, t_B / generator.process.num_train_steps)
+    asked = [conditions]
+    if settings.is_guided and bool(inside_B.any()):
+        asked = [*_less(generator, conditions, settings, x_t), conditions]
+    x_t, t_B = torch.cat([x_t] * len(asked)), torch.cat([t_B] * len(asked))
     bfloat16 = settings.dtype == "bfloat16"
     with torch.autocast(x_t.device.type, torch.bfloat16, enabled=bfloat16):
-        prediction: Tensor = generator.denoiser(x_t, t_B, conditions)
-    prediction = prediction.to(x_t.dtype)
-    if not guided:
-        return prediction
-    without, with_conditions = prediction.split(num_images)
-    steered: Tensor = without + settings.guidance * (with_conditions - without)
-    return steered
+        prediction: Tensor = generator.denoiser(x_t, t_B, Conditions.join(asked))
+    parts: list[Tensor] = list(prediction.to(x_t.dtype).split(num_images))
+    *less, whole = parts
+    if not less:
+        return whole
+    steered = less[-1] + settings.guidance * (whole - less[-1])
+    if settings.image_guidance is not None:
+        nothing, images = less
+        towards_images = nothing + settings.image_guidance * (images - nothing)
+        steered = towards_images + settings.guidance * (whole - images)
+    if bool(inside_B.all()):
+        return steered
+    inside = per_image(inside_B, x_t).bool()
+    return torch.where(inside, steered, whole)
+
+
+def _inside(settings: SamplingSettings, share_B: Tensor) -> Tensor:
+    inside_B: Tensor = share_B <= settings.guidance_from
+    return inside_B & (share_B >= settings.guidance_until)
+
+
+def _less(
+    generator: Trajectory, conditions: Conditions, settings: SamplingSettings, like: Tensor
+) -> list[Conditions]:
+    """Return the conditions that guidance steers away from: nothing, then the images alone."""
+    nothing = generator.conditioner.unconditional(len(conditions)).to(like.device, like.dtype)
+    if settings.image_guidance is None:
+        return [nothing]
+    if "channels" not in conditions.parts:
+        raise GeneratorError(
+            "This generator reads no condition images, and --image-guidance is their scale. Leave "
+            "it away."
+        )
+    return [nothing, nothing.taking(conditions, "channels")]

@@ -283,7 +283,7 @@ class Flow(_Mixing):
         level_B = torch.where(next_s_B > 0, eta * (s_B / room_B).sqrt(), torch.zeros_like(s_B))
         change_B = next_s_B - s_B  # below 0: towards the sample
         noise = x_t + per_image(1 - s_B, x_t) * prediction
-        drift_B = level_B.square() / (2 * s_B) * change_B
+        drift_B = level_B.square() / (2 * s_B.clamp(min=1e-12)) * change_B
         mean = x_t + per_image(change_B, x_t) * prediction + per_image(drift_B, x_t) * noise
         return mean, per_image(level_B * (-change_B).clamp(min=0).sqrt(), x_t)
 

@@ -10,7 +10,7 @@ so an image does not depend on its neighbours, their order or the number of work
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -53,20 +53,58 @@ def sample(
 ) -> Tensor:
     """Return float32 latents [B, ...], one for each condition and seed.
 
-    `on_step` is told after each step how many are done, of num_steps x compute batches.
+    `on_step` is told after each step how many are done, of those taken x compute batches.
     """
+    if settings.starts_from_source and "start" not in conditions.parts:
+        raise GeneratorError(
+            "--strength and --invert start from a source image, and these prompts have none."
+        )
     latents = []
     steps_done = itertools.count(1)
     for batch in batches(generator, conditions, seeds, settings.batch_size):
         sampler = _sampler(generator.process, settings)
-        x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
+        shown = batch.conditions.without("start")
+        x_t = _start(generator, batch, settings)
         for step, t in enumerate(sampler.timesteps):
-            prediction = predict(generator, x_t, repeat(t, x_t), batch.conditions, settings)
+            if step < settings.first_step:
+                continue
+            prediction = predict(generator, x_t, repeat(t, x_t), shown, settings)
             x_t = sampler.step(prediction, step, x_t, batch.seeds)
             if on_step is not None:
                 on_step(next(steps_done))
         latents.append(x_t[: batch.num_images])
     return torch.cat(latents)
+
+
+def _start(generator: Trajectory, batch: "Batch", settings: SamplingSettings) -> Tensor:
+    """Return noise, or source images as they look at the first step's noise level."""
+    noise = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
+    if not settings.starts_from_source:
+        return noise
+    clean, process = batch.conditions.parts["start"], generator.process
+    if settings.invert:
+        return inverted(generator, clean, batch.conditions.without("start"), settings)
+    first = process.timesteps(settings.num_steps)[settings.first_step]
+    return process.noised(clean, noise, repeat(first, noise))
+
+
+def inverted(
+    generator: Trajectory, clean: Tensor, conditions: Conditions, settings: SamplingSettings
+) -> Tensor:
+    """Return the noise of which deterministic sampling, unguided, makes these latents.
+
+    DDIM's steps the other way round, from the sample to the first step's noise level (Song et al.
+    2021, section 4.3): the more steps, the nearer.
+    """
+    plain = replace(settings, guidance=1.0, image_guidance=None)
+    timesteps = generator.process.timesteps(settings.num_steps)[settings.first_step :]
+    upwards = [generator.process.end, *reversed(timesteps)]
+    x_t = clean
+    for t, t_next in itertools.pairwise(upwards):
+        asked = repeat(max(t, type(t)(0)), x_t)  # no network knows the end's -1
+        prediction = predict(generator, x_t, asked, conditions, plain)
+        x_t, _ = generator.process.step(prediction, x_t, repeat(t, x_t), repeat(t_next, x_t), 0.0)
+    return x_t
 
 
 @torch.no_grad()

@@ -194,7 +194,7 @@ class _Teacher:
                 continue
             row = self.lesson.embed(shown_prompt(prompt, drop)).to(self.processes.device)
             if drop is Drop.IMAGES and "channels" in nothing.parts:
-                row = Conditions({**row.parts, "channels": nothing.parts["channels"]})
+                row = row.taking(nothing, "channels")
             rows.append(row)
         return Conditions.join(rows)
 
