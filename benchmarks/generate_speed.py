@@ -103,7 +103,7 @@ class Production:
         self.ws.session.commit()
         watch = Watch(self.ws.folder, run.id, planned=run.num_items, done=0)
         maker = Maker(self.generator, self.settings, watch.note)
-        keeper = RunKeeper(self.ws, run, self.generator.codec.unit)
+        keeper = RunKeeper(self.ws, run, self.generator.output.kind)
         with writing(self.ws, keeper, watch, lambda done: None) as writer:
             make_all(batches(self.ws, run, watch.note), maker, writer, watch, lambda done: None)
         assert writer.num_new == num_images
@@ -147,8 +147,10 @@ def measure(ws: Workspace, options: argparse.Namespace) -> dict[str, list[Block]
     print(f"start, not counted: the model opened in {production.start_s:.1f} s")
     block = max(1, options.images // options.blocks // options.batch_size) * options.batch_size
     singles = min(SINGLES, block)
+    generator = production.generator
+    assert isinstance(generator, DiffusionGenerator)  # the shipped model
     contestants: dict[str, tuple[Callable[[int], None], int]] = {
-        "bare": (lambda n: bare(production.generator, settings, n), block),
+        "bare": (lambda n: bare(generator, settings, n), block),
         "curate": (production, block),
         "batched": (lambda n: piped(stock, options.steps, options.batch_size, n), block),
         "single": (lambda n: piped(stock, options.steps, 1, n), singles),

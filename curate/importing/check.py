@@ -16,7 +16,6 @@ from curate.importing.nifti import nifti_pictures
 from curate.importing.picture import Picture, Say
 from curate.importing.plain_images import plain_picture
 from curate.importing.rows import ImageRow
-from curate.importing.table import Remark
 from curate.samples.pixels import pixels_hash
 from db.models import Image, Prompt
 
@@ -186,8 +185,3 @@ def _lacking(candidate: Candidate, image: Image) -> dict[str, Any]:
         for name in FILLED_IN_LATER
         if getattr(image, name) is None and candidate.fact(name) is not None
     }
-
-
-def remark_on(file: str, remarks: list[Remark]) -> Callable[[int, str], None]:
-    """Return a function that notes a line and what to say of it."""
-    return lambda line, text: remarks.append(Remark(file, line, text))

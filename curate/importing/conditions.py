@@ -105,7 +105,9 @@ class ConditionImages:
         return self._from_file(written, labels=labels)
 
     def _from_file(self, written: str, *, labels: bool) -> Condition:
-        picture = self._picture(file_in(self._folder, written), written, labels=labels)
+        picture = self._picture(
+            file_in(self._folder, written, lambda _: None), written, labels=labels
+        )
         session = self._ws.session
         if self._keep:
             [sha256] = queries.files.add_files(

@@ -15,7 +15,6 @@ from curate.importing.check import (
     Sorted,
     candidates_of,
     pictures_of,
-    remark_on,
     sort_out,
     without_doubles,
 )
@@ -26,7 +25,7 @@ from curate.importing.errors import Refused
 from curate.importing.patients import pseudonym
 from curate.importing.picture import Picture
 from curate.importing.rows import ImageRow, ImageRows, read_rows
-from curate.importing.table import Remark
+from curate.importing.table import Remark, remark_on
 from curate.progress import Advance, progress
 from curate.samples.pixels import pixels_hash
 from curate.verified import is_whole

@@ -1,16 +1,16 @@
 """Rows of MINIM's table (path,Text,modality) and its kin: what can be told without the pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
 from curate.importing.extra import named_conditions, with_extra_columns
 from curate.importing.records import RECORD, Records, read_records, record_of
-from curate.importing.table import Columns, Remark, Row, read_table
+from curate.importing.table import Columns, Remark, Row, read_table, remark_on
 from curate.prompts.modalities import NoModality, is_modality, resolve_modality
 
 COLUMNS = Columns(
@@ -29,6 +29,7 @@ COLUMNS = Columns(
     },
     needed=("path", "Text"),
     free_text="Text",
+    in_words=("Text", "label", "patient", "split"),
 )
 ROLES = ("mask", "prior")  # `source` says whence an image came; the role is `condition:source`
 SPLITS = {
@@ -76,16 +77,23 @@ def read_rows(path: Path, config: ImportConfig) -> ImageRows:
     table = read_table(path, columns, partial(is_modality, new=config.new_modalities))
     folder = (config.folder or path.parent).resolve()
     rows: list[ImageRow] = []
-    refused = list(table.refused)
+    refused, notes = list(table.refused), list(table.notes)
     for row in table.rows:
         try:
-            rows.append(_image_row(row, folder, config, records))
+            say = partial(remark_on(path.name, notes), row.line)
+            rows.append(_image_row(row, folder, config, records, say))
         except (Refused, NoModality) as reason:
             refused.append(Remark(path.name, row.line, str(reason)))
-    return ImageRows(rows=rows, refused=refused, notes=list(table.notes))
+    return ImageRows(rows=rows, refused=refused, notes=notes)
 
 
-def _image_row(row: Row, folder: Path, config: ImportConfig, records: Records | None) -> ImageRow:
+def _image_row(
+    row: Row,
+    folder: Path,
+    config: ImportConfig,
+    records: Records | None,
+    note: Callable[[str], None],
+) -> ImageRow:
     cells = row.cells
     text = cells["Text"]
     if not text and not config.unlabelled:
@@ -93,7 +101,7 @@ def _image_row(row: Row, folder: Path, config: ImportConfig, records: Records | 
     return ImageRow(
         line=row.line,
         path=cells["path"],
-        file=file_in(folder, cells["path"]),
+        file=file_in(folder, cells["path"], note),
         modality=resolve_modality(
             cells.get("modality", ""), text, default=config.modality, new=config.new_modalities
         ),
@@ -108,21 +116,41 @@ def _image_row(row: Row, folder: Path, config: ImportConfig, records: Records | 
     )
 
 
-def file_in(folder: Path, written: str) -> Path:
-    """Return the file that a table means, links followed; Refused when it is not in the folder."""
+def file_in(folder: Path, written: str, note: Callable[[str], None]) -> Path:
+    """Return the file that a table means, links followed; Refused when it is not in the folder.
+
+    A path as Windows writes it, in parts that exist here, is followed and noted.
+    """
     if not written:
         raise Refused("path is empty")
     try:
+        parts = PureWindowsPath(written)
+        if "\\" in written and not parts.drive and (folder / parts.as_posix()).is_file():
+            note(f"{written} is read as {parts.as_posix()}")
+            written = parts.as_posix()
         file = (folder / written).resolve()
         if not file.is_relative_to(folder):
             raise Refused(f"{written} lies outside the data folder (--folder names another)")
         if not file.is_file():
-            raise Refused(f"{written}: no such file in the data folder")
+            raise Refused(f"{written}: no such file in the data folder{_likely(file)}")
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
         if isinstance(error, Refused):
             raise
         raise Refused(f"{written!r} is no path of a file ({error})") from error
     return file
+
+
+def _likely(file: Path) -> str:
+    """Return which one file beside it has the same name but for its suffix or its case."""
+    if not file.parent.is_dir():
+        return ""
+    named = {file.name.casefold(), file.stem.casefold()}
+    near = [
+        other.name
+        for other in file.parent.iterdir()
+        if {other.name.casefold(), other.stem.casefold()} & named
+    ]
+    return f", but there is {near[0]}" if len(near) == 1 else ""
 
 
 def _split(written: str) -> str | None:

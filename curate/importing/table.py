@@ -12,7 +12,9 @@ from itertools import islice
 from pathlib import Path
 
 from curate.errors import CurateError
+from curate.importing.table_form import Form, form_of
 
+SAYS_NOTHING = frozenset({"nan", "none", "n/a", "#n/a", "na", "null", "-", "--"})
 LONGEST_RECORD = 50  # lines that one quoted text may span
 IsModality = Callable[[str], bool]
 
@@ -37,6 +39,11 @@ class Remark:
         return f"{self.file}:{self.line}: {self.text}"
 
 
+def remark_on(file: str, remarks: list[Remark]) -> Callable[[int, str], None]:
+    """Return a function that notes a line and what to say of it."""
+    return lambda line, text: remarks.append(Remark(file, line, text))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table's rows, the refused lines, and notes on what was repaired or left aside."""
@@ -54,6 +61,7 @@ class Columns:
     spellings: Mapping[str, tuple[str, ...]]
     needed: tuple[str, ...]
     free_text: str  # the column that may hold commas without quotes
+    in_words: tuple[str, ...] = ()  # columns in which nan, None, N/A, null or - stand for nothing
 
 
 class _NotATable(ValueError):
@@ -61,16 +69,17 @@ class _NotATable(ValueError):
 
 
 def read_table(path: Path, columns: Columns, is_modality: IsModality) -> Table:
-    """Read a comma-separated table.
+    """Read a table in the form that `table_form` finds.
 
     A row with more commas than columns is repaired where only one reading is possible: the extra
     commas belong to the free text, since it is the last column or a known modality follows it.
+    In columns of words nan, None, N/A, null and - are read as empty, with a note.
     Raises CurateError when the file cannot be read or its header lacks a needed column.
     """
     refused: list[Remark] = []
     notes: list[Remark] = []
     rows = tuple(stream_rows(path, columns, is_modality, refuse=refused.append, note=notes.append))
-    line, header, _ = _header(path)
+    line, header, _ = _header(path, form_of(path))
     return Table(
         columns=tuple(_places(path, line, header, columns)),
         rows=rows,
@@ -91,12 +100,15 @@ def stream_rows(
 
     `refuse` is told of the lines that cannot be read, `note` of what was repaired or left aside.
     """
-    line, header, records = _header(path)
+    form = form_of(path)
+    for told in form.notes:
+        note(Remark(path.name, 1, told))
+    line, header, records = _header(path, form)
     places = _places(path, line, header, columns)
     for index, name in enumerate(header):
         if name.strip() and index not in places.values():
             note(Remark(path.name, 1, f"column {name!r} is left aside"))
-    reader = _Reader(path.name, len(header), places, columns.free_text, is_modality, note)
+    reader = _Reader(path.name, len(header), places, columns, is_modality, note, form)
     for line, record in records:
         try:
             yield reader.row(line, record)
@@ -106,12 +118,14 @@ def stream_rows(
 
 def header_of(path: Path) -> list[str]:
     """Return the names of a table's columns as they are written."""
-    return _header(path)[1]
+    return _header(path, form_of(path))[1]
 
 
-def _header(path: Path) -> tuple[int, list[str], "Iterator[tuple[int, list[str] | _NotATable]]"]:
+def _header(
+    path: Path, form: Form
+) -> tuple[int, list[str], "Iterator[tuple[int, list[str] | _NotATable]]"]:
     """Return the header's line, its cells, and the records that follow."""
-    records = _records(_lines(path))
+    records = _records(_lines(path, form), form.separator)
     line, header = next(records, (1, []))
     if isinstance(header, _NotATable):
         raise CurateError(f"{path.name}, line {line}: {header}. Mend the header.")
@@ -126,12 +140,15 @@ class _Reader:
         file: str,
         width: int,
         places: Mapping[str, int],
-        free_text: str,
+        columns: Columns,
         is_modality: IsModality,
         note: Callable[[Remark], None],
+        form: Form,
     ) -> None:
         self.file, self.width, self.places = file, width, places
-        self.free_text, self.is_modality, self.note = free_text, is_modality, note
+        self.free_text, self.is_modality, self.note = columns.free_text, is_modality, note
+        self.form, self.in_words = form, columns.in_words
+        self._emptied: set[str] = set()
 
     def row(self, line: int, record: "list[str] | _NotATable") -> Row:
         if isinstance(record, _NotATable):
@@ -142,19 +159,36 @@ class _Reader:
             record = self._with_commas_in_the_text(record)
             text = record[self.places[self.free_text]]
             self.note(
-                Remark(self.file, line, f"unquoted comma: {self.free_text} is read as {text!r}")
+                Remark(
+                    self.file,
+                    line,
+                    f"unquoted {self.form.separator_name}: {self.free_text} is read as {text!r}",
+                )
             )
         cells = {name: record[place].strip() for name, place in self.places.items()}
-        return Row(line=line, cells=cells)
+        return Row(
+            line=line, cells={name: self._said(line, name, cell) for name, cell in cells.items()}
+        )
+
+    def _said(self, line: int, name: str, cell: str) -> str:
+        """Return what a cell says: nothing where a word stands for that; noted once a column."""
+        if name not in self.in_words or cell.casefold() not in SAYS_NOTHING:
+            return cell
+        if name not in self._emptied:
+            self._emptied.add(name)
+            self.note(Remark(self.file, line, f"{name} {cell!r} is read as empty, here and below"))
+        return ""
 
     def _with_commas_in_the_text(self, record: list[str]) -> list[str]:
         place, extra = self.places[self.free_text], len(record) - self.width
         if not self._only_the_text_can_be_longer(record, place, extra):
             raise _NotATable(
                 f"{len(record)} columns where the header has {self.width}: put quotes around a "
-                f"{self.free_text} that has commas"
+                f"{self.free_text} that has {self.form.separator_name}s"
             )
-        text = ", ".join(cell.strip() for cell in record[place : place + extra + 1])
+        text = f"{self.form.separator} ".join(
+            cell.strip() for cell in record[place : place + extra + 1]
+        )
         return [*record[:place], text, *record[place + extra + 1 :]]
 
     def _only_the_text_can_be_longer(self, record: list[str], place: int, extra: int) -> bool:
@@ -170,20 +204,12 @@ class _Reader:
         return fits == [extra]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | _NotATable]]:
+def _lines(path: Path, form: Form) -> Iterator[tuple[int, str | _NotATable]]:
     """Yield (line number from 1, its text without the line end); a reason where it is no UTF-8."""
-    try:
-        with path.open("rb") as file:
-            if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-                raise CurateError(f"{path.name} is UTF-16. Save it as CSV in UTF-8.")
-        # utf-8-sig drops the byte-order mark that spreadsheets write
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as text:
-            for number, line in enumerate(text, 1):
-                yield number, _checked(line.rstrip("\n"))
-    except OSError as error:
-        raise CurateError(
-            f"{path} cannot be read: {error.strerror}. Give the path of a CSV table."
-        ) from error
+    errors = "surrogateescape" if form.encoding == "utf-8-sig" else "replace"
+    with path.open(encoding=form.encoding, errors=errors) as text:
+        for number, line in enumerate(text, 1):
+            yield number, "" if number < form.header_line else _checked(line.rstrip("\n"))
 
 
 def _checked(line: str) -> str | _NotATable:
@@ -196,7 +222,7 @@ def _checked(line: str) -> str | _NotATable:
 
 
 def _records(
-    numbered: Iterator[tuple[int, str | _NotATable]],
+    numbered: Iterator[tuple[int, str | _NotATable]], separator: str
 ) -> Iterator[tuple[int, list[str] | _NotATable]]:
     """Yield (first line, cells or the reason why there are none); blank lines are skipped."""
     ahead = deque(islice(numbered, LONGEST_RECORD))
@@ -204,7 +230,7 @@ def _records(
         number, line = ahead[0]
         num_lines = 1
         if not isinstance(line, str) or line.strip():
-            record, num_lines = _record_at(list(ahead))
+            record, num_lines = _record_at(list(ahead), separator)
             yield number, record
         for _ in range(num_lines):
             ahead.popleft()
@@ -212,7 +238,7 @@ def _records(
 
 
 def _record_at(
-    lines: Sequence[tuple[int, str | _NotATable]],
+    lines: Sequence[tuple[int, str | _NotATable]], separator: str
 ) -> tuple[list[str] | _NotATable, int]:
     """Return the record that `lines` begin with and how many of them it takes."""
     text = ""
@@ -221,13 +247,17 @@ def _record_at(
             return (line, 1) if num_lines == 1 else (_unclosed_quote(), 1)
         text += line + "\n"
         try:
-            return next(csv.reader([text], strict=True, skipinitialspace=True)), num_lines
+            return next(_parsed(text, separator)), num_lines
         except csv.Error as error:
             if "unexpected end of data" not in str(error):
                 return _NotATable(
                     f"not readable as CSV, is a quote in the wrong place? ({error})"
                 ), 1
     return _unclosed_quote(), 1
+
+
+def _parsed(text: str, separator: str) -> Iterator[list[str]]:
+    return csv.reader([text], strict=True, skipinitialspace=separator != "\t", delimiter=separator)
 
 
 def _unclosed_quote() -> _NotATable:
@@ -252,13 +282,6 @@ def _places(path: Path, line: int, header: Sequence[str], columns: Columns) -> d
         raise CurateError(
             f"{path.name}, line {line}: the header is {', '.join(header) or 'empty'!r}, but "
             f"{' and '.join(missing)} must be among its columns. Begin the file with a line like "
-            f"{','.join(columns.spellings)!r}{_other_separator(header)}."
+            f"{','.join(columns.spellings)!r}."
         )
     return places
-
-
-def _other_separator(header: Sequence[str]) -> str:
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if any(mark in cell for cell in header):
-            return f", with commas, not {name}, between the columns"
-    return ""

@@ -37,6 +37,7 @@ COLUMNS = Columns(
     },
     needed=("text",),
     free_text="text",
+    in_words=("text", "label", "patient"),
 )
 ROLES = ("mask", "prior", "source")
 KEYS = {"patient": ("patient", "patient_id"), "image": ("image",)}  # by which records are found

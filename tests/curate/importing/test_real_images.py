@@ -93,7 +93,8 @@ def test_good_rows_go_in_and_bad_ones_are_listed_in_the_order_of_lines(
     assert [remark.line for remark in imported.refused] == [2, 4, 5, 6, 7]
     assert said(imported)[0] == "data.csv:2: none.png: no such file in the data folder"
     assert said(imported)[1] == "data.csv:4: the file is empty (0 bytes)"
-    assert "modality 'tomogram' is not known; known are OCT, Fundus, CXR" in said(imported)[2]
+    assert "modality 'tomogram' is not known" in said(imported)[2]
+    assert "known are OCT, Fundus, CXR" in said(imported)[2]
     assert said(imported)[3] == "data.csv:6: path is empty"
     assert said(imported)[4] == "data.csv:7: Text is empty: say what the image shows"
 
@@ -283,3 +284,25 @@ def test_images_without_a_text_go_in_when_a_captioner_will_write_it(
     assert imported.imported == 1
     assert "no modality" in said(imported)[0]  # without a text there is nothing to read it from
     assert stored(workspace)[0][1].text == ""
+
+
+def test_a_path_as_windows_writes_it_is_followed_and_noted(
+    import_text: ImportText, folder: Path
+) -> None:
+    (folder / "eyes").mkdir()
+    shutil.move(folder / "a.png", folder / "eyes" / "a.png")
+    imported = import_text(HEAD + "eyes\\a.png,drusen,OCT\nC:\\data\\b.png,drusen,OCT\n")
+    assert imported.imported == 1
+    assert [str(note) for note in imported.notes] == [
+        "data.csv:2: eyes\\a.png is read as eyes/a.png"
+    ]
+    assert "C:\\data\\b.png: no such file" in said(imported)[0]
+
+
+def test_a_missing_file_is_refused_with_the_one_that_may_be_meant(import_text: ImportText) -> None:
+    imported = import_text(HEAD + "a,drusen,OCT\nB.PNG,drusen,OCT\nc.jpeg,x,OCT\n")
+    assert said(imported) == [
+        "data.csv:2: a: no such file in the data folder, but there is a.png",
+        "data.csv:3: B.PNG: no such file in the data folder, but there is b.png",
+        "data.csv:4: c.jpeg: no such file in the data folder, but there is c.png",
+    ]
