@@ -27,11 +27,20 @@ from curate.commands.status import status
 from curate.commands.train_generator import train_generator
 from curate.commands.train_reward import train_reward
 
+PANELS = ("Start here", "Workspace", "Images", "Ratings", "Reward", "Training", "Evidence")
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
 
 
 class Commands(TyperGroup):
     """All commands. What a user can mend becomes one line on stderr, Ctrl-C a calm exit."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands by the panels of `--help`, which are the steps of the work."""
+        return sorted(super().list_commands(ctx), key=self._panel)
+
+    def _panel(self, command: str) -> int:
+        panel = getattr(self.commands[command], "rich_help_panel", None)
+        return PANELS.index(panel) if panel in PANELS else len(PANELS)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command, its imports included."""
@@ -76,7 +85,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-# The panels of `--help`: the steps of the work, in order.
 app.command(rich_help_panel="Start here")(quickstart)
 app.command(rich_help_panel="Workspace")(init)
 app.command("import", rich_help_panel="Workspace")(import_)

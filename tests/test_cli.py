@@ -63,6 +63,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_help_has_a_panel_for_each_step_in_order() -> None:
+    shown = run("--help").stdout
+    places = [shown.index(f" {panel} ") for panel in cli.PANELS]
+    assert places == sorted(places)
+
+
 def test_help_shows_the_commands_and_where_to_start() -> None:
     done = run("--help")
     assert done.returncode == 0

@@ -3,6 +3,9 @@
 `python tests/test_options.py` writes the record anew, after a change that is meant.
 """
 
+import ast
+import dataclasses
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import typer
 
 import cli
 
+ROOT = Path(__file__).parent.parent
 RECORD = Path(__file__).parent / "golden" / "options.json"
 
 
@@ -54,6 +58,46 @@ def test_every_option_keeps_its_name_and_default(name: str) -> None:
     assert {option: found.get(option, "gone") for option in recorded} == {
         option: None if default is None else str(default) for option, default in recorded.items()
     }
+
+
+def written_by_hand(module: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield the names of the options that a file of commands declares itself."""
+    for call in ast.walk(module):
+        if isinstance(call, ast.arg) and call.annotation is not None:
+            for option in ast.walk(call.annotation):
+                if isinstance(option, ast.Call) and ast.unparse(option.func) == "typer.Option":
+                    names = [arg.value for arg in option.args if isinstance(arg, ast.Constant)]
+                    for name in names or [call.arg]:
+                        yield str(name).lstrip("-").replace("-", "_"), call.lineno
+
+
+def fields_of_configs(module: ast.Module) -> set[str]:
+    """Return the fields, and their options' names, of the settings that the file imports."""
+    found: set[str] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith(".config"):
+            for alias in node.names:
+                config = getattr(importlib.import_module(str(node.module)), alias.name)
+                for field in dataclasses.fields(config) if isinstance(config, type) else ():
+                    option = str(field.metadata.get("option") or field.name)
+                    found |= {field.name, option.lstrip("-").replace("-", "_")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "curate/commands").glob("*.py")), ids=str)
+def test_what_is_a_setting_is_no_option_by_hand(path: Path) -> None:
+    module = ast.parse(path.read_text())
+    settings = fields_of_configs(module)
+    twice = [f"{path.name}:{line} {name}" for name, line in written_by_hand(module)]
+    assert [option for option in twice if option.split()[1] in settings] == []
+
+
+def test_an_option_by_hand_for_a_setting_is_found() -> None:
+    module = ast.parse(
+        "from rewards.config import RewardConfig\n"
+        "def f(min_ratings: Annotated[int, typer.Option(help='Fewest.')] = 40): ..."
+    )
+    assert dict(written_by_hand(module)).keys() & fields_of_configs(module) == {"min_ratings"}
 
 
 if __name__ == "__main__":

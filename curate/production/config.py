@@ -55,7 +55,7 @@ class GenerateOptions:
     )
     modalities: tuple[str, ...] = setting(
         (),
-        "Modality of --prompt, each text with each; or of lines that name none.",
+        "Modality of --prompt, or of sheet lines that name none; repeat for several.",
         option="--modality",
     )
     count: int = setting(10, "Images of each prompt.")

@@ -40,7 +40,7 @@ class PushOptions:
         "train", "What ratings are for; calibration: the promise of a release.", choices=PURPOSES
     )
     version: str | None = setting(None, "Generator version for --select version.")
-    origin: str = setting("synthetic", "Which kind of images.", choices=tuple(ORIGINS))
+    origin: str = setting("synthetic", "Kind of images.", choices=tuple(ORIGINS))
     max_images: int | None = setting(
         None, "Number of images to choose.", option="--images", shown="all unrated", min=1
     )
@@ -53,7 +53,7 @@ class PushOptions:
         shown="all active people",
         panel="Who is asked",
     )
-    overlap: int = setting(2, "Raters of each image.")
+    overlap: int = setting(2, "Number of raters for each image.")
     # half known real, half known bad
     control_fraction: float = setting(
         0.1, "Images of known worth, as a share of the images, 0 to 1.", option="--controls"
@@ -79,12 +79,12 @@ class SimulateOptions:
     max_images: int | None = setting(
         None, "Number of images to draw at random.", option="--images", shown="all unrated", min=1
     )
-    origin: str = setting("synthetic", "Which kind of images.", choices=tuple(ORIGINS))
+    origin: str = setting("synthetic", "Kind of images.", choices=tuple(ORIGINS))
     version: str | None = setting(None, "Only images of this generator version.")
     num_raters: int = setting(
         3, "Number of simulated raters.", option="--raters", min=1, panel="Who is asked"
     )
-    overlap: int = setting(2, "Raters of each image.")
+    overlap: int = setting(2, "Number of raters for each image.")
     control_fraction: float = setting(
         0.05,
         "Real images that all rate, as a share of the images, 0 to 1.",

@@ -39,7 +39,7 @@ class LessonConfig:
     # continual learning. images: imported ones of the other modalities; prompts: images that the
     # start version makes
     replay: str = setting(
-        "none", "What of the old is shown again.", choices=REPLAYS, panel="Continual learning"
+        "none", "Old material to show again.", choices=REPLAYS, panel="Continual learning"
     )
     replay_share: float = setting(0.25, "Share of a step's images that are replayed, 0 to 1.")
     replay_count: int = 8  # images that the start version makes for each replayed prompt
