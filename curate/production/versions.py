@@ -135,6 +135,17 @@ def chosen_version(ws: Workspace, choice: GeneratorChoice) -> GeneratorVersion:
     return import_version(ws, choice.base, unet=choice.unet)
 
 
+def id_of_choice(ws: Workspace, choice: GeneratorChoice) -> str:
+    """Return the id that `chosen_version` would return a version of, without adding one."""
+    if choice.base is not None and choice.version is None:
+        with unfinished_folder(ws.cache / "unfinished", "look-") as aside:
+            _opened(choice.base, choice.unet).save(aside)
+            return queries.versions.tree_hash(_hashes_below(aside))
+    if choice == GeneratorChoice() and queries.versions.latest_version(ws.session) is None:
+        return queries.versions.tree_hash(_hashes_below(WEIGHTS))
+    return chosen_version(ws, choice).id
+
+
 def import_version(
     ws: Workspace, base: str, *, unet: str | None = None, name: str | None = None
 ) -> GeneratorVersion:
@@ -142,9 +153,7 @@ def import_version(
 
     The folder says which family opens it.
     """
-    folder = fetched(base)
-    options = {} if unet is None else {"unet": unet}
-    generator = registry.load(registry.family_of(folder), folder, **options)
+    generator = _opened(base, unet)
     with unfinished_folder(ws.cache / "unfinished", "import-") as aside:
         generator.save(aside)
         return save_version(
@@ -155,6 +164,12 @@ def import_version(
             how_made="imported",
             config={"base": base, "unet": unet},
         )
+
+
+def _opened(base: str, unet: str | None) -> Generator:
+    folder = fetched(base)
+    options = {} if unet is None else {"unet": unet}
+    return registry.load(registry.family_of(folder), folder, **options)
 
 
 def save_merged(ws: Workspace, version: str, folder: Path) -> bool:

@@ -12,7 +12,7 @@ from curate.importing.table import Remark
 from curate.production.config import GenerateOptions
 from curate.production.plan import Plan, plans_of
 from curate.production.run import Generated, run_plan
-from curate.production.versions import chosen_version
+from curate.production.versions import chosen_version, id_of_choice
 from curate.progress import Advance, progress
 from curate.prompts.asked import check_asked
 from curate.prompts.plan import balanced_lines, planned
@@ -72,7 +72,8 @@ def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run
     check_asked(options)
     remarks = _Remarks()
     lines = _prompt_lines(ws, options, remarks)
-    version = chosen_version(ws, options.generator)
+    choice = options.generator
+    version_id = id_of_choice(ws, choice) if options.dry_run else chosen_version(ws, choice).id
     wanted = planned(
         ws,
         lines,
@@ -82,12 +83,12 @@ def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run
     )
     done = []
     with _terminated_like_interrupted():
-        for plan in plans_of(version.id, wanted, options.settings):
+        for plan in plans_of(version_id, wanted, options.settings):
             done.append(_run(ws, plan, options, make))
             if done[-1].stopped:
                 break
     return Made(
-        version_id=version.id,
+        version_id=version_id,
         runs=done,
         refused=[str(remark) for remark in sorted(remarks.refused, key=lambda r: r.line)],
         notes=[str(remark) for remark in remarks.notes],

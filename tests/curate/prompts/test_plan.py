@@ -5,13 +5,14 @@ from PIL import Image
 
 from curate.errors import CurateError
 from curate.production import plan
-from curate.production.config import GenerateOptions
-from curate.production.versions import save_version
+from curate.production.config import GenerateOptions, GeneratorChoice
+from curate.production.versions import chosen_version, save_version
 from curate.prompts.generate import generate_images
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image as ImageRow
+from generators.base import Generator
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.conftest import picture
@@ -117,3 +118,20 @@ def test_a_dry_run_adds_no_row_and_no_file(ready: Workspace, tmp_path: Path) -> 
     assert queries.audit.counts(ready.session) == before
     assert queries.runs.last_run(ready.session) is None
     assert list(ready.store.list()) == files
+
+
+@pytest.mark.parametrize("base", [None, "tiny"])
+def test_a_dry_run_before_there_is_a_version_adds_none(
+    workspace: Workspace, tiny_generator: Generator, tmp_path: Path, base: str | None
+) -> None:
+    tiny_generator.save(tmp_path / "tiny")
+    choice = GeneratorChoice(base=base and str(tmp_path / base))
+    before = list(workspace.session.connection().connection.driver_connection.iterdump())  # type: ignore[union-attr]
+    asked = GenerateOptions(
+        texts=("drusen",), modalities=("OCT",), generator=choice, settings=SETTINGS, dry_run=True
+    )
+    done = generate_images(workspace, asked)
+    after = list(workspace.session.connection().connection.driver_connection.iterdump())  # type: ignore[union-attr]
+    assert after == before
+    assert list(workspace.store.list()) == []
+    assert done.version_id == chosen_version(workspace, choice).id
