@@ -35,7 +35,9 @@ class GeneratorChoice:
         shown="latest, or the embedded model",
         panel="Which generator",
     )
-    base: str | None = setting(None, "Stable Diffusion 1.x folder or hub name to use instead.")
+    base: str | None = setting(
+        None, "Stable Diffusion (1.x, XL, 3) folder or hub name to use instead."
+    )
     unet: str | None = setting(None, "Folder of a separate U-Net for --base.")
 
 

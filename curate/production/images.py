@@ -94,9 +94,11 @@ class Maker:
             torch.cuda.empty_cache()
 
     def _conditions_of(self, batch: Batch) -> Conditions:
-        for name, prompt in batch.prompts.items():
-            if name not in self._conditions:
-                self._conditions[name] = conditions_of(self.generator, [prompt], self.settings)
+        new = [name for name in batch.prompts if name not in self._conditions]
+        if new:
+            prompts = [batch.prompts[name] for name in new]
+            rows = conditions_of(self.generator, prompts, self.settings)
+            self._conditions |= {name: rows.select([row]) for row, name in enumerate(new)}
         joined = Conditions.join([self._conditions[item.prompt_id] for item in batch.items])
         while len(self._conditions) > KEPT_CONDITIONS:
             self._conditions.popitem(last=False)
