@@ -33,7 +33,7 @@ HOMES = {
     "jinja2": ("curate/release", "curate/report"),
     "label_studio_sdk": ("annotation",),
     "matplotlib": ("curate/report",),
-    "nibabel": ("curate/importing",),
+    "nibabel": ("curate/importing", "curate/samples"),
     "peft": ("generators",),
     "pyarrow": ("curate/release",),
     "pydicom": ("curate/importing", "curate/release"),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +16,8 @@ from curate.errors import CurateError
 from curate.production.environment import describe_environment
 from curate.production.patience import Note
 from curate.production.plan import Batch
-from curate.samples.pixels import array_of, levels
+from curate.samples.formats import decode
+from curate.samples.pixels import levels
 from curate.workspace import Workspace
 from db import queries
 from generators.base import Conditions, Generator
@@ -181,11 +181,11 @@ def _prompt_value(ws: Workspace, row: Any, files: dict[str, str]) -> PromptValue
 
 
 def condition_image(encoded: bytes, role: str) -> Sample:
-    """Return an image file as generators take it; transparency is dropped.
+    """Return an image file as generators take it.
 
-    A grey mask's numbers are classes; all else are intensities.
+    The numbers of a grey mask that was imported are classes, though its file does not say so.
     """
-    array = array_of(encoded)
-    if array.ndim == 2:
-        return Sample(array[None], "labels" if role == LABEL_ROLE else "intensity")
-    return Sample(np.moveaxis(array[..., :3], 2, 0))
+    sample = decode(encoded)
+    if role == LABEL_ROLE and sample.kind == "intensity" and len(sample.array) == 1:
+        return replace(sample, kind="labels")
+    return sample

@@ -4,10 +4,10 @@ import base64
 import io
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image as PillowImage
 
-from curate.samples.pixels import array_of
+from curate.samples.formats import decode
+from curate.samples.renderings import eight_bits, montage
 from curate.workspace import Workspace
 from db.queries.images import ScoredImage
 
@@ -35,10 +35,8 @@ def picture_of(ws: Workspace, image: ScoredImage) -> Picture:
 
 
 def small_png_uri(encoded: bytes) -> str:
-    """Return an image of any size and depth as the data URI of a small 8-bit PNG."""
-    array = array_of(encoded)
-    top = np.iinfo(array.dtype).max  # 255, or 65,535 for 16 bits
-    image = PillowImage.fromarray((array * (255 / top)).round().astype(np.uint8))
+    """Return a picture or volume of any size and depth as the data URI of a small 8-bit PNG."""
+    image = PillowImage.fromarray(eight_bits(montage(decode(encoded))))
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), PillowImage.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")

@@ -13,7 +13,8 @@ from PIL import Image as PillowImage
 
 from curate.report.pictures import png_uri
 from curate.report.plots import LAST, MUTED, RATERS, plain, uri
-from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.samples.formats import read_sample
+from curate.samples.renderings import montage
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db.models import RewardModel
@@ -114,7 +115,7 @@ def _overlays(
 
 
 def _overlay(ws: Workspace, model: Any, image: ScoredImage) -> Overlay:
-    pixels = to_rgb_tensor(array_of(ws.store.get(image.file_sha256)))
+    pixels = montage(read_sample(ws.store, image.file_sha256))
     with torch.enable_grad():
         heat_HW = saliency(model, pixels[None], [image.modality], [image.text])[0].numpy()
     return Overlay(

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.progress import ShowProgress
-from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.samples.formats import read_sample
+from curate.samples.renderings import montage
 from curate.training.kept_tensors import KeptTensors
 from curate.workspace import Workspace
 from db.hashing import json_hash
@@ -31,7 +32,7 @@ def captioned(
     files = {key: sha256 for sha256, key in keys.items()}
 
     def compute(some: Sequence[str]) -> dict[str, Tensor]:
-        pictures = [to_rgb_tensor(array_of(ws.store.get(files[key]))) for key in some]
+        pictures = [montage(read_sample(ws.store, files[key])) for key in some]
         texts = [captioner(picture) for picture in pictures]
         # their bytes, after a 0: no tensor is empty
         bytes_of = [torch.tensor([0, *text.strip().encode()], dtype=torch.uint8) for text in texts]

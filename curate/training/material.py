@@ -15,7 +15,8 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.progress import ShowProgress
-from curate.samples.pixels import array_of, to_rgb_tensor
+from curate.samples.formats import read_sample
+from curate.samples.renderings import rgb
 from curate.training.config import LessonConfig
 from curate.training.framing import framed
 from curate.training.kept_tensors import KeptTensors
@@ -58,9 +59,10 @@ class Frame:
         return image.flip(-1) if mirrored else image
 
     def shown_sample(self, sample: Sample, *, mirrored: bool) -> Sample:
-        """Return a condition image as `shown`, intensities in 0 .. 1."""
+        """Return a condition image as `shown`, intensities in 0 .. 1; HU and classes stay."""
         labels, dtype = sample.kind == "labels", sample.array.dtype
-        top = 1 if labels else np.iinfo(dtype).max
+        is_share = sample.kind == "intensity" and dtype != np.float32
+        top = np.iinfo(dtype).max if is_share else 1
         values = torch.from_numpy(sample.array.astype(np.float32) / top)
         array = self.shown(values, mirrored=mirrored, labels=labels).numpy()
         return Sample(array.astype(dtype) if labels else array, sample.kind)
@@ -96,7 +98,7 @@ def keep_latents(
 
     def shown(key: str) -> Tensor:
         file_sha256, mirrored = images[key]
-        image = frame.shown(to_rgb_tensor(array_of(ws.store.get(file_sha256))), mirrored=mirrored)
+        image = frame.shown(rgb(read_sample(ws.store, file_sha256)), mirrored=mirrored)
         image = image.mean(dim=0, keepdim=True) if frame.shape[0] == 1 else image
         return generator.codec.from_unit(image)
 

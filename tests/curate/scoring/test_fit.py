@@ -11,7 +11,7 @@ from curate.errors import CurateError
 from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
 from curate.rating.files import import_ratings
 from curate.samples.features import features_of
-from curate.samples.pixels import to_rgb_tensor
+from curate.samples.renderings import rgb
 from curate.scoring.fit import (
     Answers,
     _rated_images,
@@ -34,6 +34,7 @@ from db.models import (
     RewardModelRating,
     Rubric,
 )
+from generators.sample import Sample
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
@@ -90,7 +91,7 @@ def test_ratings_become_a_kept_model_that_knows_good_from_bad(
     assert held_out["mean_by_value"]["1"] < held_out["mean_by_value"]["3"]
     assert (row.simulated, row.role, row.num_ratings) == (True, "reward", 240)
     model = load_reward_model(workspace, row.id[:10], backbone=backbone)
-    shown = torch.stack([to_rgb_tensor(picture(b, seed=9)) for b in (0.1, 0.9)])
+    shown = torch.stack([rgb(Sample(picture(b, seed=9)[None])) for b in (0.1, 0.9)])
     mean_B, _ = model.predict(shown, ["OCT"] * 2, ["finding 1"] * 2)
     assert mean_B[1] - mean_B[0] > 0.5
 

@@ -62,14 +62,15 @@ def test_every_image_is_scored_once(
 def test_a_score_is_what_the_model_predicts(
     workspace: Workspace, row: RewardModelRow, model: RewardModel
 ) -> None:
-    from curate.samples.pixels import array_of, to_rgb_tensor
+    from curate.samples.formats import read_sample
+    from curate.samples.renderings import rgb
     from db.models import Image, Prompt
 
     score_images(workspace, row, advance=nothing, model=model)
     for score in scores(workspace)[:5]:
         image = workspace.session.get_one(Image, score.image_id)
         prompt = workspace.session.get_one(Prompt, image.prompt_id)
-        pixels = to_rgb_tensor(array_of(workspace.store.get(image.file_sha256)))
+        pixels = rgb(read_sample(workspace.store, image.file_sha256))
         with torch.no_grad():
             mean_B, spread_B = model.predict(pixels[None], [prompt.modality], [prompt.text])
         assert score.mean == pytest.approx(mean_B.item(), abs=1e-5)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from curate.samples.pixels import pixels_hash, png_bytes, to_rgb_tensor
+from curate.samples.pixels import pixels_hash, png_bytes
+from curate.samples.renderings import rgb
 from curate.training.book import Book
 from curate.training.config import LessonConfig
 from curate.training.material import Frame
@@ -12,6 +13,7 @@ from curate.training.selection import select_images
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image
+from generators.sample import Sample
 from generators.training.config import TrainingConfig
 from tests.curate.training.conftest import add_pictures
 
@@ -56,7 +58,7 @@ def test_condition_images_are_framed_and_mirrored_as_the_image_is(
 ) -> None:
     add_conditioned(workspace, levels, **{role: kept(workspace, levels)})
     [example] = book(workspace, fit=fit, mirror=True).learned
-    frame, image = Frame("codec", (3, 16, 16), fit), to_rgb_tensor(levels)[:1]
+    frame, image = Frame("codec", (3, 16, 16), fit), rgb(Sample(levels[None]))[:1]
     assert example.mirrored is not None
     plain, mirrored = example.prompt.images[role], example.mirrored.prompt.images[role]
     assert np.array_equal(plain.array, frame.shown(image).numpy())
