@@ -28,7 +28,7 @@ COMMENT, IN_MM, LABELS_INTENT, VECTOR_INTENT = 6, "mm", 1002, 1007  # codes of N
 
 
 @dataclass(frozen=True)
-class Encoded:
+class SampleFile:
     """A file's bytes, what they are and how its name ends."""
 
     content: bytes
@@ -40,12 +40,12 @@ class Encoded:
         return EXTENSIONS[self.media_type]
 
 
-def encode(sample: Sample) -> Encoded:
+def encode(sample: Sample) -> SampleFile:
     """Return the sample as a file; equal samples give equal bytes."""
     if is_png(sample):
         says = {} if sample.kind == "intensity" else {KIND: sample.kind}
-        return Encoded(png_bytes(pixels_of(sample), says), PNG)
-    return Encoded(_gzipped(_nifti(sample).to_bytes()), NIFTI)
+        return SampleFile(png_bytes(pixels_of(sample), says), PNG)
+    return SampleFile(_gzipped(_nifti(sample).to_bytes()), NIFTI)
 
 
 def is_png(sample: Sample) -> bool:
