@@ -170,7 +170,9 @@ def _rated_by_brightness(simulated: Path, workspace: Path) -> None:
     with simulated.open(newline="", encoding="utf-8") as file:
         paths = sorted({row["image_path"] for row in csv.DictReader(file)})
     stored = {path.name: path for path in (workspace / "files").rglob("*") if path.is_file()}
-    light = {path: float(np.mean(Image.open(stored[Path(path).stem]))) for path in paths}
+    light = {
+        path: float(np.mean(np.asarray(Image.open(stored[Path(path).stem])))) for path in paths
+    }
     middle = float(np.median(list(light.values())))
     rows = [{"image_path": path, "rating": "3" if light[path] > middle else "1"} for path in paths]
     _write(simulated.with_name("rated.csv"), rows)
@@ -184,7 +186,15 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
     learn = ("train-generator", "--base", "base", "--steps", "2", "--batch-size", "2")
     said = run(*learn, "--validate-every", "2", "--samples", "0", status=study.refused)
     assert study.family.has_trajectory or WHY_NOT in said
-    sheet = ("generate", "--prompts", "prompts.csv", "--count", "12", "--steps", "3")
+    sheet: tuple[str, ...] = (
+        "generate",
+        "--prompts",
+        "prompts.csv",
+        "--count",
+        "12",
+        "--steps",
+        "3",
+    )
     sheet = sheet if study.family.has_trajectory else (*sheet, "--base", "base")
     study.killed(*sheet)
     run(*sheet)

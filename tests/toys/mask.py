@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DModel
 
-from generators.base import Conditions, Prompt
+from generators.base import Conditions, Entries, Prompt
 from generators.codec import PixelCodec
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import denoiser_of
@@ -31,7 +31,7 @@ class MaskConditioner:
         """Return itself: there are no weights."""
         return self
 
-    def save(self, folder: Path) -> dict[str, list[str]]:
+    def save(self, folder: Path) -> Entries:
         """Write nothing."""
         return {}
 
