@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.processing import convert_color_space
 
 from curate.importing.config import ImportConfig
-from curate.importing.errors import Refused
+from curate.importing.errors import Refused, foreign
 from curate.importing.picture import (
     Array,
     Picture,
@@ -28,6 +28,7 @@ from curate.importing.picture import (
 from curate.samples.pixels import png_bytes
 
 Pseudonym = Callable[[str], str]
+NO_PIXELS = "no pixels can be read from this DICOM file"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and back, we do not
 
 
@@ -43,14 +44,15 @@ def dicom_pictures(
 ) -> Iterator[Picture]:
     """Yield the chosen frames; Refused when the file is not whole or its pixels hold text."""
     try:
-        dataset = dcmread(path)
-        frames = _frames(dataset, config)
-    except InvalidDicomError as error:
-        raise Refused("not a DICOM file") from error
-    except Refused:
+        with foreign("not a DICOM file that can be read"):
+            dataset = dcmread(path)
+    except Refused as reason:
+        if isinstance(reason.__cause__, InvalidDicomError):
+            raise Refused(
+                "not a DICOM file, or one without its preamble (DICM at byte 128)"
+            ) from reason
         raise
-    except (AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise Refused(f"no pixels can be read from this DICOM file ({error})") from error
+    frames = _frames(dataset, config)
     patient_id = str(dataset.get("PatientID") or "")
     patient = pseudonym(patient_id) if patient_id else None
     for index in chosen_slices(config.slice, len(frames)):
@@ -70,9 +72,12 @@ def _frames(dataset: Dataset, config: ImportConfig) -> Array:
     """Return values in the scan's unit, [frames, H, W], or colours [frames, H, W, 3]."""
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
         raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
-    num_frames = int(dataset.get("NumberOfFrames") or 1)
-    check_size(int(dataset.Rows) * int(dataset.Columns), config)
-    stored = dataset.pixel_array if num_frames > 1 else dataset.pixel_array[None]
+    with foreign(NO_PIXELS):
+        num_frames = int(dataset.get("NumberOfFrames") or 1)
+        num_pixels = int(dataset.Rows) * int(dataset.Columns)
+    check_size(num_pixels, config)
+    with foreign(NO_PIXELS):
+        stored = dataset.pixel_array if num_frames > 1 else dataset.pixel_array[None]
     return stored if stored.ndim == 4 else _rescaled(dataset, stored)
 
 
@@ -82,8 +87,8 @@ def _rescaled(dataset: Dataset, stored: Array) -> Array:
     values = stored.astype(np.float32)  # 16-bit values stay exact
     for index in range(len(values)):
         group = "PixelValueTransformationSequence"
-        values[index] *= float(_value(dataset, index, group, "RescaleSlope", 1))
-        values[index] += float(_value(dataset, index, group, "RescaleIntercept", 0))
+        values[index] *= _number(_value(dataset, index, group, "RescaleSlope", None), 1.0)
+        values[index] += _number(_value(dataset, index, group, "RescaleIntercept", None), 0.0)
     return values
 
 
@@ -156,7 +161,15 @@ def _value(dataset: Dataset, index: int, group: str, keyword: str, default: Any)
 def _numbers(value: Any) -> list[float]:
     if value is None or value == "":
         return []
-    return [float(number) for number in np.atleast_1d(value)]
+    try:
+        return [float(number) for number in np.atleast_1d(value)]
+    except (TypeError, ValueError) as error:
+        raise Refused(f"{str(value)!r} in its header is not a number") from error
+
+
+def _number(value: Any, absent: float) -> float:
+    """Return the first number of a header's value; `absent` where it says none."""
+    return (_numbers(value) or [absent])[0]
 
 
 def _spacing(dataset: Dataset, index: int) -> list[float] | None:
@@ -177,7 +190,7 @@ def _affine(dataset: Dataset, index: int) -> list[list[float]] | None:
     affine = np.eye(4)
     affine[:3, 0] = along_rows * spacing[0]
     affine[:3, 1] = along_columns * spacing[1]
-    affine[:3, 2] = np.cross(along_columns, along_rows) * float(thickness or 1.0)
+    affine[:3, 2] = np.cross(along_columns, along_rows) * _number(thickness, 1.0)
     affine[:3, 3] = origin
     result: list[list[float]] = (LPS_TO_RAS @ affine).tolist()
     return result

@@ -3,7 +3,6 @@
 Slices are counted from the feet. Only pixels, spacing and affine are kept.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import io_orientation
 
 from curate.importing.config import ImportConfig
-from curate.importing.errors import Refused
+from curate.importing.errors import Refused, foreign
 from curate.importing.picture import (
     Array,
     Picture,
@@ -28,6 +26,7 @@ from curate.importing.picture import (
 )
 from curate.samples.pixels import png_bytes
 
+NOT_WHOLE = "not a whole NIfTI file"
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
@@ -48,7 +47,8 @@ class _Volume:
         where: list[int | slice] = [slice(None)] * 3 + [0] * (len(self.voxels.shape) - 3)
         if len(self.voxels.shape) > 2:
             where[slices] = at
-        plane = np.asanyarray(self.voxels[tuple(where[: len(self.voxels.shape)])])
+        with foreign(NOT_WHOLE):
+            plane = np.asanyarray(self.voxels[tuple(where[: len(self.voxels.shape)])])
         plane = plane if rows < columns else plane.T
         seen: Array = plane[:: -1 if self.flipped[0] else 1, :: -1 if self.flipped[1] else 1]
         return seen
@@ -56,15 +56,13 @@ class _Volume:
 
 def nifti_pictures(path: Path, config: ImportConfig, say: Say) -> Iterator[Picture]:
     """Yield the chosen slices; Refused when the file is no such volume or no choice was made."""
-    try:
+    with foreign(NOT_WHOLE):
         image = nibabel.load(path)
-        volume = _volume(image)
-        check_size(volume.shape[0] * volume.shape[1], config)
-        indices = chosen_slices(config.slice, volume.shape[2])
-        limits = _limits(image, volume, config)
-        yield from _shown(volume, indices, limits, say)
-    except (ImageFileError, EOFError, OSError, zlib.error) as error:
-        raise Refused(f"not a whole NIfTI file ({error})") from error
+    volume = _volume(image)
+    check_size(volume.shape[0] * volume.shape[1], config)
+    indices = chosen_slices(config.slice, volume.shape[2])
+    limits = _limits(image, volume, config)
+    yield from _shown(volume, indices, limits, say)
 
 
 def _shown(
@@ -76,6 +74,8 @@ def _shown(
         if len(indices) > 1 and values.min() == values.max():
             num_blank += 1
             continue
+        if num_infinite := int(np.isinf(values).sum()):
+            say(f"slice {index}: {num_infinite} infinite voxels are shown black or white")
         if np.isnan(values).any():
             say(f"slice {index}: {np.isnan(values).sum()} voxels are no numbers and shown black")
             values = np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
@@ -107,6 +107,8 @@ def _volume(image: Any) -> _Volume:
         raise Refused(f"{len(shape)} dimensions {shape}: save one volume a file")
     if not (np.issubdtype(voxels.dtype, np.integer) or np.issubdtype(voxels.dtype, np.floating)):
         raise Refused(f"voxels of type {voxels.dtype}: only grey values can be shown")
+    if not np.isfinite(image.affine).all():
+        raise Refused("its affine has NaN or infinite numbers")
     orientation = io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise Refused("its affine has no direction for every axis")
@@ -134,7 +136,8 @@ def _to_voxels(
 
 
 def _scale_to_mm(image: Any) -> Array:
-    unit = image.header.get_xyzt_units()[0]
+    with foreign("its lengths are in an unknown unit"):
+        unit = image.header.get_xyzt_units()[0]
     if unit not in MM_PER_UNIT:
         raise Refused(f"its lengths are in {unit!r}, not in mm")
     mm = MM_PER_UNIT[unit]
@@ -144,8 +147,12 @@ def _scale_to_mm(image: Any) -> Array:
 def _limits(image: Any, volume: _Volume, config: ImportConfig) -> tuple[float, float] | None:
     """Return the values shown black and white, or None for 8-bit values shown as they are."""
     if config.window == "full":
-        values = np.asanyarray(volume.voxels)
-        return float(np.nanmin(values)), float(np.nanmax(values))
+        with foreign(NOT_WHOLE):
+            values = np.asanyarray(volume.voxels)
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            raise Refused("no voxel of it is a finite number")
+        return float(finite.min()), float(finite.max())
     if config.window != "header":
         return window_limits(*config.window)
     low, high = float(image.header["cal_min"]), float(image.header["cal_max"])

@@ -211,3 +211,10 @@ def test_a_patient_has_one_pseudonym_in_a_workspace_and_the_table_s_name_comes_f
     }
     assert patients["0.dcm"] == patients["1.dcm"]
     assert patients["2.dcm"] == "p7"
+
+
+def test_an_empty_slope_is_one(read: Read) -> None:
+    emptied = dataset()
+    emptied.RescaleSlope = ""
+    as_usual = read(dataset(), window=(40.0, 400.0))[0].array
+    assert (read(emptied, window=(40.0, 400.0))[0].array == as_usual).all()
