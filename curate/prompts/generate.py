@@ -15,10 +15,11 @@ from curate.production.run import Generated, run_plan
 from curate.production.versions import chosen_version, id_of_choice
 from curate.progress import Advance, progress
 from curate.prompts.asked import check_asked
-from curate.prompts.plan import balanced_lines, planned
+from curate.prompts.plan import balanced_lines, planned, shipped_prompts
 from curate.prompts.sheet import Beside, PromptLine, prompts_from_options, stream_prompts
 from curate.workspace import Workspace
 from db import queries
+from db.models import GeneratorVersion
 
 MakeRun = Callable[[Workspace, Plan, Advance], Generated]
 
@@ -74,9 +75,10 @@ def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run
     lines = _prompt_lines(ws, options, remarks)
     choice = options.generator
     version_id = id_of_choice(ws, choice) if options.dry_run else chosen_version(ws, choice).id
+    asked: set[str] = set()
     wanted = planned(
         ws,
-        lines,
+        _noting_modalities(lines, asked),
         count=options.count,
         first_seed=options.first_seed,
         keep=not options.dry_run,
@@ -91,7 +93,7 @@ def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run
         version_id=version_id,
         runs=done,
         refused=[str(remark) for remark in sorted(remarks.refused, key=lambda r: r.line)],
-        notes=[str(remark) for remark in remarks.notes],
+        notes=[*map(str, remarks.notes), *_never_learned(ws, version_id, asked)],
         dry_run=options.dry_run,
     )
 
@@ -116,6 +118,27 @@ def _prompt_lines(
         return read(remarks)
     readings = iter([_Remarks(), remarks])  # the sheet is read twice, and remarked on once
     return balanced_lines(ws, lambda: read(next(readings)), options.balance)
+
+
+def _noting_modalities(lines: Iterable[PromptLine], asked: set[str]) -> Iterator[PromptLine]:
+    for line in lines:
+        asked.add(line.modality)
+        yield line
+
+
+def _never_learned(ws: Workspace, version_id: str, asked: set[str]) -> list[str]:
+    """Return a line for each modality that the embedded model never saw, if it is asked for it."""
+    version = ws.session.get(GeneratorVersion, version_id)
+    while version is not None and version.how_made == "rl-step":  # teaches no modality
+        version = ws.session.get(GeneratorVersion, version.parent_id)
+    if version is None or version.how_made != "embedded":
+        return []
+    known = dict.fromkeys(row["modality"] for row in shipped_prompts())
+    return [
+        f"The embedded model never learned {modality}: these images show something else. It knows "
+        f"{', '.join(known)}; teach it with `curate train-generator --modality {modality}`."
+        for modality in sorted(asked - set(known))
+    ]
 
 
 def _run(ws: Workspace, plan: Plan, options: GenerateOptions, make: MakeRun) -> Generated:

@@ -59,13 +59,18 @@ def sheet_rows(ws: Workspace, path: Path, say: Callable[[str], None]) -> list[Pr
 
 def embedded_prompts(ws: Workspace) -> list[Prompt]:
     """Return the shipped prompts, five modalities with their findings, as rows."""
+    return [
+        queries.prompts.get_or_add_prompt(
+            ws.session, modality=row["modality"], text=row["text"], label=row["label"]
+        )
+        for row in shipped_prompts()
+    ]
+
+
+def shipped_prompts() -> list[dict[str, str]]:
+    """Return modality, text and label of what the embedded model was made to draw."""
     with PROMPTS.open(newline="", encoding="utf-8") as file:
-        return [
-            queries.prompts.get_or_add_prompt(
-                ws.session, modality=row["modality"], text=row["text"], label=row["label"]
-            )
-            for row in csv.DictReader(file)
-        ]
+        return list(csv.DictReader(file))
 
 
 def balanced_lines(

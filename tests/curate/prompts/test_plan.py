@@ -6,7 +6,7 @@ from PIL import Image
 from curate.errors import CurateError
 from curate.production import plan
 from curate.production.config import GenerateOptions, GeneratorChoice
-from curate.production.versions import chosen_version, save_version
+from curate.production.versions import chosen_version, embedded_version, save_version
 from curate.prompts.generate import generate_images
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
@@ -135,3 +135,17 @@ def test_a_dry_run_before_there_is_a_version_adds_none(
     assert after == before
     assert list(workspace.store.list()) == []
     assert done.version_id == chosen_version(workspace, choice).id
+
+
+@pytest.mark.parametrize(("modality", "known"), [("OCT", True), ("HeadCT", False)])
+def test_a_modality_that_the_embedded_model_never_learned_is_named(
+    workspace: Workspace, modality: str, known: bool
+) -> None:
+    embedded_version(workspace)
+    asked = GenerateOptions(
+        texts=("normal",), modalities=(modality,), settings=SETTINGS, dry_run=True
+    )
+    notes = generate_images(workspace, asked).notes
+    assert [note.split(":")[0] for note in notes] == (
+        [] if known else ["The embedded model never learned HeadCT"]
+    )
