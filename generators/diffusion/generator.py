@@ -144,13 +144,9 @@ class DiffusionGenerator:
             index["family"] = self.family
         (folder / "model_index.json").write_text(json.dumps(index))
         for path in folder.rglob("*.json"):
-            _rewrite_plainly(path)
+            # sorted and without the notes: equal models are equal files
+            values = json.loads(path.read_text(encoding="utf-8"))
+            plain = {key: values[key] for key in values if key not in NOTES}
+            path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for path in folder.rglob("*.safetensors"):  # safetensors lets the owner alone read them
             path.chmod((folder / "model_index.json").stat().st_mode)
-
-
-def _rewrite_plainly(path: Path) -> None:
-    """Sort the keys and drop the notes, so that equal models are equal files."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    plain = {key: values[key] for key in values if key not in NOTES}
-    path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")

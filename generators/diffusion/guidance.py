@@ -24,7 +24,8 @@ def predict(
     al. 2024). Autocast holds inside the denoiser only.
     """
     num_images, t_B = len(x_t), t_B.to(x_t.device)
-    inside_B = _inside(settings, t_B / generator.process.num_train_steps)
+    level_B = t_B / generator.process.num_train_steps
+    inside_B = (settings.guidance_until <= level_B) & (level_B <= settings.guidance_from)
     asked = [conditions]
     if settings.is_guided and bool(inside_B.any()):
         asked = [*_less(generator, conditions, settings, x_t), conditions]
@@ -45,11 +46,6 @@ def predict(
         return steered
     inside = per_image(inside_B, x_t).bool()
     return torch.where(inside, steered, whole)
-
-
-def _inside(settings: SamplingSettings, share_B: Tensor) -> Tensor:
-    inside_B: Tensor = share_B <= settings.guidance_from
-    return inside_B & (share_B >= settings.guidance_until)
 
 
 def _less(

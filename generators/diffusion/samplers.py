@@ -62,7 +62,9 @@ def sample(
     latents = []
     steps_done = itertools.count(1)
     for batch in batches(generator, conditions, seeds, settings.batch_size):
-        sampler = _sampler(generator.process, settings)
+        # a fresh one: multistep solvers remember the steps of their own batch
+        kind = FirstOrder if settings.sampler == "ddim" else _Solver
+        sampler: _Sampler = kind(generator.process, settings)
         shown = batch.conditions.without("start")
         x_t = _start(generator, batch, settings)
         for step, t in enumerate(sampler.timesteps):
@@ -152,13 +154,6 @@ class _Sampler(Protocol):
     timesteps: list[float]
 
     def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor: ...
-
-
-def _sampler(process: Process, settings: SamplingSettings) -> _Sampler:
-    """Return a fresh sampler: multistep solvers remember the steps of their own batch."""
-    if settings.sampler == "ddim":
-        return FirstOrder(process, settings)
-    return _Solver(process, settings)
 
 
 class FirstOrder:
