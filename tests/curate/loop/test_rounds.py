@@ -18,7 +18,7 @@ from tests.curate.loop.eyes import RednessEyes
 
 SAMPLING = SamplingSettings(num_steps=3, batch_size=16)
 CONFIG = LoopConfig(
-    images_per_prompt=24,
+    images_per_prompt=12,
     gate_images_per_prompt=8,
     sampling=SAMPLING,
     rl=RLConfig(num_updates=2, prompts_per_update=2, group_size=4, num_steps=3, learning_rate=1e-2),
