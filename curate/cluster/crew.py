@@ -152,7 +152,9 @@ class Crew(Generic[Task, Answer]):
             return
         done, _ = ray.wait(waiting, num_returns=1, timeout=WAIT_S, fetch_local=True)
         for reference in done:
-            member = self._births.get(reference) or self._owner(reference)
+            member = self._births.get(reference) or next(
+                (each for each in self._members if reference in each.given), None
+            )
             if member is None:  # it died meanwhile, its tasks wait again
                 continue
             try:
@@ -168,9 +170,6 @@ class Crew(Generic[Task, Answer]):
             else:
                 del member.given[reference]
                 yield answer
-
-    def _owner(self, reference: Any) -> _Member[Task] | None:
-        return next((member for member in self._members if reference in member.given), None)
 
     def _lose(self, member: _Member[Task], error: RayError) -> None:
         """Forget a dead worker; its tasks are handed out again, and another one is hired."""

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from curate.errors import CurateError
 from curate.evaluation.config import EvaluationConfig
@@ -191,18 +191,17 @@ def similarity_within_prompts(
     for image in images:
         by_prompt[image.prompt_id].append(image.file_sha256)
     means_P = [
-        _mean_similarity(_small(ws, hashes[:images_per_prompt]))
+        _mean_similarity(ws, hashes[:images_per_prompt])
         for _, hashes in sorted(by_prompt.items())
         if len(hashes) > 1
     ]
     return bootstrap_mean(means_P) if means_P else None
 
 
-def _mean_similarity(images_BCHW: Tensor) -> float:
+def _mean_similarity(ws: Workspace, sha256s: Sequence[str]) -> float:
+    """Return the mean MS-SSIM of all pairs of these images, made small."""
+    read = batches(ws.store, sha256s, len(sha256s))
+    images_BCHW = torch.cat([to_side(images) for _, images in read])
     pairs = list(combinations(range(len(images_BCHW)), 2))
     first = images_BCHW[[a for a, _ in pairs]]
     return float(ms_ssim(first, images_BCHW[[b for _, b in pairs]]).mean())
-
-
-def _small(ws: Workspace, sha256s: Sequence[str]) -> Tensor:
-    return torch.cat([to_side(images) for _, images in batches(ws.store, sha256s, len(sha256s))])

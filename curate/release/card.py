@@ -70,7 +70,7 @@ def _facts(chosen: Chosen) -> dict[str, Any]:
         "num_real": len(chosen.entries) - len(chosen.kept),
         "real_sources": _real_sources(chosen),
         "splits": _splits(chosen),
-        "certificate": _certificate(chosen),
+        "certificate": chosen.certificate and certificate_json(chosen.certificate),
         "formats": chosen.config.formats,
         "rule_notes": _rule_notes(chosen.config),
         "reasons": sorted(rejected.items()),
@@ -104,10 +104,6 @@ def _real_sources(chosen: Chosen) -> list[tuple[str, str, int]]:
     real = [entry for entry in chosen.entries if entry.origin == "real"]
     counts = Counter((e.source or "not stated", e.licence or "not stated") for e in real)
     return [(source, licence, count) for (source, licence), count in sorted(counts.items())]
-
-
-def _certificate(chosen: Chosen) -> dict[str, Any] | None:
-    return None if chosen.certificate is None else certificate_json(chosen.certificate)
 
 
 def _rule_notes(config: ExportConfig) -> str:

@@ -183,7 +183,9 @@ def _broken(
     parts = _parts(distinct, config).values()
     rungs = [rung for part in parts for rung in rungs_of(part, config, calibration)]
     test = promise.shared_by(len(parts))
-    best = min(rungs, key=_share_of_errors)
+    best = min(
+        rungs, key=lambda r: (r.num_errors / r.num_rated if r.num_rated else math.inf, -r.num_rated)
+    )
     return (
         f"No threshold keeps the promise of {100 * promise.target:g} % good images at "
         f"{100 * promise.confidence:g} % confidence: nothing is exported. At best {best.num_errors}"
@@ -191,8 +193,3 @@ def _broken(
         f" an error {num_needed(test)} are needed, with one {num_needed(test, errors=1)}. Promise "
         "less with --target-precision, rate a larger draw, or improve generator or reward model."
     )
-
-
-def _share_of_errors(rung: Rung) -> tuple[float, int]:
-    share = rung.num_errors / rung.num_rated if rung.num_rated else math.inf
-    return share, -rung.num_rated

@@ -32,7 +32,11 @@ def in_percent(share: Estimate) -> tuple[float, float, float]:
 def agreement(criteria: Mapping[str, Sequence[Figure]]) -> str | None:
     """Draw each criterion's figures with their intervals, one line a figure; None without any."""
     points = {
-        criterion: {f.name: _triple(f.estimate) for f in figures if f.estimate is not None}
+        criterion: {
+            figure.name: (found.value, found.low, found.high)
+            for figure in figures
+            if (found := figure.estimate) is not None
+        }
         for criterion, figures in criteria.items()
     }
     return _lines(points, "0 = as by chance (equal: none), 1 = always; 95 % intervals", right=1.0)
@@ -110,10 +114,6 @@ def _lines(
 def _name_lines(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names) - 1, -1, -1), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
-
-
-def _triple(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high
 
 
 def _intervals(

@@ -97,7 +97,8 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
     model_id = models[-1].id if models else None
     images = queries.images.synthetic_images(session, reward_model_id=model_id)
     releases = queries.releases.releases(session)
-    evaluation = _evaluate(ws, config, progress) if images else None
+    measured = EvaluationConfig(images_per_version=config.images_per_version)
+    evaluation = evaluate(ws, measured, progress) if images else None
     before_after = before_and_after(ws, find_judge(ws), names, config, model_id) if images else None
     best, worst = _best_and_worst(ws, images, versions, config)
     return Story(
@@ -123,11 +124,6 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
         releases=tuple(_release_story(ws, row, config) for row in reversed(releases)),
         tree=release_tree(ws, releases[-1], names) if releases else None,
     )
-
-
-def _evaluate(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Evaluation:
-    measured = EvaluationConfig(images_per_version=config.images_per_version)
-    return evaluate(ws, measured, progress)
 
 
 def _samples(
