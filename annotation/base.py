@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-SCALE, ORIGIN = "scale", "origin"  # kinds of question: how good it is; whether it looks real
+# kinds of question: how good it is; whether it looks real; which of two pictures is better
+SCALE, ORIGIN, PREFERENCE = "scale", "origin", "preference"
 ORIGIN_ANSWERS = ("real", "synthetic", "unsure")  # values 1, 2, 3 of a question of origin
-PREFERENCES = ("left", "tie", "right")  # verdicts on a pair
+PREFERENCES = ("left", "tie", "right")  # answers to a question of preference
 SKIPPED = "skipped"  # the reason of a withdrawn answer whose rater passed the task over
 
 
@@ -41,7 +42,9 @@ class Study:
     instructions: str
     questions: tuple[Question, ...]
     reasons: tuple[str, ...] = ()  # flaws that may be ticked
-    is_pairwise: bool = False  # two images a task, and a preference for every question
+    # names of the pictures that every task shows, side by side in this order: "left" is the one
+    # judged (with "right", both are); other names are what was given for it, such as "prior"
+    pictures: tuple[str, ...] = ("left",)
     raters: Mapping[str, str] = field(default_factory=dict)  # name -> how the backend knows them
     images_folder: str = ""  # where the backend itself reads the pictures, if it does
 
@@ -53,8 +56,7 @@ class Task:
     uid: str  # the assignment's id: all that the rater's browser learns of it
     rater: str
     position: int  # 0-based, in this rater's order
-    image_url: str  # opaque; of a pair, the left one
-    other_image_url: str | None = None  # the right one
+    pictures: Mapping[str, str]  # {a name of the study's: opaque address}
     modality: str
     text: str  # what the image was asked to show
 
@@ -66,7 +68,7 @@ class Answer:
     task_uid: str
     rater: str
     criterion: str
-    # a grade on the criterion's scale, or of a pair one of PREFERENCES; None: no verdict (any more)
+    # a grade on the criterion's scale, or one of PREFERENCES; None: no verdict (any more)
     value: int | str | None
     source_uid: str  # the backend's own lasting id of the answer; an edit keeps it
     rated_at: dt.datetime | None = None  # None: now

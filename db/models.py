@@ -16,6 +16,7 @@ from sqlmodel import JSON, Column, Field, SQLModel
 ORIGINS = ("real", "synthetic")
 PURPOSES = ("train", "calibration", "control", "repeat", "gate")
 SIDES = ("left", "right")
+SHOWN_ROLES = ("source", "prior", "mask")  # condition images that raters see beside the image
 CRITERION_KINDS = ("scale", "origin")  # how good an image is | whether it looks real
 ROUND_STATES = (
     "planned",

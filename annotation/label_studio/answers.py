@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotation.base import ORIGIN, ORIGIN_ANSWERS, SKIPPED, Answer, Question, Study, Unreadable
+from annotation.base import (
+    ORIGIN,
+    ORIGIN_ANSWERS,
+    PREFERENCE,
+    SKIPPED,
+    Answer,
+    Question,
+    Study,
+    Unreadable,
+)
 from annotation.label_studio.form import COMMENT, REASONS, VERDICT
 
 
@@ -120,7 +129,7 @@ def _statement(
     questions = {VERDICT + question.name: question for question in study.questions}
     for item in items:
         try:
-            _take(study, questions, said, item)
+            _take(questions, said, item)
         except _Malformed as fault:
             name = item.get("from_name") if isinstance(item, Mapping) else None
             if isinstance(name, str) and name in questions:
@@ -130,13 +139,13 @@ def _statement(
     return said, faults
 
 
-def _take(study: Study, questions: Mapping[str, Question], said: _Statement, item: Any) -> None:
+def _take(questions: Mapping[str, Question], said: _Statement, item: Any) -> None:
     if not isinstance(item, Mapping) or not isinstance(item.get("value"), Mapping):
         raise _Malformed("a result that is no object with a value")
     name, value = item.get("from_name"), item["value"]
     if isinstance(name, str) and name in questions:
         (chosen,) = _texts(value, "choices", exactly=1)
-        said.values[questions[name].name] = _verdict(study, questions[name], chosen)
+        said.values[questions[name].name] = _verdict(questions[name], chosen)
     elif name == REASONS:
         said.reasons = tuple(sorted(_texts(value, "choices")))
     elif name == COMMENT:
@@ -155,8 +164,8 @@ def _texts(value: Mapping[str, Any], key: str, *, exactly: int | None = None) ->
     return texts
 
 
-def _verdict(study: Study, question: Question, chosen: str) -> int | str:
-    if study.is_pairwise:
+def _verdict(question: Question, chosen: str) -> int | str:
+    if question.kind == PREFERENCE:
         return chosen
     if question.kind == ORIGIN and chosen in ORIGIN_ANSWERS:
         return ORIGIN_ANSWERS.index(chosen) + 1

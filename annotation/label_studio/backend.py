@@ -47,7 +47,7 @@ class LabelStudioBackend:
                 project = get_or_add_project(client.sdk, study, rater)
                 if study.images_folder:
                     ensure_images(client.sdk, project.id, study.images_folder)
-                num_new += send_tasks(client.sdk, project.id, study, own)
+                num_new += send_tasks(client.sdk, project.id, own)
         return num_new
 
     def pull(self, study: Study, marks: Mapping[str, dt.datetime]) -> Iterator[Pulled]:

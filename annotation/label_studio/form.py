@@ -7,10 +7,11 @@ is an alias ("3"), so that its wording may hold anything.
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-from annotation.base import ORIGIN, ORIGIN_ANSWERS, PREFERENCES, Question, Study
+from annotation.base import ORIGIN, ORIGIN_ANSWERS, PREFERENCE, PREFERENCES, Question, Study
 from annotation.errors import AnnotationError
 
 VERDICT = "verdict-"
+FIELDS = {"left": "image", "right": "other"}  # a picture's name in a project, where it is another
 REASONS, COMMENT = "reasons", "comment"
 # Keys a question, one row of the keyboard each; the same place on QWERTY and QWERTZ. Label Studio
 # keeps some letters for its own tools: these are free where a form has no regions.
@@ -33,8 +34,9 @@ def labelling_form(study: Study) -> str:
 
     Images and questions stand side by side: below a tall image questions would be off-screen.
     """
-    questions = "".join(_question(study, *entry) for entry in _with_keys(study))
-    extras = ("" if study.is_pairwise else _reasons(study.reasons)) + _comment()
+    questions = "".join(_question(*entry) for entry in _with_keys(study))
+    is_graded = any(question.kind != PREFERENCE for question in study.questions)
+    extras = (_reasons(study.reasons) if is_graded else "") + _comment()
     return (
         f"<View><Style>{STYLE}</Style>"
         '<View style="display:flex; gap:16px; align-items:flex-start">'
@@ -47,18 +49,25 @@ def labelling_form(study: Study) -> str:
 
 
 def _images(study: Study) -> str:
-    if not study.is_pairwise:
-        return _image("image", "image")
-    sides = "".join(
-        f'<View style="flex:1 1 50%; min-width:0">{_image(side, value)}</View>'
-        for side, value in (("image", "image"), ("other", "other"))
+    if len(study.pictures) == 1:
+        return _image(study.pictures[0])
+    with_captions = not set(study.pictures) <= FIELDS.keys()
+    columns = "".join(
+        f'<View style="flex:1 1 {100 // len(study.pictures)}%; min-width:0">'
+        f"{_caption(name) if with_captions else ''}{_image(name)}</View>"
+        for name in study.pictures
     )
-    return f'<View style="display:flex; gap:8px">{sides}</View>'
+    return f'<View style="display:flex; gap:8px">{columns}</View>'
 
 
-def _image(name: str, value: str) -> str:
+def _caption(name: str) -> str:
+    return f"<Header value={quoteattr('to be rated' if name in FIELDS else name)} size='5'/>"
+
+
+def _image(name: str) -> str:
+    field = FIELDS.get(name, name)
     return (
-        f'<Image name="{name}" value="${value}" zoom="true" zoomControl="true" '
+        f'<Image name="{field}" value="${field}" zoom="true" zoomControl="true" '
         'brightnessControl="true" contrastControl="true" rotateControl="false" '
         'defaultZoom="fit"/>'
     )
@@ -68,7 +77,7 @@ def _with_keys(study: Study) -> list[tuple[Question, str]]:
     rows = iter(KEY_ROWS)
     entries = []
     for question in study.questions:
-        num_answers = len(_answers(study, question))
+        num_answers = len(_answers(question))
         keys = ORIGIN_KEYS if question.kind == ORIGIN else next(rows, "")
         if num_answers > len(keys):
             raise AnnotationError(
@@ -80,10 +89,10 @@ def _with_keys(study: Study) -> list[tuple[Question, str]]:
     return entries
 
 
-def _question(study: Study, question: Question, keys: str) -> str:
+def _question(question: Question, keys: str) -> str:
     choices = "".join(
         f"<Choice value={quoteattr(wording)} alias={quoteattr(alias)} hotkey={quoteattr(key)}/>"
-        for (alias, wording), key in zip(_answers(study, question), keys, strict=False)
+        for (alias, wording), key in zip(_answers(question), keys, strict=False)
     )
     return (
         f"<Header value={quoteattr(question.text)} size='5'/>"
@@ -92,9 +101,9 @@ def _question(study: Study, question: Question, keys: str) -> str:
     )
 
 
-def _answers(study: Study, question: Question) -> list[tuple[str, str]]:
+def _answers(question: Question) -> list[tuple[str, str]]:
     """Return (what is stored, what is shown) for each answer, the lowest first."""
-    if study.is_pairwise:
+    if question.kind == PREFERENCE:
         return [(side, PREFERENCE_WORDING[side]) for side in PREFERENCES]
     if question.kind == ORIGIN:
         return [(answer, answer) for answer in ORIGIN_ANSWERS]

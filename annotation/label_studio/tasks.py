@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from annotation.base import Study, Task
+from annotation.base import Task
+from annotation.label_studio.form import FIELDS
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -14,7 +15,7 @@ TASKS_A_REQUEST = 500
 FILTER_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-def send_tasks(client: "LabelStudio", project_id: int, study: Study, tasks: Sequence[Task]) -> int:
+def send_tasks(client: "LabelStudio", project_id: int, tasks: Sequence[Task]) -> int:
     """Import the tasks that are not there yet, in order; return how many.
 
     Label Studio numbers them as they come and shows them by number, so this order is the rater's.
@@ -27,24 +28,21 @@ def send_tasks(client: "LabelStudio", project_id: int, study: Study, tasks: Sequ
     }
     for task in tasks:
         known = there.get(task.uid)
-        if known and not known.get("is_labeled") and known["data"] != _data(study, task):
-            client.tasks.update(id=str(known["id"]), data=_data(study, task))
+        if known and not known.get("is_labeled") and known["data"] != _data(task):
+            client.tasks.update(id=str(known["id"]), data=_data(task))
     missing = [task for task in tasks if task.uid not in there]
     for start in range(0, len(missing), TASKS_A_REQUEST):
         batch = missing[start : start + TASKS_A_REQUEST]
         client.projects.import_tasks(
-            id=project_id, request=[{"data": _data(study, task)} for task in batch]
+            id=project_id, request=[{"data": _data(task)} for task in batch]
         )
     return len(missing)
 
 
-def _data(study: Study, task: Task) -> dict[str, str]:
+def _data(task: Task) -> dict[str, str]:
     """All that a rater's browser gets: every key of it may be seen."""
-    data = {"uid": task.uid, "image": task.image_url, "asked": f"{task.modality}: {task.text}"}
-    if study.is_pairwise:
-        assert task.other_image_url is not None
-        data["other"] = task.other_image_url
-    return data
+    pictures = {FIELDS.get(name, name): address for name, address in task.pictures.items()}
+    return {"uid": task.uid, **pictures, "asked": f"{task.modality}: {task.text}"}
 
 
 def changed_tasks(

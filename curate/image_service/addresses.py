@@ -1,7 +1,7 @@
 """A campaign's pictures as addresses for its rating page, in one of three ways.
 
 From curate's own service (teams), from files that Label Studio serves (one machine), or from an
-object store (clouds). The keys of all three are (assignment id, side).
+object store (clouds). The keys of all three are (assignment id, picture's name).
 """
 
 import os
@@ -31,8 +31,8 @@ def signed_urls(
     """Return addresses at the image service, which raters reach under `base_url`."""
     key, until = workspace_key(ws.folder), int(time() + valid_days * DAY_S)
     return {
-        (image.assignment_id, image.side): base_url.rstrip("/")
-        + signed_path(key, Shown(image.assignment_id, image.side), until)
+        (image.assignment_id, image.name): base_url.rstrip("/")
+        + signed_path(key, Shown(image.assignment_id, image.name), until)
         for image in queries.campaigns.shown_images(ws.session, campaign.id)
     }
 
@@ -49,7 +49,7 @@ def local_files(ws: Workspace, campaign: Campaign, *, document_root: Path) -> Ad
         if picture is not None:
             _write(folder / name, picture)
         place = f"images/{campaign.id}/{name}"
-        addresses[image.assignment_id, image.side] = f"/data/local-files/?d={place}"
+        addresses[image.assignment_id, image.name] = f"/data/local-files/?d={place}"
     return addresses
 
 
@@ -72,7 +72,7 @@ def presigned_urls(
         if picture is not None:
             files.put(f"{campaign.id}/{name}", picture)
         address = files.signed_url(f"{campaign.id}/{name}", round(valid_days * DAY_S))
-        addresses[image.assignment_id, image.side] = address
+        addresses[image.assignment_id, image.name] = address
     return addresses
 
 
@@ -84,14 +84,19 @@ def _pictures(
     In each rater's order, which is drawn by lot: the moments of writing tell nothing.
     """
     shown = queries.campaigns.shown_images(ws.session, campaign.id)
-    form = study_format(StudyImage(image.origin, image.shape) for image in shown)
+    form = study_format(
+        StudyImage(image.origin, image.shape) for image in shown if not image.is_condition
+    )
     for image in shown:
-        name = f"{image.assignment_id}-{image.side}.png"
+        name = f"{image.assignment_id}-{image.name}.png"
         if name in already:
             yield image, name, None
         else:
             encoded = ws.store.get(image.file_sha256)
-            yield image, name, picture_for_raters(encoded, form, spoiled=image.spoiled)
+            picture = picture_for_raters(
+                encoded, form, spoiled=image.spoiled, is_mask=image.name == "mask"
+            )
+            yield image, name, picture
 
 
 def _write(path: Path, picture: bytes) -> None:

@@ -67,15 +67,20 @@ def pictures_of(engine: Engine, store: FileStore) -> Pictures:
     def form_of(campaign_id: UUID) -> PictureFormat:
         with open_session(engine) as session:
             shown = queries.campaigns.shown_images(session, campaign_id)
-        return study_format(StudyImage(image.origin, image.shape) for image in shown)
+        return study_format(
+            StudyImage(image.origin, image.shape) for image in shown if not image.is_condition
+        )
 
     def picture(shown: Shown) -> bytes | None:
         with open_session(engine) as session:
-            found = queries.campaigns.shown_image(session, shown.assignment_id, shown.side)
+            found = queries.campaigns.shown_image(session, shown.assignment_id, shown.name)
         if found is None:
             return None
         form = form_of(found.campaign_id)
-        return picture_for_raters(store.get(found.file_sha256), form, spoiled=found.spoiled)
+        encoded = store.get(found.file_sha256)
+        return picture_for_raters(
+            encoded, form, spoiled=found.spoiled, is_mask=found.name == "mask"
+        )
 
     return picture
 

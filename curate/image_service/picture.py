@@ -57,17 +57,23 @@ def study_format(images: Iterable[StudyImage]) -> PictureFormat:
     return PictureFormat(width, height, "L" if is_grey else "RGB")
 
 
-def picture_for_raters(encoded: bytes, form: PictureFormat, *, spoiled: str | None = None) -> bytes:
+def picture_for_raters(
+    encoded: bytes, form: PictureFormat, *, spoiled: str | None = None, is_mask: bool = False
+) -> bytes:
     """Return a stored image as an uncompressed 8-bit PNG of this format, without metadata.
 
-    `spoiled` names what makes it a known-bad control.
+    `spoiled` names what makes it a known-bad control. The pixels of a mask are classes, each shown
+    in a grey of its own.
 
     One of another size gives its central part in the study's proportions, as generators see it.
     """
-    image = PillowImage.fromarray(_eight_bits(array_of(encoded))).convert(form.mode)
+    array = array_of(encoded)
+    array = _greys_of_classes(array) if is_mask and array.ndim == 2 else _eight_bits(array)
+    image = PillowImage.fromarray(array).convert(form.mode)
     size = (form.width, form.height)
     if image.size != size:
-        image = ImageOps.fit(image, size, PillowImage.Resampling.LANCZOS)
+        way = PillowImage.Resampling.NEAREST if is_mask else PillowImage.Resampling.LANCZOS
+        image = ImageOps.fit(image, size, way)
     if spoiled is not None:
         image = SPOILINGS[spoiled](image)
     buffer = io.BytesIO()
@@ -75,6 +81,12 @@ def picture_for_raters(encoded: bytes, form: PictureFormat, *, spoiled: str | No
     clean = PillowImage.frombytes(form.mode, size, image.tobytes())
     clean.save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
+
+
+def _greys_of_classes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Class 0 is black; 113 and 192 have no common divisor, so 192 more differ, near ones most."""
+    classes = array.astype(np.int64)
+    return np.where(classes == 0, 0, 64 + classes * 113 % 192).astype(np.uint8)
 
 
 def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:

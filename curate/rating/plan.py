@@ -133,11 +133,15 @@ def _by_prompt(images: Sequence[Image]) -> dict[str, list[UUID]]:
 def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Item]:
     """Draw real images for all raters: half as they are, half spoiled so that all refuse them."""
     rated = {image.id for image in chosen.images}
-    real = [
-        image
-        for image in queries.images.images_to_rate(ws.session, origin="real")
-        if image.id not in rated
-    ]
+    real = _with_roles_of(
+        ws,
+        chosen.images,
+        [
+            image
+            for image in queries.images.images_to_rate(ws.session, origin="real")
+            if image.id not in rated
+        ],
+    )
     count = round(options.control_fraction * len(chosen.images))
     drawn = list(draw_at_random(real, count, options.seed).images)
     random.Random(f"{options.seed}/controls").shuffle(drawn)
@@ -151,3 +155,12 @@ def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Ite
         )
         for place, image in enumerate(drawn)
     ]
+
+
+def _with_roles_of(ws: Workspace, chosen: Sequence[Image], images: list[Image]) -> list[Image]:
+    """Keep the images that come with all condition images that raters see beside the chosen."""
+    roles = queries.campaigns.shared_roles(ws.session, [image.prompt_id for image in chosen])
+    if not chosen or not roles:
+        return images
+    conditions = queries.prompts.conditions_of(ws.session, [image.prompt_id for image in images])
+    return [image for image in images if set(roles) <= conditions.get(image.prompt_id, {}).keys()]

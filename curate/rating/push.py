@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-from annotation.base import Question, RatingBackend, Study, Task
+from annotation.base import PREFERENCE, Question, RatingBackend, Study, Task
 from curate.image_service.addresses import Addresses
 from curate.rating.people import emails_of
 from curate.workspace import Workspace
 from db import queries
-from db.models import SIDES, Campaign, Criterion, Rubric
-
-LEFT, RIGHT = SIDES
+from db.models import Campaign, Criterion, Rubric
 
 
 def study_of(ws: Workspace, campaign: Campaign) -> Study:
@@ -20,9 +18,9 @@ def study_of(ws: Workspace, campaign: Campaign) -> Study:
     return Study(
         uid=str(campaign.id),
         instructions=rubric.instructions,
-        questions=tuple(_question(criterion) for criterion in criteria),
+        questions=tuple(_question(campaign, criterion) for criterion in criteria),
         reasons=tuple(rubric.reasons),
-        is_pairwise=campaign.kind == "comparison",
+        pictures=queries.campaigns.shown_names(ws.session, campaign),
         raters=emails_of(queries.campaigns.raters_of(ws.session, campaign.id)),
     )
 
@@ -37,30 +35,30 @@ def push_campaign(
 ) -> int:
     """Send the campaign's tasks that are not there yet; return how many.
 
-    `addresses` are the pictures' by (assignment, side); `images_folder` is where the backend reads
+    `addresses` are the pictures' by (assignment, name); `images_folder` is where the backend reads
     them itself, if it does.
     """
+    study = replace(study_of(ws, campaign), images_folder=images_folder)
     tasks = [
         Task(
             uid=str(view.id),
             rater=view.rater,
             position=view.position,
-            image_url=addresses[view.id, LEFT],
-            other_image_url=addresses.get((view.id, RIGHT)),
+            pictures={name: addresses[view.id, name] for name in study.pictures},
             modality=view.modality,
             text=view.text,
         )
         for view in queries.campaigns.assignments(ws.session, campaign.id)
     ]
-    return backend.push(replace(study_of(ws, campaign), images_folder=images_folder), tasks)
+    return backend.push(study, tasks)
 
 
-def _question(criterion: Criterion) -> Question:
+def _question(campaign: Campaign, criterion: Criterion) -> Question:
     return Question(
         name=criterion.name,
         text=criterion.question,
         min_value=criterion.min_value,
         max_value=criterion.max_value,
         wording=criterion.wording,
-        kind=criterion.kind,
+        kind=PREFERENCE if campaign.kind == "comparison" else criterion.kind,
     )

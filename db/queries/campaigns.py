@@ -12,15 +12,19 @@ from sqlmodel import Session, col, select
 from db.bulk import in_parts, insert_new
 from db.errors import StoreError
 from db.models import (
+    SHOWN_ROLES,
+    SIDES,
     Assignment,
     Campaign,
     Criterion,
     Image,
     Prompt,
+    PromptCondition,
     Rater,
     Rating,
     Rubric,
 )
+from db.queries.prompts import conditions_of
 
 DEFAULT_WORDING = {
     "1": "Unusable: wrong modality, or not a plausible image",
@@ -84,12 +88,17 @@ class ShownImage:
     """One image before one rater's eyes."""
 
     assignment_id: UUID
-    side: str  # "left" or "right"; "left" where there is no pair
+    name: str  # a side ("left" where there is no pair), or a condition image's role
     campaign_id: UUID
     file_sha256: str
     origin: str
     shape: tuple[int, ...]
     spoiled: str | None  # how it is spoiled before it is shown
+
+    @property
+    def is_condition(self) -> bool:
+        """Return whether it was given for the image that is judged; origin and shape are its."""
+        return self.name not in SIDES
 
 
 def find_campaign(session: Session, name: str) -> Campaign | None:
@@ -232,37 +241,70 @@ def rated_among(session: Session, image_ids: Sequence[UUID]) -> set[UUID]:
     return found
 
 
-def shown_image(session: Session, assignment_id: UUID, side: str) -> ShownImage | None:
-    """Return the image on that side of the assignment, if there is one."""
+def shared_roles(session: Session, prompt_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return which of SHOWN_ROLES all the prompts carry.
+
+    What only some of a campaign's images came with would tell them apart.
+    """
+    conditions = conditions_of(session, prompt_ids)
+    return tuple(
+        role
+        for role in SHOWN_ROLES
+        if all(role in conditions.get(prompt_id, {}) for prompt_id in prompt_ids)
+    )
+
+
+def shown_names(session: Session, campaign: Campaign) -> tuple[str, ...]:
+    """Return what each of the campaign's assignments shows: condition images first, then sides."""
+    query = select(Image.prompt_id).join(Assignment, col(Assignment.image_id) == col(Image.id))
+    prompt_ids = session.exec(query.where(Assignment.campaign_id == campaign.id).distinct()).all()
+    sides = SIDES if campaign.kind == "comparison" else SIDES[:1]
+    return (*(shared_roles(session, prompt_ids) if prompt_ids else ()), *sides)
+
+
+def shown_image(session: Session, assignment_id: UUID, name: str) -> ShownImage | None:
+    """Return the assignment's picture of this name, if there is one."""
     assignment = session.get(Assignment, assignment_id)
     if assignment is None:
         return None
-    image_id = assignment.image_id if side == "left" else assignment.other_image_id
+    image_id = assignment.other_image_id if name == "right" else assignment.image_id
     image = session.get(Image, image_id) if image_id is not None else None
-    return None if image is None else _shown(assignment, side, image)
+    if image is None:
+        return None
+    if name in SIDES:
+        return _shown(assignment, name, image, image.file_sha256)
+    condition = session.get(PromptCondition, (image.prompt_id, name))
+    return None if condition is None else _shown(assignment, name, image, condition.file_sha256)
 
 
 def shown_images(session: Session, campaign_id: UUID) -> list[ShownImage]:
     """Return all that a campaign shows, each rater's in order of position, left before right."""
+    campaign = session.get(Campaign, campaign_id)
+    names = () if campaign is None else shown_names(session, campaign)
     shown: list[tuple[UUID, int, ShownImage]] = []
-    for side, column in (("left", Assignment.image_id), ("right", Assignment.other_image_id)):
-        query = select(Assignment, Image).join(Image, col(Image.id) == col(column))
-        for assignment, image in session.exec(query.where(Assignment.campaign_id == campaign_id)):
-            row = _shown(assignment, side, image)
+    for name in names:
+        image_id = Assignment.other_image_id if name == "right" else Assignment.image_id
+        query = select(Assignment, Image).join(Image, col(Image.id) == col(image_id))
+        found = session.exec(query.where(Assignment.campaign_id == campaign_id)).all()
+        conditions = conditions_of(session, sorted({image.prompt_id for _, image in found}))
+        for assignment, image in found:
+            is_side = name in SIDES
+            sha256 = image.file_sha256 if is_side else conditions[image.prompt_id][name]
+            row = _shown(assignment, name, image, sha256)
             shown.append((assignment.rater_id, assignment.position, row))
-    shown.sort(key=lambda entry: (str(entry[0]), entry[1], entry[2].side))
+    shown.sort(key=lambda entry: (str(entry[0]), entry[1], entry[2].name))
     return [row for _, _, row in shown]
 
 
-def _shown(assignment: Assignment, side: str, image: Image) -> ShownImage:
+def _shown(assignment: Assignment, name: str, image: Image, file_sha256: str) -> ShownImage:
     return ShownImage(
         assignment_id=assignment.id,
-        side=side,
+        name=name,
         campaign_id=assignment.campaign_id,
-        file_sha256=image.file_sha256,
+        file_sha256=file_sha256,
         origin=image.origin,
         shape=tuple(image.shape),
-        spoiled=assignment.spoiled,
+        spoiled=assignment.spoiled if name in SIDES else None,
     )
 
 

@@ -2,13 +2,14 @@ from typing import Any
 
 import pytest
 
-from annotation.base import ORIGIN, SKIPPED, Question, Study
+from annotation.base import ORIGIN, PREFERENCE, SKIPPED, Question, Study
 from annotation.label_studio.answers import read_task
 
 QUALITY = Question(name="quality", text="Good?", min_value=1, max_value=3)
 LOOKS = Question(name="origin", text="Real?", min_value=1, max_value=3, kind=ORIGIN)
 STUDY = Study(uid="s", instructions="", questions=(QUALITY, LOOKS), raters={"ann": "a@b.c"})
-PAIRS = Study(uid="s", instructions="", questions=(QUALITY,), is_pairwise=True)
+BETTER = Question(name="quality", text="Better?", min_value=1, max_value=3, kind=PREFERENCE)
+PAIRS = Study(uid="s", instructions="", questions=(BETTER,), pictures=("left", "right"))
 ANN = 2
 
 

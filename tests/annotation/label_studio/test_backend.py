@@ -30,7 +30,7 @@ def tasks(count: int, *, first: int = 0) -> list[Task]:
             uid=f"task-{n}",
             rater="ann",
             position=n,
-            image_url=f"/{n}.png",
+            pictures={"left": f"/{n}.png"},
             modality="OCT",
             text="drusen",
         )

@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from annotation.base import ORIGIN, Question, Study
+from annotation.base import ORIGIN, PREFERENCE, Question, Study
 from annotation.errors import AnnotationError
 from annotation.label_studio.form import labelling_form
 
@@ -10,6 +10,7 @@ QUALITY = Question(name="quality", text='Is it "good" & < real?', min_value=1, m
 ANATOMY = Question(
     name="anatomy", text="Plausible?", min_value=1, max_value=5, wording={"5": "as in life"}
 )
+BETTER = Question(name="quality", text="Better?", min_value=1, max_value=3, kind=PREFERENCE)
 LOOKS = Question(name="origin", text="Real?", min_value=1, max_value=3, kind=ORIGIN)
 
 
@@ -40,14 +41,24 @@ def test_any_text_may_be_asked() -> None:
 
 
 def test_a_pair_shows_two_images_and_takes_left_tie_or_right() -> None:
-    found = form(QUALITY, is_pairwise=True)
+    found = form(BETTER, pictures=("left", "right"))
     assert [image.get("value") for image in found.iter("Image")] == ["$image", "$other"]
     assert [choice.get("alias") for choice in found.iter("Choice")] == ["left", "tie", "right"]
 
 
+def test_an_image_is_graded_beside_what_was_given_for_it() -> None:
+    found = form(QUALITY, BETTER, pictures=("prior", "left"))
+    assert [image.get("value") for image in found.iter("Image")] == ["$prior", "$image"]
+    captions = [header.get("value") for header in found.iter("Header")]
+    assert captions[:2] == ["prior", "to be rated"]
+    graded, compared = found.iter("Choices")  # two pictures make no comparison: the question does
+    assert [choice.get("alias") for choice in graded] == ["1", "2", "3"]
+    assert [choice.get("alias") for choice in compared] == ["left", "tie", "right"]
+
+
 def test_no_field_belongs_to_two_images() -> None:
     """Label Studio loses answers to a field with two targets."""
-    found = form(QUALITY, is_pairwise=True)
+    found = form(BETTER, pictures=("left", "right"))
     assert {choices.get("toName") for choices in found.iter("Choices")} == {"image"}
 
 

@@ -286,7 +286,7 @@ def test_of_5000_tasks_only_the_ten_that_changed_are_read(
             uid=f"filler-{n}",
             rater="ann",
             position=n,
-            image_url="/x.png",
+            pictures={"left": "/x.png"},
             modality="OCT",
             text="x",
         )

@@ -1,6 +1,7 @@
 """A study in which everything that is stored would tell real from synthetic and good from bad."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,22 +30,39 @@ class Truth:
     is_good: bool
 
 
-def make_study(ws: Workspace, *, num_images: int, num_raters: int = 2) -> Campaign:
+def make_study(
+    ws: Workspace,
+    *,
+    num_images: int,
+    num_raters: int = 2,
+    conditions: Mapping[str, bytes] | None = None,
+) -> Campaign:
     """Show `add_images` to raters, each of them all."""
-    raters = [RaterProfile(name=f"rater {n}") for n in range(num_raters)]
+    raters = [
+        RaterProfile(name=f"rater {n}", config={"email": f"r{n}@example.org"})
+        for n in range(num_raters)
+    ]
     return create_campaign(
         ws,
         name="study",
-        images=add_images(ws, num_images),
+        images=add_images(ws, num_images, conditions=conditions),
         raters=raters,
         overlap=num_raters,
         backend="label-studio",
     )
 
 
-def add_images(ws: Workspace, num_images: int) -> list[Image]:
+def add_images(
+    ws: Workspace, num_images: int, *, conditions: Mapping[str, bytes] | None = None
+) -> list[Image]:
     """Half real, half synthetic; half good, half bad; first the real ones, the good ones first."""
-    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
+    given = {
+        role: queries.files.add_files(ws.session, ws.store, [(encoded, "image/png")])[0]
+        for role, encoded in (conditions or {}).items()
+    }
+    prompt = queries.prompts.get_or_add_prompt(
+        ws.session, modality="OCT", text="drusen", conditions=given
+    )
     half = num_images // 2
     real = [_real(number, number < half // 2) for number in range(half)]
     synthetic = [_synthetic(number, number < half // 2) for number in range(num_images - half)]

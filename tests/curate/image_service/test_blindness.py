@@ -66,7 +66,7 @@ def fetched(ws: Workspace, campaign: Campaign) -> Streams:
         urls = signed_urls(ws, campaign, base_url=service.url)
         shown = queries.campaigns.shown_images(ws.session, campaign.id)  # each rater's, in order
         for number, image in enumerate(shown):
-            url = urls[image.assignment_id, image.side]
+            url = urls[image.assignment_id, image.name]
             answer = browser.get(url)
             assert answer.status_code == 200
             texts = {"uid": str(image.assignment_id), "address": url}
