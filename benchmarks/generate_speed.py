@@ -103,7 +103,7 @@ class Production:
         self.ws.session.commit()
         watch = Watch(self.ws.folder, run.id, planned=run.num_items, done=0)
         maker = Maker(self.generator, self.settings, watch.note)
-        keeper = RunKeeper(self.ws, run, self.generator.output.kind)
+        keeper = RunKeeper(self.ws, run)
         with writing(self.ws, keeper, watch, lambda done: None) as writer:
             make_all(batches(self.ws, run, watch.note), maker, writer, watch, lambda done: None)
         assert writer.num_new == num_images

@@ -42,10 +42,11 @@ from curate.production.run import writing
 from curate.production.versions import save_version
 from curate.production.watch import Watch
 from curate.production.writer import FLUSH_IMAGES
-from curate.samples.pixels import arrays_of, png_bytes
+from curate.samples.pixels import png_bytes
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.store import LocalStore
+from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 
 BATCH = 64
@@ -58,7 +59,7 @@ def pictures(size: int, number: int) -> torch.Tensor:
     coarse = torch.rand(number, 3, 8, 8, generator=source)
     smooth = F.interpolate(coarse, size=size, mode="bicubic").clamp(0, 1)
     grain = 0.03 * torch.randn(smooth.shape, generator=source)
-    return ((smooth + grain).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).contiguous()
+    return ((smooth + grain).clamp(0, 1) * 255).byte()
 
 
 class NullGenerator:
@@ -73,7 +74,9 @@ class NullGenerator:
         levels = self.levels[: len(seeds)].clone()
         names = np.array(seeds, dtype="<u8").view(np.uint8).reshape(-1, 8)
         levels.view(len(seeds), -1)[:, :8] = torch.from_numpy(names)
-        return Pixels(levels, torch.ones(len(seeds), dtype=torch.bool), self.environment)
+        are_finite_B = torch.ones(len(seeds), dtype=torch.bool)
+        prompts = (PromptValue("OCT", "drusen"),) * len(seeds)
+        return Pixels(tuple(levels), are_finite_B, "intensity", prompts, self.environment)
 
 
 @contextmanager
@@ -98,7 +101,7 @@ def keep_images(ws: Workspace, run: Plan, generator: NullGenerator) -> float:
     ws.session.commit()
     watch = Watch(ws.folder, run.id, planned=run.num_items, done=0)
     started = time.perf_counter()
-    with writing(ws, RunKeeper(ws, run, "intensity"), watch, lambda done: None) as writer:
+    with writing(ws, RunKeeper(ws, run), watch, lambda done: None) as writer:
         for batch in batches_of(missing_items(ws, run), BATCH):
             writer.add(batch, generator.make([item.seed for item in batch]))
     watch.end("finished", made=writer.num_new)
@@ -115,7 +118,8 @@ def limit(folder: Path, count: int, first_seed: int, generator: NullGenerator) -
         for start in range(0, count, FLUSH_IMAGES):
             seeds = list(range(first_seed + start, first_seed + min(start + FLUSH_IMAGES, count)))
             parts = [seeds[i : i + BATCH] for i in range(0, len(seeds), BATCH)]
-            arrays = [array for p in parts for array in arrays_of(generator.make(p).levels_BHWC)]
+            made = [levels.numpy() for part in parts for levels in generator.make(part).levels]
+            arrays = [np.moveaxis(array, 0, -1) for array in made]
             encoded = list(encoders.map(png_bytes, arrays))
             if synced is not None:
                 synced.result()

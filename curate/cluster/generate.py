@@ -40,7 +40,7 @@ def run_plan_on_ray(
     with ended(watch), connected(address):
         generator = load_version(ws, plan.version_id)
         crew = Crew(ImageWorker, Equipment(packed(generator), dict(plan.settings)), watch.note)
-        with writing(ws, RunKeeper(ws, plan, generator.output.kind), watch, advance) as writer:
+        with writing(ws, RunKeeper(ws, plan), watch, advance) as writer:
             stopped, smallest = _make_all(crew, ws, plan, writer, watch, advance)
     return concluded(ws, plan, already, writer, watch, stopped=stopped, batch_size=smallest)
 

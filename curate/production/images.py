@@ -5,10 +5,11 @@ Tensor names carry shapes: B images, H x W pixels, C channels.
 
 import gc
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,14 +18,13 @@ from curate.production.environment import describe_environment
 from curate.production.patience import Note
 from curate.production.plan import Batch
 from curate.samples.formats import decode
-from curate.samples.pixels import levels
 from curate.workspace import Workspace
 from db import queries
 from generators.base import Conditions, Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.memory import lacks_memory
-from generators.sample import Sample
+from generators.sample import Kind, Sample
 
 KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
 
@@ -35,8 +35,10 @@ LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are inte
 class Pixels:
     """A batch of images on the generator's device; nothing has waited for it yet."""
 
-    levels_BHWC: Tensor  # uint8; what stands where an image is no numbers has no meaning
-    is_number_B: Tensor  # bool: every pixel of the image is a number
+    levels: tuple[Tensor, ...]  # [C, *spatial] each, as `stored_levels`; no meaning if not finite
+    is_finite_B: Tensor  # bool: no pixel of the image is NaN or infinite
+    kind: Kind
+    prompts: tuple[PromptValue, ...]  # of the images: a condition image may say where they lie
     environment: dict[str, Any]  # what they were made in; one object for many batches
 
 
@@ -67,17 +69,30 @@ class Maker:
         """
         while True:
             try:
-                images_BCHW = self._images(batch)
-                return Pixels(levels(images_BCHW), _are_numbers(images_BCHW), self.environment)
+                return self._pixels(batch)
             except (RuntimeError, MemoryError) as error:
                 if not lacks_memory(error):
                     raise
             self._halve()  # out here the failed batch's tensors are no longer held
 
-    def _images(self, batch: Batch) -> Tensor:
-        conditions = self._conditions_of(batch)
-        seeds = [item.seed for item in batch.items]
-        return unchecked_images(self.generator, conditions, seeds, self.settings)
+    def _pixels(self, batch: Batch) -> Pixels:
+        """Make the items of one shape of conditions together; masks may differ in size."""
+        kind = self.generator.output.kind
+        levels: dict[int, Tensor] = {}
+        are_finite_B = torch.zeros(len(batch.items), dtype=torch.bool)
+        for places, conditions in self._conditions_by_shape(batch):
+            seeds = [batch.items[place].seed for place in places]
+            images = unchecked_images(self.generator, conditions, seeds, self.settings)
+            are_finite_B = are_finite_B.to(images.device)
+            are_finite_B[places] = _are_finite(images)
+            levels.update(zip(places, stored_levels(images, kind), strict=True))
+        return Pixels(
+            tuple(levels[place] for place in range(len(batch.items))),
+            are_finite_B,
+            kind,
+            tuple(batch.prompts[item.prompt_id] for item in batch.items),
+            self.environment,
+        )
 
     def _halve(self) -> None:
         if self.batch_size == 1:
@@ -93,13 +108,26 @@ class Maker:
         if self.generator.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _conditions_of(self, batch: Batch) -> Conditions:
-        new = [name for name in batch.prompts if name not in self._conditions]
-        if new:
-            prompts = [batch.prompts[name] for name in new]
-            rows = conditions_of(self.generator, prompts, self.settings)
-            self._conditions |= {name: rows.select([row]) for row, name in enumerate(new)}
-        joined = Conditions.join([self._conditions[item.prompt_id] for item in batch.items])
+    def _encode(self, prompts: Mapping[str, PromptValue]) -> None:
+        """Encode prompts that are new, those with condition images of one shape together."""
+        together: dict[tuple[tuple[str, tuple[int, ...]], ...], list[str]] = {}
+        for name, prompt in prompts.items():
+            shapes = tuple((role, image.array.shape) for role, image in prompt.images.items())
+            together.setdefault(shapes, []).append(name)
+        for names in together.values():
+            rows = conditions_of(self.generator, [prompts[name] for name in names], self.settings)
+            self._conditions |= {name: rows.select([row]) for row, name in enumerate(names)}
+
+    def _conditions_by_shape(self, batch: Batch) -> list[tuple[list[int], Conditions]]:
+        self._encode({k: v for k, v in batch.prompts.items() if k not in self._conditions})
+        together: dict[tuple[torch.Size, ...], list[int]] = {}
+        for place, item in enumerate(batch.items):
+            parts = self._conditions[item.prompt_id].parts.values()
+            together.setdefault(tuple(part.shape for part in parts), []).append(place)
+        joined = [
+            (places, Conditions.join([self._conditions[batch.items[p].prompt_id] for p in places]))
+            for places in together.values()
+        ]
         while len(self._conditions) > KEPT_CONDITIONS:
             self._conditions.popitem(last=False)
         return joined
@@ -127,7 +155,7 @@ def unchecked_images(
     seeds: Sequence[int],
     settings: SamplingSettings,
 ) -> Tensor:
-    """Return float32 images [B, C, H, W], one a seed; in [0, 1] where they are numbers."""
+    """Return float32 samples [B, C, *spatial], one a seed, NaN and infinity among them."""
     return generator.generate(conditions, seeds, settings)
 
 
@@ -137,15 +165,54 @@ def images_of(
     seeds: Sequence[int],
     settings: SamplingSettings,
 ) -> Tensor:
-    """Return float32 images [B, C, H, W] in [0, 1], one a seed, in order.
+    """Return float32 samples [B, C, *spatial] as `Generator.generate`, one a seed, in order.
 
-    Raises CurateError for pixels that are not numbers: half precision or a broken training.
+    Raises CurateError for NaN or infinite pixels: half precision or a broken training.
     """
-    images_BCHW = unchecked_images(generator, conditions, seeds, settings)
-    broken_B = ~_are_numbers(images_BCHW)
+    images = unchecked_images(generator, conditions, seeds, settings)
+    broken_B = ~_are_finite(images)
     if broken_B.any():
         raise no_numbers(int(broken_B.sum()), len(seeds), seeds[int(broken_B.nonzero()[0])])
-    return images_BCHW
+    return images
+
+
+def stored_levels(images: Tensor, kind: Kind) -> Tensor:
+    """Return generated numbers [B, C, *spatial] as files hold them, where they are.
+
+    Intensities of 0 .. 1 become uint8, HU int16, classes int32 that fit in uint16.
+    """
+    if kind == "intensity":
+        return (images * 255).round().clamp(0, 255).byte()
+    if kind == "HU":
+        return images.round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
+    return images.round().clamp(0, 2**16 - 1).to(torch.int32)
+
+
+def sample_of(levels: Tensor, kind: Kind, prompt: PromptValue) -> Sample:
+    """Return stored levels [C, *spatial] as a sample.
+
+    It lies where a condition image of its own shape lies: its mask, else another.
+    """
+    array = levels.cpu().numpy()
+    array = array.astype(np.uint16) if kind == "labels" else array
+    roles = sorted(prompt.images, key=lambda role: (role != LABEL_ROLE, role))
+    for image in (prompt.images[role] for role in roles):
+        if image.spatial_shape == array.shape[1:]:
+            return Sample(array, kind, image.spacing_mm, image.affine)
+    return Sample(array, kind)
+
+
+def samples_of(
+    generator: Generator,
+    prompts: Sequence[PromptValue],
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+) -> list[Sample]:
+    """Return generated samples as files hold them, one a prompt and seed, in order."""
+    conditions = conditions_of(generator, prompts, settings)
+    kind = generator.output.kind
+    levels = stored_levels(images_of(generator, conditions, seeds, settings), kind)
+    return [sample_of(one, kind, prompt) for one, prompt in zip(levels, prompts, strict=True)]
 
 
 def no_numbers(num_broken: int, of: int, seed: int) -> CurateError:
@@ -156,8 +223,8 @@ def no_numbers(num_broken: int, of: int, seed: int) -> CurateError:
     )
 
 
-def _are_numbers(images_BCHW: Tensor) -> Tensor:
-    return torch.isfinite(images_BCHW).flatten(1).all(dim=1)
+def _are_finite(images: Tensor) -> Tensor:
+    return torch.isfinite(images).flatten(1).all(dim=1)
 
 
 def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptValue]:

@@ -14,19 +14,23 @@ from db.engine import Session
 class RunKeeper:
     """Keeps a run's images in the workspace: the files first, then the rows."""
 
-    def __init__(self, ws: Workspace, plan: Plan, unit: str) -> None:
+    def __init__(self, ws: Workspace, plan: Plan) -> None:
         self._store, self._plan = ws.store, plan
-        self._common = _common_values(plan, unit)
+        self._common = _common_values(plan)
 
     def store(self, images: Sequence[Encoded]) -> list[str]:
         """Make the files durable; return their SHA-256s."""
-        return self._store.put_many([image.png for image in images])
+        return self._store.put_many([image.file.content for image in images])
 
     def record(self, session: Session, images: Sequence[Encoded], hashes: Sequence[str]) -> int:
         """Add the rows that are not there yet; return how many."""
         environment_ids = _environment_ids(session, images)
         files = [
-            {"sha256": sha, "num_bytes": len(image.png), "media_type": "image/png"}
+            {
+                "sha256": sha,
+                "num_bytes": len(image.file.content),
+                "media_type": image.file.media_type,
+            }
             for sha, image in zip(hashes, images, strict=True)
         ]
         rows = [
@@ -50,10 +54,9 @@ def _environment_ids(session: Session, images: Sequence[Encoded]) -> dict[int, s
     }
 
 
-def _common_values(plan: Plan, unit: str) -> dict[str, Any]:
+def _common_values(plan: Plan) -> dict[str, Any]:
     return {
         "origin": "synthetic",
-        "unit": unit,
         "version_id": plan.version_id,
         "run_id": plan.id,
         "settings": dict(plan.settings),
@@ -66,7 +69,7 @@ def _own_values(plan: Plan, image: Encoded) -> dict[str, Any]:
     return {
         "pixels_sha256": image.pixels_sha256,
         "prompt_id": item.prompt_id,
-        "shape": image.shape,
+        **image.geometry,
         "run_index": item.index,
         "seed": item.seed,
         "item_key": item_key(plan.version_id, item.prompt_id, item.seed, plan.settings),

@@ -59,7 +59,7 @@ def run_plan(
     with ended(watch):
         generator, settings = _opened(ws, plan, device)
         maker = Maker(generator, settings, watch.note)
-        keeper = RunKeeper(ws, plan, generator.output.kind)
+        keeper = RunKeeper(ws, plan)
         with writing(ws, keeper, watch, advance) as writer:
             stopped = not make_all(batches(ws, plan, watch.note), maker, writer, watch, advance)
     return concluded(ws, plan, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)

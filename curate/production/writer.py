@@ -15,11 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from curate.production.images import Pixels, no_numbers
+from curate.production.images import Pixels, no_numbers, sample_of
 from curate.production.patience import Note, patiently
 from curate.production.plan import Item
-from curate.samples.pixels import arrays_of, pixels_hash, png_bytes
+from curate.samples.formats import SampleFile, pixels_of
+from curate.samples.formats import encode as encode_sample
+from curate.samples.pixels import pixels_hash
 from db.engine import Engine, Session, open_session
+from generators.sample import Sample
 
 FLUSH_IMAGES = 512  # files and rows are made durable in batches of about this many
 FLUSH_SECONDS = 2.0  # or this often
@@ -33,9 +36,9 @@ class Encoded:
     """One image, ready to be kept."""
 
     item: Item
-    png: bytes
+    file: SampleFile
     pixels_sha256: str
-    shape: list[int]  # channels, height, width
+    geometry: dict[str, Any]  # shape, unit, spacing, affine: by their columns
     environment: dict[str, Any]  # what it was made in
 
 
@@ -48,23 +51,28 @@ class EncodedBatch:
 
 
 def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
-    """Wait for the pixels and return them as PNG files; what is no numbers is left out."""
-    whole = pixels.is_number_B.tolist()
-    arrays = arrays_of(pixels.levels_BHWC)
-    num_channels = pixels.levels_BHWC.shape[-1]
+    """Wait for the pixels and return them as files; what is not finite is left out."""
+    whole = pixels.is_finite_B.tolist()
     images = [
-        Encoded(
-            item=item,
-            png=png_bytes(array),
-            pixels_sha256=pixels_hash(array),
-            shape=[num_channels, *array.shape[:2]],
-            environment=pixels.environment,
+        _encoded(item, sample_of(levels, pixels.kind, prompt), pixels.environment)
+        for item, levels, prompt, is_whole in zip(
+            items, pixels.levels, pixels.prompts, whole, strict=True
         )
-        for item, array, is_whole in zip(items, arrays, whole, strict=True)
         if is_whole
     ]
     broken = [item for item, is_whole in zip(items, whole, strict=True) if not is_whole]
     return EncodedBatch(images, broken)
+
+
+def _encoded(item: Item, sample: Sample, environment: dict[str, Any]) -> Encoded:
+    geometry = {
+        "shape": list(sample.array.shape),
+        "unit": sample.kind,
+        "spacing_mm": None if sample.spacing_mm is None else list(sample.spacing_mm),
+        "affine": None if sample.affine is None else [list(row) for row in sample.affine],
+    }
+    pixels_sha256 = pixels_hash(pixels_of(sample))
+    return Encoded(item, encode_sample(sample), pixels_sha256, geometry, environment)
 
 
 class Keeper(Protocol):

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from curate.release.manifest import ManifestImage, read_manifest
 from curate.release.remake import images_made_again
 from curate.release.verify import Verification, verify_release
 from curate.workspace import SETTINGS, open_workspace
 from db import queries
+from generators.sample import Sample
 
 
 def verify(folder: Path, workspace: Path, *, num_again: int) -> Verification:
@@ -24,7 +22,7 @@ def verify(folder: Path, workspace: Path, *, num_again: int) -> Verification:
         wanted = {image.version_id for image in read_manifest(folder).images}
         has_all = wanted <= {version.id for version in queries.versions.versions(ws.session)}
 
-        def make_again(images: Sequence[ManifestImage]) -> Iterator[NDArray[Any]]:
+        def make_again(images: Sequence[ManifestImage]) -> Iterator[Sample]:
             return images_made_again(ws, images)
 
         return verify_release(

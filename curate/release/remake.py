@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from curate.errors import USER_ERRORS, CurateError
-from curate.production.images import condition_image, conditions_of, images_of, prompt_values
+from curate.production.images import condition_image, prompt_values, samples_of
 from curate.production.versions import load_version
 from curate.progress import progress
 from curate.release.manifest import ManifestImage, ManifestPrompt, read_manifest
-from curate.samples.pixels import png_bytes, to_uint8
+from curate.samples.formats import encode
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image
 from generators.acceleration import accelerate
 from generators.base import Generator, Prompt
 from generators.config import SamplingSettings
+from generators.sample import Sample
 
 PART_IMAGES = 64  # made at once: whole compute batches where their size divides it
 
 
-def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterator[NDArray[Any]]:
-    """Yield the pixels of each image in order; neighbours of one version share batches.
+def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterator[Sample]:
+    """Yield each image in order; neighbours of one version share batches.
 
     Raises StoreError when the workspace lacks a generator version or a condition image.
     """
@@ -41,12 +41,9 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
         for start in range(0, len(group), PART_IMAGES):
             part = group[start : start + PART_IMAGES]
             settings = SamplingSettings.from_json(part[0].settings)
-            conditions = conditions_of(
-                generator, [_prompt_of(ws, image.prompt) for image in part], settings
-            )
-            yield from to_uint8(
-                images_of(generator, conditions, [image.seed for image in part], settings)
-            )
+            prompts = [_prompt_of(ws, image.prompt) for image in part]
+            seeds = [image.seed for image in part]
+            yield from samples_of(generator, prompts, seeds, settings)
 
 
 def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:
@@ -69,10 +66,10 @@ def write_images(
     if folder.exists() and any(folder.iterdir()):
         raise CurateError(f"{folder} is not empty. Name a new folder for the images.")
     grouped = sorted(images, key=lambda image: repr(_how_made(image)))  # each version opened once
-    for image, array in zip(grouped, images_made_again(ws, grouped), strict=True):
+    for image, sample in zip(grouped, images_made_again(ws, grouped), strict=True):
         path = folder / image.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png_bytes(array))
+        path.write_bytes(encode(sample).content)
         advance(1)
 
 
@@ -119,12 +116,10 @@ def _keep_if_same(
     settings: SamplingSettings,
 ) -> dict[str, str]:
     values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
-    conditions = conditions_of(generator, [values[image.prompt_id] for image in images], settings)
+    prompts = [values[image.prompt_id] for image in images]
     seeds = [image.seed or 0 for image in images]
-    files = [
-        png_bytes(array)
-        for array in to_uint8(images_of(generator, conditions, seeds, settings).cpu())
-    ]
+    samples = samples_of(generator, prompts, seeds, settings)
+    files = [encode(sample).content for sample in samples]
     same = [
         hashlib.sha256(file).hexdigest() == image.file_sha256
         for file, image in zip(files, images, strict=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.outside import is_plain_file
 from curate.production.plan import item_key
@@ -26,9 +25,11 @@ from curate.release.manifest import (
     ManifestPrompt,
     read_manifest,
 )
-from curate.samples.pixels import array_of, pixels_hash
+from curate.samples.formats import decode, pixels_of
+from curate.samples.pixels import pixels_hash
 from db import queries
 from db.engine import Session
+from generators.sample import Sample
 
 BIT_IDENTICAL = "bit-identical"
 WITHIN_ONE_LEVEL = "within 1/255"
@@ -42,7 +43,7 @@ _REMEMBERED = {
     "here made its images. Compare the id with the one that its maker gives",
 }
 
-MakeAgain = Callable[[Sequence[ManifestImage]], Iterable[NDArray[Any]]]
+MakeAgain = Callable[[Sequence[ManifestImage]], Iterable[Sample]]
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def compare_again(
 ) -> MadeAgain:
     """Make images again and compare each with the one in the folder."""
     likenesses = {
-        image.path: likeness(array_of((folder / image.path).read_bytes()), again)
+        image.path: likeness(decode((folder / image.path).read_bytes()), again)
         for image, again in zip(images, make_again(images), strict=True)
     }
     counts = Counter(likenesses.values())
@@ -175,18 +176,25 @@ def compare_again(
     )
 
 
-def likeness(original: NDArray[Any], again: NDArray[Any]) -> str:
+def likeness(original: Sample, again: Sample) -> str:
     """Say how near pixels made again come: "bit-identical", "within 1/255" or "different".
 
     Within 1/255 means at most that much of the full range on at least 99.9 % of the pixels: what
     another batch shape or device may change.
     """
-    if original.shape != again.shape or original.dtype != again.dtype:
-        return DIFFERENT
-    if np.array_equal(original, again):
+    if original == again:
         return BIT_IDENTICAL
-    one_level = np.iinfo(original.dtype).max / 255
-    distance = np.abs(original.astype(np.int64) - again.astype(np.int64))
+    before, after = original.array, again.array
+    if before.shape != after.shape or before.dtype != after.dtype or original.kind == "labels":
+        return DIFFERENT
+    if (original.kind, original.spacing_mm, original.affine) != (
+        again.kind,
+        again.spacing_mm,
+        again.affine,
+    ):
+        return DIFFERENT
+    one_level = np.iinfo(before.dtype).max / 255 if original.kind == "intensity" else 1  # HU
+    distance = np.abs(before.astype(np.int64) - after.astype(np.int64))
     return WITHIN_ONE_LEVEL if (distance <= one_level).mean() >= SHARE_WITHIN else DIFFERENT
 
 
@@ -237,7 +245,7 @@ def _pixels_that_differ(
         if listed.get(image.path) != image.sha256:
             yield Problem(image.path, "altered", "the manifest lists it twice, differently")
         elif image.path not in damaged:
-            found = pixels_hash(array_of((folder / image.path).read_bytes()))
+            found = pixels_hash(pixels_of(decode((folder / image.path).read_bytes())))
             if found != image.pixels_sha256:
                 yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
 

@@ -58,17 +58,8 @@ def pixels_hash(array: NDArray[Any]) -> str:
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def levels(images_BCHW: Tensor) -> Tensor:
-    """Turn float images in [0, 1] into uint8 [B, H, W, C], where they are."""
-    return (images_BCHW * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-
-
-def arrays_of(levels_BHWC: Tensor) -> list[NDArray[Any]]:
-    """Return each image of uint8 levels: [H, W] for one channel, else [H, W, C]."""
-    arrays = levels_BHWC.cpu().numpy()
-    return [array[..., 0] if array.shape[-1] == 1 else array for array in arrays]
-
-
 def to_uint8(images_BCHW: Tensor) -> list[NDArray[Any]]:
     """Turn float images in [0, 1] into uint8 arrays: [H, W] for one channel, else [H, W, C]."""
-    return arrays_of(levels(images_BCHW))
+    levels_BHWC = (images_BCHW * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    arrays = levels_BHWC.cpu().numpy()
+    return [array[..., 0] if array.shape[-1] == 1 else array for array in arrays]

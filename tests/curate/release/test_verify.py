@@ -15,7 +15,9 @@ from curate.release.config import ExportConfig
 from curate.release.manifest import ManifestImage, manifest_bytes, read_manifest
 from curate.release.publish import export_release
 from curate.release.verify import likeness, verify_release
+from curate.samples.formats import decode
 from curate.samples.pixels import array_of, png_bytes
+from generators.sample import Sample
 
 
 @contextmanager
@@ -164,7 +166,7 @@ def test_missing_and_damaged_images_are_listed_and_the_others_made_again(folder:
 
 
 def _from_files(folder: Path) -> Any:
-    return lambda images: (array_of((folder / image.path).read_bytes()) for image in images)
+    return lambda images: (decode((folder / image.path).read_bytes()) for image in images)
 
 
 def test_no_manifest_is_one_clear_error(tmp_path: Path) -> None:
@@ -181,24 +183,38 @@ def _nudged(array: NDArray[Any], share: float, by: int) -> NDArray[Any]:
 
 def test_likeness_says_which_of_the_two_it_is() -> None:
     array = np.random.default_rng(0).integers(0, 256, (100, 100), dtype=np.uint8)
-    assert likeness(array, array.copy()) == "bit-identical"
-    assert likeness(array, _nudged(array, 1.0, 1)) == "within 1/255"
-    assert likeness(array, _nudged(array, 0.001, 60)) == "within 1/255"
-    assert likeness(array, _nudged(array, 0.002, 60)) == "different"
-    assert likeness(array, _nudged(array, 1.0, 2)) == "different"
-    assert likeness(array, array[:50]) == "different"
-    wide = array.astype(np.uint16) * 257
-    assert likeness(wide, wide + (wide < 60000).astype(np.uint16) * 257) == "within 1/255"
-    assert likeness(wide, array) == "different"
+    deep = array.astype(np.uint16) * 257
+
+    def compared(one: NDArray[Any], other: NDArray[Any]) -> str:
+        return likeness(Sample(one[None]), Sample(other[None]))
+
+    assert compared(array, array.copy()) == "bit-identical"
+    assert compared(array, _nudged(array, 1.0, 1)) == "within 1/255"
+    assert compared(array, _nudged(array, 0.001, 60)) == "within 1/255"
+    assert compared(array, _nudged(array, 0.002, 60)) == "different"
+    assert compared(array, _nudged(array, 1.0, 2)) == "different"
+    assert compared(array, array[:50]) == "different"
+    assert compared(deep, deep + (deep < 60000).astype(np.uint16) * 257) == "within 1/255"
+    assert compared(deep, array) == "different"
+
+
+def test_another_class_or_place_is_different_however_near() -> None:
+    array = np.zeros((1, 4, 8, 8), np.int16)
+    volume = Sample(array, "HU", (5.0, 1.0, 1.0))
+    assert likeness(volume, Sample(array + 1, "HU", (5.0, 1.0, 1.0))) == "within 1/255"
+    assert likeness(volume, Sample(array + 2, "HU", (5.0, 1.0, 1.0))) == "different"
+    assert likeness(volume, Sample(array, "HU", (2.0, 1.0, 1.0))) == "different"
+    classes = array.astype(np.uint8)
+    assert likeness(Sample(classes, "labels"), Sample(classes + 1, "labels")) == "different"
 
 
 def test_images_made_again_are_compared_with_those_of_the_release(story: Any, folder: Path) -> None:
     by_key = {image.item_key: image for image in story.images.values()}
 
-    def again(images: Sequence[ManifestImage], nudge: int) -> Iterable[NDArray[Any]]:
+    def again(images: Sequence[ManifestImage], nudge: int) -> Iterable[Sample]:
         for image in images:
             array = array_of(story.ws.store.get(by_key[image.item_key].file_sha256))
-            yield _nudged(array, 1.0, nudge) if image == images[0] else array
+            yield Sample((_nudged(array, 1.0, nudge) if image == images[0] else array)[None])
 
     for nudge, proved in [(0, "bit-identical"), (1, "within 1/255"), (9, "different")]:
         found = verify_release(folder, make_again=partial(again, nudge=nudge), num_again=5)
