@@ -29,7 +29,7 @@ AFFINE: Affine = ((-1.1, 0.2, 0, 9), (0.2, 1.1, 0.1, -4), (0, -0.1, 5, 1 / 3), (
 
 
 class ToyVolumes:
-    """A mask's classes as HU, moved by the seed; without a mask a volume of one number."""
+    """A mask's classes as HU, moved by the seed; seed 13 gives NaN."""
 
     family = "toy-volumes"
     reads = frozenset({"mask"})
@@ -88,14 +88,14 @@ def prompt_with_mask(ws: Workspace, depth: int) -> tuple[Prompt, Sample]:
 def test_hu_volumes_of_several_sizes_are_kept_where_their_masks_lie(
     workspace: Workspace, version: GeneratorVersion
 ) -> None:
-    masks = dict(prompt_with_mask(workspace, depth) for depth in (2, 3))
-    prompts = list(masks)
+    asked = [prompt_with_mask(workspace, depth) for depth in (2, 3)]
+    prompts = [prompt for prompt, _ in asked]
+    by_id = {prompt.id: mask for prompt, mask in asked}
     plan = plan_run(workspace, version, prompts[:1], count=2, settings=SETTINGS)
     run_plan(workspace, plan, lambda done: None)
     both = plan_run(workspace, version, prompts, count=2, settings=SETTINGS)
     result = run_plan(workspace, both, lambda done: None)
     assert (result.already, result.made) == (2, 2)  # what was there is not made again
-    by_id = {prompt.id: mask for prompt, mask in masks.items()}
     images = [image for image, _ in queries.images.images(workspace.session)]
     assert len(images) == 4
     for image in images:
