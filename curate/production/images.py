@@ -35,7 +35,7 @@ LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are inte
 class Pixels:
     """A batch of images on the generator's device; nothing has waited for it yet."""
 
-    levels: tuple[Tensor, ...]  # [C, *spatial] each, as `stored_levels`; no meaning if not finite
+    levels: tuple[Tensor, ...]  # [C, *spatial] each, as `_stored_levels`; no meaning if not finite
     is_finite_B: Tensor  # bool: no pixel of the image is NaN or infinite
     kind: Kind
     prompts: tuple[PromptValue, ...]  # of the images: a condition image may say where they lie
@@ -85,7 +85,7 @@ class Maker:
             images = unchecked_images(self.generator, conditions, seeds, self.settings)
             are_finite_B = are_finite_B.to(images.device)
             are_finite_B[places] = _are_finite(images)
-            levels.update(zip(places, stored_levels(images, kind), strict=True))
+            levels.update(zip(places, _stored_levels(images, kind), strict=True))
         return Pixels(
             tuple(levels[place] for place in range(len(batch.items))),
             are_finite_B,
@@ -176,7 +176,7 @@ def images_of(
     return images
 
 
-def stored_levels(images: Tensor, kind: Kind) -> Tensor:
+def _stored_levels(images: Tensor, kind: Kind) -> Tensor:
     """Return generated numbers [B, C, *spatial] as files hold them, where they are.
 
     Intensities of 0 .. 1 become uint8, HU int16, classes int32 that fit in uint16.
@@ -211,7 +211,7 @@ def samples_of(
     """Return generated samples as files hold them, one a prompt and seed, in order."""
     conditions = conditions_of(generator, prompts, settings)
     kind = generator.output.kind
-    levels = stored_levels(images_of(generator, conditions, seeds, settings), kind)
+    levels = _stored_levels(images_of(generator, conditions, seeds, settings), kind)
     return [sample_of(one, kind, prompt) for one, prompt in zip(levels, prompts, strict=True)]
 
 

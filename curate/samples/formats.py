@@ -42,13 +42,13 @@ class SampleFile:
 
 def encode(sample: Sample) -> SampleFile:
     """Return the sample as a file; equal samples give equal bytes."""
-    if is_png(sample):
+    if _is_png(sample):
         says = {} if sample.kind == "intensity" else {KIND: sample.kind}
         return SampleFile(png_bytes(pixels_of(sample), says), PNG)
     return SampleFile(_gzipped(_nifti(sample).to_bytes()), NIFTI)
 
 
-def is_png(sample: Sample) -> bool:
+def _is_png(sample: Sample) -> bool:
     """Say whether a PNG holds all of it: 8 bits, or grey of 16, a picture without a geometry."""
     depth = sample.array.dtype.name
     return (
@@ -65,7 +65,7 @@ def decode(content: bytes, media_type: str | None = None) -> Sample:
 
     The type of a file that stands alone is read off its first bytes.
     """
-    if (media_type or media_type_of(content)) == NIFTI:
+    if (media_type or _media_type_of(content)) == NIFTI:
         return _from_nifti(content)
     array, says = read_png(content)
     if array.dtype == np.bool_:
@@ -76,7 +76,7 @@ def decode(content: bytes, media_type: str | None = None) -> Sample:
     return Sample(np.ascontiguousarray(np.moveaxis(array[..., :channels], 2, 0)))
 
 
-def media_type_of(content: bytes) -> str:
+def _media_type_of(content: bytes) -> str:
     """Return the media type that a file's first bytes say; what is no gzip may be a picture."""
     return NIFTI if content[:2] == GZIP_HEADER[:2] else PNG
 

@@ -54,11 +54,6 @@ def montage(sample: Sample, *, window: str = USUAL_WINDOW) -> Tensor:
     return grid.reshape(channels, rows * height, columns * width)
 
 
-def for_backbones(sample: Sample) -> Tensor:
-    """Return what frozen networks look at: a picture [3, H, W], a volume's slices [S, 3, H, W]."""
-    return slices(sample) if sample.is_volume else rgb(sample)
-
-
 def eight_bits(image_3HW: Tensor) -> np.ndarray[Any, Any]:
     """Return a rendering as uint8, for files and pages: [H, W, 3], or [H, W] where all is grey."""
     levels: np.ndarray[Any, Any] = (image_3HW * 255).round().byte().permute(1, 2, 0).numpy()
