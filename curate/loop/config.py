@@ -10,6 +10,9 @@ from curate.rating.config import Pictures
 from generators.config import SamplingSettings, setting
 from generators.rl.config import RLConfig
 
+# what a loop goes on with that was begun when its raters were asked without these
+ASKED_BEFORE = {"control_fraction": 0.0, "repeat_fraction": 0.0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SafetyLimits:
@@ -39,6 +42,8 @@ class LoopConfig:
     images_per_prompt: int = setting(16, "Images of each prompt to make and rate a round.", min=1)
     num_raters: int = 3  # of simulated ones
     overlap: int = 2  # raters an image
+    control_fraction: float = 0.1  # real images mixed in among a round's, where there are some
+    repeat_fraction: float = 0.05  # of a rater's images, seen a second time
     # at seeds that no round before has used
     gate_images_per_prompt: int = setting(
         8,
@@ -61,7 +66,7 @@ class LoopConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LoopConfig":
         """Read what `to_json` wrote, also of a curate that had fewer settings."""
-        known = dict(values)
+        known = {**ASKED_BEFORE, **values}
         return cls(
             safety=SafetyLimits(**known.pop("safety", {})),
             sampling=SamplingSettings.from_json(known.pop("sampling")),

@@ -11,14 +11,15 @@ from typing import Any
 from uuid import UUID
 
 from curate.errors import CurateError
-from curate.loop.config import LoopConfig
+from curate.loop.config import ASKED_BEFORE, LoopConfig
 from curate.loop.gate import judge_round
 from curate.loop.raters import Raters
 from curate.loop.safety import check_new_version
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
-from curate.rating.answers import create_campaign
+from curate.rating.ask import ask
+from curate.rating.campaigns import Item
 from curate.scoring.fit import load_reward_model, train_reward
 from curate.scoring.score import mean_prediction
 from curate.training.rl import doubts_about, rl_step_on_model
@@ -74,6 +75,9 @@ def run_loop(
     Raises CurateError when the loop's name was used with other settings or another base.
     """
     done: list[Round] = []
+    first = queries.rounds.find_round(ws.session, config.name, 1)
+    if first is not None and not ASKED_BEFORE.keys() <= first.config.keys():
+        config = replace(config, control_fraction=0.0, repeat_fraction=0.0)
     for number in range(1, rounds + 1):
         row = get_or_start_round(ws, config, number, base, done)
         done.append(row)
@@ -188,15 +192,20 @@ def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) ->
             )
         return known
     raters = now.raters.profiles()
-    return create_campaign(
+    # a gate shows real images beside the versions' anyhow
+    control_fraction = now.config.control_fraction if kind == "round" else 0.0
+    return ask(
         now.ws,
         name=name,
-        images=images,
+        items=[Item(image_id=image.id, purpose=purpose) for image in images],
+        shown=images,
         raters=raters,
         overlap=min(now.config.overlap, len(raters)),
         seed=campaign_seed(now.row, now.config.seed),
-        purpose=purpose,
+        control_fraction=control_fraction,
+        repeat_fraction=now.config.repeat_fraction,
         backend=now.raters.backend,
+        modalities=sorted({prompt.modality for prompt in now.prompts}),
     )
 
 
@@ -315,7 +324,9 @@ def _rate_gate(now: "_Pass") -> _Result:
 def _decide(now: "_Pass") -> dict[str, Any]:
     row, config = now.row, now.config
     verdict = judge_round(
-        queries.ratings.current_ratings(now.ws.session, campaign_id=row.gate_campaign_id),
+        queries.ratings.current_ratings(
+            now.ws.session, campaign_id=row.gate_campaign_id, purposes=("gate",)
+        ),
         base_version_id=row.base_version_id,
         start_version_id=row.start_version_id,
         new_version_id=row.new_version_id or "",

@@ -3,17 +3,15 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import cycle
 from uuid import UUID
 
 from curate.errors import CurateError
-from curate.image_service.spoiling import SPOILINGS
-from curate.rating.campaigns import CampaignPlan, Item, make_campaign
-from curate.rating.config import ORIGINS, PURPOSES, PushOptions
-from curate.rating.draws import Selected, draw_at_random
+from curate.rating.ask import ask, candidates, items_of
+from curate.rating.campaigns import Item
+from curate.rating.config import PushOptions
+from curate.rating.draws import Selected
 from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles
-from curate.rating.rubrics import load_rubric
 from curate.rating.selection import select
 from curate.workspace import Workspace
 from db import queries
@@ -34,29 +32,29 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
             )
         return known
     _check_purpose(options)
-    rubric = load_rubric(ws, options.rubric)
-    candidates = _candidates(ws, options)
+    images = _candidates(ws, options)
     chosen = select(
-        ws, candidates, strategy=options.select, count=options.max_images, seed=options.seed
+        ws, images, strategy=options.select, count=options.max_images, seed=options.seed
     )
-    items = _pairs(chosen, candidates, options) if options.pairs else _images(chosen, options)
-    plan = CampaignPlan(
+    return ask(
+        ws,
         name=options.name,
-        items=tuple(items),
-        controls=() if options.pairs else tuple(_controls(ws, options, chosen)),
-        raters=tuple(active_profiles(ws, options.raters)),
+        items=_pairs(chosen, images, options)
+        if options.pairs
+        else items_of(chosen, purpose=options.purpose, selection_method=options.select),
+        shown=chosen.images,
+        raters=active_profiles(ws, options.raters),
         overlap=options.overlap,
         seed=options.seed,
+        control_fraction=0.0 if options.pairs else options.control_fraction,
         repeat_fraction=options.repeat_fraction,
         backend=BACKEND,
+        rubric=options.rubric,
     )
-    return make_campaign(ws, plan, rubric)
 
 
 def _check_purpose(options: PushOptions) -> None:
     """A calibration draw speaks for images that nobody has picked, one by one."""
-    if options.purpose not in PURPOSES:
-        raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
     picked = options.select == "active" or options.pairs or options.origin != "synthetic"
     if options.purpose == "calibration" and picked:
         raise CurateError(
@@ -66,41 +64,19 @@ def _check_purpose(options: PushOptions) -> None:
 
 
 def _candidates(ws: Workspace, options: PushOptions) -> list[Image]:
-    if options.origin not in ORIGINS:
-        raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
     if (options.select == "version") != (options.version is not None):
         raise CurateError("--select version and --version go together: name both or neither.")
-    version_id = (
-        queries.versions.find_version(ws.session, options.version).id if options.version else None
-    )
-    images = [
-        image
-        for origin in ORIGINS[options.origin]
-        for image in queries.images.images_to_rate(ws.session, origin=origin, version_id=version_id)
-        if options.among is None or image.id in options.among
-    ]
+    images = candidates(ws, options)
     if not options.pairs:
         return images
     num_of_prompt = Counter(image.prompt_id for image in images)
     return [image for image in images if num_of_prompt[image.prompt_id] > 1]
 
 
-def _images(chosen: Selected, options: PushOptions) -> list[Item]:
-    return [
-        Item(
-            image_id=image.id,
-            purpose=options.purpose,
-            selection_method=options.select,
-            inclusion_probability=probability,
-        )
-        for image, probability in zip(chosen.images, chosen.inclusion_probabilities, strict=True)
-    ]
-
-
-def _pairs(chosen: Selected, candidates: Sequence[Image], options: PushOptions) -> list[Item]:
+def _pairs(chosen: Selected, images: Sequence[Image], options: PushOptions) -> list[Item]:
     """Pair images of one prompt by lot; one left over meets any other of its prompt."""
     chance = random.Random(f"{options.seed}/pairs")
-    of_prompt = _by_prompt(candidates)
+    of_prompt = _by_prompt(images)
     probability = {
         image.id: value
         for image, value in zip(chosen.images, chosen.inclusion_probabilities, strict=True)
@@ -128,39 +104,3 @@ def _by_prompt(images: Sequence[Image]) -> dict[str, list[UUID]]:
     for image in images:
         ids[image.prompt_id].append(image.id)
     return ids
-
-
-def _controls(ws: Workspace, options: PushOptions, chosen: Selected) -> list[Item]:
-    """Draw real images for all raters: half as they are, half spoiled so that all refuse them."""
-    rated = {image.id for image in chosen.images}
-    real = _with_roles_of(
-        ws,
-        chosen.images,
-        [
-            image
-            for image in queries.images.images_to_rate(ws.session, origin="real")
-            if image.id not in rated
-        ],
-    )
-    count = round(options.control_fraction * len(chosen.images))
-    drawn = list(draw_at_random(real, count, options.seed).images)
-    random.Random(f"{options.seed}/controls").shuffle(drawn)
-    ways = cycle(SPOILINGS)
-    return [
-        Item(
-            image_id=image.id,
-            purpose="control",
-            selection_method="known-bad" if place % 2 else "known-real",
-            spoiled=next(ways) if place % 2 else None,
-        )
-        for place, image in enumerate(drawn)
-    ]
-
-
-def _with_roles_of(ws: Workspace, chosen: Sequence[Image], images: list[Image]) -> list[Image]:
-    """Keep the images that come with all condition images that raters see beside the chosen."""
-    roles = queries.campaigns.shared_roles(ws.session, [image.prompt_id for image in chosen])
-    if not chosen or not roles:
-        return images
-    conditions = queries.prompts.conditions_of(ws.session, [image.prompt_id for image in images])
-    return [image for image in images if set(roles) <= conditions.get(image.prompt_id, {}).keys()]

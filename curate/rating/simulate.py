@@ -1,25 +1,23 @@
 """Simulated raters are asked, and answer at once. What is simulated says so."""
 
-import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from curate.errors import CurateError
 from curate.progress import progress
 from curate.rating.answers import (
     Taken,
-    create_campaign,
     goodness,
     simulate_campaign,
     simulated_raters,
 )
-from curate.rating.config import ORIGINS, PURPOSES, SimulateOptions
+from curate.rating.ask import ask, candidates, items_of
+from curate.rating.config import SimulateOptions
+from curate.rating.draws import draw_at_random
 from curate.rating.report import Agreement, agreement
 from curate.workspace import Workspace
 from db import queries
-from db.models import Campaign, Image
+from db.models import Campaign
 from rewards.frozen import TruthNetwork, load_eyes
 
 
@@ -70,62 +68,26 @@ def _campaigns_to_finish(ws: Workspace, options: SimulateOptions) -> list[Campai
 
 
 def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> Campaign:
-    if options.purpose not in PURPOSES:
-        raise CurateError(f"--purpose {options.purpose}; known: train, calibration.")
-    candidates = _candidates(ws, options, eyes)
-    chosen, probability = _draw(candidates, options.max_images, options.seed)
-    is_drawn = probability < 1
-    return create_campaign(
+    images = candidates(ws, options, modalities=eyes.modalities)
+    count = len(images) if options.max_images is None else options.max_images
+    chosen = draw_at_random(images, count, options.seed)
+    return ask(
         ws,
         name=options.name or f"simulated-{len(queries.campaigns.campaigns(ws.session)) + 1}",
-        images=chosen,
+        items=items_of(
+            chosen,
+            purpose=options.purpose,
+            selection_method="random" if count < len(images) else "all",
+        ),
+        shown=chosen.images,
         raters=simulated_raters(options.num_raters),
         overlap=options.overlap,
         seed=options.seed,
-        purpose=options.purpose,
-        selection_method="random" if is_drawn else "all",
-        inclusion_probability=probability,
-        controls=_controls(ws, options, eyes, chosen),
+        control_fraction=options.control_fraction,
         repeat_fraction=options.repeat_fraction,
+        backend="simulated",
+        modalities=eyes.modalities,
     )
-
-
-def _candidates(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> list[Image]:
-    if options.origin not in ORIGINS:
-        raise CurateError(f"--origin {options.origin}; known: {', '.join(ORIGINS)}.")
-    version_id = (
-        queries.versions.find_version(ws.session, options.version).id if options.version else None
-    )
-    return [
-        image
-        for origin in ORIGINS[options.origin]
-        for image in queries.images.images_to_rate(
-            ws.session, origin=origin, modalities=eyes.modalities, version_id=version_id
-        )
-        if options.among is None or image.id in options.among
-    ]
-
-
-def _draw(candidates: Sequence[Image], count: int | None, seed: int) -> tuple[list[Image], float]:
-    """Return a seeded draw and the chance that each candidate had to be in it."""
-    if count is None or count >= len(candidates):
-        return list(candidates), 1.0
-    drawn = set(random.Random(f"{seed}/draw").sample(range(len(candidates)), count))
-    return [image for n, image in enumerate(candidates) if n in drawn], count / len(candidates)
-
-
-def _controls(
-    ws: Workspace, options: SimulateOptions, eyes: TruthNetwork, chosen: Sequence[Image]
-) -> list[Image]:
-    rated = {image.id for image in chosen}
-    real = [
-        image
-        for image in queries.images.images_to_rate(
-            ws.session, origin="real", modalities=eyes.modalities
-        )
-        if image.id not in rated
-    ]
-    return _draw(real, round(options.control_fraction * len(chosen)), options.seed)[0]
 
 
 def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:

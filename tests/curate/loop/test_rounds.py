@@ -1,20 +1,23 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 
 from curate.errors import CurateError
-from curate.loop.config import LoopConfig, SafetyLimits
+from curate.loop.config import ASKED_BEFORE, LoopConfig, SafetyLimits
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from db.models import Round
+from db.models import Assignment, Round
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
 from tests.curate.loop.eyes import RednessEyes
+from tests.curate.pictures import add_pictures
 
 SAMPLING = SamplingSettings(num_steps=3, batch_size=16)
 CONFIG = LoopConfig(
@@ -72,6 +75,23 @@ def test_two_rounds_end_promoted_or_rejected_and_a_third_goes_on_from_there(
     rounds = loop(workspace, tiny_generator, tmp_path / "tiny", rounds=2)
     assert [row.id for row in rounds] == [first.id, second.id]
     assert queries.audit.counts(workspace.session) == before
+
+
+def test_a_loops_raters_see_controls_and_repeats_unless_it_was_begun_without(
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
+) -> None:
+    add_pictures(workspace, 6)
+    config = replace(CONFIG, images_per_prompt=12)  # of 4 prompts: 48 images
+    with pytest.raises(KeyboardInterrupt):
+        loop(workspace, tiny_generator, tmp_path / "tiny", config=config, tired=True)
+    asked = Counter(row.purpose for row in workspace.session.exec(select(Assignment)))
+    assert asked == {"train": 2 * 48, "control": 3 * 5, "repeat": 3 * 2}
+    row = queries.rounds.find_round(workspace.session, "loop", 1)
+    assert row is not None
+    row.config = {k: v for k, v in row.config.items() if k not in ASKED_BEFORE}
+    workspace.session.commit()
+    with pytest.raises(KeyboardInterrupt):  # the same loop: nothing that differs
+        loop(workspace, tiny_generator, tmp_path / "tiny", config=config, tired=True)
 
 
 @pytest.mark.slow
