@@ -69,6 +69,8 @@ def init_workspace(
             )
         return
     _make_folders(root)
+    if database_url is None:  # rows name raters and their addresses: for the owner's eyes
+        (root / DATABASE).touch(mode=0o600)
     with _opened(root, settings, new=True):
         text = json.dumps({"format": FORMAT, **asdict(settings)}, indent=2) + "\n"
         (root / SETTINGS).write_text(text, encoding="utf-8")

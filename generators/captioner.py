@@ -45,10 +45,12 @@ class TransformersCaptioner:
         """Open model, image processor and tokenizer; GeneratorError when one is missing."""
         self.name = folder_or_name
         try:
-            self._processor = AutoImageProcessor.from_pretrained(folder_or_name)
-            self._tokenizer = AutoTokenizer.from_pretrained(folder_or_name)
+            self._processor = AutoImageProcessor.from_pretrained(
+                folder_or_name, trust_remote_code=False
+            )
+            self._tokenizer = AutoTokenizer.from_pretrained(folder_or_name, trust_remote_code=False)
             self._model = AutoModelForImageTextToText.from_pretrained(
-                folder_or_name, use_safetensors=True
+                folder_or_name, use_safetensors=True, trust_remote_code=False
             ).eval()
         except (OSError, ValueError, KeyError) as error:
             raise GeneratorError(

@@ -117,7 +117,11 @@ def _from_transformers(name: str) -> Backbone:
 
     try:
         model, found = AutoModel.from_pretrained(
-            name, local_files_only=Path(name).is_dir(), output_loading_info=True
+            name,
+            local_files_only=Path(name).is_dir(),
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
         raise RewardError(

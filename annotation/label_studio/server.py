@@ -64,6 +64,7 @@ def start_server(python: Path, folder: Path, config: ServerConfig, access: Acces
     refuse_busy_port(config)
     for name in ("data", "images"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "data").chmod(0o700)  # its database holds every token and rater's address in clear
     log = folder / "server.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -76,6 +77,7 @@ def start_server(python: Path, folder: Path, config: ServerConfig, access: Acces
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            umask=0o077,
             start_new_session=True,  # Ctrl-C reaches curate only, which then ends it in order
         )
     server = ManagedServer(process, config)

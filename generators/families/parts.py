@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
+from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from generators.errors import GeneratorError
@@ -67,6 +68,11 @@ def opened(open_part: Callable[..., Any], folder: Path, **options: Any) -> Any:
         ) from error
 
 
+def tokenizer_in(folder: Path) -> Any:
+    """Return the tokenizer in `folder`; code that lies beside it is never run."""
+    return opened(AutoTokenizer.from_pretrained, folder, trust_remote_code=False)
+
+
 def with_weights(model_class: Any, folder: Path) -> Any:
     """Return the model in `folder`; a weight that is not there would be random, so it is refused.
 
@@ -77,6 +83,8 @@ def with_weights(model_class: Any, folder: Path) -> Any:
         folder,
         use_safetensors=True,
         output_loading_info=True,
+        # else transformers asks a person whether to run the code that lies in the folder
+        **({"trust_remote_code": False} if model_class is AutoModel else {}),
     )
     missing = set(found["missing_keys"])
     if missing and all(key.startswith("pooler.") for key in missing):

@@ -11,13 +11,20 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, SD3Transformer2DModel
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5EncoderModel
+from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 from generators.codec import AutoencoderCodec
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import denoiser_of
 from generators.diffusion.process import read_process
-from generators.families.parts import fetched, latent_shape, opened, quietly, with_weights
+from generators.families.parts import (
+    fetched,
+    latent_shape,
+    opened,
+    quietly,
+    tokenizer_in,
+    with_weights,
+)
 from generators.families.texts import TextEncoder, TextsConditioner
 
 FAMILY = "sd3"
@@ -57,7 +64,7 @@ def load(folder_or_name: str | Path) -> DiffusionGenerator:
     with quietly():
         first, second = (
             TextEncoder(
-                opened(AutoTokenizer.from_pretrained, folder / f"tokenizer{ending}"),
+                tokenizer_in(folder / f"tokenizer{ending}"),
                 with_weights(CLIPTextModelWithProjection, folder / f"text_encoder{ending}"),
                 CLIP_LENGTH,
             )
@@ -86,6 +93,6 @@ def _t5(folder: Path) -> TextEncoder | None:
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     if index.get("text_encoder_3", [None])[0] is None:
         return None
-    tokenizer = opened(AutoTokenizer.from_pretrained, folder / "tokenizer_3")
+    tokenizer = tokenizer_in(folder / "tokenizer_3")
     encoder = with_weights(T5EncoderModel, folder / "text_encoder_3")
     return TextEncoder(tokenizer, encoder, T5_LENGTH)

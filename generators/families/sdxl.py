@@ -9,14 +9,21 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from generators.base import Conditions
 from generators.codec import AutoencoderCodec
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import denoiser_of
 from generators.diffusion.process import read_process
-from generators.families.parts import fetched, latent_shape, opened, quietly, with_weights
+from generators.families.parts import (
+    fetched,
+    latent_shape,
+    opened,
+    quietly,
+    tokenizer_in,
+    with_weights,
+)
 from generators.families.texts import TextEncoder, TextsConditioner
 
 FAMILY = "sdxl"
@@ -54,10 +61,7 @@ def load(folder_or_name: str | Path) -> DiffusionGenerator:
     """Open a diffusers folder or a hub repository, in float32 on the CPU."""
     folder = fetched(folder_or_name)
     with quietly():
-        tokenizers = [
-            opened(AutoTokenizer.from_pretrained, folder / part)
-            for part in ("tokenizer", "tokenizer_2")
-        ]
+        tokenizers = [tokenizer_in(folder / part) for part in ("tokenizer", "tokenizer_2")]
         first = with_weights(CLIPTextModel, folder / "text_encoder")
         second = with_weights(CLIPTextModelWithProjection, folder / "text_encoder_2")
         unet = with_weights(UNet2DConditionModel, folder / "unet")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, CLIPTextModel
+from transformers import AutoModel, CLIPTextModel
 
 from generators.base import Conditions, Entries, Prompt
 from generators.codec import AutoencoderCodec
@@ -22,7 +22,14 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import denoiser_of
 from generators.diffusion.process import read_process
 from generators.errors import GeneratorError
-from generators.families.parts import fetched, latent_shape, opened, quietly, with_weights
+from generators.families.parts import (
+    fetched,
+    latent_shape,
+    opened,
+    quietly,
+    tokenizer_in,
+    with_weights,
+)
 
 FAMILY = "text-to-image"
 KEPT_TEXTS = 256  # embeddings remembered between calls
@@ -131,7 +138,7 @@ def load(folder_or_name: str | Path, unet: str | Path | None = None) -> Diffusio
         unet_folder = unet_folder / "unet"
     with quietly():
         return text_to_image(
-            tokenizer=opened(AutoTokenizer.from_pretrained, folder / "tokenizer"),
+            tokenizer=tokenizer_in(folder / "tokenizer"),
             text_encoder=with_weights(AutoModel, folder / "text_encoder"),
             unet=with_weights(UNet2DConditionModel, unet_folder),
             vae=with_weights(AutoencoderKL, folder / "vae"),

@@ -43,6 +43,13 @@ def test_a_workspace_that_cannot_be_made_is_not_half_made(tmp_path: Path) -> Non
     init_workspace(tmp_path)
 
 
+def test_only_its_owner_reads_a_workspaces_rows(workspace: Workspace) -> None:
+    """Raters' addresses are among them; what SQLite keeps beside the database is as closed."""
+    queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text="drusen")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in workspace.folder.glob("curate.db*")}
+    assert set(modes.values()) == {0o600} and "curate.db-wal" in modes
+
+
 def test_a_workspace_can_be_moved(workspace: Workspace, tmp_path: Path) -> None:
     (sha,) = queries.files.add_files(workspace.session, workspace.store, [(b"abc", "text/plain")])
     workspace.session.commit()
