@@ -7,6 +7,7 @@ who rated, when, on which criterion and for what purpose, and whether the rater 
 import csv
 import datetime as dt
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from annotation.errors import AnnotationError
 MINIM_COLUMNS = ("image_path", "rating", "modality", "expert_level", "prompt")
 OUR_COLUMNS = ("rater", "simulated", "criterion", "purpose", "campaign", "rated_at")
 NEEDED_COLUMNS = ("image_path", "rating")
+# A spreadsheet would run such a text; behind an apostrophe it is shown as it is.
+_FORMULA, _DEFUSED = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
 _TRUE = {"true": True, "false": False, "": False}
 
 
@@ -76,7 +79,10 @@ def write_ratings(path: Path, lines: Iterable[RatingLine]) -> int:
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(MINIM_COLUMNS + OUR_COLUMNS)
         for line in lines:
-            writer.writerow(_cells(line))
+            writer.writerow(
+                f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+                for cell in _cells(line)
+            )
             num_lines += 1
     return num_lines
 
@@ -112,7 +118,8 @@ def _line(header: list[str], cells: list[str], number: int) -> RatingLine:
         raise ValueError(
             f"{len(cells)} cells under {len(header)} columns; put a text with a comma in quotes"
         )
-    row = dict(zip(header, cells, strict=True))
+    plain = [cell[1:] if _DEFUSED.match(cell) else cell for cell in cells]
+    row = dict(zip(header, plain, strict=True))
     if not row["image_path"].strip():
         raise ValueError("no image_path")
     simulated = row.get("simulated", "").strip().lower()

@@ -1,3 +1,4 @@
+import csv
 import datetime as dt
 from pathlib import Path
 
@@ -35,6 +36,21 @@ def test_what_is_written_is_read_back_without_loss(tmp_path: Path) -> None:
     ]
     path = tmp_path / "ratings.csv"
     assert write_ratings(path, lines) == 2
+    assert read_ratings(path) == (lines, [])
+
+
+def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path) -> None:
+    texts = ["=HYPERLINK(1)", "+1", "-no drusen", "@x", "\tx", "'=1", "''-1", "'quoted'", "drusen"]
+    lines = [
+        RatingLine(image_path="x.png", rating=1, prompt=text, rater=text, line=place + 2)
+        for place, text in enumerate(texts)
+    ]
+    path = tmp_path / "ratings.csv"
+    write_ratings(path, lines)
+    with path.open(newline="", encoding="utf-8") as file:
+        assert not [
+            cell for row in csv.reader(file) for cell in row if cell[:1] in "=+-@\t" and cell
+        ]
     assert read_ratings(path) == (lines, [])
 
 
