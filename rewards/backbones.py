@@ -25,6 +25,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A network that never learns: images [B, 3, H, W] in [0, 1], any H and W, to features [B, D].
 
+    Volumes are slices [B, S, 3, H, W]; their features are the mean over slices.
+
     `fingerprint` is the SHA-256 of its weights: features of equal fingerprints are comparable.
     """
 
@@ -35,7 +37,10 @@ class Backbone(nn.Module):
         self.fingerprint = _fingerprint(network)
 
     def features(self, images_B3HW: Tensor) -> Tensor:
-        """Return features [B, D]."""
+        """Return features [B, D]; of slices [B, S, 3, H, W] their mean."""
+        if images_B3HW.ndim == 5:
+            slices = images_B3HW.flatten(0, 1)
+            return self.features(slices).unflatten(0, images_B3HW.shape[:2]).mean(dim=1)
         features_BD: Tensor = self.network(images_B3HW)
         return features_BD
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from curate.cluster.versions import own_versions
+from curate.samples.renderings import for_backbones
 from curate.samples.stored import by_shape
 from rewards.backbones import Backbone
 
@@ -49,8 +50,8 @@ class FeatureWorker:
     def work(self, batch: Files) -> Features:
         """Return the features of the batch's images."""
         sha256s, features = list(batch.files), {}
-        for positions, images_B3HW in by_shape(list(batch.files.values())):
-            features_BD = self._backbone.features(images_B3HW.to(self._device)).cpu()
+        for positions, images in by_shape(list(batch.files.values()), for_backbones):
+            features_BD = self._backbone.features(images.to(self._device)).cpu()
             for position, features_D in zip(positions, features_BD, strict=True):
                 features[sha256s[position]] = features_D.clone()
         return Features(batch.page, features)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from curate.errors import CurateError
 from curate.image_service.spoiling import SPOILINGS
-from curate.samples.pixels import array_of
+from curate.samples.formats import decode
+from curate.samples.renderings import eight_bits, montage, montage_size
+from generators.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,18 @@ class StudyImage:
     """What the format depends on."""
 
     origin: str  # "real" or "synthetic"
-    shape: tuple[int, ...]  # [channels, height, width] pixels
+    shape: tuple[int, ...]  # [channels, height, width] pixels, or [channels, depth, ...] voxels
 
 
 def study_format(images: Iterable[StudyImage]) -> PictureFormat:
     """Return the generator's pixel size, so that only real images are ever resized.
 
-    Of several sizes the most frequent, then the larger; without synthetic images that of all.
-    Grey when all are. Raises CurateError for volumes, which have no single picture.
+    Of several sizes the most frequent, then the larger; without synthetic images that of all. A
+    volume has its montage's. Grey when all are.
     """
     found = list(images)
-    volume = next((image.shape for image in found if len(image.shape) != 3), None)
-    if volume is not None:
-        raise CurateError(
-            f"An image of shape {list(volume)} is no picture of [channels, height, width]. "
-            "Import slices of the scan, and let raters see those."
-        )
     synthetic = [image for image in found if image.origin == "synthetic"]
-    sizes = Counter(image.shape[1:] for image in synthetic or found)
+    sizes = Counter(montage_size(image.shape) for image in synthetic or found)
     height, width = max(sizes, key=lambda size: (sizes[size], size[0] * size[1], size))
     is_grey = all(image.shape[0] == 1 for image in found)
     return PictureFormat(width, height, "L" if is_grey else "RGB")
@@ -60,19 +55,22 @@ def study_format(images: Iterable[StudyImage]) -> PictureFormat:
 def picture_for_raters(
     encoded: bytes, form: PictureFormat, *, spoiled: str | None = None, is_mask: bool = False
 ) -> bytes:
-    """Return a stored image as an uncompressed 8-bit PNG of this format, without metadata.
+    """Return a stored image, or a volume's montage, as an uncompressed 8-bit PNG of this format.
 
-    `spoiled` names what makes it a known-bad control. The pixels of a mask are classes, each shown
-    in a grey of its own.
+    It has no metadata. `spoiled` names what makes it a known-bad control. Classes, as those of a
+    mask, are each shown in a grey of their own.
 
     One of another size gives its central part in the study's proportions, as generators see it.
     """
-    array = array_of(encoded)
-    array = _greys_of_classes(array) if is_mask and array.ndim == 2 else _eight_bits(array)
+    sample = decode(encoded)
+    are_classes = sample.kind == "labels" or (is_mask and len(sample.array) == 1)
+    if are_classes:
+        sample = Sample(_greys_of_classes(sample.array))
+    array = eight_bits(montage(sample))
     image = PillowImage.fromarray(array).convert(form.mode)
     size = (form.width, form.height)
     if image.size != size:
-        way = PillowImage.Resampling.NEAREST if is_mask else PillowImage.Resampling.LANCZOS
+        way = PillowImage.Resampling.NEAREST if are_classes else PillowImage.Resampling.LANCZOS
         image = ImageOps.fit(image, size, way)
     if spoiled is not None:
         image = SPOILINGS[spoiled](image)
@@ -87,11 +85,3 @@ def _greys_of_classes(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Class 0 is black; 113 and 192 have no common divisor, so 192 more differ, near ones most."""
     classes = array.astype(np.int64)
     return np.where(classes == 0, 0, 64 + classes * 113 % 192).astype(np.uint8)
-
-
-def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    top = np.iinfo(array.dtype).max  # 255, or 65,535 for 16 bits
-    levels: NDArray[np.uint8] = (array * (255 / top)).round().astype(np.uint8)
-    return levels if levels.ndim == 2 else levels[..., :3]

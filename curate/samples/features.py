@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import is_full_disk
+from curate.samples.renderings import for_backbones
 from curate.samples.stored import batches
 from curate.workspace import Workspace
 from rewards.backbones import Backbone
@@ -34,8 +35,8 @@ def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Te
         features_ND = torch.zeros(len(sha256s), backbone.dim)
         known = _read(cache, sorted(set(sha256s)), backbone.dim)
         missing = sorted(set(sha256s) - known.keys())
-        for positions, images_B3HW in batches(ws.store, missing, IMAGES_A_BATCH):
-            features_BD = backbone.features(images_B3HW)
+        for positions, images in batches(ws.store, missing, IMAGES_A_BATCH, for_backbones):
+            features_BD = backbone.features(images)
             new = {missing[p]: f.clone() for p, f in zip(positions, features_BD, strict=True)}
             _write(cache, new)
             known |= new

@@ -4,6 +4,7 @@ Shapes: S slices, H x W pixels, h x w pixels of a montage. All are float32 in [0
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,12 +47,25 @@ def montage(sample: Sample, *, window: str = USUAL_WINDOW) -> Tensor:
     """Return one picture [3, h, w]: a volume's slices in rows, the rest black; a picture as is."""
     shown = slices(sample, window=window)
     columns = math.ceil(math.sqrt(len(shown)))
-    rows = math.ceil(len(shown) / columns)
     _, channels, height, width = shown.shape
-    tiles = torch.zeros(rows * columns, channels, height, width)
+    h, w = montage_size(sample.array.shape)
+    tiles = torch.zeros(h // height * columns, channels, height, width)
     tiles[: len(shown)] = shown
-    grid = tiles.reshape(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
-    return grid.reshape(channels, rows * height, columns * width)
+    grid = tiles.reshape(h // height, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    return grid.reshape(channels, h, w)
+
+
+def montage_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (h, w) of the montage of samples of this shape, [C, H, W] or [C, D, H, W]."""
+    depth = shape[1] if len(shape) == 4 else 1
+    columns = math.ceil(math.sqrt(min(depth, SLICES)))
+    rows = math.ceil(min(depth, SLICES) / columns)
+    return rows * shape[-2], columns * shape[-1]
+
+
+def for_backbones(sample: Sample) -> Tensor:
+    """Return what backbones read: a picture [3, H, W], or a volume as slices [S, 3, H, W]."""
+    return slices(sample) if sample.is_volume else rgb(sample)
 
 
 def eight_bits(image_3HW: Tensor) -> np.ndarray[Any, Any]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from curate.errors import CurateError
 from curate.image_service.picture import (
     PictureFormat,
     StudyImage,
@@ -12,6 +11,8 @@ from curate.image_service.picture import (
     study_format,
 )
 from curate.image_service.spoiling import SPOILINGS
+from curate.samples.formats import encode
+from generators.sample import Sample
 from tests.curate.image_service.png import chunk_names
 
 GREY = PictureFormat(24, 16, "L")
@@ -100,6 +101,19 @@ def test_a_spoiled_control_looks_wrong_always_alike_and_weighs_the_same(
     assert np.abs(gap).mean() > 15  # of 255 levels
 
 
-def test_volumes_are_refused() -> None:
-    with pytest.raises(CurateError, match="no picture"):
-        study_format([StudyImage("synthetic", (1, 8, 64, 64))])
+def test_raters_see_a_volume_as_a_montage_of_its_slices() -> None:
+    steps = np.arange(8, dtype=np.int16).reshape(1, 8, 1, 1) * 100 - 1000
+    volume = Sample(np.broadcast_to(steps, (1, 8, 4, 5)), "HU")
+    form = study_format([StudyImage("synthetic", volume.array.shape)])
+    assert form == PictureFormat(15, 12, "L")  # three rows of three slices
+    with Image.open(io.BytesIO(picture_for_raters(encode(volume).content, form))) as picture:
+        greys = np.asarray(picture)[::4, ::5].ravel().tolist()
+    assert greys == [0, 13, 26, 38, 51, 64, 76, 89, 0]  # -1,000 .. 1,000 HU; no ninth slice
+
+
+def test_generated_classes_are_as_far_apart_as_those_of_a_mask() -> None:
+    classes = Sample(np.arange(4, dtype=np.uint16).reshape(1, 2, 2), "labels")
+    form = PictureFormat(2, 2, "L")
+    with Image.open(io.BytesIO(picture_for_raters(encode(classes).content, form))) as picture:
+        greys = sorted(np.asarray(picture).ravel().tolist())
+    assert greys[0] == 0 and min(np.diff(greys)) >= 30
