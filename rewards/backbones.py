@@ -39,8 +39,9 @@ class Backbone(nn.Module):
     def features(self, images_B3HW: Tensor) -> Tensor:
         """Return features [B, D]; of slices [B, S, 3, H, W] their mean."""
         if images_B3HW.ndim == 5:
-            slices = images_B3HW.flatten(0, 1)
-            return self.features(slices).unflatten(0, images_B3HW.shape[:2]).mean(dim=1)
+            num_volumes, num_slices = images_B3HW.shape[:2]
+            features_ND = self.features(images_B3HW.flatten(0, 1))
+            return features_ND.reshape(num_volumes, num_slices, -1).mean(dim=1)
         features_BD: Tensor = self.network(images_B3HW)
         return features_BD
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from uuid import UUID
 
 from curate.release.splits import TRAIN, Member, split_by_group
+from curate.samples.formats import EXTENSIONS
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Prompt
@@ -30,6 +32,16 @@ class Entry:
     group: str  # images of one group are all in one split: of one prompt, or of one patient
     source: str | None = None  # of a real image, as its table said
     licence: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """Return the file's name without its end."""
+        return PurePosixPath(self.path).name.partition(".")[0]
+
+    @property
+    def extension(self) -> str:
+        """Return ".png", or ".nii.gz" for what a PNG cannot hold."""
+        return PurePosixPath(self.path).name.removeprefix(self.stem)
 
 
 def entries_of(
@@ -64,7 +76,12 @@ def entries_of(
         _real(image, prompt, split, group, len(shares) > 1)
         for (image, prompt), (split, group) in zip(real, places[len(kept) :], strict=True)
     ]
-    return sorted([*synthetic, *originals], key=lambda entry: entry.path)
+    entries = [*synthetic, *originals]
+    types = queries.files.media_types(ws.session, [entry.file_sha256 for entry in entries])
+    named = [
+        replace(entry, path=entry.path + EXTENSIONS[types[entry.file_sha256]]) for entry in entries
+    ]
+    return sorted(named, key=lambda entry: entry.path)
 
 
 def real_for_release(ws: Workspace) -> list[tuple[Image, Prompt]]:
@@ -110,6 +127,6 @@ def _real(image: Image, prompt: Prompt, split: str, group: str, in_splits: bool)
 
 
 def _path(kind: str, sha256: str, split: str) -> str:
-    """Return an image's place: by split, if there are several, and kind; named by its content."""
+    """Return an image's place but for the end of its name: by split, if several, kind, content."""
     folder = re.sub(r"[^A-Za-z0-9]+", "-", kind).strip("-") or "other"
-    return "/".join(part for part in (IMAGES, split, folder, f"{sha256[:24]}.png") if part)
+    return "/".join(part for part in (IMAGES, split, folder, f"{sha256[:24]}") if part)

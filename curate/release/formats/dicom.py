@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from curate.errors import CurateError
 from curate.release.entries import IMAGES, Entry
 from curate.release.formats.shards import ReadImage
+from curate.samples.formats import EXTENSIONS, PNG
 from curate.samples.pixels import array_of
 
 NAMESPACE = uuid.UUID("8d0d9c5e-3f0b-5c0e-9a53-6f1c1f7f6f4e")  # of this project's identifiers
@@ -22,6 +24,11 @@ def files(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield one `dicom/....dcm` an image; nothing in it says when it was exported."""
     for number, entry in enumerate(entries, start=1):
+        if entry.extension != EXTENSIONS[PNG]:
+            raise CurateError(
+                f"{entry.path} is a volume or in HU, and DICOM here holds pictures. Leave out "
+                "--format dicom: the release has it as NIfTI."
+            )
         dataset = _secondary_capture(entry, array_of(read(entry)), number, simulated_ratings)
         encoded = io.BytesIO()
         dataset.save_as(encoded, enforce_file_format=True)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from curate.release.entries import Entry
 from curate.release.formats.shards import ReadImage, shards_of
 from curate.release.tables import columns_of
+from curate.samples.formats import EXTENSIONS, PNG
 
 IMAGES_A_SHARD = 1000
 
@@ -19,6 +20,8 @@ def files(
     entries: Sequence[Entry], read: ReadImage, *, simulated_ratings: bool
 ) -> Iterator[tuple[str, bytes]]:
     """Yield `parquet/train-00000-of-00001.parquet` and so on."""
+    pictures = all(entry.extension == EXTENSIONS[PNG] for entry in entries)
+    feature = {"_type": "Image" if pictures else "Nifti"}
     for split, number, num_shards, own in shards_of(entries, IMAGES_A_SHARD):
         rows = [
             {
@@ -28,12 +31,12 @@ def files(
             for entry in own
         ]
         shard = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, _schema(list(rows[0]))), shard)
+        pq.write_table(pa.Table.from_pylist(rows, _schema(list(rows[0]), feature)), shard)
         yield f"parquet/{split}-{number:05d}-of-{num_shards:05d}.parquet", shard.getvalue()
 
 
-def _schema(columns: Sequence[str]) -> pa.Schema:
-    """Return the columns' types, and which of them Hugging Face shall show as an image."""
+def _schema(columns: Sequence[str], feature: dict[str, str]) -> pa.Schema:
+    """Return the columns' types, and as what Hugging Face shall show the images."""
     types = {
         "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
         "score": pa.float64(),
@@ -42,7 +45,7 @@ def _schema(columns: Sequence[str]) -> pa.Schema:
     names = {"score": "float64", "simulated_ratings": "bool"}
     features = {
         name: {"_type": "Value", "dtype": names.get(name, "string")} for name in columns
-    } | {"image": {"_type": "Image"}}
+    } | {"image": feature}
     said = json.dumps({"info": {"features": features}})
     fields = [(name, types.get(name, pa.string())) for name in columns]
     return pa.schema(fields, metadata={"huggingface": said})

@@ -1,6 +1,7 @@
 """Every format is opened again by the library that its users open it with."""
 
 import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from curate.release.config import ExportConfig
 from curate.release.manifest import read_manifest
 from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
+from curate.samples.formats import encode, pixels_of
 from curate.samples.pixels import array_of, pixels_hash, png_bytes
 from db import queries
 from db.models import Image
+from generators.sample import Sample
 
 
 @contextmanager
@@ -163,3 +166,36 @@ def test_splits_keep_a_prompt_on_one_side_and_open_as_splits(story: Any, tmp_pat
     assert all(set(rows["split"]) == {split} for split, rows in opened.items())
     names = {path.name for path in (done.folder / "webdataset").iterdir()}
     assert names == {"test-000000.tar", "train-000000.tar"}
+
+
+def _with_a_volume(story: Any) -> bytes:
+    """Make one image of the story a volume in HU; return its file."""
+    session, image = story.ws.session, story.images[story.versions[1].id, 1, 3]
+    hu = np.random.default_rng(0).integers(-1000, 1000, (1, 3, 8, 8), np.int16)
+    volume = Sample(hu, "HU", (5.0, 1.0, 1.0))
+    file = encode(volume)
+    [sha] = queries.files.add_files(session, story.ws.store, [(file.content, file.media_type)])
+    image.file_sha256, image.shape, image.unit = sha, list(hu.shape), "HU"
+    image.pixels_sha256 = pixels_hash(pixels_of(volume))
+    session.add(image)
+    session.commit()
+    return file.content
+
+
+def test_a_volume_leaves_as_nifti_and_is_verified(story: Any, tmp_path: Path) -> None:
+    content = _with_a_volume(story)
+    done = _export(story, tmp_path / "release", formats=("webdataset", "parquet"))
+    [path] = (done.folder / "images").rglob("*.nii.gz")
+    assert path.read_bytes() == content
+    names = []
+    for shard in (done.folder / "webdataset").iterdir():
+        with tarfile.open(shard) as tar:
+            names += tar.getnames()
+    assert path.name in names and path.name.replace(".nii.gz", ".json") in names
+    assert verify_release(done.folder, session=story.ws.session).ok
+
+
+def test_dicom_of_a_volume_is_refused_in_one_line(story: Any, tmp_path: Path) -> None:
+    _with_a_volume(story)
+    with pytest.raises(CurateError, match="DICOM here holds pictures"):
+        _export(story, tmp_path / "release", formats=("dicom",))
