@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 import cli
 from generators.base import Generator
 from tests.tiny import tiny_generator
-from tests.toys import mask, one_step
+from tests.toys import mask, one_step, prior
 
 ROOT = Path(__file__).parent.parent
 FINDINGS = ("normal", "drusen")
@@ -43,19 +43,17 @@ class Family:
     has_trajectory: bool = True  # else RL refuses it, in one line that says why
 
 
-def _toy_mask() -> Generator:
+def _network() -> UNet2DModel:
     torch.manual_seed(0)
-    return mask.generator(
-        UNet2DModel(
-            sample_size=mask.SIDE,
-            in_channels=2,
-            out_channels=1,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-            norm_num_groups=2,
-        )
+    return UNet2DModel(
+        sample_size=mask.SIDE,
+        in_channels=2,
+        out_channels=1,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=2,
     )
 
 
@@ -66,7 +64,8 @@ def _toy_one_step() -> Generator:
 
 FAMILIES = (
     Family("text-to-image", tiny_generator),
-    Family("toy-mask", _toy_mask, roles=("mask",)),
+    Family("toy-mask", lambda: mask.generator(_network()), roles=("mask",)),
+    Family("toy-prior", lambda: prior.generator(_network()), roles=("prior",)),
     Family("toy-one-step", _toy_one_step, has_trajectory=False),
 )
 
@@ -80,7 +79,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[curate.generators]\ntoy-mask = tests.toys.mask:load\n"
-        "toy-one-step = tests.toys.one_step:load\n"
+        "toy-prior = tests.toys.prior:load\ntoy-one-step = tests.toys.one_step:load\n"
     )
     sys.path.insert(0, str(folder))
     yield folder
@@ -99,6 +98,8 @@ def _demo(family: Family, folder: Path) -> None:
         light = 90 + 120 * disc + random.normal(0, 8, disc.shape) + 20 * (finding == "drusen")
         Image.fromarray(light.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
         Image.fromarray(disc.astype(np.uint8)).save(folder / f"{number}-mask.png")
+        before = (light - 30 * disc).clip(0, 255).astype(np.uint8)
+        Image.fromarray(before).save(folder / f"{number}-prior.png")
         conditions = {role: f"{number}-{role}.png" for role in family.roles}
         facts = {"modality": "OCT", "label": finding, **conditions}
         rows.append({"path": f"{number}.png", "Text": finding, "patient": f"p{number}", **facts})

@@ -1,0 +1,35 @@
+"""A family of another package: a prior picture in, a later one of the same patient out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DModel
+
+from generators.base import Prompt
+from generators.diffusion.generator import DiffusionGenerator
+from tests.toys import mask
+
+
+class PriorConditioner(mask.MaskConditioner):
+    """A prompt's prior picture as one channel in -1 .. 1; none is black."""
+
+    def _channel(self, prompt: Prompt) -> torch.Tensor:
+        if "prior" not in prompt.images:
+            return torch.full((1, mask.SIDE, mask.SIDE), -1.0)
+        return torch.from_numpy(prompt.images["prior"].array[:1] / 127.5 - 1).float()
+
+
+def load(folder: str | Path) -> DiffusionGenerator:
+    """Open what `save` wrote."""
+    return generator(UNet2DModel.from_pretrained(Path(folder) / "unet", use_safetensors=True))
+
+
+def generator(unet: UNet2DModel) -> DiffusionGenerator:
+    """Put the family's parts together around a network."""
+    return replace(
+        mask.generator(unet),
+        family="toy-prior",
+        conditioner=PriorConditioner(),
+        reads=frozenset({"prior"}),
+    )
