@@ -5,6 +5,8 @@ verify, make again, evaluate, report. A further family is one more entry of `FAM
 """
 
 import csv
+import gzip
+import io
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -26,7 +29,7 @@ from typer.testing import CliRunner
 import cli
 from generators.base import Generator
 from tests.tiny import tiny_generator
-from tests.toys import mask, one_step, prior
+from tests.toys import mask, one_step, prior, volume
 
 ROOT = Path(__file__).parent.parent
 FINDINGS = ("normal", "drusen")
@@ -62,11 +65,17 @@ def _toy_one_step() -> Generator:
     return one_step.OneStep(nn.Conv2d(1, 1, 3, padding=1))
 
 
+def _toy_volume() -> Generator:
+    torch.manual_seed(0)
+    return volume.Volume(nn.Conv3d(1, 1, 3, padding=1))
+
+
 FAMILIES = (
     Family("text-to-image", tiny_generator),
     Family("toy-mask", lambda: mask.generator(_network()), roles=("mask",)),
     Family("toy-prior", lambda: prior.generator(_network()), roles=("prior",)),
     Family("toy-one-step", _toy_one_step, has_trajectory=False),
+    Family("toy-volume", _toy_volume, has_trajectory=False),
 )
 
 
@@ -80,6 +89,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (info / "entry_points.txt").write_text(
         "[curate.generators]\ntoy-mask = tests.toys.mask:load\n"
         "toy-prior = tests.toys.prior:load\ntoy-one-step = tests.toys.one_step:load\n"
+        "toy-volume = tests.toys.volume:load\n"
     )
     sys.path.insert(0, str(folder))
     yield folder
@@ -171,12 +181,17 @@ def _rated_by_brightness(simulated: Path, workspace: Path) -> None:
     with simulated.open(newline="", encoding="utf-8") as file:
         paths = sorted({row["image_path"] for row in csv.DictReader(file)})
     stored = {path.name: path for path in (workspace / "files").rglob("*") if path.is_file()}
-    light = {
-        path: float(np.mean(np.asarray(Image.open(stored[Path(path).stem])))) for path in paths
-    }
+    light = {path: _mean(stored[Path(path).name.partition(".")[0]].read_bytes()) for path in paths}
     middle = float(np.median(list(light.values())))
     rows = [{"image_path": path, "rating": "3" if light[path] > middle else "1"} for path in paths]
     _write(simulated.with_name("rated.csv"), rows)
+
+
+def _mean(content: bytes) -> float:
+    """Return the mean of a picture's levels, or of a volume's HU."""
+    if content.startswith(b"\x1f\x8b"):
+        return float(nib.Nifti1Image.from_bytes(gzip.decompress(content)).get_fdata().mean())
+    return float(np.asarray(Image.open(io.BytesIO(content))).mean())
 
 
 @pytest.mark.slow
@@ -217,8 +232,11 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
     run("export", "release", "--top-share", "0.5")
     assert "bit-identical" in run("export", "--verify", "release")
     run("generate", "--from-manifest", "release", "--out", "again")
-    release = {path.name: path.read_bytes() for path in Path("release").rglob("*.png")}
-    again = {path.name: path.read_bytes() for path in Path("again").rglob("*.png")}
+    kinds = ("*.png", "*.nii.gz")
+    release, again = (
+        {path.name: path.read_bytes() for kind in kinds for path in Path(folder).rglob(kind)}
+        for folder in ("release", "again")
+    )
     assert again == release and again
     run("evaluate")
     run("report", "--out", "report.html")

@@ -22,7 +22,7 @@ class OneStep:
     reads: frozenset[str] = frozenset()
     output = Output("intensity", (1, SIDE, SIDE))
 
-    def __init__(self, network: nn.Conv2d) -> None:
+    def __init__(self, network: nn.Conv2d | nn.Conv3d) -> None:
         """Take the network that makes pictures."""
         self.network = network.eval().requires_grad_(False)
 
