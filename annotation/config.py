@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# A rater whose row names no eyes looks through these: they shipped before rows named any.
+FIRST_EYES = "0f48b472343c39501f89f3bf1722aca33f30b1b9afd615ed86befcf09c2f46ac"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedRaterConfig:
-    """One simulated rater's habits; same config, image and occasion: same verdict.
+    """One simulated rater's habits and eyes; same config, image and occasion: same verdict.
 
     The unit of `severity` and `noise` is the width of one middle grade, so that one rater fits
     every truth network: with thresholds 0.2 and 0.6, noise 0.5 is a standard deviation of 0.2.
@@ -19,6 +22,7 @@ class SimulatedRaterConfig:
     lapse: float = 0.02  # share of answers that are random, 0 .. 1
     expert_level: int = 3  # 1 = trainee .. 3 = specialist
     seed: int = 0
+    eyes: str = FIRST_EYES  # the identity of what the rater looks through
 
     def __post_init__(self) -> None:
         """Refuse habits that no rater can have."""
@@ -27,7 +31,10 @@ class SimulatedRaterConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row."""
-        return asdict(self)
+        values = asdict(self)
+        if self.eyes == FIRST_EYES:
+            del values["eyes"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SimulatedRaterConfig":
@@ -35,16 +42,23 @@ class SimulatedRaterConfig:
         return cls(**values)
 
 
-def default_raters(count: int = 3, *, seed: int = 0) -> list[SimulatedRaterConfig]:
-    """Return raters of different strictness and experience, the most experienced first."""
+def default_raters(
+    count: int = 3, *, seed: int = 0, eyes: str = FIRST_EYES
+) -> list[SimulatedRaterConfig]:
+    """Return raters of different strictness and experience, the most experienced first.
+
+    Raters with other eyes are other raters, so they have names of their own.
+    """
+    kind = "simulated" if eyes == FIRST_EYES else f"simulated-{eyes[:8]}"
     return [
         SimulatedRaterConfig(
-            name=f"simulated-{number + 1}",
+            name=f"{kind}-{number + 1}",
             severity=(0.0, 0.3, -0.3)[number % 3],
             noise=0.25 + 0.1 * (number % 3),
             lapse=0.02 + 0.01 * (number % 3),
             expert_level=3 - number % 3,
             seed=seed + number,
+            eyes=eyes,
         )
         for number in range(count)
     ]

@@ -20,6 +20,11 @@ class Eyes(Protocol):
     """What simulated raters look through: pixels and prompt to a latent quality."""
 
     @property
+    def identity(self) -> str:
+        """Which eyes these are, for ever: the hash of a network's weights, or a function's name."""
+        ...
+
+    @property
     def thresholds(self) -> tuple[float, ...]:
         """Where one grade ends and the next begins, ascending, frozen on real images."""
         ...

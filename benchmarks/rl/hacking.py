@@ -80,6 +80,8 @@ ARMS: dict[str, dict[str, Any]] = {"bare": {**HARD, **UNHELD}, "held": HARD}  # 
 class EasilyPleased:
     """Eyes that see the truth and like smooth images; graded by thirds of the start's images."""
 
+    identity = "easily-pleased"
+
     def __init__(self, eyes: TruthNetwork, images: Tensor, truth_B: Tensor) -> None:
         self._eyes = eyes
         self._truth, self._smoothness = (
@@ -122,7 +124,10 @@ class PleasedThenCareful:
         if self._rated:
             return self._gate.profiles()
         names = (f"pleased-{number + 1}" for number in range(3))
-        habits = (SimulatedRaterConfig(name=name, seed=self._seed) for name in names)
+        habits = (
+            SimulatedRaterConfig(name=name, seed=self._seed, eyes=EasilyPleased.identity)
+            for name in names
+        )
         return [SimulatedRater(config).profile() for config in habits]
 
     def push(self, campaign: Campaign) -> None:

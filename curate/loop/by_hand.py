@@ -11,7 +11,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
-from curate.loop.raters import SIMULATED, note_whole_campaigns
+from curate.loop.raters import SIMULATED, check_loops_eyes, note_whole_campaigns
 from curate.loop.rounds import (
     Looped,
     campaign_name,
@@ -44,6 +44,7 @@ from db.models import ROUND_STATES, Campaign, GeneratorVersion, Image, RewardMod
 from generators.config import SamplingSettings
 from generators.rl.config import RLConfig
 from rewards.config import RewardConfig
+from rewards.frozen import load_eyes
 
 LATEST = "latest"  # what an option says when nothing was chosen
 COMMAND_AFTER = {
@@ -100,6 +101,7 @@ def push_for(ws: Workspace, loop: str, options: PushOptions, *, images_from: str
 def simulate_for(ws: Workspace, loop: str, options: SimulateOptions) -> list[Simulated]:
     """Let simulated raters rate the round's images."""
     row = round_for(ws, loop, "rate push")
+    check_loops_eyes(ws, loop, load_eyes())
     options = replace(
         options,
         name=options.name or _name_of_campaign(ws, row),

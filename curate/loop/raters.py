@@ -8,7 +8,7 @@ from annotation.errors import AnnotationError
 from annotation.simulated import Eyes
 from curate.errors import CurateError
 from curate.progress import progress
-from curate.rating.answers import simulate_campaign, simulated_raters
+from curate.rating.answers import check_same_eyes, simulate_campaign, simulated_raters
 from curate.rating.config import LOCAL
 from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles, people
@@ -50,7 +50,7 @@ class SimulatedRaters:
 
     def profiles(self) -> list[RaterProfile]:
         """Return so many simulated raters, each with habits of its own."""
-        return simulated_raters(self._count)
+        return simulated_raters(self._count, self._eyes.identity)
 
     def push(self, campaign: Campaign) -> None:
         """Nothing is sent anywhere."""
@@ -102,6 +102,14 @@ class PeopleInLabelStudio:
             for rater, (still, asked) in sorted(open_by_rater.items())
         )
         return f"{total - num_open} of {total} rated in {campaign.name}: {by_rater}{trouble}"
+
+
+def check_loops_eyes(ws: Workspace, loop_name: str, eyes: Eyes) -> None:
+    """Raise CurateError when simulated raters with other eyes rated in an earlier campaign."""
+    for row in queries.rounds.rounds(ws.session, loop_name):
+        for campaign_id in filter(None, (row.campaign_id, row.gate_campaign_id)):
+            asked = queries.campaigns.raters_of(ws.session, campaign_id)
+            check_same_eyes(f"Loop {loop_name!r}", asked, eyes)
 
 
 def is_whole(ws: Workspace, campaign: Campaign) -> bool:

@@ -5,7 +5,13 @@ from collections.abc import Callable, Sequence
 
 from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
-from curate.loop.raters import SIMULATED, PeopleInLabelStudio, Raters, SimulatedRaters
+from curate.loop.raters import (
+    SIMULATED,
+    PeopleInLabelStudio,
+    Raters,
+    SimulatedRaters,
+    check_loops_eyes,
+)
 from curate.loop.rounds import Looped, prompts_of, run_loop
 from curate.production.versions import version_to_use
 from curate.prompts.plan import embedded_prompts, sheet_rows
@@ -68,7 +74,9 @@ def _prompts(ws: Workspace, first: Round | None, options: LoopOptions) -> Sequen
 
 def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
     if config.raters == SIMULATED:
-        return SimulatedRaters(ws, count=config.num_raters, eyes=load_eyes())
+        eyes = load_eyes()
+        check_loops_eyes(ws, config.name, eyes)
+        return SimulatedRaters(ws, count=config.num_raters, eyes=eyes)
     if config.raters == BACKEND:
         return PeopleInLabelStudio(ws, images_from=options.pictures.images_from)
     raise CurateError(

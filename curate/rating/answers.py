@@ -7,14 +7,14 @@ revision, one that was taken back is a revision without a value.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from annotation.base import PREFERENCES, Answer, RaterProfile, Unreadable
-from annotation.config import SimulatedRaterConfig, default_raters
+from annotation.config import FIRST_EYES, SimulatedRaterConfig, default_raters
 from annotation.simulated import Eyes, SimulatedRater
 from curate.errors import CurateError
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
@@ -27,6 +27,7 @@ from db.models import (
     Criterion,
     Image,
     QuarantinedAnswer,
+    Rater,
     Rating,
     SyncMark,
     utc_now,
@@ -52,9 +53,9 @@ class Taken:
         )
 
 
-def simulated_raters(count: int) -> list[RaterProfile]:
-    """Return that many simulated raters, each with habits of its own."""
-    return [SimulatedRater(config).profile() for config in default_raters(count)]
+def simulated_raters(count: int, eyes: str = FIRST_EYES) -> list[RaterProfile]:
+    """Return that many simulated raters with these eyes, each with habits of its own."""
+    return [SimulatedRater(config).profile() for config in default_raters(count, eyes=eyes)]
 
 
 def create_campaign(
@@ -110,9 +111,12 @@ def simulate_campaign(
 
     Each looks through `eyes` with the habits in its row. Answers are kept in batches, so that a
     stopped simulation goes on where it stood and ends with the same ratings. `advance(n)` is told
-    of every n assignments answered. Raises CurateError when the raters are people.
+    of every n assignments answered. Raises CurateError when the raters are people, or look through
+    other eyes.
     """
     raters = _simulated_raters_of(ws, campaign)
+    asked = queries.campaigns.raters_of(ws.session, campaign.id)
+    check_same_eyes(f"Campaign {campaign.name!r}", asked, eyes)
     (criterion,) = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
     looks = _looks(queries.campaigns.assignments(ws.session, campaign.id))
     waiting = queries.campaigns.assignments(ws.session, campaign.id, unanswered_for=criterion.id)
@@ -129,6 +133,18 @@ def simulate_campaign(
         taken += take_answers(ws, campaign, answers)
         advance(len(answers))
     return taken
+
+
+def check_same_eyes(what: str, raters: Iterable[Rater], eyes: Eyes) -> None:
+    """Raise CurateError when one of the simulated raters whom `what` asked has other eyes."""
+    known = {rater.config.get("eyes", FIRST_EYES) for rater in raters if rater.simulated}
+    others = sorted(known - {eyes.identity})
+    if others:
+        raise CurateError(
+            f"{what} was begun with simulated raters whose eyes are {others[0][:12]}; these are "
+            f"{eyes.identity[:12]}, which grade otherwise. Go on with a version of curate that has "
+            "those eyes, or begin anew under another --name."
+        )
 
 
 def _simulated_raters_of(ws: Workspace, campaign: Campaign) -> dict[str, SimulatedRater]:

@@ -80,7 +80,7 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -
             selection_method="random" if count < len(images) else "all",
         ),
         shown=chosen.images,
-        raters=simulated_raters(options.num_raters),
+        raters=simulated_raters(options.num_raters, eyes.identity),
         overlap=options.overlap,
         seed=options.seed,
         control_fraction=options.control_fraction,

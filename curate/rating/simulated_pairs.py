@@ -25,7 +25,10 @@ def simulate_comparisons(
 
     Marked as simulated, as all their answers are. Images of a prompt count in the given order.
     """
-    raters = {config.name: SimulatedRater(config) for config in default_raters(num_raters)}
+    raters = {
+        config.name: SimulatedRater(config)
+        for config in default_raters(num_raters, eyes=eyes.identity)
+    }
     of_prompt: dict[str, list[UUID]] = defaultdict(list)
     for image in images:
         of_prompt[image.prompt_id].append(image.id)

@@ -14,7 +14,7 @@ from rewards.frozen.architectures import (
     ResidualNetwork,
 )
 from rewards.frozen.data import to_side
-from rewards.frozen.files import read_about, read_tensors
+from rewards.frozen.files import read_about, read_hashes, read_tensors
 from rewards.frozen.truth import Calibration, Finding, TruthNetwork
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -105,6 +105,7 @@ def _load_truth(name: str) -> TruthNetwork:
     findings = [Finding(**finding) for finding in about["findings"]]
     network = _filled(new_eyes(findings) if name == "eyes" else new_judge(findings), name)
     frozen = about["calibration"]
+    network.identity = read_hashes()[f"{name}.safetensors"]
     low, high = frozen["thresholds"]
     network.calibration = Calibration(
         (low, high), frozen["temperature"], tuple(frozen["measurable"]), tuple(frozen["usual"])

@@ -74,6 +74,7 @@ class TruthNetwork(nn.Module):
         self.backbone = backbone
         self.findings = tuple(findings)
         self.calibration = Calibration(measurable=(False,) * len(self.findings))
+        self.identity = ""  # SHA-256 of the weights file; empty: not opened from one
         self.dropout = nn.Dropout(dropout)
         self.modality_head = nn.Linear(dim, len(MODALITIES))
         self.finding_head = nn.Linear(dim, len(self.findings))

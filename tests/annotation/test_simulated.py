@@ -86,6 +86,14 @@ def test_the_default_raters_differ_and_are_marked_as_simulated() -> None:
     assert SimulatedRaterConfig.from_json(profile.config) == configs[1]
 
 
+def test_a_rater_whose_row_names_no_eyes_has_those_that_came_first() -> None:
+    (first,), (later,) = default_raters(1), default_raters(1, eyes="f" * 64)
+    assert "eyes" not in first.to_json()
+    assert later.to_json()["eyes"] == "f" * 64
+    for config in (first, later):
+        assert SimulatedRaterConfig.from_json(config.to_json()) == config
+
+
 def test_impossible_habits_are_refused() -> None:
     with pytest.raises(ValueError, match="lapse"):
         SimulatedRaterConfig(name="r", lapse=1.5)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from annotation.config import FIRST_EYES
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
@@ -15,6 +16,8 @@ THRESHOLDS = (0.35, 0.65)  # of the mean brightness, 0 .. 1
 
 class BrightnessEyes:
     """Sees the mean brightness; remembers how many images it was shown."""
+
+    identity = FIRST_EYES
 
     def __init__(self) -> None:
         self.num_seen = 0

@@ -39,6 +39,12 @@ def test_every_modality_gets_a_truth_and_a_score_from_1_to_3(
     assert scores.dtype == torch.int64 and set(scores.tolist()) <= {1, 2, 3}
 
 
+def test_a_truth_network_is_known_by_the_hash_of_its_weights() -> None:
+    eyes, judge = frozen.load_eyes(), frozen.load_judge()
+    assert eyes.identity == files.file_hash(files.WEIGHTS / "eyes.safetensors")
+    assert judge.identity != eyes.identity
+
+
 def test_the_thresholds_part_the_truths_into_scores(
     truth_network: TruthNetwork, images: Tensor
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from annotation.config import FIRST_EYES
 from curate.production.images import images_of
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
@@ -14,6 +15,7 @@ from generators.diffusion.generator import DiffusionGenerator
 class RednessEyes:
     """Sees how red an image is; a third of the tiny generator's images get each grade."""
 
+    identity = FIRST_EYES
     modalities = ("OCT", "CXR")
 
     def __init__(

@@ -182,6 +182,21 @@ def test_a_stopped_simulation_ends_with_the_same_ratings(
         assert values_of(other, campaign) == expected
 
 
+def test_raters_with_other_eyes_are_other_raters(workspace: Workspace) -> None:
+    images, others = add_pictures(workspace, 3), BrightnessEyes()
+    others.identity = "0123456789abcdef"
+    campaign = campaign_of(workspace, images)
+    with pytest.raises(CurateError, match="'first' was begun .* are 0f48b472343c; these are 01234"):
+        simulate_campaign(workspace, campaign, eyes=others, advance=nothing)
+    assert queries.ratings.current_ratings(workspace.session) == []
+    raters = simulated_raters(3, others.identity)
+    assert raters[0].name == "simulated-01234567-1"
+    second = create_campaign(workspace, name="second", images=images, raters=raters)
+    assert simulate_campaign(workspace, second, eyes=others, advance=nothing).new == 6
+    with pytest.raises(CurateError, match="these are 0f48b472343c"):
+        simulate_campaign(workspace, second, eyes=BrightnessEyes(), advance=nothing)
+
+
 def test_people_are_not_simulated(workspace: Workspace) -> None:
     campaign = create_campaign(
         workspace,
