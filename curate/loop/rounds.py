@@ -13,19 +13,21 @@ from uuid import UUID
 from curate.errors import CurateError
 from curate.loop.config import ASKED_BEFORE, LoopConfig
 from curate.loop.gate import judge_round
-from curate.loop.raters import Raters
+from curate.loop.raters import SIMULATED, Raters
 from curate.loop.safety import check_new_version
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
 from curate.rating.ask import ask
 from curate.rating.campaigns import Item
-from curate.scoring.fit import load_reward_model, train_reward
+from curate.rating.label_studio import BACKEND
+from curate.scoring.fit import answers_to_train_on, load_reward_model, train_reward
 from curate.scoring.score import mean_prediction
 from curate.training.rl import doubts_about, rl_step_on_model
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, GeneratorVersion, Image, Prompt, Round, Run
+from rewards.config import RewardConfig
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
 GATE_SEEDS = 500_000
@@ -220,7 +222,29 @@ def _rated(now: "_Pass", campaign_id: UUID | None, result: _Result) -> _Result:
     return now.raters.rate(campaign) or result
 
 
+def _check_raters_count(now: "_Pass") -> None:
+    """Refuse a round of simulated raters that could learn nothing: people's ratings go before."""
+    _, criteria = queries.campaigns.default_rubric(now.ws.session)
+    scales = [criterion.name for criterion in criteria if criterion.kind == "scale"]
+    answers = answers_to_train_on(now.ws, criteria=scales)
+    if now.raters.backend != SIMULATED or not answers.all or answers.simulated:
+        return
+    said = (
+        f"{len(answers.all):,} answers by people are in this workspace, and where people have "
+        "rated, theirs alone are learned from"
+    )
+    needed = RewardConfig().min_ratings
+    if len(answers.all) < needed:
+        raise CurateError(
+            f"{said}. Simulated raters' would not count, and a reward model needs {needed}. "
+            "Ask people about more images with `curate rate push`, let people rate this loop with "
+            f"--raters {BACKEND}, or try simulated raters in a workspace of their own."
+        )
+    now.say(f"{said}: this round's simulated raters have a part in its gate only")
+
+
 def _generate(now: "_Pass") -> dict[str, Any]:
+    _check_raters_count(now)
     images = _make_images(
         now, now.row.start_version_id, now.config.images_per_prompt, first_seed(now.row)
     )

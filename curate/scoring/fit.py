@@ -45,6 +45,7 @@ class Answers:
 
     ratings: Sequence[RatingView]
     comparisons: Sequence[ComparisonView]
+    num_left_out: int = 0  # simulated answers, which do not count beside people's
 
     @property
     def all(self) -> list[RatingView | ComparisonView]:
@@ -60,6 +61,13 @@ class Answers:
     def simulated(self) -> bool:
         """Return whether any answer is a network's."""
         return any(view.simulated for view in self.all)
+
+    def which_count(self) -> str:
+        """Say whose answers count, where people and simulated raters have answered."""
+        return (
+            f"{len(self.all):,} answers by people count; {self.num_left_out:,} by simulated raters "
+            "do not: where people have rated, theirs alone are learned from"
+        )
 
 
 def train_reward(
@@ -84,6 +92,12 @@ def train_reward(
     answers = answers_to_train_on(
         ws, role=role, campaigns=campaigns, raters=raters, criteria=criteria
     )
+    if answers.num_left_out and len(answers.all) < config.min_ratings:
+        raise CurateError(
+            f"{answers.which_count()}. A reward model needs {config.min_ratings}: ask people about "
+            "more images with `curate rate push`, or name the simulated raters to learn from with "
+            "--rater."
+        )
     if role == "judge":
         _check_apart(ws, answers, config)
     references = [] if role == "judge" else references_for(ws, answers)
@@ -157,11 +171,13 @@ def answers_to_train_on(
 
     ratings = list(filter(counts, queries.ratings.current_ratings(ws.session, purposes=PURPOSES)))
     pairs = list(filter(counts, queries.ratings.current_comparisons(ws.session, PURPOSES)))
-    if not all(view.simulated for view in Answers(ratings, pairs).all):
+    found = Answers(ratings, pairs)
+    if not all(view.simulated for view in found.all):
         ratings = [view for view in ratings if not view.simulated]
         pairs = [view for view in pairs if not view.simulated]
     _check_one_scale(ratings)
-    return Answers(sorted(ratings, key=_order), pairs)
+    num_left_out = len(found.all) - len(ratings) - len(pairs)
+    return Answers(sorted(ratings, key=_order), pairs, num_left_out)
 
 
 def _order(view: RatingView) -> tuple[object, ...]:
@@ -343,5 +359,5 @@ def _metrics(model: RewardModel, answers: Answers, num_references: int) -> dict[
         "num_comparisons": len(pairs),
         "num_references": num_references,
         "raters": [asdict(habits) for habits in model.raters_],
-        "notes": list(model.notes_),
+        "notes": [*([answers.which_count()] if answers.num_left_out else []), *model.notes_],
     }

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
+from annotation.base import Answer, RaterProfile
 from curate.errors import CurateError
 from curate.loop.config import ASKED_BEFORE, LoopConfig, SafetyLimits
 from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.versions import save_version
+from curate.rating.answers import create_campaign, take_answers
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Assignment, Round
@@ -92,6 +94,25 @@ def test_a_loops_raters_see_controls_and_repeats_unless_it_was_begun_without(
     workspace.session.commit()
     with pytest.raises(KeyboardInterrupt):  # the same loop: nothing that differs
         loop(workspace, tiny_generator, tmp_path / "tiny", config=config, tired=True)
+
+
+def test_a_loop_whose_raters_would_not_count_says_so_before_it_makes_anything(
+    workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path
+) -> None:
+    images = add_pictures(workspace, 14)
+    ann = RaterProfile(name="ann")
+    campaign = create_campaign(workspace, name="ann's", images=images, raters=[ann], overlap=1)
+    views = queries.campaigns.assignments(workspace.session, campaign.id)
+    answers = [
+        Answer(task_uid=str(v.id), rater="ann", criterion="quality", value=2, source_uid=str(v.id))
+        for v in views
+    ]
+    take_answers(workspace, campaign, answers)
+    with pytest.raises(
+        CurateError, match="14 answers by people .* would not count, and .* needs 40"
+    ):
+        loop(workspace, tiny_generator, tmp_path / "tiny")
+    assert queries.audit.counts(workspace.session)["synthetic_images"] == 0
 
 
 @pytest.mark.slow

@@ -7,8 +7,14 @@ import torch
 from sqlmodel import select
 from torch import Tensor, nn
 
+from annotation.base import Answer, RaterProfile
 from curate.errors import CurateError
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.answers import (
+    create_campaign,
+    simulate_campaign,
+    simulated_raters,
+    take_answers,
+)
 from curate.rating.files import import_ratings
 from curate.samples.features import features_of
 from curate.samples.renderings import rgb
@@ -152,6 +158,46 @@ def test_captioned_images_teach_unless_held_out_or_of_a_rated_patient(workspace:
     rate(workspace, rated)
     found = references_for(workspace, answers_to_train_on(workspace))
     assert [image.id for image, _ in found] == [usable.id]
+
+
+def rate_as_a_person(ws: Workspace, images: list[Image]) -> None:
+    ann = RaterProfile(name="ann")
+    campaign = create_campaign(ws, name="ann's", images=images, raters=[ann], overlap=1)
+    grades = [
+        Answer(
+            task_uid=str(view.id),
+            rater="ann",
+            criterion="quality",
+            value=1 + 2 * (place % 2),
+            source_uid=str(view.id),
+        )
+        for place, view in enumerate(queries.campaigns.assignments(ws.session, campaign.id))
+    ]
+    assert take_answers(ws, campaign, grades).new == len(images)
+
+
+def test_a_few_answers_by_people_do_not_silence_the_simulated_ones_unsaid(
+    workspace: Workspace, backbone: Backbone
+) -> None:
+    images = add_pictures(workspace, 54)
+    rate(workspace, images[14:])
+    rate_as_a_person(workspace, images[:14])
+    with pytest.raises(CurateError, match="14 answers by people count; 80 by .* needs 40"):
+        train_reward(workspace, CONFIG, backbone=backbone)
+    advised = ["simulated-1", "simulated-2", "simulated-3"]
+    row = train_reward(workspace, CONFIG, raters=advised, backbone=backbone)
+    assert (row.num_ratings, row.simulated) == (80, True)
+
+
+def test_where_people_have_rated_enough_the_row_says_whose_answers_count(
+    workspace: Workspace, backbone: Backbone
+) -> None:
+    images = add_pictures(workspace, 60)
+    rate(workspace, images[:20])
+    rate_as_a_person(workspace, images[20:])
+    row = train_reward(workspace, CONFIG, backbone=backbone)
+    assert (row.num_ratings, row.simulated) == (40, False)
+    assert row.metrics["notes"][0].startswith("40 answers by people count; 40 by simulated raters")
 
 
 def compare(ws: Workspace, images: list[Image], polarity: str = "higher") -> None:
