@@ -37,7 +37,8 @@ FLOW_CHANGES = (
 
 def read_process(config: Mapping[str, Any]) -> Process:
     """Return the process of a diffusers scheduler's configuration; refuse one not understood."""
-    name = config.get("_class_name", "DDIMScheduler")
+    # a scheduler's `config` in memory lacks its class; only flow matching has a shift
+    name = config.get("_class_name", FLOW if "shift" in config else "DDIMScheduler")
     if name == FLOW:
         return Flow.from_config(config)
     if name in VARIANCE_PRESERVING:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
@@ -176,3 +176,11 @@ def test_flow_learns_by_the_same_loss(flowing: DiffusionGenerator) -> None:
 def test_flow_is_saved_as_the_scheduler_that_it_was(tmp_path: Path) -> None:
     assert flow().save(tmp_path) == {"scheduler": ["diffusers", FLOW]}
     assert FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path / "scheduler").shift == 3.0
+
+
+def test_a_configuration_in_memory_is_read_as_what_it_is() -> None:
+    """Its class stands in files only; flow matching once passed for DDIM's epsilon."""
+    assert read_process(FlowMatchEulerDiscreteScheduler().config).prediction_type == (
+        "flow_prediction"
+    )
+    assert read_process(DDIMScheduler().config).prediction_type == "epsilon"
