@@ -128,7 +128,7 @@ def test_the_files_are_the_ones_whose_hashes_were_recorded() -> None:
 
 def test_a_missing_file_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(files, "WEIGHTS", tmp_path)
-    with pytest.raises(RewardError, match="judge.safetensors.*recipes.frozen_networks.train"):
+    with pytest.raises(RewardError, match="judge.safetensors.*install it again"):
         frozen.load_judge()
 
 

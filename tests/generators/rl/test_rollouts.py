@@ -18,7 +18,6 @@ from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
 from generators.rl.rollouts import Rewarded, rewarded_images
 from generators.rl.source import prompts_of_update, rollout_seed
-from generators.sample import Kind
 from generators.training.processes import ALONE
 
 Small = Callable[..., RLConfig]
@@ -139,15 +138,6 @@ def test_hu_are_shown_to_the_reward_as_hu(
         seen.append(images)
         return images.mean(dim=(1, 2, 3)), torch.zeros(len(images))
 
-    class Scanner(PixelCodec):
-        """-1 .. 1 inside, HU outside."""
-
-        unit: Kind = "HU"
-        value_range = (-1024.0, 3071.0)
-
-        def decode(self, latents: Tensor) -> Tensor:
-            return self.from_unit(super().decode(latents))
-
-    tiny_generator.codec = Scanner()
+    tiny_generator.codec = PixelCodec("HU", (-1024.0, 3071.0))
     _first_update(tiny_generator, prompts, reward, small())
     assert seen[0].min() < -500 and seen[0].max() > 500
