@@ -21,6 +21,7 @@ def s3() -> Iterator[str]:
     """An S3 server on this machine; yields a place in a bucket."""
     moto = pytest.importorskip("moto.server", reason="the extra [test] is not installed")
     boto3 = pytest.importorskip("boto3", reason="the extra [test] is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="the extra [s3] is not installed")
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
@@ -32,6 +33,7 @@ def s3() -> Iterator[str]:
             "AWS_ENDPOINT_URL": endpoint,
         }.items():
             patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # one that another test opened knows its server
         boto3.client("s3").create_bucket(Bucket="study")
         yield "s3://study/shown"
     server.stop()
