@@ -22,7 +22,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from tests.curate.training.conftest import add_pictures, quick_task
 
 KILLS = int(os.environ.get("CURATE_TEST_KILLS", "4"))
-NUM_STEPS = 6 * KILLS  # so that most kills find something to kill
+NUM_STEPS = 12 * KILLS  # so that nearly every kill finds something to kill
 
 
 @contextmanager
