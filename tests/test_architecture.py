@@ -208,8 +208,8 @@ def calls_in(value: ast.expr) -> Iterator[ast.Call]:
 
 
 # What the house measures at most. A ceiling may only fall: lower it where a figure has come down.
-ONE_CALLER_SHARE = 0.24  # of all functions; to come down to 0.15
-UNNAMED_ELSEWHERE = 145  # public functions; commands are among them: typer calls those
+ONE_CALLER_SHARE = 0.237  # of all functions; to come down to 0.15
+UNNAMED_ELSEWHERE = 137  # public functions; commands are among them: typer calls those
 LONG_FUNCTIONS = 0
 LONG_FILES = 1
 CLASSES_TWICE = 25
