@@ -39,7 +39,7 @@ def loop_rounds(
         config,
         rounds=options.rounds,
         base=_base(ws, first, options),
-        prompts=_prompts(ws, first, options),
+        prompts=_prompts(ws, first, options, say),
         raters=_raters(ws, config, options),
         say=say,
     )
@@ -64,9 +64,11 @@ def watch_loop(
     return looped
 
 
-def _prompts(ws: Workspace, first: Round | None, options: LoopOptions) -> Sequence[Prompt]:
+def _prompts(
+    ws: Workspace, first: Round | None, options: LoopOptions, say: Say
+) -> Sequence[Prompt]:
     if options.sheet is not None:
-        return sheet_rows(ws, options.sheet, lambda line: None)
+        return sheet_rows(ws, options.sheet, say)
     if first is not None and first.run_id is not None:
         return prompts_of(ws, first)
     return embedded_prompts(ws)

@@ -128,7 +128,7 @@ def resolve_modality(
     if canonical is None:
         raise NoModality(
             f"modality {given!r} is not known{_nearest(given)}; known are {known_modalities()}. To "
-            f"take it as it is: --new-modality {given!r}"
+            f"take it as it is into a workspace: `curate import --new-modality {given!r}`"
         )
     return canonical
 
