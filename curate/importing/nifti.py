@@ -77,7 +77,7 @@ def _shown(
         if num_infinite := int(np.isinf(values).sum()):
             say(f"slice {index}: {num_infinite} infinite voxels are shown black or white")
         if np.isnan(values).any():
-            say(f"slice {index}: {np.isnan(values).sum()} voxels are no numbers and shown black")
+            say(f"slice {index}: {np.isnan(values).sum()} voxels are NaN and shown black")
             values = np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
         grey = values if limits is None else to_grey(values, *limits)
         yield _picture(volume, index, np.ascontiguousarray(grey), limits)

@@ -216,9 +216,9 @@ def samples_of(
 
 
 def no_numbers(num_broken: int, of: int, seed: int) -> CurateError:
-    """Return the error for pixels that are no numbers."""
+    """Return the error for NaN or infinite pixels."""
     return CurateError(
-        f"{num_broken} of {of} images have pixels that are no numbers (first: "
+        f"{num_broken} of {of} images have NaN or infinite pixels (first: "
         f"seed {seed}). Try --dtype float32, or an earlier generator version."
     )
 

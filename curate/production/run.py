@@ -32,7 +32,7 @@ class Generated:
     planned: int
     already: int
     made: int
-    broken: int = 0  # left out: pixels that are no numbers
+    broken: int = 0  # left out: NaN or infinite pixels
     stopped: bool = False  # on request, before the end of the plan
 
 
@@ -47,7 +47,7 @@ def run_plan(
     """Make every image of the plan that is missing; `advance(n)` is told of each n that are done.
 
     Files are durable before their rows are, in batches: a killed run loses the last seconds' work
-    and leaves nothing half-done. An image whose pixels are no numbers is left out and counted; a
+    and leaves nothing half-done. An image with NaN or infinite pixels is left out and counted; a
     whole batch of them raises CurateError. `say` is told of what goes wrong and is dealt with.
     """
     ws.session.commit()  # the writing thread has a session of its own, which must see the plan
@@ -79,7 +79,7 @@ def concluded(
     broken = len(writer.broken)
     if broken:
         seeds = [item.seed for item in writer.broken[:10]]
-        watch.note("no-numbers", num_images=broken, first_seeds=seeds)
+        watch.note("non-finite", num_images=broken, first_seeds=seeds)
     state = "stopped" if stopped else "finished"
     watch.end(state, made=writer.num_new, broken=broken, batch_size=batch_size)
     details = {"run": plan.id, "made": writer.num_new, "broken": broken}

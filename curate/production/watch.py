@@ -36,7 +36,7 @@ TOLD = (
     "out-of-memory",
     "database-lost",
     "database-back",
-    "no-numbers",
+    "non-finite",
     "paused",
     "resumed",
     "worker-lost",
@@ -55,7 +55,7 @@ class RunState:
     done: int  # images of the plan that have a row, whichever run made them; or steps taken
     what: str = "images"  # what is counted; "steps" of a training
     made: int = 0  # by this process
-    broken: int = 0  # left out: pixels that are no numbers
+    broken: int = 0  # left out: NaN or infinite pixels
     images_per_second: float = 0.0  # over the last minute
     seconds_left: float | None = None
     device: str = ""

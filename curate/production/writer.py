@@ -47,7 +47,7 @@ class EncodedBatch:
     """What became of a batch of items."""
 
     images: list[Encoded]
-    broken: list[Item]  # pixels that are no numbers
+    broken: list[Item]  # NaN or infinite pixels
 
 
 def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
@@ -182,7 +182,7 @@ class Writer:
             self._record(session)
 
     def _leave_out(self, broken: list[Item]) -> None:
-        """Count what is no numbers; a generator that makes little else is not worth its time."""
+        """Count what is not finite; a generator that makes little else is not worth its time."""
         self.broken += broken
         self._num_written += len(broken)
         if broken and len(self.broken) > self._num_taken / 2:

@@ -141,7 +141,7 @@ def test_images_that_are_no_numbers_are_left_out_and_told(
         on_forward(patch, broken)
         done = make()
     assert (done.made, done.broken) == (21, 3)
-    assert told == ["no numbers: num_images 3, first_seeds [3, 11, 19]"]
+    assert told == ["non finite: num_images 3, first_seeds [3, 11, 19]"]
     assert state_of(workspace, planned).broken == 3
     assert make().made == 3  # the same command makes them when the fault is gone
     assert examine(workspace).is_whole

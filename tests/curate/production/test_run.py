@@ -123,7 +123,7 @@ def test_pixels_that_are_no_numbers_are_refused_and_leave_no_row(
     with torch.no_grad():
         tiny_generator.denoiser.network.conv_out.bias.fill_(float("nan"))
     broken = add_version(workspace, tiny_generator, tmp_path / "broken")
-    with pytest.raises(CurateError, match="pixels that are no numbers"):
+    with pytest.raises(CurateError, match="NaN or infinite pixels"):
         generate(workspace, broken, "normal", count=2)
     assert pixels(workspace) == {}
 
