@@ -59,7 +59,7 @@ def test_a_torchvision_classifier_gives_what_its_last_layer_sees(architecture: s
         backbone = torchvision_backbone(f"torchvision/{architecture}", classifier)
         features = backbone.features(images)
         assert features.shape == (1, backbone.dim)
-        assert torch.allclose(last(features), logits, atol=1e-4)
+        assert torch.allclose(last(features), logits, atol=1e-5)
 
 
 def test_a_transformers_folder_is_a_backbone(tmp_path: Path) -> None:
