@@ -8,6 +8,7 @@ import csv
 import datetime as dt
 import io
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ OUR_COLUMNS = ("rater", "simulated", "criterion", "purpose", "campaign", "rated_
 NEEDED_COLUMNS = ("image_path", "rating")
 # A spreadsheet would run such a text; behind an apostrophe it is shown as it is.
 _FORMULA, _DEFUSED = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
+_TEXTS = ("modality", "prompt", "rater", "criterion", "purpose", "campaign")  # as they stand
 _TRUE = {"true": True, "false": False, "": False}
 
 
@@ -54,11 +56,22 @@ class BadLine:
 
 def read_ratings(path: Path) -> tuple[list[RatingLine], list[BadLine]]:
     """Return the good lines and the bad ones; AnnotationError when the file is no such table."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True, skipinitialspace=True)
     try:
-        header = _header(path, next(reader, []))
-    except csv.Error as error:
-        raise _no_table(path, error) from error
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            text = io.StringIO(file.read(), newline="")
+        reader = csv.reader(text, strict=True, skipinitialspace=True)
+        first = next(reader, [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AnnotationError(
+            f"{path} is no table of ratings ({error}). Give a CSV in UTF-8 with the columns "
+            f"{','.join(MINIM_COLUMNS)}."
+        ) from error
+    header = [cell.strip().lower() for cell in first]
+    if not set(NEEDED_COLUMNS) <= set(header) or len(set(header)) < len(header):
+        raise AnnotationError(
+            f"{path}:1: the header is {','.join(first) or 'empty'}; needed once each: "
+            f"{','.join(NEEDED_COLUMNS)}, and welcome: {','.join(MINIM_COLUMNS[2:] + OUR_COLUMNS)}."
+        )
     good: list[RatingLine] = []
     bad: list[BadLine] = []
     while True:
@@ -79,65 +92,53 @@ def write_ratings(path: Path, lines: Iterable[RatingLine]) -> int:
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(MINIM_COLUMNS + OUR_COLUMNS)
         for line in lines:
+            plain = {
+                **vars(line),
+                "simulated": "true" if line.simulated else "false",
+                "rated_at": line.rated_at.isoformat() if line.rated_at else "",
+            }
+            cells = [plain[column] for column in MINIM_COLUMNS + OUR_COLUMNS]
             writer.writerow(
                 f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
-                for cell in _cells(line)
+                for cell in cells
             )
             num_lines += 1
     return num_lines
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _no_table(path, error) from error
-
-
-def _no_table(path: Path, error: Exception) -> AnnotationError:
-    return AnnotationError(
-        f"{path} is no table of ratings ({error}). Give a CSV in UTF-8 with the columns "
-        f"{','.join(MINIM_COLUMNS)}."
-    )
-
-
-def _header(path: Path, cells: list[str]) -> list[str]:
-    header = [cell.strip().lower() for cell in cells]
-    missing = [name for name in NEEDED_COLUMNS if name not in header]
-    if missing or len(set(header)) < len(header):
-        raise AnnotationError(
-            f"{path}:1: the header is {','.join(cells) or 'empty'}; needed once each: "
-            f"{','.join(NEEDED_COLUMNS)}, and welcome: {','.join(MINIM_COLUMNS[2:] + OUR_COLUMNS)}."
-        )
-    return header
-
-
 def _line(header: list[str], cells: list[str], number: int) -> RatingLine:
+    """Read one line; ValueError says what of it cannot be taken."""
     if len(cells) != len(header):
         raise ValueError(
             f"{len(cells)} cells under {len(header)} columns; put a text with a comma in quotes"
         )
     plain = [cell[1:] if _DEFUSED.match(cell) else cell for cell in cells]
-    row = dict(zip(header, plain, strict=True))
+    row = defaultdict(str, zip(header, plain, strict=True))
     if not row["image_path"].strip():
         raise ValueError("no image_path")
-    simulated = row.get("simulated", "").strip().lower()
+    simulated = row["simulated"].strip().lower()
     if simulated not in _TRUE:
         raise ValueError(f"simulated is {simulated!r}; needed: true or false")
+    level = _whole_number(row, "expert_level") if row["expert_level"].strip() else 3
+    if level not in (1, 2, 3):
+        raise ValueError(f"expert_level is {level}; needed: 1 (trainee), 2 or 3 (specialist)")
+    moment, written = None, row["rated_at"].strip()
+    if written:
+        try:
+            moment = dt.datetime.fromisoformat(written)
+        except ValueError:
+            raise ValueError(
+                f"rated_at is {written!r}; needed: a time like 2026-01-31T12:00Z"
+            ) from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
     return RatingLine(
         image_path=row["image_path"].strip(),
         rating=_whole_number(row, "rating"),
-        modality=row.get("modality", ""),
-        expert_level=_expert_level(row),
-        prompt=row.get("prompt", ""),
-        rater=row.get("rater", ""),
+        expert_level=level,
         simulated=_TRUE[simulated],
-        criterion=row.get("criterion", ""),
-        purpose=row.get("purpose", ""),
-        campaign=row.get("campaign", ""),
-        rated_at=_moment(row.get("rated_at", "").strip()),
+        rated_at=moment,
         line=number,
+        **{name: row[name] for name in _TEXTS},
     )
 
 
@@ -150,38 +151,3 @@ def _whole_number(row: Mapping[str, str], column: str) -> int:
     if number != number // 1:
         raise ValueError(f"{column} is {cell!r}; needed: a whole number")
     return int(number)
-
-
-def _expert_level(row: Mapping[str, str]) -> int:
-    if not row.get("expert_level", "").strip():
-        return 3
-    level = _whole_number(row, "expert_level")
-    if level not in (1, 2, 3):
-        raise ValueError(f"expert_level is {level}; needed: 1 (trainee), 2 or 3 (specialist)")
-    return level
-
-
-def _moment(cell: str) -> dt.datetime | None:
-    if not cell:
-        return None
-    try:
-        moment = dt.datetime.fromisoformat(cell)
-    except ValueError:
-        raise ValueError(f"rated_at is {cell!r}; needed: a time like 2026-01-31T12:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-
-
-def _cells(line: RatingLine) -> list[str | int]:
-    return [
-        line.image_path,
-        line.rating,
-        line.modality,
-        line.expert_level,
-        line.prompt,
-        line.rater,
-        "true" if line.simulated else "false",
-        line.criterion,
-        line.purpose,
-        line.campaign,
-        line.rated_at.isoformat() if line.rated_at else "",
-    ]

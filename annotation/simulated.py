@@ -64,10 +64,16 @@ class SimulatedRater:
         An occasion names one look at one image ("image/first look"). Noise depends on rater and
         occasion only: neither order nor neighbours change a grade, a second look is a fresh one.
         """
-        return [
-            min_value + self._grade(truth, thresholds, occasion)
-            for truth, occasion in zip(truth_B, occasions, strict=True)
-        ]
+        grades = []
+        for truth, occasion in zip(truth_B, occasions, strict=True):
+            chance = random.Random(f"{self.config.name}/{self.config.seed}/{occasion}")
+            if chance.random() < self.config.lapse:
+                grades.append(min_value + chance.randint(0, len(thresholds)))
+                continue
+            shift = chance.gauss(-self.config.severity, self.config.noise)
+            seen = truth + shift * _grade_width(thresholds)
+            grades.append(min_value + bisect_right(thresholds, seen))
+        return grades
 
     def compare(
         self,
@@ -80,29 +86,17 @@ class SimulatedRater:
         Each side is looked at with the noise of one look. A difference of less than a quarter of a
         grade is a tie.
         """
-        return [
-            self._preference(left, right, thresholds, occasion)
-            for (left, right), occasion in zip(pairs, occasions, strict=True)
-        ]
-
-    def _preference(
-        self, left: float, right: float, thresholds: Sequence[float], occasion: str
-    ) -> str:
-        chance = random.Random(f"{self.config.name}/{self.config.seed}/{occasion}/pair")
-        if chance.random() < self.config.lapse:
-            return chance.choice(PREFERENCES)
-        noise = chance.gauss(0, self.config.noise) - chance.gauss(0, self.config.noise)
-        difference = (left - right) / _grade_width(thresholds) + noise
-        if abs(difference) < TIE_WIDTH:
-            return "tie"
-        return "left" if difference > 0 else "right"
-
-    def _grade(self, truth: float, thresholds: Sequence[float], occasion: str) -> int:
-        chance = random.Random(f"{self.config.name}/{self.config.seed}/{occasion}")
-        if chance.random() < self.config.lapse:
-            return chance.randint(0, len(thresholds))
-        shift = chance.gauss(-self.config.severity, self.config.noise)
-        return bisect_right(thresholds, truth + shift * _grade_width(thresholds))
+        preferred = []
+        for (left, right), occasion in zip(pairs, occasions, strict=True):
+            chance = random.Random(f"{self.config.name}/{self.config.seed}/{occasion}/pair")
+            if chance.random() < self.config.lapse:
+                preferred.append(chance.choice(PREFERENCES))
+                continue
+            noise = chance.gauss(0, self.config.noise) - chance.gauss(0, self.config.noise)
+            difference = (left - right) / _grade_width(thresholds) + noise
+            better = "left" if difference > 0 else "right"
+            preferred.append("tie" if abs(difference) < TIE_WIDTH else better)
+        return preferred
 
 
 def _grade_width(thresholds: Sequence[float]) -> float:

@@ -15,7 +15,11 @@ def weighted_kappa(
 
     NaN where both gave one and the same value only: there is no chance agreement to correct for.
     """
-    table_SVV = _contingency(first_I, second_I, values, weights_SI)
+    first_IV = np.stack([first_I == value for value in values], 1)
+    second_IV = np.stack([second_I == value for value in values], 1)
+    cells_IVV = (first_IV[:, :, None] & second_IV[:, None, :]).astype(float)
+    shape = (len(weights_SI), len(values), len(values))
+    table_SVV = (weights_SI @ cells_IVV.reshape(len(first_I), -1)).reshape(shape)
     steps = np.array(values, float)
     gap_VV = (steps[:, None] - steps[None, :]) ** 2
     total_S = table_SVV.sum((1, 2))
@@ -30,13 +34,3 @@ def equal_share(first_I: Floats, second_I: Floats, weights_SI: Floats) -> Floats
     both_I = ~np.isnan(first_I) & ~np.isnan(second_I)
     with np.errstate(invalid="ignore"):
         return np.asarray((weights_SI @ (first_I == second_I)) / (weights_SI @ both_I))
-
-
-def _contingency(
-    first_I: Floats, second_I: Floats, values: tuple[int, ...], weights_SI: Floats
-) -> Floats:
-    first_IV = np.stack([first_I == value for value in values], 1)
-    second_IV = np.stack([second_I == value for value in values], 1)
-    cells_IVV = (first_IV[:, :, None] & second_IV[:, None, :]).astype(float)
-    flat = weights_SI @ cells_IVV.reshape(len(first_I), -1)
-    return np.asarray(flat.reshape(len(weights_SI), len(values), len(values)))

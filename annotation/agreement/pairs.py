@@ -74,25 +74,23 @@ def summaries(verdicts: Iterable[Verdict], scale: tuple[int, int]) -> list[Rater
     for rater, values in by_rater.items():
         for image, value in values.items():
             by_image[image][rater] = value
-    return [
-        RaterSummary(
-            rater=rater,
-            num_ratings=len(values),
-            mean=fmean(values.values()),
-            severity=_severity(rater, by_image),
-            top_share=fmean(value == scale[1] for value in values.values()),
+    found = []
+    for rater, values in sorted(by_rater.items()):
+        gaps = [
+            fmean(given for other, given in by_image[image].items() if other != rater) - value
+            for image, value in values.items()
+            if len(by_image[image]) > 1
+        ]
+        found.append(
+            RaterSummary(
+                rater=rater,
+                num_ratings=len(values),
+                mean=fmean(values.values()),
+                severity=fmean(gaps) if gaps else None,
+                top_share=fmean(value == scale[1] for value in values.values()),
+            )
         )
-        for rater, values in sorted(by_rater.items())
-    ]
-
-
-def _severity(rater: str, by_image: dict[str, dict[str, int]]) -> float | None:
-    gaps = [
-        fmean(value for other, value in values.items() if other != rater) - values[rater]
-        for values in by_image.values()
-        if rater in values and len(values) > 1
-    ]
-    return fmean(gaps) if gaps else None
+    return found
 
 
 def _compare(

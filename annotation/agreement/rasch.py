@@ -9,7 +9,6 @@ other would otherwise be infinitely many logits apart.
 Shapes: N ratings, I images, R raters, V values in use, Q quadrature nodes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,65 +68,15 @@ class _Data:
 
 def fit_rasch(table: GradeTable) -> RaschFit | NoFit:
     """Fit the model to the first looks, or say why that cannot be."""
-    varied, constant = _by_variety(table)
-    if len(varied) < 2:
+    data, constant = _varied_grades(table)
+    if len(data.raters) < 2:
         return NoFit(
             "severity needs two raters who use more than one value; "
-            f"there {'is' if len(varied) == 1 else 'are'} {len(varied)}"
+            f"there {'is' if len(data.raters) == 1 else 'are'} {len(data.raters)}"
         )
-    data = _data(table, varied)
     if len(data.grade_N) < MIN_RATINGS:
         return NoFit(f"severity needs {MIN_RATINGS} ratings; there are {len(data.grade_N)}")
-    best = _maximise(data)
-    covariance = _covariance(best, data)
-    if covariance is None:
-        return NoFit("the ratings do not determine the severities; more images in common would")
-    severity_R, step_V, spread = _unpack(best, data)
-    error_R = _severity_errors(covariance, len(varied))
-    means, infits = _fair_means(best, data), _infits(best, data)
-    measures = (
-        RaterMeasure(*row)
-        for row in zip(
-            data.raters, severity_R.tolist(), error_R.tolist(), means, infits, strict=True
-        )
-    )
-    return RaschFit(
-        raters=tuple(measures),
-        steps=tuple(step_V[1:].tolist()),
-        spread=float(spread),
-        num_ratings=len(data.grade_N),
-        is_connected=_is_connected(data),
-        left_out=tuple(constant),
-    )
 
-
-def _by_variety(table: GradeTable) -> tuple[list[str], list[str]]:
-    varied: list[str] = []
-    constant: list[str] = []
-    for rater, grades_I in zip(table.raters, table.grades_IR.T, strict=True):
-        used = np.unique(grades_I[~np.isnan(grades_I)])
-        (varied if len(used) > 1 else constant).append(rater)
-    return varied, constant
-
-
-def _data(table: GradeTable, raters: Sequence[str]) -> _Data:
-    """Values that nobody used are left out: their steps have no bound."""
-    columns = [table.raters.index(rater) for rater in raters]
-    grades_IR = table.grades_IR[:, columns]
-    image_N, rater_N = np.nonzero(~np.isnan(grades_IR))
-    values, grade_N = np.unique(grades_IR[image_N, rater_N], return_inverse=True)
-    images, image_N = np.unique(image_N, return_inverse=True)
-    return _Data(
-        raters=tuple(raters),
-        values=tuple(int(value) for value in values),
-        image_N=torch.from_numpy(image_N),
-        rater_N=torch.from_numpy(rater_N),
-        grade_N=torch.from_numpy(grade_N),
-        num_images=len(images),
-    )
-
-
-def _maximise(data: _Data) -> Tensor:
     def loss(flat: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, object]:
         free = torch.tensor(flat, dtype=torch.float64, requires_grad=True)
         value = -_log_posterior(free, data)
@@ -136,7 +85,48 @@ def _maximise(data: _Data) -> Tensor:
 
     start = np.zeros(len(data.raters) - 1 + len(data.values) - 1 + 1)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    return torch.tensor(found.x, dtype=torch.float64)
+    best = torch.tensor(found.x, dtype=torch.float64)
+    # the observed information; where it is not positive, the ratings leave something open
+    hessian = torch.autograd.functional.hessian(lambda free: -_log_posterior(free, data), best)
+    assert isinstance(hessian, Tensor)
+    if not bool((torch.linalg.eigvalsh(hessian) > 1e-8).all()):
+        return NoFit("the ratings do not determine the severities; more images in common would")
+    _, step_V, spread = _unpack(best, data)
+    # can one walk from any rater to any other over images in common?
+    num = len(data.raters) + data.num_images
+    ends = (data.rater_N.numpy(), len(data.raters) + data.image_N.numpy())
+    graph = coo_array((np.ones(len(data.rater_N)), ends), shape=(num, num))
+    return RaschFit(
+        raters=_measures(best, torch.linalg.inv(hessian), data),
+        steps=tuple(step_V[1:].tolist()),
+        spread=float(spread),
+        num_ratings=len(data.grade_N),
+        is_connected=bool(connected_components(graph, directed=False)[0] == 1),
+        left_out=constant,
+    )
+
+
+def _varied_grades(table: GradeTable) -> tuple[_Data, tuple[str, ...]]:
+    """Return what is fitted, and the raters of one value only, who are left out.
+
+    So are values that nobody used: their steps have no bound.
+    """
+    grades_IR, rated_IR = table.grades_IR, table.rated_IR
+    is_varied = [len(np.unique(grades_IR[rated_IR[:, r], r])) > 1 for r in range(len(table.raters))]
+    kept_IR = grades_IR[:, is_varied]
+    image_N, rater_N = np.nonzero(~np.isnan(kept_IR))
+    values, grade_N = np.unique(kept_IR[image_N, rater_N], return_inverse=True)
+    images, image_N = np.unique(image_N, return_inverse=True)
+    raters = list(zip(table.raters, is_varied, strict=True))
+    data = _Data(
+        raters=tuple(rater for rater, varied in raters if varied),
+        values=tuple(int(value) for value in values),
+        image_N=torch.from_numpy(image_N),
+        rater_N=torch.from_numpy(rater_N),
+        grade_N=torch.from_numpy(grade_N),
+        num_images=len(images),
+    )
+    return data, tuple(rater for rater, varied in raters if not varied)
 
 
 def _unpack(free: Tensor, data: _Data) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,53 +165,39 @@ def _log_posterior(free: Tensor, data: _Data) -> Tensor:
     return _log_joint(free, data).logsumexp(1).sum() + log_prior
 
 
-def _covariance(best: Tensor, data: _Data) -> Tensor | None:
-    """Return the inverse of the observed information; None when it is not positive."""
-    hessian = torch.autograd.functional.hessian(lambda free: -_log_posterior(free, data), best)
-    assert isinstance(hessian, Tensor)
-    if not bool((torch.linalg.eigvalsh(hessian) > 1e-8).all()):
-        return None
-    covariance: Tensor = torch.linalg.inv(hessian)
-    return covariance
+def _measures(best: Tensor, covariance: Tensor, data: _Data) -> tuple[RaterMeasure, ...]:
+    """Return each rater's severity with its error, fair mean and infit.
 
-
-def _severity_errors(covariance: Tensor, num_raters: int) -> Tensor:
-    """The last severity is minus the sum of the others."""
-    num_free = num_raters - 1
-    to_all = torch.cat([torch.eye(num_free), -torch.ones(1, num_free)]).to(covariance)
-    return (to_all @ covariance[:num_free, :num_free] @ to_all.T).diagonal().sqrt()
-
-
-def _fair_means(best: Tensor, data: _Data) -> list[float]:
-    log_p_RVQ, log_weight_Q = _log_probabilities(best, data)
-    share_RV = (log_p_RVQ.exp() * log_weight_Q.exp()).sum(2)
-    means: list[float] = (share_RV @ torch.tensor(data.values, dtype=torch.float64)).tolist()
-    return means
-
-
-def _infits(best: Tensor, data: _Data) -> list[float]:
-    """Squared residuals over their variance, both averaged over what is known of each image.
-
-    So averaged it is 1 in expectation under the model, however few grades an image has.
+    Infit: squared residuals over their variance, both averaged over what is known of each image. So
+    averaged it is 1 in expectation under the model, however few grades an image has.
     """
-    log_joint_IQ = _log_joint(best, data)
-    belief_NQ = log_joint_IQ.softmax(1)[data.image_N]
-    p_RVQ = _log_probabilities(best, data)[0].exp()
+    num_raters = len(data.raters)
+    severity_R, _, _ = _unpack(best, data)
+    # the last severity is minus the sum of the others
+    to_all = torch.cat([torch.eye(num_raters - 1), -torch.ones(1, num_raters - 1)]).to(covariance)
+    of_free = covariance[: num_raters - 1, : num_raters - 1]
+    error_R = (to_all @ of_free @ to_all.T).diagonal().sqrt()
+
+    log_p_RVQ, log_weight_Q = _log_probabilities(best, data)
+    p_RVQ = log_p_RVQ.exp()
+    fair_R = (p_RVQ * log_weight_Q.exp()).sum(2) @ torch.tensor(data.values, dtype=torch.float64)
+
+    belief_NQ = _log_joint(best, data).softmax(1)[data.image_N]
     grade_V = torch.arange(len(data.values), dtype=torch.float64)
     mean_RQ = (p_RVQ * grade_V[None, :, None]).sum(1)
     variance_RQ = (p_RVQ * grade_V[None, :, None] ** 2).sum(1) - mean_RQ**2
     residual_NQ = (data.grade_N[:, None] - mean_RQ[data.rater_N]) ** 2
     found_N = (belief_NQ * residual_NQ).sum(1)
     expected_N = (belief_NQ * variance_RQ[data.rater_N]).sum(1)
-    return [
-        float(found_N[data.rater_N == rater].sum() / expected_N[data.rater_N == rater].sum())
-        for rater in range(len(data.raters))
-    ]
-
-
-def _is_connected(data: _Data) -> bool:
-    """Tell whether one can walk from any rater to any other over images in common."""
-    num = len(data.raters) + data.num_images
-    ends = (data.rater_N.numpy(), len(data.raters) + data.image_N.numpy())
-    graph = coo_array((np.ones(len(data.rater_N)), ends), shape=(num, num))
-    return bool(connected_components(graph, directed=False)[0] == 1)
+    return tuple(
+        RaterMeasure(
+            rater=name,
+            severity=float(severity_R[place]),
+            severity_se=float(error_R[place]),
+            fair_mean=float(fair_R[place]),
+            infit=float(
+                found_N[data.rater_N == place].sum() / expected_N[data.rater_N == place].sum()
+            ),
+        )
+        for place, name in enumerate(data.raters)
+    )

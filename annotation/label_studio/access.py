@@ -64,7 +64,20 @@ def read_access(path: Path) -> Access | None:
     if bool(url) != bool(token):
         found, missing = (URL_VARIABLE, TOKEN_VARIABLE) if url else (TOKEN_VARIABLE, URL_VARIABLE)
         raise AnnotationError(f"{found} is set, {missing} is not. Set both or neither.")
-    kept = _read(path)
+    kept = None
+    if path.is_file():
+        if path.stat().st_mode & 0o077:
+            raise AnnotationError(
+                f"{path} holds tokens and others may read it. Run `chmod 600 {path}`, and make new "
+                "tokens if somebody may have looked."
+            )
+        try:
+            kept = Access(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            # from None: what cannot be parsed may be half a token
+            raise AnnotationError(
+                f"{path} cannot be read. Delete it and connect again with `curate rate serve`."
+            ) from None
     if url and token and (kept is None or (kept.url, kept.token) != (url, token)):
         secret = kept.webhook_secret if kept else secrets.token_urlsafe(32)
         return Access(url=url.rstrip("/"), token=token, webhook_secret=secret)
@@ -84,20 +97,3 @@ def write_access(path: Path, access: Access) -> None:
 def with_room(access: Access, rater: str, token: str) -> Access:
     """Return the access with one more rater's token."""
     return replace(access, rooms={**access.rooms, rater: token})
-
-
-def _read(path: Path) -> Access | None:
-    if not path.is_file():
-        return None
-    if path.stat().st_mode & 0o077:
-        raise AnnotationError(
-            f"{path} holds tokens and others may read it. Run `chmod 600 {path}`, and make new "
-            "tokens if somebody may have looked."
-        )
-    try:
-        return Access(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        # from None: what cannot be parsed may be half a token
-        raise AnnotationError(
-            f"{path} cannot be read. Delete it and connect again with `curate rate serve`."
-        ) from None

@@ -7,7 +7,7 @@ answer, None where there is no verdict (any more).
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from annotation.base import (
     Unreadable,
 )
 from annotation.label_studio.form import COMMENT, REASONS, VERDICT
+
+_PARTS = "from_name", "value"  # of a result: which question, and what was said
 
 
 class _Malformed(ValueError):
@@ -49,66 +51,81 @@ def read_task(
     uid = data.get("uid") if isinstance(data, Mapping) else None
     if not isinstance(uid, str):
         return [], [_unreadable(f"task-{task.get('id')}", "a task without our uid", task)]
-    unreadable: list[Unreadable] = []
-    own = []
-    for annotation in _annotations(task, unreadable):
-        author = _user_id(annotation.get("completed_by"))
-        # the Community edition lets others write in somebody's name, but tells who did
-        writer = _user_id(annotation.get("updated_by", author))
-        if author is None or author != user_id:
-            reason = f"made by user {author}, but the task is {rater}'s (user {user_id})"
-            unreadable.append(_unreadable(_source_uid(annotation), reason, annotation))
-        elif writer not in (None, user_id):
-            reason = f"last written by user {writer} in the name of {rater} (user {user_id})"
-            unreadable.append(_unreadable(_source_uid(annotation), reason, annotation))
-        elif moment(annotation.get("updated_at")) is None:
-            unreadable.append(_unreadable(_source_uid(annotation), "no updated_at", annotation))
-        else:
-            own.append(annotation)
-    own.sort(key=lambda annotation: moment(annotation["updated_at"]) or dt.datetime.min)
+    own, unreadable = _own_annotations(rater, user_id, task)
     for annotation in own[:-1]:
         reason = "a later annotation of the same task counts instead"
         unreadable.append(_unreadable(_source_uid(annotation), reason, annotation))
-    if not own and unreadable:
+    if own:
+        answers, faults = _read_annotation(study, rater, uid, own[-1])
+        return answers, unreadable + faults
+    if unreadable:
         return [], unreadable  # who can tell whether the rater withdrew anything
-    if not own:
-        return [_withdrawn(question, uid, rater, task) for question in study.questions], unreadable
-    answers, faults = _read_annotation(study, rater, uid, own[-1])
-    return answers, unreadable + faults
+    withdrawn = [
+        Answer(
+            task_uid=uid,
+            rater=rater,
+            criterion=question.name,
+            value=None,
+            source_uid=f"none/{uid}",
+            rated_at=moment(task.get("updated_at")),
+            asked_at=moment(task.get("created_at")),
+        )
+        for question in study.questions
+    ]
+    return withdrawn, unreadable
 
 
-def _annotations(
-    task: Mapping[str, Any], unreadable: list[Unreadable]
-) -> Iterable[Mapping[str, Any]]:
+def _own_annotations(
+    rater: str, user_id: int | None, task: Mapping[str, Any]
+) -> tuple[list[Mapping[str, Any]], list[Unreadable]]:
+    """Return the rater's own annotations of a task, the newest last, and all others."""
+    place = f"task-{task.get('id')}"
     annotations = task.get("annotations")
     if not isinstance(annotations, list):
-        unreadable.append(_unreadable(f"task-{task.get('id')}", "no list of annotations", task))
-        return
+        return [], [_unreadable(place, "no list of annotations", task)]
+    own: list[Mapping[str, Any]] = []
+    others: list[Unreadable] = []
     for annotation in annotations:
-        if isinstance(annotation, Mapping):
-            yield annotation
+        if not isinstance(annotation, Mapping):
+            others.append(_unreadable(place, "no annotation", {"annotation": annotation}))
+            continue
+        author = _user_id(annotation.get("completed_by"))
+        # the Community edition lets others write in somebody's name, but tells who did
+        writer = _user_id(annotation.get("updated_by", author))
+        reason = ""
+        if author is None or author != user_id:
+            reason = f"made by user {author}, but the task is {rater}'s (user {user_id})"
+        elif writer not in (None, user_id):
+            reason = f"last written by user {writer} in the name of {rater} (user {user_id})"
+        elif moment(annotation.get("updated_at")) is None:
+            reason = "no updated_at"
+        if reason:
+            others.append(_unreadable(_source_uid(annotation), reason, annotation))
         else:
-            content = {"annotation": annotation}
-            unreadable.append(_unreadable(f"task-{task.get('id')}", "no annotation", content))
+            own.append(annotation)
+    own.sort(key=lambda annotation: moment(annotation["updated_at"]) or dt.datetime.min)
+    return own, others
 
 
 def _read_annotation(
     study: Study, rater: str, uid: str, annotation: Mapping[str, Any]
 ) -> tuple[list[Answer], list[Unreadable]]:
-    source_uid = _source_uid(annotation)
     if annotation.get("was_cancelled"):
         said, faults = _Statement(reasons=(SKIPPED,)), list[Unreadable]()
     else:
-        said, faults = _statement(study, source_uid, annotation)
+        said, faults = _statement(study, annotation)
+    time = annotation.get("lead_time")  # as the browser claims: any JSON
+    is_time = isinstance(time, int | float) and not isinstance(time, bool)
+    is_time = is_time and math.isfinite(time) and time >= 0
     answers = [
         Answer(
             task_uid=uid,
             rater=rater,
             criterion=question.name,
             value=said.values.get(question.name),
-            source_uid=source_uid,
+            source_uid=_source_uid(annotation),
             rated_at=moment(annotation["updated_at"]),
-            lead_time_s=_lead_time(annotation.get("lead_time")),
+            lead_time_s=float(time) if is_time else None,
             reasons=said.reasons,
             comment=said.comment,
         )
@@ -118,73 +135,55 @@ def _read_annotation(
     return answers, faults
 
 
-def _statement(
-    study: Study, source_uid: str, annotation: Mapping[str, Any]
-) -> tuple[_Statement, list[Unreadable]]:
+def _statement(study: Study, annotation: Mapping[str, Any]) -> tuple[_Statement, list[Unreadable]]:
     said, faults = _Statement(), list[Unreadable]()
+    questions = {VERDICT + question.name: question for question in study.questions}
     items = annotation.get("result")
     if not isinstance(items, list):
         said.faulty = {question.name for question in study.questions}
-        return said, [_unreadable(source_uid, "no list of results", annotation)]
-    questions = {VERDICT + question.name: question for question in study.questions}
+        return said, [_unreadable(_source_uid(annotation), "no list of results", annotation)]
     for item in items:
+        name, value = (item.get(k) if isinstance(item, Mapping) else None for k in _PARTS)
+        question = questions.get(name) if isinstance(name, str) else None
         try:
-            _take(questions, said, item)
+            if not isinstance(value, Mapping):
+                raise _Malformed("a result that is no object with a value")
+            if question is not None:
+                said.values[question.name] = _verdict(question, value)
+            elif name == REASONS:
+                said.reasons = tuple(sorted(_texts(value, "choices")))
+            elif name == COMMENT:
+                said.comment = "\n".join(_texts(value, "text"))
+            else:
+                raise _Malformed(f"no question {name!r}; known: {', '.join(sorted(questions))}")
         except _Malformed as fault:
-            name = item.get("from_name") if isinstance(item, Mapping) else None
-            if isinstance(name, str) and name in questions:
-                said.faulty.add(questions[name].name)
-            content = {**_without_result(annotation), "result": [item]}
-            faults.append(_unreadable(source_uid, str(fault), content))
+            if question is not None:
+                said.faulty.add(question.name)
+            alone = {**annotation, "result": [item]}
+            faults.append(_unreadable(_source_uid(annotation), str(fault), alone))
     return said, faults
 
 
-def _take(questions: Mapping[str, Question], said: _Statement, item: Any) -> None:
-    if not isinstance(item, Mapping) or not isinstance(item.get("value"), Mapping):
-        raise _Malformed("a result that is no object with a value")
-    name, value = item.get("from_name"), item["value"]
-    if isinstance(name, str) and name in questions:
-        (chosen,) = _texts(value, "choices", exactly=1)
-        said.values[questions[name].name] = _verdict(questions[name], chosen)
-    elif name == REASONS:
-        said.reasons = tuple(sorted(_texts(value, "choices")))
-    elif name == COMMENT:
-        said.comment = "\n".join(_texts(value, "text"))
-    else:
-        raise _Malformed(f"no question {name!r}; known: {', '.join(sorted(questions))}")
+def _verdict(question: Question, value: Mapping[str, Any]) -> int | str:
+    chosen = _texts(value, "choices")
+    if len(chosen) != 1:
+        raise _Malformed(f"{len(chosen)} choices; needed: 1")
+    if question.kind == PREFERENCE:
+        return chosen[0]
+    if question.kind == ORIGIN and chosen[0] in ORIGIN_ANSWERS:
+        return ORIGIN_ANSWERS.index(chosen[0]) + 1
+    try:
+        return int(chosen[0])
+    except ValueError:
+        raise _Malformed(f"{chosen[0]!r} is no answer to {question.name!r}") from None
 
 
-def _texts(value: Mapping[str, Any], key: str, *, exactly: int | None = None) -> list[str]:
+def _texts(value: Mapping[str, Any], key: str) -> list[str]:
     found = value.get(key)
     texts = [found] if isinstance(found, str) else found
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise _Malformed(f"{key} is {found!r}; needed: texts")
-    if exactly is not None and len(texts) != exactly:
-        raise _Malformed(f"{len(texts)} {key}; needed: {exactly}")
     return texts
-
-
-def _verdict(question: Question, chosen: str) -> int | str:
-    if question.kind == PREFERENCE:
-        return chosen
-    if question.kind == ORIGIN and chosen in ORIGIN_ANSWERS:
-        return ORIGIN_ANSWERS.index(chosen) + 1
-    try:
-        return int(chosen)
-    except ValueError:
-        raise _Malformed(f"{chosen!r} is no answer to {question.name!r}") from None
-
-
-def _withdrawn(question: Question, uid: str, rater: str, task: Mapping[str, Any]) -> Answer:
-    return Answer(
-        task_uid=uid,
-        rater=rater,
-        criterion=question.name,
-        value=None,
-        source_uid=f"none/{uid}",
-        rated_at=moment(task.get("updated_at")),
-        asked_at=moment(task.get("created_at")),
-    )
 
 
 def moment(text: object) -> dt.datetime | None:
@@ -196,13 +195,6 @@ def moment(text: object) -> dt.datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=dt.UTC)
-
-
-def _lead_time(found: object) -> float | None:
-    """Return the browser's claim in seconds, where it is a number that time can be."""
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return float(found) if math.isfinite(found) and found >= 0 else None
 
 
 def _user_id(found: object) -> int | None:
@@ -222,12 +214,8 @@ def _source_uid(annotation: Mapping[str, Any]) -> str:
     return uid if isinstance(uid, str) and uid else made
 
 
-def _unreadable(source_uid: str, reason: str, content: Mapping[str, Any]) -> Unreadable:
-    return Unreadable(source_uid=source_uid, reason=reason, content=_plain(content))
-
-
-# What of an annotation is worth keeping; the rest changes from answer to answer, and a changed
-# content would be another row.
+# What of a task or an annotation is worth keeping; the rest changes from answer to answer, and a
+# changed content would be another row.
 _KEPT = (
     "id",
     "unique_id",
@@ -237,20 +225,16 @@ _KEPT = (
     "completed_by",
     "lead_time",
     "updated_at",
+    "data",
+    "annotation",
 )
 
 
-def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: content[key] for key in (*_KEPT, "data", "annotation") if key in content}
-    author = _user_id(kept.get("completed_by"))
+def _unreadable(source_uid: str, reason: str, content: Mapping[str, Any]) -> Unreadable:
+    kept = {key: content[key] for key in _KEPT if key in content}
     if "completed_by" in kept:
-        kept["completed_by"] = author
-    plain: dict[str, Any] = _jsonable(kept)
-    return plain
-
-
-def _without_result(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in annotation.items() if key != "result"}
+        kept["completed_by"] = _user_id(kept["completed_by"])
+    return Unreadable(source_uid=source_uid, reason=reason, content=_jsonable(kept))
 
 
 def _jsonable(value: Any) -> Any:

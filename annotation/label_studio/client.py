@@ -73,7 +73,15 @@ def understood(url: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        raise AnnotationError(_refusal(url, error.status_code)) from None
+        advice = "Run the same command again; if it stays so, see the server's log."
+        if error.status_code in (401, 403):
+            advice = (
+                "It refuses the token: make a new one on its page Account & Settings and connect "
+                "again with `curate rate serve --url`."
+            )
+        raise AnnotationError(
+            f"Label Studio at {url} answered with status {error.status_code}. {advice}"
+        ) from None
     except httpx.HTTPError as error:
         raise AnnotationError(
             f"Label Studio at {url} cannot be reached ({type(error).__name__}). Is it running? "
@@ -84,15 +92,3 @@ def understood(url: str) -> Iterator[None]:
             f"Label Studio at {url} gave an answer that cannot be read ({type(error).__name__}). "
             "Run the same command again; if it stays so, see the server's log."
         ) from None
-
-
-def _refusal(url: str, status: int | None) -> str:
-    if status in (401, 403):
-        return (
-            f"Label Studio at {url} refuses the token (status {status}). Make a new one on its "
-            "page Account & Settings and connect again with `curate rate serve --url`."
-        )
-    return (
-        f"Label Studio at {url} answered with status {status}. Run the same command again; "
-        "if it stays so, see the server's log."
-    )

@@ -8,8 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from annotation.config import LABEL_STUDIO_VERSION
@@ -37,7 +36,9 @@ def ensure_environment(folder: Path, *, say: Callable[[str], None]) -> Path:
     Raises AnnotationError with pip's last words when that fails.
     """
     python = folder / "bin" / "python"
-    with _only_one_maker(folder):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second one waits, then finds it made
         if (folder / COMPLETE).is_file():
             return python
         say(f"Making an environment for Label Studio in {folder} (once, a minute or two)")
@@ -46,14 +47,6 @@ def ensure_environment(folder: Path, *, say: Callable[[str], None]) -> Path:
         _run([str(python), "-m", "pip", "install", "--no-input", "--requirement", str(PINS)])
         (folder / COMPLETE).write_text(f"{LABEL_STUDIO_VERSION}\n", encoding="utf-8")
     return python
-
-
-@contextmanager
-def _only_one_maker(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second one waits, then finds it made
-        yield
 
 
 def _run(command: list[str]) -> None:

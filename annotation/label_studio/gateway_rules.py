@@ -104,7 +104,18 @@ def call_for(method: str, path: str, query_string: str) -> Call:
     plain = path[:-1] if path.endswith("/") else path
     for pattern, rule in _COMPILED:
         if rule.method == method and (found := pattern.fullmatch(plain)):
-            query = _query(rule, query_string)
+            try:
+                given = parse_qsl(
+                    query_string, keep_blank_values=True, errors="strict", max_num_fields=20
+                )
+            except ValueError:
+                raise Refused from None
+            query = tuple((name, value) for name, value in given if name in rule.query)
+            names = {name for name, _ in query}
+            if len(names) < len(query) or not set(rule.needed) <= names:
+                raise Refused
+            if not all(re.fullmatch(rule.query[name], value) for name, value in query):
+                raise Refused
             owned = {**found.groupdict(), **{k: v for k, v in query if k in ("project", "task")}}
             return Call(
                 method=method,
@@ -115,17 +126,3 @@ def call_for(method: str, path: str, query_string: str) -> Call:
                 is_form=rule.is_form,
             )
     raise Refused
-
-
-def _query(rule: Rule, text: str) -> tuple[tuple[str, str], ...]:
-    try:
-        given = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=20)
-    except ValueError:
-        raise Refused from None
-    known = [(name, value) for name, value in given if name in rule.query]
-    names = [name for name, _ in known]
-    if len(set(names)) < len(names) or not set(rule.needed) <= set(names):
-        raise Refused
-    if not all(re.fullmatch(rule.query[name], value) for name, value in known):
-        raise Refused
-    return tuple(known)

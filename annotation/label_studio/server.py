@@ -174,20 +174,17 @@ def _wait_until_up(server: ManagedServer, access: Access, log: Path) -> None:
     deadline = time.monotonic() + FIRST_START_S
     while time.monotonic() < deadline:
         if not server.is_running():
+            text = log.read_text(encoding="utf-8", errors="replace")
+            words = [line for line in text.split("\n") if line.strip()]
             raise AnnotationError(
                 f"Label Studio ended at its start with status {server.process.returncode}: "
-                f"{_last_line(log)}. See {log}."
+                f"{words[-1].strip() if words else 'it wrote nothing'}. See {log}."
             )
         if is_healthy(server.config.url):
             check_identity(server.config.url, access)
             return
         time.sleep(POLL_S)
     raise AnnotationError(f"Label Studio gave no answer in {FIRST_START_S} s. See {log}.")
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
 
 
 def is_healthy(url: str) -> bool:

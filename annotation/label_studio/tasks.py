@@ -79,13 +79,20 @@ def _page(
     """Return one page's tasks and how many there are on all; none past the last page."""
     from label_studio_sdk.core.api_error import ApiError
 
+    newer = {
+        "filter": "filter:tasks:updated_at",
+        "operator": "greater",
+        "type": "Datetime",
+        "value": since.astimezone(dt.UTC).strftime(FILTER_TIME) if since else "",
+    }
+    filters = {"conjunction": "and", "items": [newer] if since else []}
     try:
         found = client.tasks.list(
             project=project_id,
             fields=fields,
             page=number,
             page_size=TASKS_A_REQUEST,
-            query=json.dumps(_query(since)),
+            query=json.dumps({"filters": filters, "ordering": ["tasks:updated_at"]}),
         )
     except ApiError as error:
         if error.status_code == 404 and number > 1:
@@ -94,17 +101,3 @@ def _page(
     response = found.response
     total = response.total if response is not None else 0
     return [task.dict() for task in found.items or ()], int(total or 0)
-
-
-def _query(since: dt.datetime | None) -> dict[str, Any]:
-    newer = {
-        "filter": "filter:tasks:updated_at",
-        "operator": "greater",
-        "type": "Datetime",
-        "value": since.astimezone(dt.UTC).strftime(FILTER_TIME) if since else "",
-    }
-    items = [newer] if since else []
-    return {
-        "filters": {"conjunction": "and", "items": items},
-        "ordering": ["tasks:updated_at"],
-    }
