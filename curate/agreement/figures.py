@@ -88,53 +88,50 @@ def bootstrapped(
     num_images: int, figures: Callable[[Floats], Mapping[str, Floats]]
 ) -> dict[str, Estimate | None]:
     """Return each figure [S] with its 95 % interval; None where it is undefined."""
-    found: dict[str, list[Floats]] = defaultdict(list)
+    parts: dict[str, list[Floats]] = defaultdict(list)
     for weights_SI in resampled_images(num_images, RESAMPLES):
         for name, values_S in figures(weights_SI).items():
-            found[name].append(values_S)
-    return {name: _estimate(np.concatenate(parts), num_images) for name, parts in found.items()}
-
-
-def _estimate(values_S: Floats, num: int) -> Estimate | None:
-    value, resampled = float(values_S[0]), values_S[1:]
-    resampled = resampled[np.isfinite(resampled)]  # a draw without any variety has no figure
-    if not np.isfinite(value) or not len(resampled):
-        return None
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Estimate(value, min(value, float(low)), max(value, float(high)), num)
+            parts[name].append(values_S)
+    found: dict[str, Estimate | None] = {}
+    for name, own in parts.items():
+        values_S = np.concatenate(own)
+        value, resampled = float(values_S[0]), values_S[1:]
+        resampled = resampled[np.isfinite(resampled)]  # a draw without any variety has no figure
+        found[name] = None
+        if np.isfinite(value) and len(resampled):
+            low, high = np.quantile(resampled, [0.025, 0.975])
+            ends = min(value, float(low)), max(value, float(high))
+            found[name] = Estimate(value, *ends, num_images)
+    return found
 
 
 def _between_figures(table: GradeTable, shared: int, *, is_pairwise: bool) -> list[Figure]:
     names = [KAPPA, EQUAL, ALPHA]
     names += [] if is_pairwise else [ICC_AGREEMENT, ICC_CONSISTENCY, ICC_OF_MEAN]
-    reason = _why_none(table, shared)
+    used = np.unique(table.grades_IR[table.rated_IR])
+    reason = f"all ratings are {used[0]:.0f}" if len(used) == 1 else ""
+    if len(table.raters) < 2:
+        reason = "there is one rater"
+    elif shared == 0:
+        reason = "no image was rated by two raters"
     if reason:
         return [Figure(name, None, reason) for name in names]
-    found = bootstrapped(len(table.images), lambda weights_SI: _agreement(table, weights_SI))
+
+    def agreement(weights_SI: Floats) -> dict[str, Floats]:
+        correlations = intraclass_correlations(table, weights_SI)
+        return {
+            **_mean_over_pairs(table, weights_SI),
+            ALPHA: krippendorff_alpha(table, weights_SI),
+            ICC_AGREEMENT: correlations.agreement,
+            ICC_CONSISTENCY: correlations.consistency,
+            ICC_OF_MEAN: correlations.agreement_of_mean,
+        }
+
+    found = bootstrapped(len(table.images), agreement)
     return [
         Figure(name, found[name], "" if found[name] else "the ratings vary too little")
         for name in names
     ]
-
-
-def _why_none(table: GradeTable, shared: int) -> str:
-    if len(table.raters) < 2:
-        return "there is one rater"
-    if shared == 0:
-        return "no image was rated by two raters"
-    used = np.unique(table.grades_IR[table.rated_IR])
-    return f"all ratings are {used[0]:.0f}" if len(used) == 1 else ""
-
-
-def _agreement(table: GradeTable, weights_SI: Floats) -> dict[str, Floats]:
-    correlations = intraclass_correlations(table, weights_SI)
-    return {
-        **_mean_over_pairs(table, weights_SI),
-        ALPHA: krippendorff_alpha(table, weights_SI),
-        ICC_AGREEMENT: correlations.agreement,
-        ICC_CONSISTENCY: correlations.consistency,
-        ICC_OF_MEAN: correlations.agreement_of_mean,
-    }
 
 
 def _mean_over_pairs(table: GradeTable, weights_SI: Floats) -> dict[str, Floats]:

@@ -66,7 +66,13 @@ def rater_worth(looks: Sequence[Look]) -> RaterWorth:
         pace=pace(looks),
         controls=_share(controls_right(looks)),
         turing=turing_test(looks),
-        left_share=_share([look.verdict == "left" for look in looks if _took_a_side(look)]),
+        left_share=_share(
+            [
+                look.verdict == "left"
+                for look in looks
+                if look.verdict in ("left", "right") and look.purpose != "repeat"
+            ]
+        ),
         only_value=int(next(iter(values))) if len(values) == 1 and len(rated) > 1 else None,
     )
 
@@ -155,10 +161,6 @@ def _asked_for_origin(looks: Iterable[Look]) -> list[Look]:
 
 def _is_told(look: Look) -> bool:
     return look.verdict == (REAL if look.origin == "real" else SYNTHETIC)
-
-
-def _took_a_side(look: Look) -> bool:
-    return look.verdict in ("left", "right") and look.purpose != "repeat"
 
 
 def _share(outcomes: Sequence[bool]) -> Estimate | None:

@@ -18,12 +18,30 @@ def warnings_of(
     criteria: Sequence[CriterionWorth], raters: Sequence[RaterWorth]
 ) -> tuple[str, ...]:
     """Return what stands against the ratings, gravest first."""
-    return (
-        *(line for rater in raters for line in _attention(rater)),
-        *(line for worth in criteria for line in _consistency(worth)),
-        *(line for worth in criteria for line in _design(worth)),
-        *_missing_controls(raters),
-    )
+    lines = [line for rater in raters for line in _attention(rater)]
+    lines += [line for worth in criteria for line in _consistency(worth)]
+    for worth in criteria:
+        if worth.num_raters > 1 and worth.num_shared == 0:
+            lines.append(
+                f"{worth.criterion}: no image was rated by two raters, so nothing can be said of "
+                "agreement. Push with --overlap 2 or more."
+            )
+        elif not isinstance(worth.severity, NoFit) and not worth.severity.is_connected:
+            lines.append(
+                f"{worth.criterion}: not all raters are tied by images in common; between groups, "
+                "severities compare raters only as far as images were dealt by lot."
+            )
+    few = [
+        rater.rater
+        for rater in raters
+        if not rater.simulated and (rater.controls is None or rater.controls.num < MIN_CONTROLS)
+    ]
+    if few:
+        lines.append(
+            f"Fewer than {MIN_CONTROLS} controls were answered by {', '.join(few)}: whether they "
+            "looked carefully cannot be told."
+        )
+    return tuple(lines)
 
 
 def _attention(rater: RaterWorth) -> Iterator[str]:
@@ -70,29 +88,3 @@ def _consistency(worth: CriterionWorth) -> Iterator[str]:
                 f"{own.rater} on {worth.criterion}: {own.num_images} second looks agree with the "
                 f"first no better than chance (weighted kappa {own.kappa:.2f})."
             )
-
-
-def _design(worth: CriterionWorth) -> Iterator[str]:
-    if worth.num_raters > 1 and worth.num_shared == 0:
-        yield (
-            f"{worth.criterion}: no image was rated by two raters, so nothing can be said of "
-            "agreement. Push with --overlap 2 or more."
-        )
-    elif not isinstance(worth.severity, NoFit) and not worth.severity.is_connected:
-        yield (
-            f"{worth.criterion}: not all raters are tied by images in common; between groups, "
-            "severities compare raters only as far as images were dealt by lot."
-        )
-
-
-def _missing_controls(raters: Sequence[RaterWorth]) -> Iterator[str]:
-    few = [
-        rater.rater
-        for rater in raters
-        if not rater.simulated and (rater.controls is None or rater.controls.num < MIN_CONTROLS)
-    ]
-    if few:
-        yield (
-            f"Fewer than {MIN_CONTROLS} controls were answered by {', '.join(few)}: whether they "
-            "looked carefully cannot be told."
-        )

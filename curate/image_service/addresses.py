@@ -47,7 +47,10 @@ def local_files(ws: Workspace, campaign: Campaign, *, document_root: Path) -> Ad
     addresses = {}
     for image, name, picture in _pictures(ws, campaign, already={p.name for p in folder.iterdir()}):
         if picture is not None:
-            _write(folder / name, picture)
+            unfinished = folder / f".{uuid4().hex}"
+            unfinished.write_bytes(picture)
+            os.utime(unfinished, (SAME_MOMENT, SAME_MOMENT))
+            unfinished.rename(folder / name)
         place = f"images/{campaign.id}/{name}"
         addresses[image.assignment_id, image.name] = f"/data/local-files/?d={place}"
     return addresses
@@ -97,10 +100,3 @@ def _pictures(
                 encoded, form, spoiled=image.spoiled, is_mask=image.name == "mask"
             )
             yield image, name, picture
-
-
-def _write(path: Path, picture: bytes) -> None:
-    unfinished = path.with_name(f".{uuid4().hex}")
-    unfinished.write_bytes(picture)
-    os.utime(unfinished, (SAME_MOMENT, SAME_MOMENT))
-    unfinished.rename(path)

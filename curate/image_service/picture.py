@@ -8,10 +8,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
@@ -65,7 +63,10 @@ def picture_for_raters(
     sample = decode(encoded)
     are_classes = sample.kind == "labels" or (is_mask and len(sample.array) == 1)
     if are_classes:
-        sample = Sample(_greys_of_classes(sample.array))
+        # class 0 is black; 113 and 192 have no common divisor, so 192 more differ, near ones most
+        classes = sample.array.astype(np.int64)
+        greys = np.where(classes == 0, 0, 64 + classes * 113 % 192)
+        sample = Sample(greys.astype(np.uint8))
     array = eight_bits(montage(sample))
     image = PillowImage.fromarray(array).convert(form.mode)
     size = (form.width, form.height)
@@ -79,9 +80,3 @@ def picture_for_raters(
     clean = PillowImage.frombytes(form.mode, size, image.tobytes())
     clean.save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
-
-
-def _greys_of_classes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Class 0 is black; 113 and 192 have no common divisor, so 192 more differ, near ones most."""
-    classes = array.astype(np.int64)
-    return np.where(classes == 0, 0, 64 + classes * 113 % 192).astype(np.uint8)

@@ -64,8 +64,16 @@ def workspace_key(folder: Path) -> bytes:
     Deleting the file ends every address ever given out. Raises CurateError when others may read it.
     """
     path = folder / KEY_FILE
-    with suppress(FileExistsError):
-        _write_new(path)
+    # whole or not at all, never readable by others: linking refuses a file that is there
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        with suppress(FileExistsError):
+            os.link(unfinished, path)
+    finally:
+        unfinished.unlink()
     if path.stat().st_mode & 0o077:
         raise CurateError(
             f"{path} may be read by others, so anyone on this machine could make addresses of "
@@ -78,18 +86,6 @@ def workspace_key(folder: Path) -> bytes:
             "and addresses given out so far end."
         )
     return key
-
-
-def _write_new(path: Path) -> None:
-    """Whole or not at all, and never readable by others: linking refuses a file that is there."""
-    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-        os.link(unfinished, path)
-    finally:
-        unfinished.unlink()
 
 
 def _path(shown: Shown) -> str:

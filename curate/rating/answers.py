@@ -330,6 +330,15 @@ def unknown_campaign(name: str, known: Sequence[str]) -> CurateError:
     )
 
 
+def find_campaign(ws: Workspace, name: str) -> Campaign:
+    """Return the campaign of this name; CurateError with the known ones when there is none."""
+    row = queries.campaigns.find_campaign(ws.session, name)
+    if row is None:
+        known = queries.campaigns.campaigns(ws.session)
+        raise unknown_campaign(name, [campaign.name for campaign in known])
+    return row
+
+
 def goodness(view: RatingView) -> int:
     """Return the value with the better end up, on the same scale."""
     if view.polarity == "higher":

@@ -1,7 +1,6 @@
 """How far campaigns are, what raters are like, how far they agree; simulated ones are marked."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -14,7 +13,7 @@ from annotation.agreement.pairs import (
     within_raters,
 )
 from annotation.agreement.table import Verdict
-from curate.rating.answers import goodness, unknown_campaign
+from curate.rating.answers import find_campaign, goodness
 from curate.workspace import Workspace
 from db import queries
 from db.queries.ratings import RatingView
@@ -72,55 +71,43 @@ def campaign_rows(ws: Workspace) -> list[dict[str, Any]]:
 
 def agreement(ws: Workspace, campaign: str | None = None) -> list[Agreement]:
     """Return the raters' agreement, criterion by criterion; people and simulated raters apart."""
-    return [
-        _agreement(simulated, criterion, views)
-        for (simulated, criterion), views in _groups(ws, campaign)
-    ]
+    found = []
+    for (simulated, criterion), views in _groups(ws, campaign):
+        scale = (views[0].min_value, views[0].max_value)
+        verdicts = [_verdict(view) for view in views]
+        between = between_raters(verdicts, scale)
+        kappas = [(pair.kappa, pair.num_images) for pair in between if pair.kappa is not None]
+        found.append(
+            Agreement(
+                criterion=criterion,
+                simulated=simulated,
+                num_ratings=len(views),
+                mean_kappa=_weighted_mean(kappas),
+                exact=_weighted_mean([(pair.exact, pair.num_images) for pair in between]),
+                between=between,
+                within=within_raters(verdicts, scale),
+            )
+        )
+    return found
 
 
 def rater_rows(ws: Workspace, campaign: str | None = None) -> list[RaterRow]:
     """Return each rater's habits; severity is against the others on the same images."""
-    return [
-        row
-        for (simulated, criterion), views in _groups(ws, campaign)
-        for row in _rater_rows(simulated, criterion, views)
-    ]
-
-
-def _agreement(simulated: bool, criterion: str, views: list[RatingView]) -> Agreement:
-    scale = (views[0].min_value, views[0].max_value)
-    verdicts = [_verdict(view) for view in views]
-    between = between_raters(verdicts, scale)
-    return Agreement(
-        criterion=criterion,
-        simulated=simulated,
-        num_ratings=len(views),
-        mean_kappa=_weighted_mean(
-            [(pair.kappa, pair.num_images) for pair in between if pair.kappa is not None]
-        ),
-        exact=_weighted_mean([(pair.exact, pair.num_images) for pair in between]),
-        between=between,
-        within=within_raters(verdicts, scale),
-    )
-
-
-def _rater_rows(simulated: bool, criterion: str, views: list[RatingView]) -> Iterator[RaterRow]:
-    scale = (views[0].min_value, views[0].max_value)
-    verdicts = [_verdict(view) for view in views]
-    levels = {view.rater: view.expert_level for view in views}
-    own = {pair.rater: pair.exact for pair in within_raters(verdicts, scale)}
-    for summary in summaries(verdicts, scale):
-        yield RaterRow(simulated, levels[summary.rater], criterion, summary, own.get(summary.rater))
+    rows = []
+    for (simulated, criterion), views in _groups(ws, campaign):
+        scale = (views[0].min_value, views[0].max_value)
+        verdicts = [_verdict(view) for view in views]
+        levels = {view.rater: view.expert_level for view in views}
+        own = {pair.rater: pair.exact for pair in within_raters(verdicts, scale)}
+        rows += [
+            RaterRow(simulated, levels[summary.rater], criterion, summary, own.get(summary.rater))
+            for summary in summaries(verdicts, scale)
+        ]
+    return rows
 
 
 def _groups(ws: Workspace, campaign: str | None) -> list[tuple[tuple[bool, str], list[RatingView]]]:
-    campaign_id = None
-    if campaign is not None:
-        row = queries.campaigns.find_campaign(ws.session, campaign)
-        if row is None:
-            known = [row.name for row in queries.campaigns.campaigns(ws.session)]
-            raise unknown_campaign(campaign, known)
-        campaign_id = row.id
+    campaign_id = None if campaign is None else find_campaign(ws, campaign).id
     groups: dict[tuple[bool, str], list[RatingView]] = defaultdict(list)
     for view in queries.ratings.current_ratings(ws.session, campaign_id=campaign_id):
         groups[view.simulated, view.criterion].append(view)
