@@ -114,9 +114,9 @@ def _read_annotation(
         said, faults = _Statement(reasons=(SKIPPED,)), list[Unreadable]()
     else:
         said, faults = _statement(study, annotation)
-    time = annotation.get("lead_time")  # as the browser claims: any JSON
-    is_time = isinstance(time, int | float) and not isinstance(time, bool)
-    is_time = is_time and math.isfinite(time) and time >= 0
+    claimed, lead_time = annotation.get("lead_time"), None  # the browser's: any JSON
+    if isinstance(claimed, int | float) and not isinstance(claimed, bool):
+        lead_time = float(claimed) if math.isfinite(claimed) and claimed >= 0 else None
     answers = [
         Answer(
             task_uid=uid,
@@ -125,7 +125,7 @@ def _read_annotation(
             value=said.values.get(question.name),
             source_uid=_source_uid(annotation),
             rated_at=moment(annotation["updated_at"]),
-            lead_time_s=float(time) if is_time else None,
+            lead_time_s=lead_time,
             reasons=said.reasons,
             comment=said.comment,
         )
