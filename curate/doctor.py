@@ -107,23 +107,7 @@ def repair(ws: Workspace, report: DoctorReport) -> DoctorReport:
     """
     folder = ws.folder / "quarantine" / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
     findings = [_repair(ws, finding, folder) for finding in report.findings]
-    findings = _make_again(ws, _restore_shipped(ws, findings))
-    return replace(report, findings=findings, quarantine=str(folder) if folder.exists() else None)
-
-
-def _cache_findings(ws: Workspace) -> Iterator[Finding]:
-    """Look at the weights in the cache: a version is opened from there."""
-    for version in queries.versions.versions(ws.session):
-        folder = ws.cache / "versions" / version.id
-        files = queries.versions.version_files(ws.session, version.id)
-        if folder.exists():
-            for path in damaged_files(ws, {folder / name: sha for name, sha in files.items()}):
-                name = path.relative_to(ws.folder).as_posix()
-                yield Finding("cache", name, "not as stored; filled again when it is next opened")
-
-
-def _restore_shipped(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:
-    """Put weights back that this installation of curate carries with the very same bytes."""
+    # Put weights back that this installation of curate carries with the very same bytes.
     carried = {
         hashlib.sha256(path.read_bytes()).hexdigest(): path
         for path in WEIGHTS.rglob("*")
@@ -137,7 +121,19 @@ def _restore_shipped(ws: Workspace, findings: Sequence[Finding]) -> list[Finding
         detail = f"{finding.detail}; restored from the weights that ship with curate"
         return replace(finding, detail=detail.removeprefix("; "), repaired=True)
 
-    return [restored(finding) for finding in findings]
+    findings = _make_again(ws, [restored(finding) for finding in findings])
+    return replace(report, findings=findings, quarantine=str(folder) if folder.exists() else None)
+
+
+def _cache_findings(ws: Workspace) -> Iterator[Finding]:
+    """Look at the weights in the cache: a version is opened from there."""
+    for version in queries.versions.versions(ws.session):
+        folder = ws.cache / "versions" / version.id
+        files = queries.versions.version_files(ws.session, version.id)
+        if folder.exists():
+            for path in damaged_files(ws, {folder / name: sha for name, sha in files.items()}):
+                name = path.relative_to(ws.folder).as_posix()
+                yield Finding("cache", name, "not as stored; filled again when it is next opened")
 
 
 def _make_again(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:

@@ -69,12 +69,12 @@ def _lines(console: Console, total: int, what: str) -> Iterator[Advance]:
         now = time.monotonic()
         if done >= total or now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now
-            console.print(_line(done, total, what, now - started), soft_wrap=True, highlight=False)
+            rate = done / max(now - started, 1e-9)
+            left = (total - done) / rate if rate else 0.0
+            console.print(
+                f"{done} of {total} {what}, {rate:.1f} {what}/s, {left:.0f} s left",
+                soft_wrap=True,
+                highlight=False,
+            )
 
     yield advance
-
-
-def _line(done: int, total: int, what: str, seconds: float) -> str:
-    rate = done / max(seconds, 1e-9)
-    left = (total - done) / rate if rate else 0.0
-    return f"{done} of {total} {what}, {rate:.1f} {what}/s, {left:.0f} s left"

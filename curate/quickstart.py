@@ -22,7 +22,7 @@ from curate.report import write_report
 from curate.scoring.score import Which, count_scored, score_images
 from curate.workspace import Workspace
 from db import queries
-from db.models import Prompt, Round
+from db.models import Round
 from rewards.frozen import load_eyes
 
 RELEASE_SEEDS = 900_000_000  # far from every round's
@@ -96,7 +96,23 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
         ws, loop, rounds=config.rounds, base=base, prompts=prompts, raters=raters, say=say
     ).rounds
     last_id = last_version_id(rounds)
-    exported = _release(ws, config, last_id, prompts)
+    # Make fresh images with the last version, score them and export the ones that pass.
+    run = plan_run(
+        ws,
+        queries.versions.find_version(ws.session, last_id),
+        prompts,
+        count=config.release_images_per_prompt,
+        first_seed=RELEASE_SEEDS,
+        settings=config.loop.sampling,
+    )
+    with progress(run.num_items, "images for the release") as advance:
+        run_plan(ws, run, advance)
+    model = queries.reward_models.find_reward_model(ws.session)
+    to_score = Which(version_id=last_id)
+    num_images, num_scored = count_scored(ws, model, to_score)
+    with progress(num_images - num_scored, "images scored") as advance:
+        score_images(ws, model, advance=advance, which=to_score)
+    exported = export_release(ws, None, ExportConfig(version=last_id), progress)
     say("the judge, on which nothing was trained, looks at base and last version at equal noise")
     judged = judge_versions(
         ws,
@@ -111,28 +127,3 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     report = write_report(ws)
     seconds = time.monotonic() - started
     return Quickstart(rounds, base.id, last_id, judged, exported, report, seconds)
-
-
-def _release(
-    ws: Workspace,
-    config: QuickstartConfig,
-    version_id: str,
-    prompts: Sequence[Prompt],
-) -> Exported:
-    """Make fresh images with the last version, score them and export the ones that pass."""
-    run = plan_run(
-        ws,
-        queries.versions.find_version(ws.session, version_id),
-        prompts,
-        count=config.release_images_per_prompt,
-        first_seed=RELEASE_SEEDS,
-        settings=config.loop.sampling,
-    )
-    with progress(run.num_items, "images for the release") as advance:
-        run_plan(ws, run, advance)
-    model = queries.reward_models.find_reward_model(ws.session)
-    to_score = Which(version_id=version_id)
-    num_images, num_scored = count_scored(ws, model, to_score)
-    with progress(num_images - num_scored, "images scored") as advance:
-        score_images(ws, model, advance=advance, which=to_score)
-    return export_release(ws, None, ExportConfig(version=version_id), progress)

@@ -76,6 +76,7 @@ class Setting:
         """Return it as typer reads a parameter."""
         says = self.field.metadata
         default = None if self.field.default in (None, ()) else self.field.default
+        one_of = self.field.metadata.get("choices")
         option = typer.Option(
             self.option,
             help=says["help"],
@@ -83,7 +84,7 @@ class Setting:
             min=says.get("min"),
             max=says.get("max"),
             rich_help_panel=self.panel,
-            metavar=self._metavar(),
+            metavar=f"[{'|'.join(one_of)}]" if one_of and get_origin(self.hint) is tuple else None,
         )
         return inspect.Parameter(
             self.name,
@@ -91,10 +92,6 @@ class Setting:
             default=inspect.Parameter.empty if default is MISSING else default,
             annotation=Annotated[self._type(), option],
         )
-
-    def _metavar(self) -> str | None:
-        one_of = self.field.metadata.get("choices")
-        return f"[{'|'.join(one_of)}]" if one_of and get_origin(self.hint) is tuple else None
 
     def _type(self) -> Any:
         """Return its type in typer's words: one of several values, a list for a tuple."""

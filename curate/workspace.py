@@ -68,7 +68,13 @@ def init_workspace(
                 f"Change them in {root / SETTINGS}, or name another folder."
             )
         return
-    _make_folders(root)
+    try:
+        for name in FOLDERS:
+            (root / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CurateError(
+            f"Cannot make a workspace in {root}: {error.strerror}. Name a folder you may write to."
+        ) from error
     if database_url is None:  # rows name raters and their addresses: for the owner's eyes
         (root / DATABASE).touch(mode=0o600)
     with _opened(root, settings, new=True):
@@ -152,16 +158,6 @@ def _locked(root: Path, alone: bool) -> Iterator[None]:
                 "Wait until it is done or stop it, then run this one again."
             ) from error
         yield
-
-
-def _make_folders(root: Path) -> None:
-    try:
-        for name in FOLDERS:
-            (root / name).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CurateError(
-            f"Cannot make a workspace in {root}: {error.strerror}. Name a folder you may write to."
-        ) from error
 
 
 def read_settings(root: Path) -> WorkspaceSettings:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
@@ -60,7 +59,14 @@ def load_backbone(name: str) -> Backbone:
     saved (BiomedCLIP).
     """
     if name in ("embedded", "features"):
-        return _shipped(name)
+        from rewards import frozen
+        from rewards.frozen.levels import EveryLevel
+
+        encoder = name == "embedded"
+        network = EveryLevel(frozen.load_encoder()) if encoder else frozen.load_features()
+        with torch.no_grad():
+            dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
+        return Backbone(name, network, dim)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name)
     if (Path(name) / open_clip.CONFIG).is_file():
@@ -75,17 +81,6 @@ def load_backbone(name: str) -> Backbone:
         "transformers vision model (config.json and model.safetensors) or an open_clip one "
         f"({open_clip.CONFIG}), or its hub name OWNER/NAME."
     )
-
-
-def _shipped(name: str) -> Backbone:
-    from rewards import frozen
-    from rewards.frozen.levels import EveryLevel
-
-    encoder = name == "embedded"
-    network = EveryLevel(frozen.load_encoder()) if encoder else frozen.load_features()
-    with torch.no_grad():
-        dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
-    return Backbone(name, network, dim)
 
 
 def _from_torchvision(name: str) -> Backbone:
@@ -144,7 +139,15 @@ def _from_transformers(name: str) -> Backbone:
         model.pooler = None  # not asked, and random: its weights are in few checkpoints
     if hasattr(model, "vision_model"):
         model = model.vision_model
-    network = nn.Sequential(_Resized(*_preprocessing(name, model.config)), _Pooled(model))
+    from transformers.utils.hub import cached_file
+
+    path = cached_file(
+        name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+    )
+    saved = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    mean = tuple(saved.get("image_mean", IMAGENET_MEAN))
+    std = tuple(saved.get("image_std", IMAGENET_STD))
+    network = nn.Sequential(_Resized(int(model.config.image_size), mean, std), _Pooled(model))
     with torch.no_grad():
         dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
     return Backbone(name, network, dim)
@@ -161,17 +164,6 @@ def _from_open_clip(name: str, config: Path) -> Backbone:
     with torch.no_grad():
         dim = network.eval()(torch.zeros(1, 3, 64, 64)).shape[1]
     return Backbone(name, network, dim)
-
-
-def _preprocessing(name: str, config: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    from transformers.utils.hub import cached_file
-
-    path = cached_file(
-        name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
-    )
-    saved = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-    mean = tuple(saved.get("image_mean", IMAGENET_MEAN))
-    return int(config.image_size), mean, tuple(saved.get("image_std", IMAGENET_STD))
 
 
 class _Resized(nn.Module):

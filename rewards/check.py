@@ -19,20 +19,16 @@ def check_enough(rated: RatedImages, config: RewardConfig) -> None:
             "more images: `curate rate push` and `pull`, or `curate rate simulate`."
         )
     for criterion, name in enumerate(rated.criteria):
-        _check_criterion(rated, criterion, name)
+        asked = len(rated.grade_R)
+        if rated.criterion_R is not None:
+            asked = int((rated.criterion_R == criterion).sum())
+        if asked + int((rated.comparisons.criterion_C == criterion).sum()) == 0:
+            raise RewardError(
+                f"Nobody answered {name!r}. Leave this criterion out, or rate images on it: "
+                "`curate rate push`."
+            )
     if num_pairs < config.min_ratings:  # enough comparisons part the images by themselves
         _check_kinds(rated, config)
-
-
-def _check_criterion(rated: RatedImages, criterion: int, name: str) -> None:
-    asked = len(rated.grade_R)
-    if rated.criterion_R is not None:
-        asked = int((rated.criterion_R == criterion).sum())
-    if asked + int((rated.comparisons.criterion_C == criterion).sum()) == 0:
-        raise RewardError(
-            f"Nobody answered {name!r}. Leave this criterion out, or rate images on it: "
-            "`curate rate push`."
-        )
 
 
 def _check_kinds(rated: RatedImages, config: RewardConfig) -> None:
@@ -53,19 +49,6 @@ def what_to_know(rated: RatedImages) -> tuple[str, ...]:
         notes.append(
             "one rater only: a strict rater cannot be told from bad images, nor slips from opinions"
         )
-    both_ways, repeated = _contradictions(rated)
-    if both_ways:
-        notes.append(
-            f"{both_ways} of {repeated} pairs that were compared more than once were answered both "
-            "ways: they pull nowhere"
-        )
-    if len(set(rated.modalities)) == 1:
-        notes.append("one modality only: no image can be found to show another one")
-    return tuple(notes)
-
-
-def _contradictions(rated: RatedImages) -> tuple[int, int]:
-    """Return how many pairs were won by both sides, and how many were seen more than once."""
     pairs = rated.comparisons
     seen: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     for left, right, won, criterion in torch.stack(
@@ -80,4 +63,12 @@ def _contradictions(rated: RatedImages) -> tuple[int, int]:
         first, second = int(min(left, right)), int(max(left, right))
         seen[first, second, int(criterion)].append(won if left < right else 1 - won)
     repeated = [won for won in seen.values() if len(won) > 1]
-    return sum(min(won) == 0 and max(won) == 1 for won in repeated), len(repeated)
+    both_ways = sum(min(won) == 0 and max(won) == 1 for won in repeated)
+    if both_ways:
+        notes.append(
+            f"{both_ways} of {len(repeated)} pairs that were compared more than once were answered "
+            "both ways: they pull nowhere"
+        )
+    if len(set(rated.modalities)) == 1:
+        notes.append("one modality only: no image can be found to show another one")
+    return tuple(notes)

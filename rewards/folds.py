@@ -31,7 +31,16 @@ def parts(rated: RatedImages, count: int, seed: int, *, by: str) -> Parts:
         )
     dealer = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     part_N = np.full(len(group_N), -1)
-    for part, (_, positions) in enumerate(dealer.split(group_N, _is_good(rated, count), group_N)):
+    image_R, grade_R = rated.image_R.numpy(), rated.grade_R.numpy()
+    num_N = np.bincount(image_R, minlength=len(rated.prompts))
+    totals_N = np.bincount(image_R, weights=grade_R, minlength=len(rated.prompts))
+    mean_N = totals_N / np.maximum(num_N, 1)
+    good_N = np.asarray(mean_N > np.median(mean_N))  # to be dealt evenly
+    if not good_N.any():
+        good_N = np.asarray(mean_N == mean_N.max())
+    if min(good_N.sum(), (~good_N).sum()) < count:
+        good_N = np.zeros_like(good_N)
+    for part, (_, positions) in enumerate(dealer.split(group_N, good_N, group_N)):
         part_N[positions] = part
     return part_N
 
@@ -43,11 +52,7 @@ def kind_of_groups(rated: RatedImages) -> str:
 
 def _groups(rated: RatedImages, by: str) -> Parts:
     alone = [str(number) for number in range(len(rated.prompts))]
-    return _joined(list(rated.prompts) if by == "prompt" else alone, rated)
-
-
-def _joined(names: list[str], rated: RatedImages) -> Parts:
-    """Return a number a group: images that share a name or a patient, however far around."""
+    names = list(rated.prompts) if by == "prompt" else alone
     patients = list(rated.patients) or [None] * len(names)
     nodes = [("name", name) for name in names]
     also = [
@@ -60,15 +65,3 @@ def _joined(names: list[str], rated: RatedImages) -> Parts:
     _, component = connected_components(links, directed=False)
     joined: Parts = component[ends[0]].astype(np.int64)
     return joined
-
-
-def _is_good(rated: RatedImages, count: int) -> NDArray[np.bool_]:
-    """Return which images are rated above the middle, to be dealt evenly; none if too few are."""
-    image_R, grade_R = rated.image_R.numpy(), rated.grade_R.numpy()
-    num_N = np.bincount(image_R, minlength=len(rated.prompts))
-    totals_N = np.bincount(image_R, weights=grade_R, minlength=len(rated.prompts))
-    mean_N = totals_N / np.maximum(num_N, 1)
-    good = np.asarray(mean_N > np.median(mean_N))
-    if not good.any():
-        good = np.asarray(mean_N == mean_N.max())
-    return good if min(good.sum(), (~good).sum()) >= count else np.zeros_like(good)

@@ -86,7 +86,12 @@ class _Criterion:
         self.is_rated = joint.is_rated
         self.covariance_NN = joint.covariance_NN.numpy().copy()
         self.counts_N = slope_NK.square().sum(1).numpy()  # chance's variance by the latent's
-        self.error_N = noise_N / _information(expected(chances_MNK), slope_NK).numpy()
+        edge_N1 = torch.zeros_like(slope_NK[:, :1])
+        slopes_NG = torch.cat([edge_N1, slope_NK], 1) - torch.cat([slope_NK, edge_N1], 1)
+        grades_NG = grade_probabilities(expected(chances_MNK)).clamp(min=LEAST_CHANCE)
+        self.error_N = (
+            noise_N / (slopes_NG.square() / grades_NG).sum(1).clamp(min=LEAST_CHANCE).numpy()
+        )
 
     def gains(self) -> Values:
         """Return how much variance of all images' chances a rating of each would take away.
@@ -105,11 +110,3 @@ class _Criterion:
         """Take one image for rated."""
         with_N = self.covariance_NN[place].copy()
         self.covariance_NN -= np.outer(with_N / (with_N[place] + self.error_N[place]), with_N)
-
-
-def _information(above_NK: Tensor, slope_NK: Tensor) -> Tensor:
-    """Return Fisher's information [N] of one rating about the latent quality."""
-    edge_N1 = torch.zeros_like(slope_NK[:, :1])
-    slopes_NG = torch.cat([edge_N1, slope_NK], 1) - torch.cat([slope_NK, edge_N1], 1)
-    grades_NG = grade_probabilities(above_NK).clamp(min=LEAST_CHANCE)
-    return (slopes_NG.square() / grades_NG).sum(1).clamp(min=LEAST_CHANCE)

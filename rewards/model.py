@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -111,7 +110,12 @@ class RewardModel(nn.Module):
         self.values_ = tuple(rated.values)
         self.criteria_ = tuple(rated.criteria)
         encoded = self._encoded(rated)
-        best = self._best_fit(encoded)
+        everything = torch.arange(len(encoded.rated.prompts))
+        best = self._fit(encoded, everything, _usual_kernel(len(self.modalities_)))
+        for name, (_, value) in KERNELS.items():
+            other = Kernel(**{**vars(best.process.kernel), name: value})
+            tried = self._fit(encoded, everything, other)
+            best = max(best, tried, key=lambda fit: fit.log_evidence)
         self.process_ = best.process
         known = self._cross_fit(encoded, by="image")
         self.calibration_ = calibrations(known.asked, rated)
@@ -180,7 +184,30 @@ class RewardModel(nn.Module):
             for name, tensor in self.state_dict().items()
             if name.startswith(PROCESS)
         }
-        save_file(tensors, path, metadata={"curate": json.dumps(self._settings(), sort_keys=True)})
+        assert self.process_ is not None  # only a fitted model is saved
+        save_file(
+            tensors,
+            path,
+            metadata={
+                "curate": json.dumps(
+                    {
+                        "format": FORMAT,
+                        "config": self.config.to_json(),
+                        "backbone": self.backbone.fingerprint,
+                        "kernel": vars(self.process_.kernel),
+                        "calibration": [vars(each) for each in self.calibration_],
+                        "modalities": list(self.modalities_),
+                        "values": list(self.values_),
+                        "criteria": list(self.criteria_),
+                        "raters": [vars(each) for each in self.raters_],
+                        "notes": list(self.notes_),
+                        "quality": self.quality_.to_json() if self.quality_ else None,
+                        "held_out_by": self.held_out_by_,
+                    },
+                    sort_keys=True,
+                )
+            },
+        )
 
     @classmethod
     def load(cls, path: Path, backbone: Backbone | None = None) -> "RewardModel":
@@ -200,46 +227,26 @@ class RewardModel(nn.Module):
             backbone or load_backbone(settings["config"]["backbone"]),
             RewardConfig.from_json(settings["config"]),
         )
-        model._restore(settings, tensors)
-        return model
-
-    def _settings(self) -> dict[str, Any]:
-        assert self.process_ is not None  # only a fitted model is saved
-        return {
-            "format": FORMAT,
-            "config": self.config.to_json(),
-            "backbone": self.backbone.fingerprint,
-            "kernel": vars(self.process_.kernel),
-            "calibration": [vars(each) for each in self.calibration_],
-            "modalities": list(self.modalities_),
-            "values": list(self.values_),
-            "criteria": list(self.criteria_),
-            "raters": [vars(each) for each in self.raters_],
-            "notes": list(self.notes_),
-            "quality": self.quality_.to_json() if self.quality_ else None,
-            "held_out_by": self.held_out_by_,
-        }
-
-    def _restore(self, settings: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        if settings["backbone"] != self.backbone.fingerprint:
+        if settings["backbone"] != model.backbone.fingerprint:
             raise RewardError(
-                f"The reward model was fitted on backbone {self.config.backbone!r} with weights "
-                f"{settings['backbone'][:12]}, but here they are {self.backbone.fingerprint[:12]}. "
-                "Fit it again with `curate train-reward`."
+                f"The reward model was fitted on backbone {model.config.backbone!r} with weights "
+                f"{settings['backbone'][:12]}, but here they are "
+                f"{model.backbone.fingerprint[:12]}. Fit it again with `curate train-reward`."
             )
-        self.modalities_ = tuple(settings["modalities"])
-        self.values_ = tuple(settings["values"])
-        self.criteria_ = tuple(settings["criteria"])
-        self.raters_ = tuple(RaterHabits(**each) for each in settings["raters"])
-        self.notes_ = tuple(settings["notes"])
-        self.held_out_by_ = settings["held_out_by"]
-        self.calibration_ = tuple(
+        model.modalities_ = tuple(settings["modalities"])
+        model.values_ = tuple(settings["values"])
+        model.criteria_ = tuple(settings["criteria"])
+        model.raters_ = tuple(RaterHabits(**each) for each in settings["raters"])
+        model.notes_ = tuple(settings["notes"])
+        model.held_out_by_ = settings["held_out_by"]
+        model.calibration_ = tuple(
             Calibration(each["slope"], tuple(each["thresholds"]))
             for each in settings["calibration"]
         )
-        self.quality_ = Quality(**settings["quality"]) if settings["quality"] else None
+        model.quality_ = Quality(**settings["quality"]) if settings["quality"] else None
         own = {name.removeprefix(PROCESS): tensor for name, tensor in tensors.items()}
-        self.process_ = Process(Kernel(**settings["kernel"]), own)
+        model.process_ = Process(Kernel(**settings["kernel"]), own)
+        return model
 
     def _encoded(self, rated: RatedImages) -> "_Encoded":
         pairs = Pairs(rated.features_ND, self._prompts(rated.modalities, rated.texts))
@@ -247,16 +254,6 @@ class RewardModel(nn.Module):
         prompts_SP = self._prompts(known.modalities, known.texts)
         features_SD = known.features_SD if known.texts else rated.features_ND[:0]
         return _Encoded(rated, pairs, Pairs(features_SD, prompts_SP))
-
-    def _best_fit(self, encoded: "_Encoded") -> Fit:
-        """Return the fit to everything whose kernel has the most evidence."""
-        everything = torch.arange(len(encoded.rated.prompts))
-        best = self._fit(encoded, everything, _usual_kernel(len(self.modalities_)))
-        for name, (_, value) in KERNELS.items():
-            other = Kernel(**{**vars(best.process.kernel), name: value})
-            tried = self._fit(encoded, everything, other)
-            best = max(best, tried, key=lambda fit: fit.log_evidence)
-        return best
 
     def _fit(self, encoded: "_Encoded", learn: Tensor, kernel: Kernel) -> Fit:
         """Fit to the images at the positions `learn` only."""

@@ -47,7 +47,13 @@ def image_tower(name: str, config: Path) -> tuple[nn.Module, dict[str, Any]]:
             "can be read. Open it in transformers' format, or use another backbone."
         )
     pool = {"global_pool": vision["timm_pool"]} if vision.get("timm_pool") else {}
-    tower: nn.Module = _timm().create_model(vision["timm_model_name"], num_classes=0, **pool)
+    try:
+        import timm
+    except ImportError as error:
+        raise RewardError(
+            "A model of open_clip's needs timm: pip install 'curate-images[open-clip]'."
+        ) from error
+    tower: nn.Module = timm.create_model(vision["timm_model_name"], num_classes=0, **pool)
     try:
         tower.load_state_dict(_weights(name))
     except RuntimeError as error:
@@ -61,16 +67,6 @@ def image_tower(name: str, config: Path) -> tuple[nn.Module, dict[str, Any]]:
         "side": int(side),
         **{key: looks[key] for key in ("mean", "std") if key in looks},
     }
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise RewardError(
-            "A model of open_clip's needs timm: pip install 'curate-images[open-clip]'."
-        ) from error
-    return timm
 
 
 def _weights(name: str) -> dict[str, Tensor]:

@@ -58,15 +58,6 @@ def fit_posterior(
     optimizer.step(closure)
     for parameter in parameters:
         parameter.requires_grad_(False)
-    unsure_LL, half_log_determinant = _unsure(coordinates_NL, weights_L, answers, scale)
-    evidence = -float(surprise()) - half_log_determinant
-    return Posterior(weights_L, unsure_LL, scale, evidence)
-
-
-def _unsure(
-    coordinates_NL: Tensor, weights_L: Tensor, answers: Answers, scale: Scale
-) -> tuple[Tensor, float]:
-    """Return U with (1 + curvature)^-1 = U.T U, and half the log-determinant of 1 + curvature."""
     apart_CL = coordinates_NL[answers.left_C] - coordinates_NL[answers.right_C]
     seen_QL = torch.cat([coordinates_NL[answers.image_R], apart_CL])
     curvature_Q = _curvature(seen_QL @ weights_L, answers, scale)
@@ -78,7 +69,8 @@ def _unsure(
     unsure_LL = torch.linalg.solve_triangular(
         root_LL, torch.eye(size, dtype=torch.float64), upper=False
     )
-    return unsure_LL, float(root_LL.diagonal().log().sum())
+    evidence = -float(surprise()) - float(root_LL.diagonal().log().sum())
+    return Posterior(weights_L, unsure_LL, scale, evidence)
 
 
 def _curvature(seen_Q: Tensor, answers: Answers, scale: Scale) -> Tensor:

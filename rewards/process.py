@@ -72,7 +72,12 @@ class Process(nn.Module):
         novel_B = (self.kernel.variance - coordinates_BL.square().sum(1)).clamp(min=0)
         unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL)
         mean_CB = self.weights_CL @ coordinates_BL.T
-        lost_B = self._lost(likeness_BS, prompts_BP, congruence)
+        count = self.kernel.num_modalities
+        modality_BM = prompts_BP[:, :count]
+        text_BT, of_modality_BT = _asked_text(prompts_BP, self.text_prompts_TP, count)
+        modality_B = _missed(likeness_BS @ self.modality_SM, modality_BM, 1 - modality_BM)
+        text_B = _missed(likeness_BS @ self.text_ST, text_BT, of_modality_BT - text_BT)
+        lost_B = congruence.modality * modality_B + congruence.text * text_B
         return mean_CB - lost_B, novel_B + unsure_CBL.square().sum(2)
 
     def covariance(self, features_BD: Tensor, prompts_BP: Tensor) -> Tensor:
@@ -87,15 +92,6 @@ class Process(nn.Module):
         novel_BB = before_BB - coordinates_BL @ coordinates_BL.T
         unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL.double())
         return novel_BB + unsure_CBL @ unsure_CBL.transpose(1, 2)
-
-    def _lost(self, likeness_BS: Tensor, prompts_BP: Tensor, congruence: "Congruence") -> Tensor:
-        """Return what each image loses [B], in logits, for showing what was not asked for."""
-        count = self.kernel.num_modalities
-        modality_BM = prompts_BP[:, :count]
-        text_BT, of_modality_BT = _asked_text(prompts_BP, self.text_prompts_TP, count)
-        modality_B = _missed(likeness_BS @ self.modality_SM, modality_BM, 1 - modality_BM)
-        text_B = _missed(likeness_BS @ self.text_ST, text_BT, of_modality_BT - text_BT)
-        return congruence.modality * modality_B + congruence.text * text_B
 
 
 @dataclass(frozen=True)
@@ -158,7 +154,9 @@ def fit_process(
     shown = Pairs((references.features_ND - mean_D) / std_D, references.prompts_NP)
     all_marks = marks.joined(shown)
     shows_S = torch.cat([shows_N[place_L], torch.ones(len(shown.prompts_NP), dtype=torch.bool)])
-    texts_TP = _texts(all_marks.prompts_NP[shows_S])
+    texts_TP, num_T = all_marks.prompts_NP[shows_S].unique(dim=0, return_counts=True)
+    common_T = num_T.argsort(descending=True, stable=True)[:MAX_TEXTS]
+    texts_TP = texts_TP[common_T[num_T[common_T] >= MIN_IMAGES_A_TEXT]]
     recogniser_SX = _recogniser(kernel, all_marks, shows_S, texts_TP)
     tensors = {
         "feature_mean_D": mean_D,
@@ -181,14 +179,6 @@ def _landmarks(learn_N: Tensor, count: int, seed: int) -> Tensor:
         return learn_N
     chance = torch.Generator().manual_seed(seed)
     return learn_N[torch.randperm(len(learn_N), generator=chance)[:count].sort().values]
-
-
-def _texts(prompts_NP: Tensor) -> Tensor:
-    """Return the prompts [T, P] that enough images were asked for by; of many, the commonest."""
-    texts_TP, num_T = prompts_NP.unique(dim=0, return_counts=True)
-    common_T = num_T.argsort(descending=True, stable=True)[:MAX_TEXTS]
-    enough_TP: Tensor = texts_TP[common_T[num_T[common_T] >= MIN_IMAGES_A_TEXT]]
-    return enough_TP
 
 
 def _asked_text(prompts_BP: Tensor, texts_TP: Tensor, num_modalities: int) -> tuple[Tensor, Tensor]:

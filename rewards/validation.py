@@ -132,10 +132,14 @@ def quality_of(
         name: _figures(rated, _of(said, c), (criterion_of(rated) == c).nonzero().flatten())
         for c, name in enumerate(rated.criteria)
     }
+    labels = list(rated.labels) or [None] * len(rated.modalities)
+    within = set(zip(rated.modalities, labels, strict=True))
+    whole = {(modality, None) for modality in rated.modalities}
+    names = sorted(within | whole, key=lambda name: (name[0], name[1] is not None, name[1] or ""))
     return Quality(
         **_figures(rated, weakest, everything),
         known_prompts=short_figures(rated, known),
-        groups=_groups(rated, weakest),
+        groups=[row for m, x in names if (row := _group(rated, weakest, m, x, labels)) is not None],
         learning_curve=curve,
         criteria=by_criterion if len(rated.criteria) > 1 else {},
     )
@@ -187,15 +191,6 @@ def _figures(rated: RatedImages, said: Promised, ratings: Tensor) -> dict[str, A
         "kappa_of_raters": kappa_of_raters(items_R, raters, grade_R, top + 1),
         "reliability": reliability_bins(score_R, is_top_R),
     }
-
-
-def _groups(rated: RatedImages, said: Promised) -> list[dict[str, Any]]:
-    """Return the fairness table: a row a modality, each followed by a row a label of it."""
-    labels = list(rated.labels) or [None] * len(rated.modalities)
-    within = set(zip(rated.modalities, labels, strict=True))
-    whole = {(modality, None) for modality in rated.modalities}
-    names = sorted(within | whole, key=lambda name: (name[0], name[1] is not None, name[1] or ""))
-    return [row for m, x in names if (row := _group(rated, said, m, x, labels)) is not None]
 
 
 def _group(

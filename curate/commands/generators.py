@@ -1,8 +1,7 @@
 """`curate generators`."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,7 +22,19 @@ def list_generators(workspace: Workspace = Path("."), as_json: Json = False) -> 
 
     with open_workspace(workspace) as ws:
         versions = describe_versions(ws)
-    tell(as_json, versions, _table(versions))
+    header = f"{'version':<14}{'generator':<16}{'family':<16}{'how made':<16}{'parent':<14}images"
+    tell(
+        as_json,
+        versions,
+        [
+            header,
+            *(
+                f"{v['id'][:12]:<14}{v['generator']:<16}{v['family']:<16}{v['how_made']:<16}"
+                f"{(v['parent'] or '-')[:12]:<14}{v['num_images']}"
+                for v in versions
+            ),
+        ],
+    )
 
 
 @generators.command()
@@ -55,15 +66,3 @@ def save(
     with open_workspace(workspace) as ws:
         is_new = save_merged(ws, version, folder)
     typer.echo(f"Saved to {folder}" if is_new else f"Is there already: {folder}")
-
-
-def _table(versions: Sequence[dict[str, Any]]) -> list[str]:
-    header = f"{'version':<14}{'generator':<16}{'family':<16}{'how made':<16}{'parent':<14}images"
-    return [
-        header,
-        *(
-            f"{v['id'][:12]:<14}{v['generator']:<16}{v['family']:<16}{v['how_made']:<16}"
-            f"{(v['parent'] or '-')[:12]:<14}{v['num_images']}"
-            for v in versions
-        ),
-    ]

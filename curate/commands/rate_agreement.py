@@ -37,11 +37,25 @@ def _criterion(worth: CriterionWorth) -> Iterator[str]:
         f"{worth.num_images} {thing}, {worth.num_shared} of them by two or more"
     )
     for figure in worth.figures:
-        said = f"none: {figure.reason}" if figure.estimate is None else _number(figure.estimate)
+        said, found = f"none: {figure.reason}", figure.estimate
+        if found is not None:
+            said = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
         yield f"  {figure.name:<24}{said}"
     yield from _severity(worth.severity)
     if worth.between or worth.within:
-        yield from _pairs(worth)
+        yield from table(
+            ("  rater", "with", "images", "weighted kappa", "equal"),
+            [
+                (
+                    f"  {pair.rater}",
+                    "itself, later" if pair.rater == pair.other else pair.other,
+                    pair.num_images,
+                    NONE if pair.kappa is None else f"{pair.kappa:.2f}",
+                    f"{100 * pair.exact:.0f} %",
+                )
+                for pair in [*worth.between, *worth.within]
+            ],
+        )
 
 
 def _severity(severity: RaschFit | NoFit) -> Iterator[str]:
@@ -61,22 +75,6 @@ def _severity(severity: RaschFit | NoFit) -> Iterator[str]:
     yield from table(("  strictness of", "", "logits, + = strict", "fair mean", "infit"), rows)
     for rater in severity.left_out:
         yield f"  {rater} is left out: one value only has no severity"
-
-
-def _pairs(worth: CriterionWorth) -> list[str]:
-    return table(
-        ("  rater", "with", "images", "weighted kappa", "equal"),
-        [
-            (
-                f"  {pair.rater}",
-                "itself, later" if pair.rater == pair.other else pair.other,
-                pair.num_images,
-                NONE if pair.kappa is None else f"{pair.kappa:.2f}",
-                f"{100 * pair.exact:.0f} %",
-            )
-            for pair in [*worth.between, *worth.within]
-        ],
-    )
 
 
 _RATER_HEADER = (
@@ -105,10 +103,6 @@ def _rater(rater: RaterWorth) -> tuple[object, ...]:
         NONE if turing is None else _percent(turing.accuracy),
         NONE if turing is None else f"{turing.num_unsure} of {turing.num_looks}",
     )
-
-
-def _number(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _percent(estimate: Estimate | None) -> str:

@@ -60,7 +60,19 @@ def rl_step(
         else:
             made = steps.run_rl_step(ws, config, options, say=say)
         if made is not None:  # another process of this step tells
-            tell(as_json, _plain(made), _lines(made))
+            told = _plain(made)
+            first, last = told["first"], told["last"]
+            lines = [
+                f"Generator version {made.id[:12]} from {(made.parent_id or '')[:12]}",
+                f"reward {first['reward_mean']:.3f} -> {last['reward_mean']:.3f} "
+                f"(sd among images {last['reward_sd']:.3f}, spread {last['spread_mean']:.3f})",
+                f"{told['num_updates']} updates; predictions changed by "
+                f"{last['squared_change']:.3g} (mean square)"
+                + (f", KL {last['kl']:.3g} nats an image and step" if last["kl"] else ""),
+            ]
+            if told["stopped"]:
+                lines.append("Stopped early: the KL budget was overspent. Lower --learning-rate.")
+            tell(as_json, told, lines)
 
 
 def _plain(version: "GeneratorVersion") -> dict[str, Any]:
@@ -77,19 +89,3 @@ def _plain(version: "GeneratorVersion") -> dict[str, Any]:
         "first": {name: updates[0][name] for name in shown},
         "last": {name: updates[-1][name] for name in shown},
     }
-
-
-def _lines(version: "GeneratorVersion") -> list[str]:
-    """Return the step's outcome for people."""
-    told = _plain(version)
-    first, last = told["first"], told["last"]
-    lines = [
-        f"Generator version {version.id[:12]} from {(version.parent_id or '')[:12]}",
-        f"reward {first['reward_mean']:.3f} -> {last['reward_mean']:.3f} "
-        f"(sd among images {last['reward_sd']:.3f}, spread {last['spread_mean']:.3f})",
-        f"{told['num_updates']} updates; predictions changed by {last['squared_change']:.3g} (mean "
-        "square)" + (f", KL {last['kl']:.3g} nats an image and step" if last["kl"] else ""),
-    ]
-    if told["stopped"]:
-        lines.append("Stopped early: the KL budget was overspent. Lower --learning-rate.")
-    return lines

@@ -1,7 +1,7 @@
 """`curate train-generator`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,9 +10,6 @@ from curate.production.config import GeneratorChoice, RayConfig
 from curate.settings import takes_settings
 from curate.training.config import LessonConfig
 from generators.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    from db.models import GeneratorVersion
 
 
 @takes_settings
@@ -56,20 +53,19 @@ def train_generator(
                 ws, training, lesson, ray, choice=choice, replay_prompts=replay_prompts, say=say
             )
         if made is not None:  # another process of this training tells
-            tell(as_json, summary(made), _lines(made))
+            from curate.training.kept_table import table_lines
 
-
-def _lines(version: "GeneratorVersion") -> list[str]:
-    """Return the training's outcome for people."""
-    from curate.training.kept_table import table_lines
-
-    metrics = version.metrics
-    images = metrics["num_images"]
-    return [
-        f"Generator version {version.id[:12]} from {(version.parent_id or '')[:12]}",
-        f"{metrics['num_steps']} steps on {images['learned']} images ({images['replayed']} "
-        f"replayed, {images['validated']} held out), {metrics['images_per_second']:.1f} images/s "
-        f"on {metrics['device']}, at most {metrics['peak_bytes'] / 2**30:.1f} GiB",
-        *(["Validation loss:", *table_lines(metrics["kept"])] if metrics["kept"] else []),
-        *([f"Samples: {metrics['samples']}"] if metrics["samples"] else []),
-    ]
+            metrics = made.metrics
+            images = metrics["num_images"]
+            lines = [
+                f"Generator version {made.id[:12]} from {(made.parent_id or '')[:12]}",
+                f"{metrics['num_steps']} steps on {images['learned']} images "
+                f"({images['replayed']} replayed, {images['validated']} held out), "
+                f"{metrics['images_per_second']:.1f} images/s on {metrics['device']}, at most "
+                f"{metrics['peak_bytes'] / 2**30:.1f} GiB",
+            ]
+            if metrics["kept"]:
+                lines += ["Validation loss:", *table_lines(metrics["kept"])]
+            if metrics["samples"]:
+                lines.append(f"Samples: {metrics['samples']}")
+            tell(as_json, summary(made), lines)

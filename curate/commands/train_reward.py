@@ -58,6 +58,7 @@ def _lines(row: "RewardModel") -> list[str]:
     captioned = metrics.get("num_references", 0)  # no row of an earlier version says it
     seen = f", {captioned} captioned real images" if captioned else ""
     means = ", ".join(f"{v}: {mean:.2f}" for v, mean in sorted(held_out["mean_by_value"].items()))
+    known = metrics["known_prompts"]
     return [
         f"{row.role} model {row.id[:12]} fitted to {row.num_ratings} {kind}{pairs} of "
         f"{metrics['num_images']} images by {metrics['num_raters']} raters, "
@@ -75,21 +76,15 @@ def _lines(row: "RewardModel") -> list[str]:
         f"  exact rating guessed           {_figure(held_out['ordinal_accuracy'])}",
         f"  weighted kappa with a rating   {_figure(held_out['kappa'])} "
         f"(raters among themselves: {_figure(held_out['kappa_of_raters'])})",
-        *_known_prompt_lines(metrics["known_prompts"]),
+        f"new images of prompts it knows: best against worst "
+        f"{_figure(known['auc_top_or_bottom'])}, best against others "
+        f"{_figure(known['auc_top_or_rest'])}, Spearman {_figure(known['spearman'])}, "
+        f"ECE {_figure(known['ece'])}",
         *_section("by images learned from", metrics["learning_curve"], _curve_line),
         *_section("by modality and label", metrics["groups"], _group_line),
         *_section("by criterion", metrics["criteria"].items(), _criterion_line),
         *_section("raters", metrics["raters"], _rater_line),
         *(f"note: {note}" for note in metrics["notes"]),
-    ]
-
-
-def _known_prompt_lines(known: Mapping[str, Any]) -> list[str]:
-    return [
-        f"new images of prompts it knows: best against worst "
-        f"{_figure(known['auc_top_or_bottom'])}, best against others "
-        f"{_figure(known['auc_top_or_rest'])}, Spearman {_figure(known['spearman'])}, "
-        f"ECE {_figure(known['ece'])}"
     ]
 
 

@@ -27,7 +27,44 @@ def card_bytes(chosen: Chosen) -> bytes:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    text: str = template.render(_facts(chosen))
+    kept = [decision.image for decision in chosen.kept.values()]
+    rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
+    groups = Counter((image.modality, image.label or "") for image in kept)
+    modalities = sorted({image.modality for image in kept})
+    model = chosen.reward_model
+    real = [entry for entry in chosen.entries if entry.origin == "real"]
+    sources = Counter((e.source or "not stated", e.licence or "not stated") for e in real)
+    text: str = template.render(
+        {
+            "title": f"Synthetic {', '.join(modalities)} images",
+            "licence": licence_of(chosen.config, chosen.lineage),
+            "size_category": next((name for top, name in SIZES if len(kept) < top), "n>1M"),
+            "num_kept": len(kept),
+            "num_decisions": len(chosen.decisions),
+            "simulated": chosen.lineage.simulated or model.simulated,
+            "groups": [
+                {"modality": modality, "label": label or "(none)", "count": count}
+                for (modality, label), count in sorted(groups.items())
+            ],
+            "threshold": chosen.threshold,
+            "num_real": len(real),
+            "real_sources": [(*named, count) for named, count in sorted(sources.items())],
+            "splits": _splits(chosen),
+            "certificate": chosen.certificate and certificate_json(chosen.certificate),
+            "formats": chosen.config.formats,
+            "rule_notes": _rule_notes(chosen.config),
+            "reasons": sorted(rejected.items()),
+            "num_train": len(chosen.reference.train_MD),
+            "feature_network": FEATURE_NETWORK,
+            "radius": chosen.reference.radius,
+            "generators": [_generator_line(v, chosen) for v in chosen.lineage.versions.values()],
+            "reward_model": model,
+            "rating_word": "simulated ratings" if model.simulated else "ratings",
+            "figures": list(held_out_figures(model.metrics).items()),
+            "campaigns": [_campaign_line(c, chosen) for c in chosen.lineage.campaigns.values()]
+            or ["No rating is known behind the reward model."],
+        }
+    )
     return text.encode()
 
 
@@ -49,43 +86,6 @@ def licence_of(config: ExportConfig, lineage: Lineage) -> dict[str, str]:
     }
 
 
-def _facts(chosen: Chosen) -> dict[str, Any]:
-    kept = [decision.image for decision in chosen.kept.values()]
-    rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
-    groups = Counter((image.modality, image.label or "") for image in kept)
-    modalities = sorted({image.modality for image in kept})
-    model = chosen.reward_model
-    return {
-        "title": f"Synthetic {', '.join(modalities)} images",
-        "licence": licence_of(chosen.config, chosen.lineage),
-        "size_category": next((name for top, name in SIZES if len(kept) < top), "n>1M"),
-        "num_kept": len(kept),
-        "num_decisions": len(chosen.decisions),
-        "simulated": chosen.lineage.simulated or model.simulated,
-        "groups": [
-            {"modality": modality, "label": label or "(none)", "count": count}
-            for (modality, label), count in sorted(groups.items())
-        ],
-        "threshold": chosen.threshold,
-        "num_real": len(chosen.entries) - len(chosen.kept),
-        "real_sources": _real_sources(chosen),
-        "splits": _splits(chosen),
-        "certificate": chosen.certificate and certificate_json(chosen.certificate),
-        "formats": chosen.config.formats,
-        "rule_notes": _rule_notes(chosen.config),
-        "reasons": sorted(rejected.items()),
-        "num_train": len(chosen.reference.train_MD),
-        "feature_network": FEATURE_NETWORK,
-        "radius": chosen.reference.radius,
-        "generators": [_generator_line(v, chosen) for v in chosen.lineage.versions.values()],
-        "reward_model": model,
-        "rating_word": "simulated ratings" if model.simulated else "ratings",
-        "figures": list(held_out_figures(model.metrics).items()),
-        "campaigns": [_campaign_line(c, chosen) for c in chosen.lineage.campaigns.values()]
-        or ["No rating is known behind the reward model."],
-    }
-
-
 def _splits(chosen: Chosen) -> list[dict[str, Any]]:
     """Return each split's name, files and number of images; one split has no folder of its own."""
     counts = Counter(entry.split for entry in chosen.entries)
@@ -98,12 +98,6 @@ def _splits(chosen: Chosen) -> list[dict[str, Any]]:
         for split in (TRAIN, VALIDATION, TEST)
         if counts[split]
     ]
-
-
-def _real_sources(chosen: Chosen) -> list[tuple[str, str, int]]:
-    real = [entry for entry in chosen.entries if entry.origin == "real"]
-    counts = Counter((e.source or "not stated", e.licence or "not stated") for e in real)
-    return [(source, licence, count) for (source, licence), count in sorted(counts.items())]
 
 
 def _rule_notes(config: ExportConfig) -> str:

@@ -140,20 +140,17 @@ def certificate_lines(values: Mapping[str, Any]) -> list[str]:
         f"(consensus from {from_} on)",
         f"  from {drawn['num_drawn']} images drawn at random of {drawn['num_drawn_from']} by "
         f"campaign {drawn['campaign']}, {drawn['num_unrated']} of them unrated (counted as errors)",
-        *(_line(part) for part in values["certified"]),
+        *(
+            f"  {part['modality']}: threshold {part['threshold']:.3f}, {part['num_errors']} errors "
+            f"in {part['num_rated']} rated, so at least {100 * part['precision_bound']:.1f} % "
+            f"good; {part['num_images']} images leave"
+            for part in values["certified"]
+        ),
         *(
             f"  {modality}: no threshold keeps the promise; none leaves"
             for modality in values["failed"]
         ),
     ]
-
-
-def _line(part: Mapping[str, Any]) -> str:
-    return (
-        f"  {part['modality']}: threshold {part['threshold']:.3f}, {part['num_errors']} errors in "
-        f"{part['num_rated']} rated, so at least {100 * part['precision_bound']:.1f} % good; "
-        f"{part['num_images']} images leave"
-    )
 
 
 def recheck(certificate: bytes, calibration: bytes) -> list[str]:

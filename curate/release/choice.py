@@ -76,7 +76,18 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
             hashes = [image.file_sha256 for image in waiting]
             return unit(features_of(ws, network, hashes, advance))
 
-    known = _known(ws, images, reference)
+    rejected = queries.rounds.rejected_versions(ws.session)
+    known = Known(
+        real_pixels=queries.images.real_pixels_among(
+            ws.session, [image.pixels_sha256 for image in images]
+        ),
+        train_MD=unit(reference.train_MD),
+        radius=reference.radius,
+        rejected_versions={
+            version_id: f"by the gate of round {row.number} of {row.loop_name}"
+            for version_id, row in rejected.items()
+        },
+    )
     promised = _promised(ws, config, images, known, features, model)
     decisions = promised.decisions if promised else select_images(images, config, known, features)
     kept = [decision.image for decision in decisions if decision.kept]
@@ -140,21 +151,6 @@ def _promised(
         else None,
     )
     return select_with_promise(images, config, known, features, calibration, promise)
-
-
-def _known(ws: Workspace, images: Sequence[ScoredImage], reference: Reference) -> Known:
-    rejected = queries.rounds.rejected_versions(ws.session)
-    return Known(
-        real_pixels=queries.images.real_pixels_among(
-            ws.session, [image.pixels_sha256 for image in images]
-        ),
-        train_MD=unit(reference.train_MD),
-        radius=reference.radius,
-        rejected_versions={
-            version_id: f"by the gate of round {row.number} of {row.loop_name}"
-            for version_id, row in rejected.items()
-        },
-    )
 
 
 def rule_json(chosen: Chosen) -> dict[str, Any]:

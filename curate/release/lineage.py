@@ -3,14 +3,24 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, GeneratorVersion, RewardModel, Round
 from db.queries.reward_models import RatingOfRewardModel
+
+OF_VERSION = ("parent_id", "weights", "how_made", "config", "metrics", "reward_model_id")
+OF_ROUND = (
+    "number", "state", "start_version_id", "reward_model_id", "campaign_id", "gate_campaign_id",
+    "metrics", "reasons",
+)  # fmt: skip
+OF_REWARD_MODEL = ("role", "backbone", "file_sha256", "num_ratings", "config", "metrics")
+OF_CAMPAIGN = ("name", "backend", "seed", "overlap")
+OF_CRITERION = ("name", "question", "min_value", "max_value", "polarity", "wording")
 
 
 @dataclass(frozen=True)
@@ -58,93 +68,40 @@ def lineage_of(ws: Workspace, *, version_ids: Collection[str], reward_model_id: 
 
 def lineage_json(ws: Workspace, lineage: Lineage) -> dict[str, Any]:
     """Return the lineage as the manifest holds it."""
-    return {
-        "versions": {
-            id_: _version_json(ws, version, lineage.rounds.get(id_))
-            for id_, version in lineage.versions.items()
-        },
-        "reward_models": {
-            id_: _reward_model_json(model, lineage.ratings)
-            for id_, model in lineage.reward_models.items()
-        },
-        "campaigns": {
-            id_: _campaign_json(ws, campaign, lineage.ratings)
-            for id_, campaign in lineage.campaigns.items()
-        },
-    }
+    versions, models, campaigns = {}, {}, {}
+    for id_, version in lineage.versions.items():
+        made_in = lineage.rounds.get(id_)
+        versions[id_] = {
+            **_told(version, *OF_VERSION),
+            "generator": version.generator_name,
+            "family": queries.versions.family_of(ws.session, version),
+            "files": queries.versions.version_files(ws.session, id_),
+            "round": made_in and {**_told(made_in, *OF_ROUND), "loop": made_in.loop_name},
+        }
+    for id_, model in lineage.reward_models.items():
+        uses = Counter(r.use for r in lineage.ratings if r.reward_model_id == id_)
+        models[id_] = {
+            **_told(model, *OF_REWARD_MODEL),
+            "simulated_ratings": model.simulated,
+            "ratings_by_use": dict(uses),
+        }
+    for id_, campaign in lineage.campaigns.items():
+        own = {r.rating_id: r.rater_id for r in lineage.ratings if r.campaign_id == campaign.id}
+        criteria = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
+        campaigns[id_] = {
+            **_told(campaign, *OF_CAMPAIGN),
+            "simulated_raters": campaign.simulated,
+            "num_ratings_used": len(own),
+            "num_raters": len(set(own.values())),
+            "criteria": [_told(criterion, *OF_CRITERION) for criterion in criteria],
+        }
+    return {"versions": versions, "reward_models": models, "campaigns": campaigns}
 
 
-def _version_json(
-    ws: Workspace, version: GeneratorVersion, made_in: Round | None
-) -> dict[str, Any]:
-    return {
-        "generator": version.generator_name,
-        "family": queries.versions.family_of(ws.session, version),
-        "parent_id": version.parent_id,
-        "weights": version.weights,
-        "how_made": version.how_made,
-        "files": queries.versions.version_files(ws.session, version.id),
-        "config": version.config,
-        "metrics": version.metrics,
-        "reward_model_id": version.reward_model_id,
-        "round": None if made_in is None else _round_json(made_in),
-    }
-
-
-def _round_json(row: Round) -> dict[str, Any]:
-    return {
-        "loop": row.loop_name,
-        "number": row.number,
-        "state": row.state,
-        "start_version_id": row.start_version_id,
-        "reward_model_id": row.reward_model_id,
-        "campaign_id": _text(row.campaign_id),
-        "gate_campaign_id": _text(row.gate_campaign_id),
-        "metrics": row.metrics,
-        "reasons": row.reasons,
-    }
-
-
-def _reward_model_json(
-    model: RewardModel, ratings: Sequence[RatingOfRewardModel]
-) -> dict[str, Any]:
-    uses = Counter(rating.use for rating in ratings if rating.reward_model_id == model.id)
-    return {
-        "role": model.role,
-        "backbone": model.backbone,
-        "file_sha256": model.file_sha256,
-        "simulated_ratings": model.simulated,
-        "num_ratings": model.num_ratings,
-        "ratings_by_use": dict(uses),
-        "config": model.config,
-        "metrics": model.metrics,
-    }
-
-
-def _campaign_json(
-    ws: Workspace, campaign: Campaign, ratings: Sequence[RatingOfRewardModel]
-) -> dict[str, Any]:
-    own = {rating.rating_id: rating for rating in ratings if rating.campaign_id == campaign.id}
-    return {
-        "name": campaign.name,
-        "backend": campaign.backend,
-        "simulated_raters": campaign.simulated,
-        "seed": campaign.seed,
-        "overlap": campaign.overlap,
-        "num_ratings_used": len(own),
-        "num_raters": len({rating.rater_id for rating in own.values()}),
-        "criteria": [
-            {
-                "name": criterion.name,
-                "question": criterion.question,
-                "min_value": criterion.min_value,
-                "max_value": criterion.max_value,
-                "polarity": criterion.polarity,
-                "wording": criterion.wording,
-            }
-            for criterion in queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
-        ],
-    }
+def _told(row: object, *names: str) -> dict[str, Any]:
+    """Return columns of a row in plain values."""
+    values = {name: getattr(row, name) for name in names}
+    return {name: str(v) if isinstance(v, UUID) else v for name, v in values.items()}
 
 
 RATING_COLUMNS = (
@@ -177,7 +134,3 @@ def ratings_csv(lineage: Lineage) -> bytes:
         values = {**vars(rating), "rated_at": rating.rated_at.isoformat()}
         table.writerow(["" if values[c] is None else values[c] for c in RATING_COLUMNS])
     return text.getvalue().encode()
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)

@@ -87,43 +87,37 @@ def read_manifest(path: Path) -> Manifest:
 def parse_manifest(encoded: bytes, *, name: str) -> Manifest:
     """Return a manifest from its bytes; `name` is for the CurateError when they are none."""
     try:
-        return _manifest_of(json.loads(encoded), hashlib.sha256(encoded).hexdigest())
+        raw = json.loads(encoded)
+        if raw["format"] != FORMAT:
+            raise ValueError(f"format {raw['format']!r}, this curate reads {FORMAT!r}")
+        files = tuple(ManifestFile(**values) for values in raw["files"])
+        for entry in files:
+            relative_name(entry.path)
+        prompts = {id_: ManifestPrompt(id=id_, **values) for id_, values in raw["prompts"].items()}
+        images = tuple(
+            ManifestImage(
+                path=relative_name(values["path"]),
+                sha256=values["sha256"],
+                pixels_sha256=values["pixels_sha256"],
+                item_key=values["item_key"],
+                prompt=prompts[values["prompt_id"]],
+                version_id=values["version_id"],
+                seed=values["seed"],
+                settings=raw["settings"][values["settings_hash"]],
+                score=values["score"],
+                reward_model_id=values["reward_model_id"],
+                environment=raw["environments"].get(values["environment_id"], {}),
+            )
+            for values in raw["images"]
+        )
+        if len({image.path for image in images}) < len(images):
+            raise ValueError("two images with one path")
+        return Manifest(hashlib.sha256(encoded).hexdigest(), files, images, raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CurateError(
             f"{name} is not a whole manifest ({type(error).__name__}: {error}). "
             "It was altered or cut off; export the release again."
         ) from error
-
-
-def _manifest_of(raw: Mapping[str, Any], release_id: str) -> Manifest:
-    if raw["format"] != FORMAT:
-        raise ValueError(f"format {raw['format']!r}, this curate reads {FORMAT!r}")
-    files = tuple(ManifestFile(**values) for values in raw["files"])
-    for entry in files:
-        relative_name(entry.path)
-    prompts = {id_: ManifestPrompt(id=id_, **values) for id_, values in raw["prompts"].items()}
-    images = tuple(_image_of(values, raw, prompts) for values in raw["images"])
-    if len({image.path for image in images}) < len(images):
-        raise ValueError("two images with one path")
-    return Manifest(release_id, files, images, raw)
-
-
-def _image_of(
-    values: Mapping[str, Any], raw: Mapping[str, Any], prompts: Mapping[str, ManifestPrompt]
-) -> ManifestImage:
-    return ManifestImage(
-        path=relative_name(values["path"]),
-        sha256=values["sha256"],
-        pixels_sha256=values["pixels_sha256"],
-        item_key=values["item_key"],
-        prompt=prompts[values["prompt_id"]],
-        version_id=values["version_id"],
-        seed=values["seed"],
-        settings=raw["settings"][values["settings_hash"]],
-        score=values["score"],
-        reward_model_id=values["reward_model_id"],
-        environment=raw["environments"].get(values["environment_id"], {}),
-    )
 
 
 def _finite(value: Any) -> Any:

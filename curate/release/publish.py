@@ -6,7 +6,7 @@ The same rows give the same bytes: nothing in a release says when or where it wa
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,26 @@ from curate.release.certificate import (
 )
 from curate.release.choice import Chosen, choose, rule_json
 from curate.release.config import ExportConfig
-from curate.release.entries import IMAGES, Entry
+from curate.release.entries import IMAGES
 from curate.release.formats import check_formats, files_of
 from curate.release.lineage import lineage_json, ratings_csv
 from curate.release.manifest import MANIFEST, manifest_bytes, read_manifest
-from curate.release.selection import Decision, kind_of
+from curate.release.selection import kind_of
 from curate.release.tables import imagefolder_csv, minim_csv, rejected_csv
 from curate.release.verify import files_that_differ
 from curate.workspace import Workspace
 from db import queries
 from db.folders import publish_folder, unfinished_folder
-from db.models import Image, Prompt, Release, ReleaseDecision
+from db.models import Release, ReleaseDecision
 from generators import embedded
+
+OF_IMAGE = (
+    "pixels_sha256", "item_key", "prompt_id", "version_id", "seed", "settings_hash", "score",
+    "spread",
+)  # fmt: skip
+OF_REAL_IMAGE = (  # its patient goes by the group's number
+    "path", "file_sha256", "modality", "text", "label", "split", "group", "source", "licence",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,9 @@ def export_release(
     Raises CurateError when nothing passes or when the folder holds anything else.
     """
     check_formats(config.formats)
-    if folder is not None:
-        _refuse_occupied(folder)
+    if folder is not None and folder.exists() and not (folder / MANIFEST).is_file():
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise CurateError(f"{folder} exists and is no release. Name a new folder.")
     chosen = choose(ws, config, progress)
     parent = folder.parent if folder else ws.folder / "releases"
     with unfinished_folder(parent, f".{folder.name if folder else 'release'}.partial-") as aside:
@@ -106,15 +115,6 @@ def export_release(
     )
 
 
-def _refuse_occupied(folder: Path) -> None:
-    if (
-        folder.exists()
-        and not (folder / MANIFEST).is_file()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
-        raise CurateError(f"{folder} exists and is no release. Name a new folder.")
-
-
 def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) -> bytes:
     """Write every file of the release and return the manifest's bytes."""
     written = _Written(folder)
@@ -122,30 +122,14 @@ def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) 
         for entry in chosen.entries:
             written.add(entry.path, ws.store.get(entry.file_sha256))
             advance(1)
-    _write_tables(chosen, written)
-    for name in chosen.config.formats:
-        for path, content in files_of(
-            name,
-            chosen.entries,
-            lambda entry: (folder / entry.path).read_bytes(),
-            simulated_ratings=chosen.reward_model.simulated,
-        ):
-            written.add(path, content)
-    if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
-        written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
-    written.add("README.md", card_bytes(chosen))
-    manifest = manifest_bytes(_manifest(ws, chosen, written))
-    (folder / MANIFEST).write_bytes(manifest)
-    return manifest
-
-
-def _write_tables(chosen: Chosen, written: "_Written") -> None:
     simulated = chosen.reward_model.simulated
     written.add("data.csv", minim_csv(chosen.entries))
-    for place, own in _by_folder(chosen.entries).items():
-        written.add(
-            f"{place}/metadata.csv", imagefolder_csv(own, place, simulated_ratings=simulated)
-        )
+    splits = sorted({entry.split for entry in chosen.entries})
+    for split in splits:  # a metadata.csv describes its folder: one a split
+        place = IMAGES if len(splits) == 1 else f"{IMAGES}/{split}"
+        own = [entry for entry in chosen.entries if entry.split == split]
+        table = imagefolder_csv(own, place, simulated_ratings=simulated)
+        written.add(f"{place}/metadata.csv", table)
     written.add("rejected.csv", rejected_csv(chosen.decisions))
     written.add("ratings.csv", ratings_csv(chosen.lineage))
     if chosen.promised is not None:
@@ -154,14 +138,20 @@ def _write_tables(chosen: Chosen, written: "_Written") -> None:
         table = calibration_csv(certificate.calibration, images, chosen.promised.admitted)
         written.add(CALIBRATION, table)
         written.add(CERTIFICATE, certificate_bytes(certificate))
-
-
-def _by_folder(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """Return the images by the folder that a metadata.csv describes: one a split."""
-    if len({entry.split for entry in entries}) == 1:
-        return {IMAGES: list(entries)}
-    splits = sorted({entry.split for entry in entries})
-    return {f"{IMAGES}/{split}": [e for e in entries if e.split == split] for split in splits}
+    for name in chosen.config.formats:
+        for path, content in files_of(
+            name,
+            chosen.entries,
+            lambda entry: (folder / entry.path).read_bytes(),
+            simulated_ratings=simulated,
+        ):
+            written.add(path, content)
+    if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
+        written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
+    written.add("README.md", card_bytes(chosen))
+    manifest = manifest_bytes(_manifest(ws, chosen, written))
+    (folder / MANIFEST).write_bytes(manifest)
+    return manifest
 
 
 class _Written:
@@ -184,17 +174,38 @@ class _Written:
 def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any]:
     kept = chosen.kept
     rows = queries.images.images_by_id(ws.session, [d.image.image_id for d in kept.values()])
-    images = [
-        _image_json(path, decision, rows[decision.image.image_id][0], written)
-        for path, decision in kept.items()
-    ]
+    images = []
+    for path, decision in kept.items():
+        image = decision.image
+        if written.files[path]["sha256"] != image.file_sha256:
+            raise CurateError(
+                f"The stored file {image.file_sha256[:12]} is damaged. Run `curate doctor`."
+            )
+        said = {name: getattr(image, name) for name in OF_IMAGE}
+        environment_id = rows[image.image_id][0].environment_id
+        where = {"path": path, "sha256": image.file_sha256, "environment_id": environment_id}
+        images.append({**said, **where, "reward_model_id": chosen.reward_model.id})
     prompts = {prompt.id: prompt for _, prompt in rows.values()}
+    conditions = queries.prompts.conditions_of(ws.session, list(prompts))
     environments = {image.environment_id for image, _ in rows.values() if image.environment_id}
     return {
         "files": [written.files[path] for path in sorted(written.files)],
-        "images": [{**image, "reward_model_id": chosen.reward_model.id} for image in images],
-        "real_images": [_real_json(e) for e in chosen.entries if e.origin == "real"],
-        "prompts": {id_: _prompt_json(ws, prompt) for id_, prompt in prompts.items()},
+        "images": images,
+        "real_images": [
+            {name: getattr(entry, name) for name in OF_REAL_IMAGE}
+            for entry in chosen.entries
+            if entry.origin == "real"
+        ],
+        "prompts": {
+            id_: {
+                "modality": prompt.modality,
+                "text": prompt.text,
+                "label": prompt.label,
+                "record": prompt.record,
+                "conditions": conditions.get(id_, {}),
+            }
+            for id_, prompt in prompts.items()
+        },
         "settings": {image.settings_hash: image.settings for image, _ in rows.values()},
         "environments": {
             id_: row.details
@@ -203,43 +214,6 @@ def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any
         "rule": rule_json(chosen),
         "licence": licence_of(chosen.config, chosen.lineage),
         **lineage_json(ws, chosen.lineage),
-    }
-
-
-def _image_json(path: str, decision: Decision, row: Image, written: _Written) -> dict[str, Any]:
-    image = decision.image
-    if written.files[path]["sha256"] != image.file_sha256:
-        raise CurateError(
-            f"The stored file {image.file_sha256[:12]} is damaged. Run `curate doctor`."
-        )
-    return {
-        "path": path,
-        "sha256": image.file_sha256,
-        "pixels_sha256": image.pixels_sha256,
-        "item_key": image.item_key,
-        "prompt_id": image.prompt_id,
-        "version_id": image.version_id,
-        "seed": image.seed,
-        "settings_hash": image.settings_hash,
-        "score": image.score,
-        "spread": image.spread,
-        "environment_id": row.environment_id,
-    }
-
-
-def _real_json(entry: Entry) -> dict[str, Any]:
-    """What is said of a real image; its patient goes by the group's number."""
-    named = ("path", "file_sha256", "modality", "text", "label", "split", "group")
-    return {key: getattr(entry, key) for key in (*named, "source", "licence")}
-
-
-def _prompt_json(ws: Workspace, prompt: Prompt) -> dict[str, Any]:
-    return {
-        "modality": prompt.modality,
-        "text": prompt.text,
-        "label": prompt.label,
-        "record": prompt.record,
-        "conditions": queries.prompts.conditions_of(ws.session, [prompt.id]).get(prompt.id, {}),
     }
 
 

@@ -104,13 +104,44 @@ def distinct_images(
     Whether an image stays depends on better images only, so that every threshold from
     `least_score` on finds the same. `unfit` may name further reasons to leave one out.
     """
-    distinct = Distinct(_ranked(images), Tensor(), known.radius)
+    distinct = Distinct(
+        sorted(images, key=lambda i: (-_score(i), i.item_key)), Tensor(), known.radius
+    )
     distinct.drop(lambda image: unfit(image) or _unfit(image, least_score, known))
     if not distinct.images:
-        raise CurateError(_nothing_passed(images, least_score, distinct.reasons))
-    distinct.drop(_SamePixels(known.real_pixels))
+        if least_score <= 0:
+            raise CurateError(_only_copies(distinct.reasons))
+        scores = [image.score for image in images if image.score is not None]
+        raise CurateError(
+            f"None of {len(scores)} scored images reaches the threshold {least_score:.3f}; the "
+            f"best has {max(scores):.3f}. Lower --threshold, keep a share with --top-share, or "
+            "generate more."
+        )
+    first_with: dict[str, str] = {}
+
+    def same_pixels(image: ScoredImage) -> str | None:
+        if image.pixels_sha256 in known.real_pixels:
+            return "pixels of a real image"
+        first = first_with.setdefault(image.pixels_sha256, image.item_key)
+        return None if first == image.item_key else f"pixels of a better image: {first[:12]}"
+
+    distinct.drop(same_pixels)
     distinct.features_ND = features(distinct.images)
-    _drop_near(distinct, known)
+    distances = nearest_known(distinct.features_ND, known.train_MD).tolist()
+    near_train = {
+        image.item_key: f"near a training image: distance {distance:.4f}, radius {known.radius:.4f}"
+        for image, distance in zip(distinct.images, distances, strict=True)
+        if distance < known.radius
+    }
+    distinct.drop(lambda image: near_train.get(image.item_key))
+    if distinct.images:
+        twins = first_within(distinct.features_ND, known.radius)
+        near_better = {
+            image.item_key: f"near a better image: {distinct.images[twin].item_key[:12]}"
+            for image, twin in zip(distinct.images, twins, strict=True)
+            if twin is not None
+        }
+        distinct.drop(lambda image: near_better.get(image.item_key))
     return distinct
 
 
@@ -167,8 +198,13 @@ def threshold_of(images: Sequence[ScoredImage], config: ExportConfig, known: Kno
     scores = sorted(
         (i.score for i in images if i.score is not None and _may_pass(i, known)), reverse=True
     )
+    if not images:
+        raise CurateError("No synthetic image to choose from. Make some with `curate generate`.")
     if not scores:
-        raise CurateError(_nothing_scored(images))
+        raise CurateError(
+            f"None of {len(images)} synthetic images that a gate has not rejected has a score by "
+            "this reward model. Score them with `curate score`."
+        )
     if config.top_share is None:
         return DEFAULT_THRESHOLD if config.threshold is None else config.threshold
     if not 0 < config.top_share <= 1:
@@ -184,11 +220,6 @@ def _score(image: ScoredImage) -> float:
     return -1.0 if image.score is None else image.score
 
 
-def _ranked(images: Sequence[ScoredImage]) -> list[ScoredImage]:
-    """Best first; the item key settles ties, so that the same rows give the same release."""
-    return sorted(images, key=lambda i: (-_score(i), i.item_key))
-
-
 def _unfit(image: ScoredImage, least_score: float, known: Known) -> str | None:
     if not _may_pass(image, known):
         return f"generator version rejected: {known.rejected_versions[image.version_id]}"
@@ -197,64 +228,9 @@ def _unfit(image: ScoredImage, least_score: float, known: Known) -> str | None:
     return "score below the threshold" if image.score < least_score else None
 
 
-class _SamePixels:
-    """Tells of images whose pixels are those of a real image or of a better one before."""
-
-    def __init__(self, real_pixels: Collection[str]) -> None:
-        self.real_pixels = real_pixels
-        self.first_with: dict[str, str] = {}
-
-    def __call__(self, image: ScoredImage) -> str | None:
-        if image.pixels_sha256 in self.real_pixels:
-            return "pixels of a real image"
-        first = self.first_with.setdefault(image.pixels_sha256, image.item_key)
-        return None if first == image.item_key else f"pixels of a better image: {first[:12]}"
-
-
-def _drop_near(distinct: Distinct, known: Known) -> None:
-    """Drop images within the radius of a training image, then of a better image that stays."""
-    distances = nearest_known(distinct.features_ND, known.train_MD).tolist()
-    near_train = {
-        image.item_key: f"near a training image: distance {distance:.4f}, radius {known.radius:.4f}"
-        for image, distance in zip(distinct.images, distances, strict=True)
-        if distance < known.radius
-    }
-    distinct.drop(lambda image: near_train.get(image.item_key))
-    if not distinct.images:
-        return
-    twins = first_within(distinct.features_ND, known.radius)
-    near_better = {
-        image.item_key: f"near a better image: {distinct.images[twin].item_key[:12]}"
-        for image, twin in zip(distinct.images, twins, strict=True)
-        if twin is not None
-    }
-    distinct.drop(lambda image: near_better.get(image.item_key))
-
-
 def kind_of(reason: str) -> str:
     """Return a reason without what differs from image to image."""
     return reason.partition(":")[0]
-
-
-def _nothing_scored(images: Sequence[ScoredImage]) -> str:
-    if not images:
-        return "No synthetic image to choose from. Make some with `curate generate`."
-    return (
-        f"None of {len(images)} synthetic images that a gate has not rejected has a score by this "
-        "reward model. Score them with `curate score`."
-    )
-
-
-def _nothing_passed(
-    images: Sequence[ScoredImage], threshold: float, reasons: Mapping[str, str]
-) -> str:
-    scores = [image.score for image in images if image.score is not None]
-    if threshold <= 0:
-        return _only_copies(reasons)
-    return (
-        f"None of {len(scores)} scored images reaches the threshold {threshold:.3f}; the best has "
-        f"{max(scores):.3f}. Lower --threshold, keep a share with --top-share, or generate more."
-    )
 
 
 def _only_copies(reasons: Mapping[str, str]) -> str:

@@ -37,9 +37,23 @@ def split_by_group(members: Sequence[Member], shares: Mapping[str, float]) -> li
     images give the same splits. Groups are numbered, so that they name no patient.
     Raises CurateError when there are fewer groups than splits.
     """
-    group_of = _groups(members)
-    ranks = _ranks(members, group_of)
-    order = sorted(ranks, key=lambda group: ranks[group])
+    parent = list(range(len(members)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    first: dict[str, int] = {}
+    for place, member in enumerate(members):
+        for name in member.shared:
+            parent[root(place)] = root(first.setdefault(name, place))
+    group_of = [root(place) for place in range(len(members))]
+    keys: dict[int, str] = {}  # of each group, its first
+    for group, member in zip(group_of, members, strict=True):
+        keys[group] = min(keys.get(group, member.key), member.key)
+    order = sorted(keys, key=lambda group: hashlib.sha256(keys[group].encode()).hexdigest())
     if len(order) < len(shares):
         raise CurateError(
             f"{len(order)} groups of prompts and patients cannot fill {len(shares)} splits: a "
@@ -55,28 +69,3 @@ def split_by_group(members: Sequence[Member], shares: Mapping[str, float]) -> li
         split_of[group] = split
     names = {group: f"group-{number:06d}" for number, group in enumerate(order, start=1)}
     return [(split_of[group], names[group]) for group in group_of]
-
-
-def _groups(members: Sequence[Member]) -> list[int]:
-    """Number the connected groups: images that share a name, directly or over others."""
-    parent = list(range(len(members)))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    first: dict[str, int] = {}
-    for place, member in enumerate(members):
-        for name in member.shared:
-            parent[root(place)] = root(first.setdefault(name, place))
-    return [root(place) for place in range(len(members))]
-
-
-def _ranks(members: Sequence[Member], group_of: Sequence[int]) -> dict[int, str]:
-    """Return {group: a hash of its first key}."""
-    keys: dict[int, str] = {}
-    for member, group in zip(members, group_of, strict=True):
-        keys[group] = min(keys.get(group, member.key), member.key)
-    return {group: hashlib.sha256(key.encode()).hexdigest() for group, key in keys.items()}

@@ -20,7 +20,6 @@ from curate.release.certificate import (
 from curate.release.manifest import (
     MANIFEST,
     Manifest,
-    ManifestFile,
     ManifestImage,
     ManifestPrompt,
     read_manifest,
@@ -129,12 +128,16 @@ def verify_release(
     or `num_again` spread over the release. Raises CurateError when there is no readable manifest.
     """
     manifest = read_manifest(folder)
-    known = None if session is None else _is_remembered(session, manifest)
+    known = None  # where the images are from elsewhere, this workspace cannot know the release
+    if session is not None and queries.releases.has_release(session, manifest.release_id):
+        known = True
+    elif session is not None:
+        # by the keys that follow from what is claimed: those that are written there may be forged
+        made_here = [_item_key(image) for image in manifest.images]
+        known = False if queries.images.has_any_item(session, made_here) else None
     problems = list(files_that_differ(folder, manifest))
     damaged = {problem.path for problem in problems}
-    problems += _pixels_that_differ(folder, manifest, damaged)
-    problems += _items_that_differ(manifest)
-    problems += _decisions_that_differ(manifest)
+    problems += _images_that_differ(folder, manifest, damaged)
     problems += _promises_that_fail(folder, manifest, damaged)
     whole = [image for image in manifest.images if image.path not in damaged]
     return Verification(
@@ -198,56 +201,26 @@ def likeness(original: Sample, again: Sample) -> str:
     return WITHIN_ONE_LEVEL if (distance <= one_level).mean() >= SHARE_WITHIN else DIFFERENT
 
 
-def _is_remembered(session: Session, manifest: Manifest) -> bool | None:
-    """None where the images are from elsewhere: then this workspace cannot know the release."""
-    if queries.releases.has_release(session, manifest.release_id):
-        return True
-    # by the keys that follow from what is claimed: those that are written there may be forged
-    made_here = queries.images.has_any_item(session, [_item_key(i) for i in manifest.images])
-    return False if made_here else None
-
-
 def files_that_differ(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     """Yield what of a folder is missing, altered or not in its manifest."""
     for file in manifest.files:
-        problem = _problem_of(folder, file)
-        if problem is not None:
-            yield problem
+        if not is_plain_file(folder, file.path):
+            yield Problem(file.path, "missing", "no such file")
+            continue
+        content = (folder / file.path).read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != file.sha256:
+            yield Problem(
+                file.path,
+                "altered",
+                f"{len(content)} bytes with SHA-256 {found[:12]}, the manifest says "
+                f"{file.num_bytes} bytes with {file.sha256[:12]}",
+            )
     listed = {file.path for file in manifest.files} | {MANIFEST}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if name not in listed and (path.is_symlink() or not path.is_dir()):
             yield Problem(name, "extra", "not in the manifest")
-
-
-def _problem_of(folder: Path, file: ManifestFile) -> Problem | None:
-    path = folder / file.path
-    if not is_plain_file(folder, file.path):
-        return Problem(file.path, "missing", "no such file")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found == file.sha256:
-        return None
-    return Problem(
-        file.path,
-        "altered",
-        f"{len(content)} bytes with SHA-256 {found[:12]}, the manifest says {file.num_bytes} bytes "
-        f"with {file.sha256[:12]}",
-    )
-
-
-def _pixels_that_differ(
-    folder: Path, manifest: Manifest, damaged: Collection[str]
-) -> Iterator[Problem]:
-    """Whole files that the manifest's own entries of images describe otherwise."""
-    listed = {file.path: file.sha256 for file in manifest.files}
-    for image in manifest.images:
-        if listed.get(image.path) != image.sha256:
-            yield Problem(image.path, "altered", "the manifest lists it twice, differently")
-        elif image.path not in damaged:
-            found = pixels_hash(pixels_of(decode((folder / image.path).read_bytes())))
-            if found != image.pixels_sha256:
-                yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
 
 
 def _item_key(image: ManifestImage) -> str:
@@ -265,22 +238,28 @@ def _prompt_id(prompt: ManifestPrompt) -> str:
     )
 
 
-def _items_that_differ(manifest: Manifest) -> Iterator[Problem]:
-    """Yield images whose key does not follow from what they are said to be made of."""
+def _images_that_differ(
+    folder: Path, manifest: Manifest, damaged: Collection[str]
+) -> Iterator[Problem]:
+    """Yield images that are not what the manifest says of them, or not what its rule keeps."""
+    listed = {file.path: file.sha256 for file in manifest.files}
+    rule = manifest.raw.get("rule")
+    if not isinstance(rule, dict) or not isinstance(rule.get("threshold"), int | float):
+        yield Problem(MANIFEST, "decision", "no rule that says from which score images were kept")
+        rule = None
     for image in manifest.images:
+        if listed.get(image.path) != image.sha256:
+            yield Problem(image.path, "altered", "the manifest lists it twice, differently")
+        elif image.path not in damaged:
+            found = pixels_hash(pixels_of(decode((folder / image.path).read_bytes())))
+            if found != image.pixels_sha256:
+                yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
         if image.prompt.id != _prompt_id(image.prompt):
             yield Problem(image.path, "item", "its prompt is not the one that its id names")
         elif image.item_key != _item_key(image):
             yield Problem(image.path, "item", "its key is not that of its version, seed, settings")
-
-
-def _decisions_that_differ(manifest: Manifest) -> Iterator[Problem]:
-    """Yield images that the manifest's own rule would not have kept."""
-    rule = manifest.raw.get("rule")
-    if not isinstance(rule, dict) or not isinstance(rule.get("threshold"), int | float):
-        yield Problem(MANIFEST, "decision", "no rule that says from which score images were kept")
-        return
-    for image in manifest.images:
+        if rule is None:
+            continue
         if image.reward_model_id != rule.get("reward_model_id"):
             yield Problem(image.path, "decision", "scored by another reward model than the rule's")
         elif not image.score >= rule["threshold"]:

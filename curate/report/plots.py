@@ -37,7 +37,19 @@ def score_distributions(scores: Mapping[str, Sequence[float]], threshold: float 
     axes = figure.subplots()
     bottoms = [len(scores) - 1 - row for row in range(len(scores))]
     for row, (bottom, values) in enumerate(zip(bottoms, scores.values(), strict=True)):
-        _histogram(axes, values, bottom, _colour(row, len(scores)))
+        counts, edges = np.histogram(values, bins=BINS, range=(0, 1))
+        height: NDArray[np.float64] = 0.85 * counts / max(counts.max(), 1)
+        axes.stairs(
+            bottom + height,
+            edges,
+            baseline=bottom,
+            fill=True,
+            color=_colour(row, len(scores)),
+            alpha=0.9,
+        )
+        mean = float(np.mean(values))
+        axes.plot([mean, mean], [bottom, bottom + 0.85], color=INK, linewidth=1.2)
+        _write(axes, f"mean {mean:.2f} of {len(values):,}", 1.01, bottom + 0.3, MUTED)
     if threshold is not None:
         axes.axvline(threshold, color=RATERS, linewidth=1.2, linestyle=(0, (4, 3)))
         _write(axes, " threshold", threshold, len(scores), RATERS)
@@ -68,7 +80,21 @@ def shares(
     for place, (label, points) in enumerate(series.items()):
         shift = 0.09 * (place - (len(series) - 1) / 2)  # side by side, so that no bar hides another
         x = [names.index(name) + shift for name in points]
-        _with_intervals(axes, x, list(points.values()), colours[label], label)
+        # Points in percent, joined, each with its interval.
+        estimates = list(points.values())
+        y = [100 * estimate.value for estimate in estimates]
+        below = [100 * (estimate.value - estimate.low) for estimate in estimates]
+        above = [100 * (estimate.high - estimate.value) for estimate in estimates]
+        axes.errorbar(
+            x,
+            y,
+            [below, above],
+            fmt="o-",
+            color=colours[label],
+            label=label,
+            markersize=6,
+            elinewidth=1.6,
+        )
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(0, 100)
@@ -86,45 +112,20 @@ def curves(panels: Sequence[Curve], starts: Sequence[int]) -> str:
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, panel in zip(grid.flat, panels, strict=False):
-        _curve(axes, panel, starts)
+        x = np.arange(1, len(panel.values) + 1)
+        if panel.low is not None and panel.high is not None:
+            axes.fill_between(x, panel.low, panel.high, color=OTHER, alpha=0.35, linewidth=0)
+        axes.plot(x, panel.values, color=LAST, linewidth=1.5, marker="o", markersize=2.5)
+        for start in starts[1:]:
+            axes.axvline(start + 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+        if not any(panel.values):
+            axes.set_ylim(-0.05, 1)  # all zero: a magnified axis would only show rounding
+        axes.set_title(panel.title, fontsize=8.5, loc="left", color=INK)
+        axes.locator_params(axis="x", integer=True, nbins=6)
+        plain(axes, grid="y")
     for axes in grid[-1]:
         axes.set_xlabel("update", fontsize=8)
     return uri(figure)
-
-
-def _histogram(axes: Axes, values: Sequence[float], bottom: float, colour: str) -> None:
-    counts, edges = np.histogram(values, bins=BINS, range=(0, 1))
-    height: NDArray[np.float64] = 0.85 * counts / max(counts.max(), 1)
-    axes.stairs(bottom + height, edges, baseline=bottom, fill=True, color=colour, alpha=0.9)
-    mean = float(np.mean(values))
-    axes.plot([mean, mean], [bottom, bottom + 0.85], color=INK, linewidth=1.2)
-    _write(axes, f"mean {mean:.2f} of {len(values):,}", 1.01, bottom + 0.3, MUTED)
-
-
-def _with_intervals(
-    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str, label: str
-) -> None:
-    """Points in percent, joined, each with its interval."""
-    y = [100 * estimate.value for estimate in estimates]
-    below = [100 * (estimate.value - estimate.low) for estimate in estimates]
-    above = [100 * (estimate.high - estimate.value) for estimate in estimates]
-    axes.errorbar(
-        x, y, [below, above], fmt="o-", color=colour, label=label, markersize=6, elinewidth=1.6
-    )
-
-
-def _curve(axes: Axes, panel: Curve, starts: Sequence[int]) -> None:
-    x = np.arange(1, len(panel.values) + 1)
-    if panel.low is not None and panel.high is not None:
-        axes.fill_between(x, panel.low, panel.high, color=OTHER, alpha=0.35, linewidth=0)
-    axes.plot(x, panel.values, color=LAST, linewidth=1.5, marker="o", markersize=2.5)
-    for start in starts[1:]:
-        axes.axvline(start + 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-    if not any(panel.values):
-        axes.set_ylim(-0.05, 1)  # all zero: a magnified axis would only show rounding
-    axes.set_title(panel.title, fontsize=8.5, loc="left", color=INK)
-    axes.locator_params(axis="x", integer=True, nbins=6)
-    plain(axes, grid="y")
 
 
 def _colour(place: int, count: int) -> str:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from annotation.agreement.rasch import NoFit
-from curate.agreement.figures import CriterionWorth, Figure
 from curate.agreement.readers import RaterWorth
 from curate.agreement.worth import Worth, ratings_worth
 from curate.report import rating_plots
@@ -21,48 +20,41 @@ class RatingsStory:
 
     def missing(self) -> list[str]:
         """Return what could not be had, and why, each reason once a criterion."""
-        return [
-            f"{worth.criterion}: {', '.join(names)}: {reason}"
-            for worth in self.worth.criteria
-            for reason, names in _by_reason(worth).items()
-        ]
+        lines = []
+        for worth in self.worth.criteria:
+            reasons: dict[str, list[str]] = {}
+            for figure in worth.figures:
+                if figure.estimate is None:
+                    reasons.setdefault(figure.reason, []).append(figure.name)
+            if isinstance(worth.severity, NoFit):
+                reasons.setdefault(worth.severity.reason, []).append("strictness")
+            lines += [
+                f"{worth.criterion}: {', '.join(names)}: {why}" for why, names in reasons.items()
+            ]
+        return lines
 
 
 def ratings_stories(ws: Workspace) -> tuple[RatingsStory, ...]:
     """Measure all ratings of the workspace, people first."""
-    return tuple(
-        RatingsStory(
+    stories = []
+    for worth in ratings_worth(ws):
+        figures = {
+            criterion.criterion: [f for f in criterion.figures if f.estimate is not None]
+            for criterion in worth.criteria
+        }
+        severities = {
+            criterion.criterion: criterion.severity.raters
+            for criterion in worth.criteria
+            if not isinstance(criterion.severity, NoFit)
+        }
+        story = RatingsStory(
             worth=worth,
-            agreement_plot=rating_plots.agreement(_known_figures(worth.criteria)),
-            severity_plot=rating_plots.severities(
-                {
-                    criterion.criterion: criterion.severity.raters
-                    for criterion in worth.criteria
-                    if not isinstance(criterion.severity, NoFit)
-                }
-            ),
+            agreement_plot=rating_plots.agreement({n: own for n, own in figures.items() if own}),
+            severity_plot=rating_plots.severities(severities),
             raters_plot=rating_plots.raters(_panels(worth.raters)),
         )
-        for worth in ratings_worth(ws)
-    )
-
-
-def _known_figures(criteria: tuple[CriterionWorth, ...]) -> dict[str, list[Figure]]:
-    known = {
-        worth.criterion: [figure for figure in worth.figures if figure.estimate is not None]
-        for worth in criteria
-    }
-    return {name: figures for name, figures in known.items() if figures}
-
-
-def _by_reason(worth: CriterionWorth) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for figure in worth.figures:
-        if figure.estimate is None:
-            reasons.setdefault(figure.reason, []).append(figure.name)
-    if isinstance(worth.severity, NoFit):
-        reasons.setdefault(worth.severity.reason, []).append("strictness")
-    return reasons
+        stories.append(story)
+    return tuple(stories)
 
 
 def _panels(raters: tuple[RaterWorth, ...]) -> list[rating_plots.Panel]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from curate.report.pictures import png_uri
@@ -24,6 +23,7 @@ from rewards.saliency import saliency
 
 SHOWN_SIDE = 128  # pixels
 STRENGTH = 0.55  # of the colour where the map is 1
+ORANGE = (0.95, 0.45, 0.1)
 
 
 @dataclass(frozen=True)
@@ -109,28 +109,20 @@ def _overlays(
         model = load_reward_model(ws, row.id)
     except RewardError:
         return ()  # of another curate or backbone: its figures stay, it cannot be asked any more
-    return tuple(
-        _overlay(ws, model, image) for image in images if image.modality in model.modalities_
-    )
-
-
-def _overlay(ws: Workspace, model: Any, image: ScoredImage) -> Overlay:
-    pixels = montage(read_sample(ws.store, image.file_sha256))
-    with torch.enable_grad():
-        heat_HW = saliency(model, pixels[None], [image.modality], [image.text])[0].numpy()
-    return Overlay(
-        _coloured(pixels.permute(1, 2, 0).numpy(), heat_HW), image.modality, image.text, image.score
-    )
-
-
-def _coloured(pixels_HW3: NDArray[np.float32], heat_HW: NDArray[np.float32]) -> str:
-    """Return the image in grey with the map in orange over it."""
-    grey_HW3 = np.repeat(pixels_HW3.mean(2, keepdims=True), 3, axis=2)
-    orange = np.array([0.95, 0.45, 0.1])
-    weight_HW1 = STRENGTH * heat_HW[:, :, None] ** 2
-    mixed = (1 - weight_HW1) * grey_HW3 + weight_HW1 * orange
-    picture = PillowImage.fromarray((255 * mixed.clip(0, 1)).round().astype(np.uint8))
-    picture = picture.resize((SHOWN_SIDE, SHOWN_SIDE), PillowImage.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return png_uri(buffer.getvalue())
+    overlays = []
+    for image in images:
+        if image.modality not in model.modalities_:
+            continue
+        pixels = montage(read_sample(ws.store, image.file_sha256))
+        with torch.enable_grad():
+            heat_HW = saliency(model, pixels[None], [image.modality], [image.text])[0].numpy()
+        grey_HW3 = np.repeat(pixels.permute(1, 2, 0).numpy().mean(2, keepdims=True), 3, axis=2)
+        weight_HW1 = STRENGTH * heat_HW[:, :, None] ** 2
+        mixed_HW3 = (1 - weight_HW1) * grey_HW3 + weight_HW1 * np.array(ORANGE)
+        picture = PillowImage.fromarray((255 * mixed_HW3.clip(0, 1)).round().astype(np.uint8))
+        picture = picture.resize((SHOWN_SIDE, SHOWN_SIDE), PillowImage.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG")
+        shown = png_uri(buffer.getvalue())
+        overlays.append(Overlay(shown, image.modality, image.text, image.score))
+    return tuple(overlays)

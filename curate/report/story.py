@@ -2,8 +2,8 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from curate.evaluation.config import EvaluationConfig
@@ -100,7 +100,12 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
     measured = EvaluationConfig(images_per_version=config.images_per_version)
     evaluation = evaluate(ws, measured, progress) if images else None
     before_after = before_and_after(ws, find_judge(ws), names, config, model_id) if images else None
-    best, worst = _best_and_worst(ws, images, versions, config)
+    # of the newest version that has scores, so that a round shows what it changed
+    ranked = {v.id: _ranked(i for i in images if i.version_id == v.id) for v in versions}
+    newest = next((own for own in reversed(ranked.values()) if own), [])
+    num = min(config.num_best, len(newest) // 2)
+    overlaid = _ranked(images)
+    overlaid = overlaid[:: max(1, len(overlaid) // SHOWN_OVERLAYS)][:SHOWN_OVERLAYS]
     return Story(
         name=ws.folder.name,
         made_at=dt.datetime.now(dt.UTC),
@@ -109,16 +114,18 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
         num_ratings=len(ratings),
         names=names,
         before_after=before_after,
-        samples=() if before_after else _samples(ws, images, config),
+        samples=()
+        if before_after
+        else tuple(picture_of(ws, image) for image in images[: 2 * config.num_pairs]),
         evaluation=evaluation,
         shares_plot=_shares_plot(ratings, names, evaluation),
         scores_plot=_scores_plot(images, names, releases),
-        best=best,
-        worst=worst,
+        best=tuple(picture_of(ws, image) for image in newest[:num]),
+        worst=tuple(picture_of(ws, image) for image in newest[len(newest) - num :]),
         scored_by=model_id,
         ratings=ratings_stories(ws),
         reward_models=_reward_models(models),
-        reward_figures=reward_figures(ws, models[-1], _best_to_worst(images)) if models else None,
+        reward_figures=reward_figures(ws, models[-1], overlaid) if models else None,
         health_plot=_health_plot(versions),
         rounds=tuple(rounds),
         releases=tuple(_release_story(ws, row, config) for row in reversed(releases)),
@@ -126,37 +133,10 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
     )
 
 
-def _samples(
-    ws: Workspace, images: Sequence[ScoredImage], config: ReportConfig
-) -> tuple[Picture, ...]:
-    """Pictures in the order of item keys, which know nothing of quality."""
-    return tuple(picture_of(ws, image) for image in images[: 2 * config.num_pairs])
-
-
-def _best_and_worst(
-    ws: Workspace,
-    images: Sequence[ScoredImage],
-    versions: Sequence[GeneratorVersion],
-    config: ReportConfig,
-) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
-    """Of the newest version that has scores, so that a round shows what it changed."""
+def _ranked(images: Iterable[ScoredImage]) -> list[ScoredImage]:
+    """Return the images that have a score, best first."""
     scored = [image for image in images if image.score is not None]
-    newest = next(
-        (v.id for v in reversed(versions) if any(i.version_id == v.id for i in scored)), None
-    )
-    ranked = sorted(
-        (i for i in scored if i.version_id == newest), key=lambda i: (-(i.score or 0), i.item_key)
-    )
-    num = min(config.num_best, len(ranked) // 2)
-    pictures = [picture_of(ws, image) for image in ranked[:num] + ranked[len(ranked) - num :]]
-    return tuple(pictures[:num]), tuple(pictures[num:])
-
-
-def _best_to_worst(images: Sequence[ScoredImage]) -> list[ScoredImage]:
-    """A few scored images, evenly from best to worst."""
-    scored = [image for image in images if image.score is not None]
-    ranked = sorted(scored, key=lambda image: (-(image.score or 0), image.item_key))
-    return ranked[:: max(1, len(ranked) // SHOWN_OVERLAYS)][:SHOWN_OVERLAYS]
+    return sorted(scored, key=lambda image: (-(image.score or 0), image.item_key))
 
 
 def _shares_plot(
@@ -198,21 +178,19 @@ def _health_plot(versions: Sequence[GeneratorVersion]) -> str | None:
         if own:
             starts.append(len(updates))
             updates += own
-    panels = [
-        _panel(key, title, updates)
-        for key, title in HEALTH.items()
-        if updates and all(key in update for update in updates)
-    ]
+    panels = []
+    for key, title in HEALTH.items():
+        if not updates or not all(key in update for update in updates):
+            continue
+        values = [float(update[key]) for update in updates]
+        panel = plots.Curve(title, values)
+        if key == "reward_mean" and all("reward_sd" in update for update in updates):
+            around = [(v, float(u["reward_sd"])) for v, u in zip(values, updates, strict=True)]
+            panel = replace(
+                panel, low=[v - sd for v, sd in around], high=[v + sd for v, sd in around]
+            )
+        panels.append(panel)
     return plots.curves(panels, starts) if panels else None
-
-
-def _panel(key: str, title: str, updates: Sequence[Mapping[str, Any]]) -> plots.Curve:
-    values = [float(update[key]) for update in updates]
-    if key != "reward_mean" or not all("reward_sd" in update for update in updates):
-        return plots.Curve(title, values)
-    spreads = [float(update["reward_sd"]) for update in updates]
-    pairs = list(zip(values, spreads, strict=True))
-    return plots.Curve(title, values, [v - s for v, s in pairs], [v + s for v, s in pairs])
 
 
 def _reward_models(models: Sequence[RewardModel]) -> RewardModels | None:

@@ -33,10 +33,11 @@ class BeforeAfter:
 def version_names(versions: Sequence[GeneratorVersion], rounds: Sequence[Round]) -> dict[str, str]:
     """Return a short name for each version, in their order: by the round that made it, else how."""
     several_loops = len({row.loop_name for row in rounds}) > 1
-    by_round = {
-        row.new_version_id: _round_name(row, with_loop=several_loops)
-        for row in reversed(rounds)  # equal weights made twice go by the first round
-    }
+    by_round = {}
+    for row in reversed(rounds):  # equal weights made twice go by the first round
+        loop = f"{row.loop_name}, " if several_loops else ""
+        state = "" if row.state == "promoted" else f" ({row.state})"
+        by_round[row.new_version_id] = f"{loop}round {row.number}{state}"
     bases = {row.base_version_id for row in rounds}
     names = {
         version.id: by_round.get(version.id)
@@ -47,12 +48,6 @@ def version_names(versions: Sequence[GeneratorVersion], rounds: Sequence[Round])
     return {
         id_: name if taken.count(name) == 1 else f"{name} {id_[:6]}" for id_, name in names.items()
     }
-
-
-def _round_name(row: Round, *, with_loop: bool) -> str:
-    loop = f"{row.loop_name}, " if with_loop else ""
-    state = "" if row.state == "promoted" else f" ({row.state})"
-    return f"{loop}round {row.number}{state}"
 
 
 def compared_versions(ws: Workspace) -> tuple[GeneratorVersion, GeneratorVersion] | None:
@@ -87,7 +82,9 @@ def before_and_after(
     )
     if not pairs:
         return None
-    chosen = _unseen(ws, pairs) or pairs
+    seen = queries.campaigns.rated_among(ws.session, [i.image_id for pair in pairs for i in pair])
+    unseen = [pair for pair in pairs if not seen & {image.image_id for image in pair}]
+    chosen = unseen or pairs
     judged = sorted(chosen, key=lambda pair: pair[0].item_key)[: config.images_per_version]
     in_use = queries.versions.latest_version(ws.session)
     return BeforeAfter(
@@ -101,12 +98,6 @@ def before_and_after(
         num_pairs=len(judged),
         judged=judged_difference(ws, judge, [(_asked(a), _asked(b)) for a, b in judged]),
     )
-
-
-def _unseen(ws: Workspace, pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs of which no rater has been given either image."""
-    seen = queries.campaigns.rated_among(ws.session, [i.image_id for pair in pairs for i in pair])
-    return [pair for pair in pairs if not seen & {image.image_id for image in pair}]
 
 
 def one_a_prompt(pairs: Sequence[Pair], limit: int) -> list[Pair]:

@@ -42,22 +42,21 @@ class SampleFile:
 
 def encode(sample: Sample) -> SampleFile:
     """Return the sample as a file; equal samples give equal bytes."""
-    if _is_png(sample):
-        says = {} if sample.kind == "intensity" else {KIND: sample.kind}
-        return SampleFile(png_bytes(pixels_of(sample), says), PNG)
-    return SampleFile(_gzipped(_nifti(sample).to_bytes()), NIFTI)
-
-
-def _is_png(sample: Sample) -> bool:
-    """Say whether a PNG holds all of it: 8 bits, or grey of 16, a picture without a geometry."""
     depth = sample.array.dtype.name
-    return (
+    if (  # a PNG holds all of it: 8 bits, or grey of 16, a picture without a geometry
         not sample.is_volume
         and sample.kind != "HU"
         and sample.spacing_mm is None
         and sample.affine is None
         and (depth == "uint8" or (depth == "uint16" and len(sample.array) == 1))
-    )
+    ):
+        says = {} if sample.kind == "intensity" else {KIND: sample.kind}
+        return SampleFile(png_bytes(pixels_of(sample), says), PNG)
+    content = _nifti(sample).to_bytes()
+    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(content) + packer.flush()
+    trailer = struct.pack("<II", zlib.crc32(content), len(content) % 2**32)
+    return SampleFile(GZIP_HEADER + packed + trailer, NIFTI)
 
 
 def decode(content: bytes, media_type: str | None = None) -> Sample:
@@ -65,7 +64,7 @@ def decode(content: bytes, media_type: str | None = None) -> Sample:
 
     The type of a file that stands alone is read off its first bytes.
     """
-    if (media_type or _media_type_of(content)) == NIFTI:
+    if (media_type or (NIFTI if content[:2] == GZIP_HEADER[:2] else PNG)) == NIFTI:
         return _from_nifti(content)
     array, says = read_png(content)
     if array.dtype == np.bool_:
@@ -74,11 +73,6 @@ def decode(content: bytes, media_type: str | None = None) -> Sample:
         return Sample(array[None], "labels" if says.get(KIND) == "labels" else "intensity")
     channels = 3 if array.shape[2] >= 3 else 1  # what is over is transparency
     return Sample(np.ascontiguousarray(np.moveaxis(array[..., :channels], 2, 0)))
-
-
-def _media_type_of(content: bytes) -> str:
-    """Return the media type that a file's first bytes say; what is no gzip may be a picture."""
-    return NIFTI if content[:2] == GZIP_HEADER[:2] else PNG
 
 
 def read_sample(store: FileStore, sha256: str) -> Sample:
@@ -155,9 +149,3 @@ def _from_nifti(content: bytes) -> Sample:
         zlib.error,
     ) as error:
         raise damaged(content, "volume", error) from error
-
-
-def _gzipped(content: bytes) -> bytes:
-    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = packer.compress(content) + packer.flush()
-    return GZIP_HEADER + packed + struct.pack("<II", zlib.crc32(content), len(content) % 2**32)

@@ -19,7 +19,9 @@ def nearest_known(features_ND: Tensor, known_MD: Tensor) -> Tensor:
     if not len(known_MD) or not len(features_ND):
         return torch.full((len(features_ND),), torch.inf)
     known = _vectors(known_MD)
-    _, places_N = _search(_index_of(known), _vectors(features_ND))
+    index = faiss.IndexFlatL2(known.shape[1])
+    index.add(known)
+    _, places_N = _search(index, _vectors(features_ND))
     return torch.from_numpy(_distances(_vectors(features_ND), known[places_N]))
 
 
@@ -57,12 +59,6 @@ def _twins_among(
     _, places = _search(index, block)
     near = _distances(block, features[[stays[place] for place in places]]) < radius
     return [stays[p] if n else None for p, n in zip(places.tolist(), near.tolist(), strict=True)]
-
-
-def _index_of(vectors: Vectors) -> faiss.IndexFlatL2:
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(vectors)
-    return index
 
 
 def _search(index: faiss.IndexFlatL2, vectors: Vectors) -> tuple[Vectors, NDArray[np.int64]]:

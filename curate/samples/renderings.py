@@ -77,7 +77,13 @@ def eight_bits(image_3HW: Tensor) -> np.ndarray[Any, Any]:
 
 def _rgb(array: np.ndarray[Any, Any], kind: str, window: str) -> Tensor:
     if kind == "labels":
-        return torch.from_numpy(_coloured(array[0]))
+        labels = array[0]
+        classes, places = np.unique(labels, return_inverse=True)
+        hues = (classes.astype(np.float64) * GOLDEN) % 1.0
+        distance = np.abs((hues[:, None] * 6 - np.array([0.0, 2.0, 4.0]) + 3) % 6 - 3)
+        colours = np.clip(2 - distance, 0, 1) * (classes > 0)[:, None]
+        pictured: np.ndarray[Any, Any] = colours[places.reshape(labels.shape)].astype(np.float32)
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pictured, 2, 0)))
     if kind == "HU":
         centre, width = WINDOWS[window]
         share = (array.astype(np.float32) - (centre - width / 2)) / width
@@ -87,13 +93,3 @@ def _rgb(array: np.ndarray[Any, Any], kind: str, window: str) -> Tensor:
         share = array.astype(np.float32) / np.iinfo(array.dtype).max
     values = torch.from_numpy(np.clip(share, 0, 1, dtype=np.float32))
     return values.expand(3, *values.shape[1:]).contiguous()
-
-
-def _coloured(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return [3, H, W]: 0 black, each class a hue of its own, whatever other classes there are."""
-    classes, places = np.unique(labels, return_inverse=True)
-    hues = (classes.astype(np.float64) * GOLDEN) % 1.0
-    distance = np.abs((hues[:, None] * 6 - np.array([0.0, 2.0, 4.0]) + 3) % 6 - 3)
-    colours = np.clip(2 - distance, 0, 1) * (classes > 0)[:, None]
-    pictured: np.ndarray[Any, Any] = colours[places.reshape(labels.shape)].astype(np.float32)
-    return np.ascontiguousarray(np.moveaxis(pictured, 2, 0))

@@ -6,7 +6,7 @@ campaign had taken. It speaks of a score only if the reward model learned from n
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from curate.release.promise import Promise, num_needed
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign
-from db.queries.campaigns import DrawnImage, PoolImage
+from db.queries.campaigns import DrawnImage
 from db.queries.ratings import RatingView
 
 RANDOM = ("random", "all", "version")  # ways to choose that ask nothing of the images
@@ -60,9 +60,32 @@ def find_calibration(
     """
     row, drawn = _draw(ws, campaign, version_id, promise)
     pool = _pool(ws, row, drawn)
-    _check_held_out(ws, row, reward_model_id, pool)
-    views = _ratings(ws, row, reward_model_id)
-    good_from = _good_from(views, good)
+    learned = queries.reward_models.images_behind(ws.session, reward_model_id) & set(pool)
+    if learned:
+        raise CurateError(
+            f"Reward model {reward_model_id[:12]} learned from {len(learned)} of the images that "
+            f"campaign {row.name!r} drew from: its scores of them say nothing about others. Draw "
+            "again now that it is fitted: `curate rate push --purpose calibration`."
+        )
+    asked = queries.reward_models.criteria_behind(ws.session, reward_model_id)
+    rated = queries.ratings.current_ratings(
+        ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
+    )
+    views = [view for view in rated if not asked or view.criterion in asked]
+    if not views:
+        known = ", ".join(sorted({view.criterion for view in rated})) or "nothing yet"
+        raise CurateError(
+            f"Campaign {row.name!r} has no rating on {', '.join(sorted(asked)) or 'any criterion'} "
+            f"(rated: {known}). Let its raters answer, then `curate rate pull`."
+        )
+    scales = {view.criterion: (view.min_value, view.max_value) for view in views}
+    for name, (low, high) in scales.items():
+        if good is not None and not low < good <= high:
+            raise CurateError(
+                f"Good from {good} on, but {name} goes from {low} to {high} and all of it would "
+                f"be {'good' if good <= low else 'bad'}. Choose {low + 1} to {high}."
+            )
+    good_from = {name: high if good is None else good for name, (_, high) in scales.items()}
     verdicts = _verdicts(views, good_from)
     found = Calibration(
         campaign=row.name,
@@ -75,7 +98,14 @@ def find_calibration(
         ratings_sha256=_hash(f"{view.rating_id} {goodness(view)}" for view in views),
         pool_sha256=_hash(str(image_id) for image_id in pool),
     )
-    _check_answered(found, promise)
+    answered = sum(verdict is not None for verdict in found.good.values())
+    needed = num_needed(promise)
+    if answered < needed:
+        raise CurateError(
+            f"{answered} of the {len(found.good)} images of campaign {found.campaign!r} are rated, "
+            f"but {_in_words(promise)} needs at least {needed}, all good. Fetch the answers with "
+            "`curate rate pull`, or draw more into a new campaign."
+        )
     return found
 
 
@@ -86,33 +116,45 @@ def _draw(
         drawn = queries.campaigns.drawn_images(ws.session, row.id)
         from_version = version_id is None or version_id in {i.version_id for i in drawn}
         if row.name == name or (name is None and from_version):
-            _check_random(row, drawn)
+            methods = {image.selection_method for image in drawn}
+            chances = {image.inclusion_probability for image in drawn}
+            if not methods <= set(RANDOM) or len(chances) > 1:
+                raise CurateError(
+                    f"Campaign {row.name!r} chose its images ({', '.join(sorted(methods))}; "
+                    f"chances {min(chances):.3g} to {max(chances):.3g}); a promise needs a draw "
+                    "that gives every image the same chance. Name another one with --calibration."
+                )
+            if any(image.origin != "synthetic" for image in drawn):
+                raise CurateError(
+                    f"Campaign {row.name!r} drew real images too, and a promise is about generated "
+                    "ones. Name another one with --calibration."
+                )
             return row, drawn
-    raise CurateError(_no_draw(name, version_id, promise))
-
-
-def _check_random(row: Campaign, drawn: Sequence[DrawnImage]) -> None:
-    methods = {image.selection_method for image in drawn}
-    chances = {image.inclusion_probability for image in drawn}
-    if not methods <= set(RANDOM) or len(chances) > 1:
-        raise CurateError(
-            f"Campaign {row.name!r} chose its images ({', '.join(sorted(methods))}; chances "
-            f"{min(chances):.3g} to {max(chances):.3g}); a promise needs a draw that gives every "
-            "image the same chance. Name another one with --calibration."
-        )
-    if any(image.origin != "synthetic" for image in drawn):
-        raise CurateError(
-            f"Campaign {row.name!r} drew real images too, and a promise is about generated ones. "
-            "Name another one with --calibration."
-        )
+    missing = "No calibration ratings" if name is None else f"No calibration campaign {name!r}"
+    which = f" --select version --version {version_id[:12]}" if version_id else ""
+    raise CurateError(
+        f"{missing}{' of version ' + version_id[:12] if version_id else ''}: "
+        f"{_in_words(promise)} needs a random draw, rated by people after `curate train-reward`. "
+        f"At least {num_needed(promise)} images if every one is good; {NUM_SUGGESTED} are a sound "
+        f"start: `curate rate push --name draw --purpose calibration --images "
+        f"{NUM_SUGGESTED}{which}` (or `curate rate simulate` with the same --purpose and --images)."
+    )
 
 
 def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> list[UUID]:
     """Return what the draw was from: its size must be what the images' chance says it was."""
     size = round(len(drawn) / drawn[0].inclusion_probability)
     there = queries.campaigns.unrated_before(ws.session, row.created_at)
-    for belongs in _narrowings(drawn):
-        pool = [image.image_id for image in there if belongs(image)]
+    versions = {image.version_id for image in drawn}
+    modalities = {image.modality for image in drawn}
+    # all that was there, or only the draw's modalities, versions, or both
+    for by_modality, by_version in ((False, False), (True, False), (False, True), (True, True)):
+        pool = [
+            image.image_id
+            for image in there
+            if not (by_modality and image.modality not in modalities)
+            and not (by_version and image.version_id not in versions)
+        ]
         if len(pool) == size and {image.image_id for image in drawn} <= set(pool):
             return pool
     raise CurateError(
@@ -122,94 +164,19 @@ def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> list[UUI
     )
 
 
-def _narrowings(drawn: Sequence[DrawnImage]) -> list[Callable[[PoolImage], bool]]:
-    """All that was there, or only the drawn images' versions, modalities, or both."""
-    versions = {image.version_id for image in drawn}
-    modalities = {image.modality for image in drawn}
-    return [
-        lambda image: True,
-        lambda image: image.modality in modalities,
-        lambda image: image.version_id in versions,
-        lambda image: image.version_id in versions and image.modality in modalities,
-    ]
-
-
-def _check_held_out(
-    ws: Workspace, row: Campaign, reward_model_id: str, pool: Collection[UUID]
-) -> None:
-    learned = queries.reward_models.images_behind(ws.session, reward_model_id) & set(pool)
-    if learned:
-        raise CurateError(
-            f"Reward model {reward_model_id[:12]} learned from {len(learned)} of the images that "
-            f"campaign {row.name!r} drew from: its scores of them say nothing about others. Draw "
-            "again now that it is fitted: `curate rate push --purpose calibration`."
-        )
-
-
-def _ratings(ws: Workspace, row: Campaign, reward_model_id: str) -> list[RatingView]:
-    """Return the draw's ratings on the reward model's criteria, in a fixed order."""
-    views = queries.ratings.current_ratings(
-        ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
-    )
-    asked = queries.reward_models.criteria_behind(ws.session, reward_model_id)
-    found = [view for view in views if not asked or view.criterion in asked]
-    if not found:
-        rated = ", ".join(sorted({view.criterion for view in views})) or "nothing yet"
-        raise CurateError(
-            f"Campaign {row.name!r} has no rating on {', '.join(sorted(asked)) or 'any criterion'} "
-            f"(rated: {rated}). Let its raters answer, then `curate rate pull`."
-        )
-    return sorted(found, key=lambda view: str(view.rating_id))
-
-
-def _good_from(views: Sequence[RatingView], good: int | None) -> dict[str, int]:
-    scales = {view.criterion: (view.min_value, view.max_value) for view in views}
-    for name, (low, high) in scales.items():
-        if good is not None and not low < good <= high:
-            raise CurateError(
-                f"Good from {good} on, but {name} goes from {low} to {high} and all of it would "
-                f"be {'good' if good <= low else 'bad'}. Choose {low + 1} to {high}."
-            )
-    return {name: high if good is None else good for name, (_, high) in scales.items()}
-
-
 def _verdicts(views: Sequence[RatingView], good_from: Mapping[str, int]) -> dict[UUID, bool]:
     """Return by image whether its consensus is good; an image without every answer is not in."""
     values: dict[UUID, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for view in views:
         values[view.image_id][view.criterion].append(goodness(view))
-    return {
-        image_id: all(_lower_median(own[name]) >= least for name, least in good_from.items())
+    return {  # by the lower median of each criterion's ratings
+        image_id: all(
+            sorted(own[name])[(len(own[name]) - 1) // 2] >= least
+            for name, least in good_from.items()
+        )
         for image_id, own in values.items()
         if own.keys() == good_from.keys()
     }
-
-
-def _lower_median(values: Sequence[int]) -> int:
-    return sorted(values)[(len(values) - 1) // 2]
-
-
-def _check_answered(found: Calibration, promise: Promise) -> None:
-    answered = sum(verdict is not None for verdict in found.good.values())
-    needed = num_needed(promise)
-    if answered < needed:
-        raise CurateError(
-            f"{answered} of the {len(found.good)} images of campaign {found.campaign!r} are rated, "
-            f"but {_in_words(promise)} needs at least {needed}, all good. Fetch the answers with "
-            "`curate rate pull`, or draw more into a new campaign."
-        )
-
-
-def _no_draw(name: str | None, version_id: str | None, promise: Promise) -> str:
-    missing = "No calibration ratings" if name is None else f"No calibration campaign {name!r}"
-    which = f" --select version --version {version_id[:12]}" if version_id else ""
-    return (
-        f"{missing}{' of version ' + version_id[:12] if version_id else ''}: {_in_words(promise)} "
-        f"needs a random draw, rated by people after `curate train-reward`. At least "
-        f"{num_needed(promise)} images if every one is good; {NUM_SUGGESTED} are a sound start: "
-        f"`curate rate push --name draw --purpose calibration --images {NUM_SUGGESTED}{which}` "
-        "(or `curate rate simulate` with the same --purpose and --images)."
-    )
 
 
 def _in_words(promise: Promise) -> str:

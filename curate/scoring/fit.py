@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from uuid import UUID
 
 import torch
 
@@ -32,7 +31,8 @@ PURPOSES = ("train",)
 TOP_LEVEL = 3  # a specialist's rating weighs 1 in the loss, a trainee's a third
 ROLES = ("reward", "judge")
 REFERENCE_SPLITS = ("train", None)
-PREFERENCE = {"left": 1.0, "tie": 0.5, "right": 0.0}
+PREFERENCE = {"left": 1.0, "tie": 0.5, "right": 0.0}  # how much the left image is better
+OPPOSITE = {"left": "right", "tie": "tie", "right": "left"}
 REFERENCES_A_PROMPT, MAX_REFERENCES = 40, 600  # more tell findings apart little better, and cost
 MOST_LOOKED_AT = 20_000  # real images, among which references are looked for
 
@@ -101,17 +101,6 @@ def train_reward(
     if role == "judge":
         _check_apart(ws, answers, config)
     references = [] if role == "judge" else references_for(ws, answers)
-    made_with = {**config.to_json(), **_hashes(answers, references)}
-    for known in queries.reward_models.reward_models(ws.session, role):
-        if known.config == made_with:
-            return known
-    backbone = backbone or load_backbone(config.backbone)
-    rated = _rated_images(ws, answers, backbone, references)
-    model = RewardModel(backbone, config).fit(rated)
-    return _keep(ws, model, answers, role, made_with, len(references))
-
-
-def _hashes(answers: Answers, references: Sequence[Reference]) -> dict[str, str]:
     ratings = sorted(str(view.rating_id) for view in answers.ratings)
     hashes = {"ratings_sha256": json_hash(ratings)}
     if answers.comparisons:
@@ -120,7 +109,14 @@ def _hashes(answers: Answers, references: Sequence[Reference]) -> dict[str, str]
     if references:
         shown = [[image.file_sha256, prompt.id] for image, prompt in references]
         hashes["references_sha256"] = json_hash(shown)
-    return hashes
+    made_with = {**config.to_json(), **hashes}
+    for known in queries.reward_models.reward_models(ws.session, role):
+        if known.config == made_with:
+            return known
+    backbone = backbone or load_backbone(config.backbone)
+    rated = _rated_images(ws, answers, backbone, references)
+    model = RewardModel(backbone, config).fit(rated)
+    return _keep(ws, model, answers, role, made_with, len(references))
 
 
 def load_reward_model(
@@ -155,7 +151,11 @@ def answers_to_train_on(
     Kept for measuring and left out: calibration, gates, controls and repeats, and for a reward
     model the raters of a judge. `campaigns`, `raters` and `criteria` narrow the choice.
     """
-    wanted = {_campaign_id(ws, name) for name in campaigns}
+    known = {row.name: row.id for row in queries.campaigns.campaigns(ws.session)}
+    for name in campaigns:
+        if name not in known:
+            raise unknown_campaign(name, list(known))
+    wanted = {known[name] for name in campaigns}
     others = queries.reward_models.raters_behind(
         ws.session, "judge" if role == "reward" else "reward"
     )
@@ -175,31 +175,17 @@ def answers_to_train_on(
     if not all(view.simulated for view in found.all):
         ratings = [view for view in ratings if not view.simulated]
         pairs = [view for view in pairs if not view.simulated]
-    _check_one_scale(ratings)
-    num_left_out = len(found.all) - len(ratings) - len(pairs)
-    return Answers(sorted(ratings, key=_order), pairs, num_left_out)
-
-
-def _order(view: RatingView) -> tuple[object, ...]:
-    return (view.file_sha256, view.prompt_id, view.rater, view.rated_at, str(view.rating_id))
-
-
-def _campaign_id(ws: Workspace, name: str) -> object:
-    campaign = queries.campaigns.find_campaign(ws.session, name)
-    if campaign is None:
-        raise unknown_campaign(name, [row.name for row in queries.campaigns.campaigns(ws.session)])
-    return campaign.id
-
-
-def _check_one_scale(views: Sequence[RatingView]) -> None:
-    scales = {(view.min_value, view.max_value) for view in views}
+    scales = {(view.min_value, view.max_value) for view in ratings}
     if len(scales) > 1:
-        asked = {(view.criterion, view.min_value, view.max_value) for view in views}
+        asked = {(view.criterion, view.min_value, view.max_value) for view in ratings}
         shown = ", ".join(f"{name} {low}..{high}" for name, low, high in sorted(asked))
         raise CurateError(
             f"Ratings on several scales ({shown}), but a reward model answers on one. Choose "
             "criteria of one scale with --criterion, or campaigns with --campaign."
         )
+    num_left_out = len(found.all) - len(ratings) - len(pairs)
+    ratings.sort(key=lambda v: (v.file_sha256, v.prompt_id, v.rater, v.rated_at, str(v.rating_id)))
+    return Answers(ratings, pairs, num_left_out)
 
 
 def _check_apart(ws: Workspace, answers: Answers, config: RewardConfig) -> None:
@@ -289,28 +275,21 @@ def _rated_images(
         values=range(low, high + 1),
         criteria=criteria,
         criterion_R=_longs(criteria.index(view.criterion) for view in ratings),
-        comparisons=_comparisons(pairs, place, criteria),
+        comparisons=Comparisons(
+            left_C=_longs(place[view.left_image_id] for view in pairs),
+            right_C=_longs(place[view.right_image_id] for view in pairs),
+            preference_C=torch.tensor(  # of a defect, more is worse
+                [
+                    PREFERENCE[v.preferred if v.polarity == "higher" else OPPOSITE[v.preferred]]
+                    for v in pairs
+                ]
+            ),
+            raters=[view.rater for view in pairs],
+            weight_C=torch.tensor([view.expert_level / TOP_LEVEL for view in pairs]),
+            criterion_C=_longs(criteria.index(view.criterion) for view in pairs),
+        ),
         references=_references(ws, backbone, references),
     )
-
-
-def _comparisons(
-    pairs: Sequence[ComparisonView], place: dict[UUID, int], criteria: Sequence[str]
-) -> Comparisons:
-    return Comparisons(
-        left_C=_longs(place[view.left_image_id] for view in pairs),
-        right_C=_longs(place[view.right_image_id] for view in pairs),
-        preference_C=torch.tensor([_preference(view) for view in pairs]),
-        raters=[view.rater for view in pairs],
-        weight_C=torch.tensor([view.expert_level / TOP_LEVEL for view in pairs]),
-        criterion_C=_longs(criteria.index(view.criterion) for view in pairs),
-    )
-
-
-def _preference(view: ComparisonView) -> float:
-    """Return how much the left image is the better one: of a defect, more is worse."""
-    preferred = PREFERENCE[view.preferred]
-    return preferred if view.polarity == "higher" else 1 - preferred
 
 
 def _longs(values: Iterable[int]) -> torch.Tensor:
@@ -331,6 +310,10 @@ def _keep(
         ws.session, ws.store, [(path.read_bytes(), "application/x-safetensors")]
     )
     path.unlink()
+    assert model.quality_ is not None  # fitted just now
+    ratings, pairs = answers.ratings, answers.comparisons
+    images = {view.image_id for view in ratings}
+    images |= {end for view in pairs for end in (view.left_image_id, view.right_image_id)}
     row = RewardModelRow(
         id=json_hash([sha256, role, made_with]),
         role=role,
@@ -339,25 +322,17 @@ def _keep(
         simulated=answers.simulated,
         num_ratings=len(answers.ratings),
         config=made_with,
-        metrics=_metrics(model, answers, num_references),
+        metrics={
+            **model.quality_.by_kind(),
+            "held_out_by": model.held_out_by_,
+            "num_raters": len(answers.raters),
+            "num_images": len(images),
+            "num_comparisons": len(pairs),
+            "num_references": num_references,
+            "raters": [asdict(habits) for habits in model.raters_],
+            "notes": [*([answers.which_count()] if answers.num_left_out else []), *model.notes_],
+        },
     )
     queries.audit.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
     uses = dict.fromkeys((view.rating_id for view in answers.ratings), "fitted")
     return queries.reward_models.add_reward_model(ws.session, row, uses)
-
-
-def _metrics(model: RewardModel, answers: Answers, num_references: int) -> dict[str, object]:
-    assert model.quality_ is not None  # fitted just now
-    ratings, pairs = answers.ratings, answers.comparisons
-    images = {view.image_id for view in ratings}
-    images |= {end for view in pairs for end in (view.left_image_id, view.right_image_id)}
-    return {
-        **model.quality_.by_kind(),
-        "held_out_by": model.held_out_by_,
-        "num_raters": len(answers.raters),
-        "num_images": len(images),
-        "num_comparisons": len(pairs),
-        "num_references": num_references,
-        "raters": [asdict(habits) for habits in model.raters_],
-        "notes": [*([answers.which_count()] if answers.num_left_out else []), *model.notes_],
-    }

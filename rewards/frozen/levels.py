@@ -26,10 +26,6 @@ class EveryLevel(nn.Module):
         levels = []
         for block in network.blocks:
             x = block(x)
-            levels += [x.mean(dim=(2, 3)), _spread(x)]
+            levels += [x.mean(dim=(2, 3)), (x.var(dim=(2, 3), unbiased=False) + 1e-4).sqrt()]
         features: Tensor = network.project(torch.cat(levels[-2:], dim=1))
         return torch.cat([*levels, (features - self.encoder.mean) / self.encoder.spread], dim=1)
-
-
-def _spread(x: Tensor) -> Tensor:
-    return (x.var(dim=(2, 3), unbiased=False) + 1e-4).sqrt()

@@ -27,8 +27,19 @@ def real_views(
     if turned.any():
         views[turned] = _turned(squares_BCHW[turned], generator, smallest_crop)
     for place in (~turned).nonzero().flatten().tolist():
-        views[place] = _cropped(squares_BCHW[place], generator, smallest_crop)
-    return _exposed(views, generator)
+        side = int(
+            torch.randint(round(CANVAS * smallest_crop), CANVAS + 1, (1,), generator=generator)
+        )
+        top, left = torch.randint(CANVAS - side + 1, (2,), generator=generator).tolist()
+        crop = squares_BCHW[place][None, :, top : top + side, left : left + side]
+        small = functional.interpolate(
+            crop, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False
+        )
+        views[place] = small[0]
+    count = len(views)
+    gamma_B111 = _uniform(count, 0.86, 1.16, generator)[:, None, None, None]
+    gain_B111 = _uniform(count, 0.92, 1.08, generator)[:, None, None, None]
+    return (views.clamp(0, 1) ** gamma_B111 * gain_B111).clamp(0, 1)
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -61,20 +72,3 @@ def _turned(squares_BCHW: Tensor, generator: torch.Generator, smallest: float) -
     grid = functional.affine_grid(affine_B23, [count, 3, 2 * SIDE, 2 * SIDE], align_corners=False)
     seen = functional.grid_sample(squares_BCHW, grid, padding_mode="border", align_corners=False)
     return functional.avg_pool2d(seen, 2)  # twice the size, then halved: no aliasing
-
-
-def _cropped(square_CHW: Tensor, generator: torch.Generator, smallest: float) -> Tensor:
-    side = int(torch.randint(round(CANVAS * smallest), CANVAS + 1, (1,), generator=generator))
-    top, left = torch.randint(CANVAS - side + 1, (2,), generator=generator).tolist()
-    crop = square_CHW[None, :, top : top + side, left : left + side]
-    small = functional.interpolate(
-        crop, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False
-    )
-    return small[0]
-
-
-def _exposed(views_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    count = len(views_BCHW)
-    gamma_B111 = _uniform(count, 0.86, 1.16, generator)[:, None, None, None]
-    gain_B111 = _uniform(count, 0.92, 1.08, generator)[:, None, None, None]
-    return (views_BCHW.clamp(0, 1) ** gamma_B111 * gain_B111).clamp(0, 1)

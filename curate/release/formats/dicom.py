@@ -29,53 +29,37 @@ def files(
                 f"{entry.path} is a volume or in HU, and DICOM here holds pictures. Leave out "
                 "--format dicom: the release has it as NIfTI."
             )
-        dataset = _secondary_capture(entry, array_of(read(entry)), number, simulated_ratings)
+        dataset = Dataset()
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+        meta.MediaStorageSOPInstanceUID = _uid("image", entry.file_sha256)
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.ImplementationClassUID = UID(IMPLEMENTATION)
+        dataset.file_meta = meta
+        synthetic = entry.origin == "synthetic"
+        dataset.SOPClassUID = SecondaryCaptureImageStorage
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
+        dataset.StudyInstanceUID = _uid("study", entry.group, entry.text, entry.origin)
+        dataset.SeriesInstanceUID = _uid("series", entry.group, entry.text, entry.origin)
+        dataset.PatientName = "SYNTHETIC^IMAGE" if synthetic else "REMOVED^IDENTITY"
+        dataset.PatientID = entry.group
+        dataset.PatientIdentityRemoved = "YES"
+        dataset.DeidentificationMethod = (
+            "no patient: generated image" if synthetic else "identifiers not exported"
+        )
+        dataset.InstanceNumber = str(number)
+        dataset.SeriesNumber = "1"
+        for empty in (
+            "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+            "StudyID", "ReferringPhysicianName", "PatientOrientation", "Laterality",
+        ):  # fmt: skip
+            setattr(dataset, empty, "")
+        _describe(dataset, entry, simulated_ratings)
+        _pixels(dataset, array_of(read(entry)))
         encoded = io.BytesIO()
         dataset.save_as(encoded, enforce_file_format=True)
         path = entry.path.removeprefix(f"{IMAGES}/").removesuffix(".png")
         yield f"dicom/{path}.dcm", encoded.getvalue()
-
-
-def _secondary_capture(
-    entry: Entry, array: NDArray[np.generic], number: int, simulated_ratings: bool
-) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = _file_meta(entry)
-    _identify(dataset, entry, number)
-    _describe(dataset, entry, simulated_ratings)
-    _pixels(dataset, array)
-    return dataset
-
-
-def _file_meta(entry: Entry) -> FileMetaDataset:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = _uid("image", entry.file_sha256)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = UID(IMPLEMENTATION)
-    return meta
-
-
-def _identify(dataset: Dataset, entry: Entry, number: int) -> None:
-    """A study is a group of the release: one prompt, or one patient under a number of its own."""
-    synthetic = entry.origin == "synthetic"
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID
-    dataset.StudyInstanceUID = _uid("study", entry.group, entry.text, entry.origin)
-    dataset.SeriesInstanceUID = _uid("series", entry.group, entry.text, entry.origin)
-    dataset.PatientName = "SYNTHETIC^IMAGE" if synthetic else "REMOVED^IDENTITY"
-    dataset.PatientID = entry.group
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = (
-        "no patient: generated image" if synthetic else "identifiers not exported"
-    )
-    dataset.InstanceNumber = str(number)
-    dataset.SeriesNumber = "1"
-    for empty in (
-        "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID",
-        "ReferringPhysicianName", "PatientOrientation", "Laterality",
-    ):  # fmt: skip
-        setattr(dataset, empty, "")
 
 
 def _describe(dataset: Dataset, entry: Entry, simulated_ratings: bool) -> None:

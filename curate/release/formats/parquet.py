@@ -31,21 +31,19 @@ def files(
             for entry in own
         ]
         shard = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, _schema(list(rows[0]), feature)), shard)
+        columns = list(rows[0])
+        types = {
+            "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            "score": pa.float64(),
+            "simulated_ratings": pa.bool_(),
+        }
+        names = {"score": "float64", "simulated_ratings": "bool"}
+        features = {
+            name: {"_type": "Value", "dtype": names.get(name, "string")} for name in columns
+        } | {"image": feature}
+        said = json.dumps({"info": {"features": features}})
+        fields = [(name, types.get(name, pa.string())) for name in columns]
+        pq.write_table(
+            pa.Table.from_pylist(rows, pa.schema(fields, metadata={"huggingface": said})), shard
+        )
         yield f"parquet/{split}-{number:05d}-of-{num_shards:05d}.parquet", shard.getvalue()
-
-
-def _schema(columns: Sequence[str], feature: dict[str, str]) -> pa.Schema:
-    """Return the columns' types, and as what Hugging Face shall show the images."""
-    types = {
-        "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-        "score": pa.float64(),
-        "simulated_ratings": pa.bool_(),
-    }
-    names = {"score": "float64", "simulated_ratings": "bool"}
-    features = {
-        name: {"_type": "Value", "dtype": names.get(name, "string")} for name in columns
-    } | {"image": feature}
-    said = json.dumps({"info": {"features": features}})
-    fields = [(name, types.get(name, pa.string())) for name in columns]
-    return pa.schema(fields, metadata={"huggingface": said})
