@@ -39,6 +39,7 @@ class Study:
     """A campaign as a backend sees it: what it is found by again, and the form."""
 
     uid: str  # lasting and opaque: raters may see what is made of it
+    name: str  # the campaign's, which may tell what nobody who rates should know
     instructions: str
     questions: tuple[Question, ...]
     reasons: tuple[str, ...] = ()  # flaws that may be ticked
@@ -56,6 +57,7 @@ class Task:
     uid: str  # the assignment's id: all that the rater's browser learns of it
     rater: str
     position: int  # 0-based, in this rater's order
+    look: int = 0  # how often this rater has been shown the same before: a repeat is 1
     pictures: Mapping[str, str]  # {a name of the study's: opaque address}
     modality: str
     text: str  # what the image was asked to show

@@ -9,10 +9,11 @@ import datetime as dt
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from annotation.base import Answer, Health, Pulled, Study, Task
 from annotation.errors import AnnotationError
 
 MINIM_COLUMNS = ("image_path", "rating", "modality", "expert_level", "prompt")
@@ -104,6 +105,58 @@ def write_ratings(path: Path, lines: Iterable[RatingLine]) -> int:
             )
             num_lines += 1
     return num_lines
+
+
+class CsvBackend:
+    """A file as a place where people have rated: the pull reads what it says of the pushed tasks.
+
+    Which task a line answers is not written in it: `lines` are given by task.
+    """
+
+    def __init__(self, file: str, lines: Mapping[str, Sequence[RatingLine]]) -> None:
+        self._file, self._lines = file, lines
+        self._asked: dict[str, set[str]] = {}  # task by study
+
+    def push(self, study: Study, tasks: Sequence[Task]) -> int:
+        """Note what was asked; a file that is written shows nothing to anybody."""
+        known = self._asked.setdefault(study.uid, set())
+        num_known = len(known)
+        known.update(task.uid for task in tasks)
+        return len(known) - num_known
+
+    def pull(self, study: Study, marks: Mapping[str, dt.datetime]) -> Iterator[Pulled]:
+        """Yield all that the file says, in order; a line without a criterion answers the first."""
+        asked = self._asked.get(study.uid, set())
+        answers = [
+            (line.line, uid, line)
+            for uid, lines in self._lines.items()
+            for line in lines
+            if uid in asked
+        ]
+        yield Pulled(
+            place=self._file,
+            answers=tuple(
+                Answer(
+                    task_uid=uid,
+                    rater=line.rater,
+                    criterion=line.criterion or study.questions[0].name,
+                    value=line.rating,
+                    source_uid=f"{self._file}:{number}",
+                    rated_at=line.rated_at,
+                )
+                for number, uid, line in sorted(answers, key=lambda entry: entry[:2])
+            ),
+            unreadable=(),
+            mark=None,
+        )
+
+    def rating_pages(self, study: Study) -> dict[str, str]:
+        """Return none: it is written already."""
+        return {}
+
+    def health(self) -> Health:
+        """Return that it was read."""
+        return Health(is_up=True, message=f"{self._file} was read")
 
 
 def _line(header: list[str], cells: list[str], number: int) -> RatingLine:

@@ -3,17 +3,36 @@
 Shapes: B images.
 """
 
+import datetime as dt
+import json
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Protocol
 
 from torch import Tensor
 
-from annotation.base import PREFERENCES, RaterProfile
+from annotation.base import (
+    ORIGIN,
+    PREFERENCE,
+    PREFERENCES,
+    Answer,
+    Health,
+    Pulled,
+    Question,
+    RaterProfile,
+    Study,
+    Task,
+)
 from annotation.config import SimulatedRaterConfig
+from annotation.errors import AnnotationError
 
 TIE_WIDTH = 0.25  # grades
+IMAGES_A_PULL = 64  # whose answers come together: a killed simulation loses at most these
+
+Truths = Mapping[str, float]  # name of a task's picture -> its latent quality
+Look = Callable[[Sequence[Task]], Sequence[Truths]]
 
 
 class Eyes(Protocol):
@@ -97,6 +116,80 @@ class SimulatedRater:
             better = "left" if difference > 0 else "right"
             preferred.append("tie" if abs(difference) < TIE_WIDTH else better)
         return preferred
+
+
+class SimulatedBackend:
+    """Simulated raters as a place where people rate: the pull has them answer what was pushed.
+
+    A study's `raters` are known by their habits, as JSON. Nothing is kept from one process to the
+    next: push what is still open, then pull.
+    """
+
+    def __init__(self, thresholds: Sequence[float], look: Look) -> None:
+        """`look(tasks)` is what the raters' eyes see; `thresholds` end their grades."""
+        self._thresholds, self._look = thresholds, look
+        self._tasks: dict[str, dict[str, Task]] = {}  # by study and by task
+
+    def push(self, study: Study, tasks: Sequence[Task]) -> int:
+        """Note what to answer; tasks that show the same follow one another."""
+        if any(question.kind == ORIGIN for question in study.questions):
+            raise AnnotationError(
+                "Simulated raters cannot tell real from synthetic. Ask people, or leave ask_origin "
+                "out of the rubric."
+            )
+        known = self._tasks.setdefault(study.uid, {})
+        num_known = len(known)
+        known.update((task.uid, task) for task in tasks)
+        return len(known) - num_known
+
+    def pull(self, study: Study, marks: Mapping[str, dt.datetime]) -> Iterator[Pulled]:
+        """Yield the answers to some images after the other, each image looked at once."""
+        raters = {
+            name: SimulatedRater(SimulatedRaterConfig.from_json(json.loads(habits)))
+            for name, habits in study.raters.items()
+        }
+        tasks = self._tasks.get(study.uid, {}).values()
+        images = [list(own) for _, own in groupby(tasks, key=lambda task: task.pictures)]
+        for start in range(0, len(images), IMAGES_A_PULL):
+            some = images[start : start + IMAGES_A_PULL]
+            seen = self._look([own[0] for own in some])
+            answers = tuple(
+                Answer(
+                    task_uid=task.uid,
+                    rater=task.rater,
+                    criterion=question.name,
+                    value=self._value(study, question, raters[task.rater], task, truths),
+                    source_uid=f"simulated/{task.uid}",
+                )
+                for own, truths in zip(some, seen, strict=True)
+                for task in own
+                for question in study.questions
+            )
+            yield Pulled(place="simulated", answers=answers, unreadable=(), mark=None)
+
+    def rating_pages(self, study: Study) -> dict[str, str]:
+        """Return none: nobody is to go anywhere."""
+        return {}
+
+    def health(self) -> Health:
+        """Return that they are there."""
+        return Health(is_up=True, message="simulated raters are always there")
+
+    def _value(
+        self, study: Study, question: Question, rater: SimulatedRater, task: Task, truths: Truths
+    ) -> int | str:
+        """Each question after the first is a look of its own: noise on one is not noise on all."""
+        sides = [name for name in ("left", "right") if name in task.pictures]
+        asked = [] if question is study.questions[0] else [question.name]
+        shown = [task.pictures[name] for name in sides]
+        occasion = "/".join([study.name, *shown, str(task.look), *asked])
+        if question.kind == PREFERENCE:
+            pair = truths["left"], truths["right"]
+            return rater.compare([pair], self._thresholds, [occasion])[0]
+        (value,) = rater.rate(
+            [truths["left"]], self._thresholds, [occasion], min_value=question.min_value
+        )
+        return value
 
 
 def _grade_width(thresholds: Sequence[float]) -> float:

@@ -9,13 +9,13 @@ from typing import Any
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import JudgedDifference, judge_versions
 from curate.loop.config import QuickstartConfig
-from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version
 from curate.progress import progress
 from curate.prompts.plan import embedded_prompts
+from curate.rating.raters import Raters
 from curate.release.config import ExportConfig
 from curate.release.publish import Exported, export_release
 from curate.report import write_report
@@ -91,7 +91,7 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     base = embedded_version(ws)
     prompts = embedded_prompts(ws)
     loop = config.loop
-    raters = SimulatedRaters(ws, count=loop.num_raters, eyes=load_eyes())
+    raters = Raters(count=loop.num_raters, eyes=load_eyes())
     rounds = run_loop(
         ws, loop, rounds=config.rounds, base=base, prompts=prompts, raters=raters, say=say
     ).rounds

@@ -27,7 +27,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from annotation.base import RaterProfile
+from annotation.base import RaterProfile, RatingBackend
 from annotation.config import SimulatedRaterConfig
 from annotation.simulated import SimulatedRater
 from benchmarks.rl.embedded import (
@@ -51,16 +51,18 @@ from benchmarks.rl.embedded import (
 )
 from curate.evaluation.intervals import paired_bootstrap
 from curate.loop.config import LoopConfig, quickstart_config
-from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import SEEDS_A_ROUND, run_loop
 from curate.production.images import prompt_value
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version, load_version
 from curate.prompts.plan import embedded_prompts
+from curate.rating.raters import Raters
+from curate.rating.simulate import simulated_backend
 from curate.scoring.fit import load_reward_model
 from curate.training.rl import reward_of
 from curate.workspace import Workspace, init_workspace, open_workspace
+from db import queries
 from db.models import Campaign
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
@@ -109,34 +111,29 @@ def _smoothness(images: Tensor) -> Tensor:
     return -(along.mean(dim=(1, 2, 3)) + across.mean(dim=(1, 2, 3)))
 
 
-class PleasedThenCareful:
-    """The first campaign is the easily pleased raters', the next, the gate, careful ones'."""
+@dataclass(frozen=True, kw_only=True)
+class PleasedThenCareful(Raters):
+    """The round's campaign is the easily pleased raters', the gate's is careful ones'."""
 
-    backend = SimulatedRaters.backend
+    pleased: EasilyPleased
+    seed: int
 
-    def __init__(self, ws: Workspace, pleased: EasilyPleased, seed: int) -> None:
-        self._first = SimulatedRaters(ws, count=3, eyes=pleased)
-        self._gate = SimulatedRaters(ws, count=3, eyes=load_eyes())
-        self._seed, self._rated = seed, False
-
-    def profiles(self) -> list[RaterProfile]:
+    def profiles(self, ws: Workspace) -> list[RaterProfile]:
         """Return who the next campaign asks."""
-        if self._rated:
-            return self._gate.profiles()
+        if queries.campaigns.campaigns(ws.session):
+            return super().profiles(ws)
         names = (f"pleased-{number + 1}" for number in range(3))
         habits = (
-            SimulatedRaterConfig(name=name, seed=self._seed, eyes=EasilyPleased.identity)
+            SimulatedRaterConfig(name=name, seed=self.seed, eyes=EasilyPleased.identity)
             for name in names
         )
         return [SimulatedRater(config).profile() for config in habits]
 
-    def push(self, campaign: Campaign) -> None:
-        """Nothing is sent anywhere."""
-
-    def rate(self, campaign: Campaign) -> None:
-        """Answer what is open."""
-        (self._gate if self._rated else self._first).rate(campaign)
-        self._rated = True
+    def open(self, ws: Workspace, campaign: Campaign) -> RatingBackend:
+        """Return them with what is open."""
+        careful = self.eyes or load_eyes()
+        is_round = campaign == queries.campaigns.campaigns(ws.session)[0]
+        return simulated_backend(ws, campaign, self.pleased if is_round else careful)
 
 
 def loop_config(seed: int) -> LoopConfig:
@@ -221,7 +218,7 @@ def one_round(ws: Workspace, known: KnownTruth, seed: int) -> dict[str, Any]:
         rounds=1,
         base=embedded_version(ws),
         prompts=embedded_prompts(ws),
-        raters=PleasedThenCareful(ws, known.pleased, seed),
+        raters=PleasedThenCareful(eyes=load_eyes(), pleased=known.pleased, seed=seed),
         say=lambda _: None,
     )
     (row,) = looped.rounds

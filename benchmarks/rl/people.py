@@ -36,14 +36,14 @@ from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.production.versions import embedded_version, load_version
 from curate.prompts.plan import embedded_prompts
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
-from curate.rating.simulated_pairs import simulate_comparisons
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.training.rl import rl_step_on_people
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig, usual
 from rewards.frozen import load_eyes, load_judge
+from tests.curate.campaigns import create_campaign
 
 RATED_PER_PROMPT = 10  # x 20 prompts: the 200 rated images
 
@@ -60,15 +60,16 @@ def ask(ws: Workspace, seed: int, *, pairs: bool) -> int:
     )
     run_plan(ws, run, lambda _: None)
     images = queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
-    if pairs:
-        return simulate_comparisons(
-            ws, images, name="first", num_raters=3, eyes=load_eyes(), seed=seed
-        ).new
     campaign = create_campaign(
-        ws, name="first", images=images, raters=simulated_raters(3), overlap=2, seed=seed
+        ws,
+        name="first",
+        images=images,
+        raters=simulated_raters(3),
+        overlap=1 if pairs else 2,
+        seed=seed,
+        pairs=pairs,
     )
-    simulate_campaign(ws, campaign, eyes=load_eyes(), advance=lambda _: None)
-    return 2 * len(images)
+    return simulate_campaign(ws, campaign, eyes=load_eyes(), advance=lambda _: None).new
 
 
 class Tops:

@@ -11,7 +11,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
-from curate.loop.raters import SIMULATED, check_loops_eyes, note_whole_campaigns
+from curate.loop.raters import check_loops_eyes, note_whole_campaigns
 from curate.loop.rounds import (
     Looped,
     campaign_name,
@@ -28,7 +28,7 @@ from curate.production.plan import settings_hash
 from curate.production.run import run_plan
 from curate.production.versions import version_to_use
 from curate.prompts.generate import Made, MakeRun, generate_images
-from curate.rating.config import Pictures, PushOptions, SimulateOptions
+from curate.rating.config import SIMULATED, Pictures, PushOptions, SimulateOptions
 from curate.rating.label_studio import BACKEND
 from curate.rating.send import Pushed, push
 from curate.rating.simulate import Simulated, simulate

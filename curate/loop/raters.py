@@ -1,107 +1,63 @@
-"""Who rates a loop's campaigns: simulated raters at once, people in Label Studio as they can."""
+"""A loop's campaigns: shown to whoever rates, answers taken, and when they are whole."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from contextlib import nullcontext
 
-from annotation.base import SKIPPED, RaterProfile
+from annotation.base import SKIPPED
 from annotation.errors import AnnotationError
 from annotation.simulated import Eyes
-from curate.errors import CurateError
 from curate.progress import progress
-from curate.rating.answers import check_same_eyes, simulate_campaign, simulated_raters
-from curate.rating.config import LOCAL
-from curate.rating.label_studio import BACKEND
-from curate.rating.people import active_profiles, people
+from curate.rating.label_studio import NoRatingPage, backend_that_is_up
+from curate.rating.people import people
 from curate.rating.pull import pull_campaign
-from curate.rating.send import backend_that_is_up, send_campaign
+from curate.rating.raters import Raters
+from curate.rating.send import send_campaign
+from curate.rating.simulate import check_same_eyes
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Comparison
 
-SIMULATED = "simulated"
 WHOLE = {"pushed": "rated", "gate_pushed": "gate_rated"}  # a round, once all have answered
 
 
-class Raters(Protocol):
-    """Whoever rates; both steps may be taken again and change nothing then."""
+def show(ws: Workspace, campaign: Campaign, raters: Raters) -> str | None:
+    """Show the campaign to its raters; return what stands in the way, None when it is shown.
 
-    backend: str
-
-    def profiles(self) -> Sequence[RaterProfile]:
-        """Return who a new campaign asks."""
-        ...
-
-    def push(self, campaign: Campaign) -> str | None:
-        """Show the campaign to its raters; return what stands in the way, None when it is shown."""
-        ...
-
-    def rate(self, campaign: Campaign) -> str | None:
-        """Take the answers that are there; return what is still waited for, None when whole."""
-        ...
-
-
-class SimulatedRaters:
-    """Raters who look through frozen networks and answer at once."""
-
-    backend = SIMULATED
-
-    def __init__(self, ws: Workspace, *, count: int, eyes: Eyes) -> None:
-        self._ws, self._count, self._eyes = ws, count, eyes
-
-    def profiles(self) -> list[RaterProfile]:
-        """Return so many simulated raters, each with habits of its own."""
-        return simulated_raters(self._count, self._eyes.identity)
-
-    def push(self, campaign: Campaign) -> None:
-        """Nothing is sent anywhere."""
-
-    def rate(self, campaign: Campaign) -> None:
-        """Answer what is open."""
-        num_assignments = len(queries.campaigns.assignments(self._ws.session, campaign.id))
-        with progress(num_assignments, "simulated ratings") as advance:
-            simulate_campaign(self._ws, campaign, eyes=self._eyes, advance=advance)
-
-
-class PeopleInLabelStudio:
-    """The invited people; a campaign is whole when each task is answered or passed over."""
-
-    backend = BACKEND
-
-    def __init__(self, ws: Workspace, *, images_from: str = LOCAL) -> None:
-        self._ws, self._images_from = ws, images_from
-
-    def profiles(self) -> list[RaterProfile]:
-        """Return all active people; CurateError when there is none."""
-        return active_profiles(self._ws, ())
-
-    def push(self, campaign: Campaign) -> str | None:
-        """Send what is missing of the campaign."""
-        try:
-            backend = backend_that_is_up(self._ws)
-        except CurateError as error:
-            return f"{campaign.name} cannot be shown to its raters yet: {error}"
-        send_campaign(self._ws, campaign, backend, images_from=self._images_from)
+    Again: what is missing is sent. Simulated raters look when they are asked for their answers.
+    """
+    if campaign.simulated:
         return None
+    try:
+        send_campaign(ws, campaign, backend_that_is_up(ws), images_from=raters.images_from)
+    except NoRatingPage as error:
+        return f"{campaign.name} cannot be shown to its raters yet: {error}"
+    return None
 
-    def rate(self, campaign: Campaign) -> str | None:
-        """Pull; say who has still how much to do."""
-        trouble = ""
-        try:
-            pull_campaign(self._ws, campaign, backend_that_is_up(self._ws))
-            self._ws.session.commit()
-        except (AnnotationError, CurateError) as error:
-            self._ws.session.rollback()
-            trouble = f" ({error})"
-        open_by_rater = _open_by_rater(self._ws, campaign)
-        num_open = sum(still for still, _ in open_by_rater.values())
-        if not num_open:
-            return None
-        total = sum(asked for _, asked in open_by_rater.values())
-        by_rater = ", ".join(
-            f"{rater} {asked - still} of {asked}"
-            for rater, (still, asked) in sorted(open_by_rater.items())
-        )
-        return f"{total - num_open} of {total} rated in {campaign.name}: {by_rater}{trouble}"
+
+def take(ws: Workspace, campaign: Campaign, raters: Raters) -> str | None:
+    """Take the answers that are there; return who has still how much to do, None when it is whole.
+
+    A campaign is whole when each task is answered or passed over.
+    """
+    trouble = ""
+    num_open = sum(still for still, _ in _open_by_rater(ws, campaign).values())
+    shown = progress(num_open, "simulated ratings") if campaign.simulated else nullcontext()
+    try:
+        with shown as advance:
+            pull_campaign(ws, campaign, raters.open(ws, campaign), advance=advance)
+        ws.session.commit()
+    except (AnnotationError, NoRatingPage) as error:
+        ws.session.rollback()
+        trouble = f" ({error})"
+    open_by_rater = _open_by_rater(ws, campaign)
+    num_open = sum(still for still, _ in open_by_rater.values())
+    if not num_open:
+        return None
+    total = sum(asked for _, asked in open_by_rater.values())
+    by_rater = ", ".join(
+        f"{rater} {asked - still} of {asked}"
+        for rater, (still, asked) in sorted(open_by_rater.items())
+    )
+    return f"{total - num_open} of {total} rated in {campaign.name}: {by_rater}{trouble}"
 
 
 def check_loops_eyes(ws: Workspace, loop_name: str, eyes: Eyes) -> None:
@@ -143,14 +99,11 @@ def _open_by_rater(ws: Workspace, campaign: Campaign) -> dict[str, tuple[int, in
     settled = {
         assignment_id
         for (assignment_id, _), verdict in verdicts.items()
-        if _said(verdict) is not None or SKIPPED in verdict.reasons
+        if SKIPPED in verdict.reasons
+        or (verdict.preferred if isinstance(verdict, Comparison) else verdict.value) is not None
     }
     counts: dict[str, tuple[int, int]] = {}
     for view in views:
         still, asked = counts.get(view.rater, (0, 0))
         counts[view.rater] = (still + (view.id not in settled), asked + 1)
     return counts
-
-
-def _said(verdict: queries.ratings.Verdict) -> int | str | None:
-    return verdict.preferred if isinstance(verdict, Comparison) else verdict.value

@@ -8,19 +8,20 @@ for. A round begins where the last promoted one ended.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
 
 from curate.errors import CurateError
 from curate.loop.config import ASKED_BEFORE, LoopConfig
 from curate.loop.gate import judge_round
-from curate.loop.raters import SIMULATED, Raters
+from curate.loop.raters import show, take
 from curate.loop.safety import check_new_version
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
 from curate.rating.ask import ask
 from curate.rating.campaigns import Item
+from curate.rating.config import SIMULATED
 from curate.rating.label_studio import BACKEND
+from curate.rating.raters import Raters
 from curate.scoring.fit import answers_to_train_on, load_reward_model, train_reward
 from curate.scoring.score import mean_prediction
 from curate.training.rl import doubts_about, rl_step_on_model
@@ -193,7 +194,7 @@ def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) ->
                 f"{len(images)} images. Give the loop another --name."
             )
         return known
-    raters = now.raters.profiles()
+    raters = now.raters.profiles(now.ws)
     # a gate shows real images beside the versions' anyhow
     control_fraction = now.config.control_fraction if kind == "round" else 0.0
     return ask(
@@ -209,17 +210,6 @@ def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) ->
         backend=now.raters.backend,
         modalities=sorted({prompt.modality for prompt in now.prompts}),
     )
-
-
-def _shown(now: "_Pass", campaign: Campaign, result: _Result) -> _Result:
-    """Show the campaign to its raters; return the result, or what stands in the way."""
-    return now.raters.push(campaign) or result
-
-
-def _rated(now: "_Pass", campaign_id: UUID | None, result: _Result) -> _Result:
-    campaign = now.ws.session.get(Campaign, campaign_id)
-    assert campaign is not None  # a foreign key of the round
-    return now.raters.rate(campaign) or result
 
 
 def _check_raters_count(now: "_Pass") -> None:
@@ -257,11 +247,12 @@ def _push(now: "_Pass") -> _Result:
     )
     campaign = _campaign(now, "round", images, "train")
     asked = {"campaign_id": campaign.id, "config": now.config.to_json()}
-    return _shown(now, campaign, {"state": "pushed", **asked})
+    return show(now.ws, campaign, now.raters) or {"state": "pushed", **asked}
 
 
 def _rate(now: "_Pass") -> _Result:
-    return _rated(now, now.row.campaign_id, {"state": "rated"})
+    campaign = now.ws.session.get_one(Campaign, now.row.campaign_id)
+    return take(now.ws, campaign, now.raters) or {"state": "rated"}
 
 
 def _train(now: "_Pass") -> dict[str, Any]:
@@ -327,11 +318,8 @@ def _push_gate(now: "_Pass") -> _Result:
         now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
     )
     campaign = _campaign(now, "gate", images, "gate")
-    return _shown(
-        now,
-        campaign,
-        {"state": "gate_pushed", "gate_campaign_id": campaign.id, "metrics": metrics},
-    )
+    made_of = {"gate_campaign_id": campaign.id, "metrics": metrics}
+    return show(now.ws, campaign, now.raters) or {"state": "gate_pushed", **made_of}
 
 
 def _reward_rise(now: "_Pass", start: Sequence[Image], new: Sequence[Image]) -> float:
@@ -342,7 +330,8 @@ def _reward_rise(now: "_Pass", start: Sequence[Image], new: Sequence[Image]) -> 
 
 
 def _rate_gate(now: "_Pass") -> _Result:
-    return _rated(now, now.row.gate_campaign_id, {"state": "gate_rated"})
+    campaign = now.ws.session.get_one(Campaign, now.row.gate_campaign_id)
+    return take(now.ws, campaign, now.raters) or {"state": "gate_rated"}
 
 
 def _decide(now: "_Pass") -> dict[str, Any]:

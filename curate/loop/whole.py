@@ -5,17 +5,13 @@ from collections.abc import Callable, Sequence
 
 from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
-from curate.loop.raters import (
-    SIMULATED,
-    PeopleInLabelStudio,
-    Raters,
-    SimulatedRaters,
-    check_loops_eyes,
-)
+from curate.loop.raters import check_loops_eyes
 from curate.loop.rounds import Looped, prompts_of, run_loop
 from curate.production.versions import version_to_use
 from curate.prompts.plan import embedded_prompts, sheet_rows
+from curate.rating.config import SIMULATED
 from curate.rating.label_studio import BACKEND
+from curate.rating.raters import Raters
 from curate.settings import Given
 from curate.workspace import Workspace
 from db import queries
@@ -78,9 +74,9 @@ def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
     if config.raters == SIMULATED:
         eyes = load_eyes()
         check_loops_eyes(ws, config.name, eyes)
-        return SimulatedRaters(ws, count=config.num_raters, eyes=eyes)
+        return Raters(count=config.num_raters, eyes=eyes)
     if config.raters == BACKEND:
-        return PeopleInLabelStudio(ws, images_from=options.pictures.images_from)
+        return Raters(images_from=options.pictures.images_from)
     raise CurateError(
         f"--raters {config.raters!r} is not known. Take {SIMULATED!r}, or {BACKEND!r} for people."
     )

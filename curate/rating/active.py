@@ -54,7 +54,8 @@ def select_active(
     if count >= len(images):
         return Selected(images, [1.0] * len(images))
     chance = np.random.default_rng([seed, len(images)])
-    thinned, kept = _thinned(images, max(count, MOST_COMPARED), chance)
+    places = chance.permutation(len(images))[: max(count, MOST_COMPARED)]
+    thinned, kept = [images[place] for place in places], len(places) / len(images)
     num_chosen = min(count - round(BY_LOT * count), MOST_CHOSEN, MOST_COMPARED)
     chosen = _chosen(ws, thinned[:MOST_COMPARED], num_chosen, chance, model)
     others = np.setdiff1d(np.arange(len(thinned)), chosen)
@@ -64,14 +65,6 @@ def select_active(
         [thinned[place] for place in [*chosen, *by_lot]],
         [kept] * len(chosen) + [kept * share] * len(by_lot),
     )
-
-
-def _thinned(
-    images: Sequence[Image], most: int, chance: np.random.Generator
-) -> tuple[list[Image], float]:
-    """Return at most so many images by lot, in random order, and each one's chance to be there."""
-    places = chance.permutation(len(images))[:most]
-    return [images[place] for place in places], len(places) / len(images)
 
 
 def _chosen(
@@ -84,21 +77,25 @@ def _chosen(
     """Return the places of the images that tell most."""
     new = queries.images.prompted_images(ws.session, [image.id for image in images])
     views = queries.ratings.current_ratings(ws.session)
-    model = model or _latest_model(ws)
+    if model is None and queries.reward_models.reward_models(ws.session, "reward"):
+        model = load_reward_model(ws)
     if model is not None and not {image.modality for image in new} <= set(model.modalities_):
         model = None
     answered = _answered_since(ws, views, model, chance)
-    joints = _joints(ws, [*new, *answered], model)
-    noise_N, minutes_N = _noise_and_time(ws, [*new, *answered], views)
+    known = [*new, *answered]
+    config = RewardConfig()
+    backbone = model.backbone if model else load_backbone(config.backbone)
+    features_ND = features_of(ws, backbone, [image.file_sha256 for image in known])
+    modalities, texts = [image.modality for image in known], [image.text for image in known]
+    if model is None:
+        joints: Sequence[Joint] = [joint_before_any_rating(features_ND, modalities, texts, config)]
+    else:
+        joints = model.joint(features_ND, modalities, texts)
+    noise_N, minutes_N = _noise_and_time(ws, known, views)
     answered_N = np.arange(len(noise_N)) >= len(new)
     return most_informative(
         joints, count, answered_N=answered_N, noise_N=noise_N, minutes_N=minutes_N
     )
-
-
-def _latest_model(ws: Workspace) -> RewardModel | None:
-    has_one = bool(queries.reward_models.reward_models(ws.session, "reward"))
-    return load_reward_model(ws) if has_one else None
 
 
 def _answered_since(
@@ -119,19 +116,6 @@ def _answered_since(
         shown = [image for image in shown if image.modality in model.modalities_]
     some = chance.permutation(len(shown))[: MOST_COMPARED // 2]
     return [shown[place] for place in some]
-
-
-def _joints(
-    ws: Workspace, images: Sequence[PromptedImage], model: RewardModel | None
-) -> Sequence[Joint]:
-    config = RewardConfig()
-    backbone = model.backbone if model else load_backbone(config.backbone)
-    features_ND = features_of(ws, backbone, [image.file_sha256 for image in images])
-    modalities = [image.modality for image in images]
-    texts = [image.text for image in images]
-    if model is None:
-        return [joint_before_any_rating(features_ND, modalities, texts, config)]
-    return model.joint(features_ND, modalities, texts)
 
 
 def _noise_and_time(

@@ -72,15 +72,29 @@ def ask(
     """Return the campaign in which the raters judge the items, made first when it is new.
 
     Controls, as a share of the images that the items show, are real images (of these modalities)
-    that all of the raters see; to people, half of them are spoiled. Raises CurateError when the
-    name stands for another plan.
+    that all of the raters see; to people, half of them are spoiled, so that all refuse them. Raises
+    CurateError when the name stands for another plan.
     """
-    real = _controls(ws, shown, control_fraction, seed, modalities)
     are_simulated = all(rater.simulated for rater in raters)
+    real = _controls(ws, shown, round(control_fraction * len(shown)), seed, modalities)
+    if not are_simulated:
+        random.Random(f"{seed}/controls").shuffle(real)
+    ways = cycle(SPOILINGS)
+    controls = [
+        Item(image_id=image.id, purpose="control", selection_method="control")
+        if are_simulated
+        else Item(
+            image_id=image.id,
+            purpose="control",
+            selection_method="known-bad" if place % 2 else "known-real",
+            spoiled=next(ways) if place % 2 else None,
+        )
+        for place, image in enumerate(real)
+    ]
     plan = CampaignPlan(
         name=name,
         items=tuple(items),
-        controls=tuple(_as_they_are(real) if are_simulated else _half_spoiled(real, seed)),
+        controls=tuple(controls),
         raters=tuple(raters),
         overlap=overlap,
         seed=seed,
@@ -93,12 +107,11 @@ def ask(
 def _controls(
     ws: Workspace,
     shown: Sequence[Image],
-    fraction: float,
+    count: int,
     seed: int,
     modalities: Sequence[str] | None,
 ) -> list[Image]:
     """Draw real images that came with the same condition images as those that are shown."""
-    count = round(fraction * len(shown))
     if not count:
         return []
     rated = {image.id for image in shown}
@@ -111,24 +124,3 @@ def _controls(
         if image.id not in rated and roles <= given.get(image.prompt_id, {}).keys()
     ]
     return list(draw_at_random(fit, count, seed).images)
-
-
-def _as_they_are(real: Sequence[Image]) -> list[Item]:
-    return [
-        Item(image_id=image.id, purpose="control", selection_method="control") for image in real
-    ]
-
-
-def _half_spoiled(real: list[Image], seed: int) -> list[Item]:
-    """Leave half of them as they are and spoil half, so that all refuse them."""
-    random.Random(f"{seed}/controls").shuffle(real)
-    ways = cycle(SPOILINGS)
-    return [
-        Item(
-            image_id=image.id,
-            purpose="control",
-            selection_method="known-bad" if place % 2 else "known-real",
-            spoiled=next(ways) if place % 2 else None,
-        )
-        for place, image in enumerate(real)
-    ]

@@ -6,7 +6,6 @@ another.
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -16,7 +15,7 @@ from curate.errors import CurateError
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
-from db.models import Assignment, Campaign, Rater, Rubric
+from db.models import Assignment, Campaign, Rubric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,28 @@ class CampaignPlan:
     repeat_fraction: float = 0.0  # of a rater's items, shown a second time
     backend: str
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked, or not be told apart afterwards."""
+        if not self.items:
+            raise CurateError(
+                "No image to rate: every one is in a campaign already, or there is none. "
+                "Make more with `curate generate`."
+            )
+        if len({rater.name for rater in self.raters}) < len(self.raters):
+            raise CurateError("Two raters have the same name. Give each one a name of their own.")
+        if not 1 <= self.overlap <= len(self.raters):
+            raise CurateError(
+                f"{self.overlap} raters an image, but the campaign has {len(self.raters)}. "
+                "Ask for fewer with --overlap, or for more raters."
+            )
+        if not 0 <= self.repeat_fraction <= 1:
+            raise CurateError(f"{self.repeat_fraction} of the images repeated; needed: 0 to 1.")
+        if len({rater.simulated for rater in self.raters}) > 1:
+            raise CurateError(
+                f"Campaign {self.name!r} mixes people and simulated raters, and its ratings could "
+                "not be told apart. Make one campaign of each."
+            )
+
     @property
     def is_pairwise(self) -> bool:
         """Return whether pairs are compared."""
@@ -51,8 +72,8 @@ class CampaignPlan:
 
     def hash(self) -> str:
         """Return what is equal for equal plans; raters count by their names."""
-        values: dict[str, Any] = asdict(replace(self, raters=()))
-        values["raters"] = sorted(rater.name for rater in self.raters)
+        names = sorted(rater.name for rater in self.raters)
+        values: dict[str, Any] = {**asdict(self), "raters": names}
         for kind in ("items", "controls"):
             values[kind] = [{key: str(v) for key, v in item.items()} for item in values[kind]]
         return json_hash(values)
@@ -64,7 +85,6 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
     Every item goes to `overlap` of the raters, with equal loads. Raises CurateError when the name
     stands for another plan.
     """
-    _check(plan)
     plan_hash = plan.hash()
     known = queries.campaigns.find_campaign(ws.session, plan.name)
     if known is not None:
@@ -80,48 +100,11 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
         rubric_id=rubric.id,
         seed=plan.seed,
         overlap=plan.overlap,
-        simulated=_all_simulated(plan),
+        simulated=plan.raters[0].simulated,
         backend=plan.backend,
         config={"plan_sha256": plan_hash},
     )
-    rows = _rater_rows(ws, plan.raters)
-    assignments = [
-        Assignment(campaign_id=campaign.id, rater_id=rows[name].id, position=position, **vars(item))
-        for name, pile in _deal(plan).items()
-        for position, item in enumerate(_blind_order(plan, name, pile))
-    ]
-    return queries.campaigns.add_campaign(ws.session, campaign, assignments)
-
-
-def _check(plan: CampaignPlan) -> None:
-    if not plan.items:
-        raise CurateError(
-            "No image to rate: every one is in a campaign already, or there is none. "
-            "Make more with `curate generate`."
-        )
-    if len({rater.name for rater in plan.raters}) < len(plan.raters):
-        raise CurateError("Two raters have the same name. Give each one a name of their own.")
-    if not 1 <= plan.overlap <= len(plan.raters):
-        raise CurateError(
-            f"{plan.overlap} raters an image, but the campaign has {len(plan.raters)}. "
-            "Ask for fewer with --overlap, or for more raters."
-        )
-    if not 0 <= plan.repeat_fraction <= 1:
-        raise CurateError(f"{plan.repeat_fraction} of the images repeated; needed: 0 to 1.")
-
-
-def _all_simulated(plan: CampaignPlan) -> bool:
-    simulated = {rater.simulated for rater in plan.raters}
-    if len(simulated) != 1:
-        raise CurateError(
-            f"Campaign {plan.name!r} mixes people and simulated raters, and its ratings could not "
-            "be told apart. Make one campaign of each."
-        )
-    return simulated.pop()
-
-
-def _rater_rows(ws: Workspace, raters: Sequence[RaterProfile]) -> dict[str, Rater]:
-    return {
+    rows = {
         rater.name: queries.campaigns.get_or_add_rater(
             ws.session,
             name=rater.name,
@@ -129,40 +112,44 @@ def _rater_rows(ws: Workspace, raters: Sequence[RaterProfile]) -> dict[str, Rate
             simulated=rater.simulated,
             config=dict(rater.config),
         )
-        for rater in raters
+        for rater in plan.raters
     }
+    assignments = [
+        Assignment(campaign_id=campaign.id, rater_id=rows[name].id, position=position, **vars(item))
+        for name, order in _blind_orders(plan).items()
+        for position, item in enumerate(order)
+    ]
+    return queries.campaigns.add_campaign(ws.session, campaign, assignments)
 
 
-def _deal(plan: CampaignPlan) -> dict[str, list[Item]]:
-    """Deal the items to the raters with the shortest piles; ties by lot."""
+def _blind_orders(plan: CampaignPlan) -> dict[str, list[Item]]:
+    """Return what each rater is shown, in order.
+
+    Items are dealt to the shortest piles, ties by lot; to a pile come all controls and the repeats
+    drawn from it; then it is shuffled. The later look is the repeat. Which image of a pair stands
+    left is drawn for each look.
+    """
     chance = random.Random(f"{plan.seed}/deal")
     piles: dict[str, list[Item]] = {rater.name: [] for rater in plan.raters}
     for item in chance.sample(plan.items, len(plan.items)):
         by_load = sorted(piles, key=lambda rater: (len(piles[rater]), chance.random()))
         for rater in by_load[: plan.overlap]:
             piles[rater].append(item)
-    for pile in piles.values():
-        pile.extend(plan.controls)
-    return piles
-
-
-def _blind_order(plan: CampaignPlan, rater: str, pile: Sequence[Item]) -> list[Item]:
-    """Shuffle one rater's items and the repeats drawn from them; the later look is the repeat."""
-    chance = random.Random(f"{plan.seed}/order/{rater}")
-    repeats = chance.sample(pile, round(plan.repeat_fraction * len(pile)))
-    order = [*pile, *repeats]
-    chance.shuffle(order)
-    seen: set[Item] = set()
-    result = []
-    for item in order:
-        shown = replace(item, purpose="repeat", selection_method="repeat") if item in seen else item
-        seen.add(item)
-        result.append(_sides_by_lot(shown, chance))
-    return result
-
-
-def _sides_by_lot(item: Item, chance: random.Random) -> Item:
-    """Decide which image of a pair stands left, for one look of one rater."""
-    if item.other_image_id is None or chance.random() < 0.5:
-        return item
-    return replace(item, image_id=item.other_image_id, other_image_id=item.image_id)
+    orders: dict[str, list[Item]] = {}
+    for rater, dealt in piles.items():
+        pile = [*dealt, *plan.controls]
+        chance = random.Random(f"{plan.seed}/order/{rater}")
+        looks = [*pile, *chance.sample(pile, round(plan.repeat_fraction * len(pile)))]
+        chance.shuffle(looks)
+        seen: set[Item] = set()
+        orders[rater] = []
+        for item in looks:
+            shown = item
+            if item in seen:
+                shown = replace(item, purpose="repeat", selection_method="repeat")
+            seen.add(item)
+            if item.other_image_id is not None and chance.random() >= 0.5:
+                left, right = item.other_image_id, item.image_id
+                shown = replace(shown, image_id=left, other_image_id=right)
+            orders[rater].append(shown)
+    return orders

@@ -7,6 +7,7 @@ from uuid import UUID
 from annotation.config import ServerConfig
 from generators.config import setting
 
+SIMULATED = "simulated"  # what the row of a campaign says that simulated raters are asked in
 LOCAL = "local"  # pictures that the managed Label Studio serves from this machine
 ORIGINS = {"synthetic": ("synthetic",), "real": ("real",), "both": ("synthetic", "real")}
 PURPOSES = ("train", "calibration")

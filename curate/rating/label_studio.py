@@ -23,11 +23,15 @@ def access_path(ws: Workspace) -> Path:
     return server_folder(ws) / "access.json"
 
 
+class NoRatingPage(CurateError):
+    """There is no Label Studio, or it does not answer."""
+
+
 def label_studio_access(ws: Workspace) -> Access:
-    """Return how to reach the workspace's Label Studio; CurateError when it has none yet."""
+    """Return how to reach the workspace's Label Studio; NoRatingPage when it has none."""
     access = read_access(access_path(ws))
     if access is None:
-        raise CurateError(
+        raise NoRatingPage(
             "This workspace has no Label Studio yet. Start one with `curate rate serve`, or name "
             "one that runs with `curate rate serve --url URL --token FILE`."
         )
@@ -39,3 +43,12 @@ def label_studio_backend(
 ) -> LabelStudioBackend:
     """Return the workspace's Label Studio as a place where people rate."""
     return LabelStudioBackend(label_studio_access(ws), transport=transport)
+
+
+def backend_that_is_up(ws: Workspace) -> LabelStudioBackend:
+    """Return the workspace's Label Studio; NoRatingPage when it does not answer."""
+    backend = label_studio_backend(ws)
+    health = backend.health()
+    if not health.is_up:
+        raise NoRatingPage(f"{health.message}. Start it with `curate rate serve`.")
+    return backend

@@ -71,7 +71,10 @@ def people(ws: Workspace) -> list[Person]:
 
 def deactivate(ws: Workspace, name: str, *, say: Say) -> Person:
     """Ask this rater no more and close the account; what was rated stays and counts."""
-    rater = _find(ws, name)
+    rows = {row.name: row for row in queries.campaigns.raters(ws.session) if _is_person(row)}
+    if name not in rows:
+        raise CurateError(f"No rater {name!r}. Known: {', '.join(rows) or 'none'}.")
+    rater = rows[name]
     access = label_studio_access(ws)
     if access.managed:
         python = ensure_environment(environment_folder(), say=say)
@@ -106,11 +109,6 @@ def profile_of(rater: Rater) -> RaterProfile:
     )
 
 
-def emails_of(raters: Sequence[Rater]) -> dict[str, str]:
-    """Return {pseudonym: how Label Studio knows the person}."""
-    return {rater.name: _email(rater) for rater in raters}
-
-
 def _get_or_add_person(ws: Workspace, email: str, name: str | None, expert_level: int) -> Rater:
     rows = queries.campaigns.raters(ws.session)
     same = [row for row in rows if _is_person(row) and _email(row).lower() == email.lower()]
@@ -118,9 +116,11 @@ def _get_or_add_person(ws: Workspace, email: str, name: str | None, expert_level
         raise CurateError(f"{email} is {same[0].name} already. Invite without another --name.")
     if same:
         return same[0]
-    name = name or _free_name({row.name for row in rows})
-    if any(row.name == name for row in rows):
+    taken = {row.name for row in rows}
+    if name in taken:
         raise CurateError(f"There is a rater {name!r} already. Give this one another --name.")
+    free = (f"reader-{number}" for number in range(1, len(taken) + 2))
+    name = name or next(found for found in free if found not in taken)
     return queries.campaigns.get_or_add_rater(
         ws.session,
         name=name,
@@ -128,17 +128,6 @@ def _get_or_add_person(ws: Workspace, email: str, name: str | None, expert_level
         simulated=False,
         config={"email": email, "active": True},
     )
-
-
-def _free_name(taken: set[str]) -> str:
-    return next(name for n in range(1, len(taken) + 2) if (name := f"reader-{n}") not in taken)
-
-
-def _find(ws: Workspace, name: str) -> Rater:
-    rows = {row.name: row for row in queries.campaigns.raters(ws.session) if _is_person(row)}
-    if name not in rows:
-        raise CurateError(f"No rater {name!r}. Known: {', '.join(rows) or 'none'}.")
-    return rows[name]
 
 
 def _is_person(rater: Rater) -> bool:

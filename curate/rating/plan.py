@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from curate.errors import CurateError
+from curate.rating.active import select_active
 from curate.rating.ask import ask, candidates, items_of
 from curate.rating.campaigns import Item
 from curate.rating.config import PushOptions
-from curate.rating.draws import Selected
+from curate.rating.draws import Selected, draw_at_random
 from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles
-from curate.rating.selection import select
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Image
@@ -31,11 +31,24 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
                 "Give this one another --name."
             )
         return known
-    _check_purpose(options)
-    images = _candidates(ws, options)
-    chosen = select(
-        ws, images, strategy=options.select, count=options.max_images, seed=options.seed
-    )
+    # a calibration draw speaks for images that nobody has picked, one by one
+    picked = options.select == "active" or options.pairs or options.origin != "synthetic"
+    if options.purpose == "calibration" and picked:
+        raise CurateError(
+            "Calibration needs synthetic images drawn at random and rated one by one: drop "
+            "--select active, --pairs and --origin."
+        )
+    if (options.select == "version") != (options.version is not None):
+        raise CurateError("--select version and --version go together: name both or neither.")
+    images = candidates(ws, options)
+    if options.pairs:
+        num_of_prompt = Counter(image.prompt_id for image in images)
+        images = [image for image in images if num_of_prompt[image.prompt_id] > 1]
+    count = len(images) if options.max_images is None else options.max_images
+    if options.select == "active":
+        chosen = select_active(ws, images, count=count, seed=options.seed)
+    else:
+        chosen = draw_at_random(images, count, options.seed)
     return ask(
         ws,
         name=options.name,
@@ -51,26 +64,6 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
         backend=BACKEND,
         rubric=options.rubric,
     )
-
-
-def _check_purpose(options: PushOptions) -> None:
-    """A calibration draw speaks for images that nobody has picked, one by one."""
-    picked = options.select == "active" or options.pairs or options.origin != "synthetic"
-    if options.purpose == "calibration" and picked:
-        raise CurateError(
-            "Calibration needs synthetic images drawn at random and rated one by one: drop "
-            "--select active, --pairs and --origin."
-        )
-
-
-def _candidates(ws: Workspace, options: PushOptions) -> list[Image]:
-    if (options.select == "version") != (options.version is not None):
-        raise CurateError("--select version and --version go together: name both or neither.")
-    images = candidates(ws, options)
-    if not options.pairs:
-        return images
-    num_of_prompt = Counter(image.prompt_id for image in images)
-    return [image for image in images if num_of_prompt[image.prompt_id] > 1]
 
 
 def _pairs(chosen: Selected, images: Sequence[Image], options: PushOptions) -> list[Item]:

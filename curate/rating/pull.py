@@ -1,16 +1,16 @@
-"""Answers of people -> rows. The pull is the truth; a webhook only says that now is a good time.
+"""Answers of whoever rates -> rows. The pull is the truth; a webhook only says when to pull.
 
 Each place (a rater's project) is one commit of its answers and of how far it was read: a pull that
 is killed at any moment and repeated ends in the same rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from annotation.base import RatingBackend
 from curate.rating.answers import Taken, take_answers, unknown_campaign
 from curate.rating.label_studio import BACKEND, label_studio_backend
-from curate.rating.push import study_of
+from curate.rating.send import study_of
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, SyncMark
@@ -26,9 +26,17 @@ class Fetched:
 
 
 def pull_campaign(
-    ws: Workspace, campaign: Campaign, backend: RatingBackend, *, everything: bool = False
+    ws: Workspace,
+    campaign: Campaign,
+    backend: RatingBackend,
+    *,
+    everything: bool = False,
+    advance: Callable[[int], None] | None = None,
 ) -> Fetched:
-    """Take what was said since the last pull; with `everything`, all that was ever said."""
+    """Take what was said since the last pull; with `everything`, all that was ever said.
+
+    `advance` is told of every so many tasks whose answers are kept.
+    """
     marks = {} if everything else queries.ratings.sync_marks(ws.session, campaign.id)
     taken, warnings = Taken(), list[str]()
     for pulled in backend.pull(study_of(ws, campaign), marks):
@@ -37,6 +45,8 @@ def pull_campaign(
             mark = SyncMark(campaign_id=campaign.id, place=pulled.place, mark=pulled.mark)
         taken += take_answers(ws, campaign, pulled.answers, pulled.unreadable, mark)
         warnings += pulled.warnings
+        if advance is not None:
+            advance(len({answer.task_uid for answer in pulled.answers}))
     return Fetched(campaign.name, taken, tuple(warnings))
 
 

@@ -60,7 +60,18 @@ def _rubric(found: Mapping[str, Any]) -> tuple[Rubric, list[Criterion]]:
         _criterion(entry, rubric.id, place) for place, entry in enumerate(found["criteria"])
     ]
     if found.get("ask_origin", False) is True:
-        criteria.append(_origin(rubric.id, len(criteria)))
+        criteria.append(
+            Criterion(
+                rubric_id=rubric.id,
+                name="origin",
+                kind=ORIGIN,
+                position=len(criteria),
+                question=ORIGIN_QUESTION,
+                min_value=1,
+                max_value=len(ORIGIN_ANSWERS),
+                wording={str(value): answer for value, answer in enumerate(ORIGIN_ANSWERS, 1)},
+            )
+        )
     names = [criterion.name for criterion in criteria]
     if len(set(names)) < len(names):
         raise _NoRubric(f"two criteria have one name: {', '.join(sorted(names))}")
@@ -81,6 +92,10 @@ def _criterion(found: object, rubric_id: UUID, place: int) -> Criterion:
         raise _NoRubric(f"the scale of {name} is {scale}; needed: [lowest, highest], whole numbers")
     if polarity not in ("higher", "lower"):
         raise _NoRubric(f"the polarity of {name} is {polarity!r}; needed: higher or lower")
+    wording, values = found.get("wording", {}), range(scale[0], scale[1] + 1)
+    if not isinstance(wording, dict) or not wording.keys() <= {str(value) for value in values}:
+        known = ", ".join(str(value) for value in values)
+        raise _NoRubric(f"the wording of {name} has other keys than {known}")
     return Criterion(
         rubric_id=rubric_id,
         name=name,
@@ -89,28 +104,8 @@ def _criterion(found: object, rubric_id: UUID, place: int) -> Criterion:
         min_value=scale[0],
         max_value=scale[1],
         polarity=polarity,
-        wording=_wording(found.get("wording", {}), name, scale),
+        wording={key: _text(wording, key) for key in wording},
     )
-
-
-def _origin(rubric_id: UUID, place: int) -> Criterion:
-    return Criterion(
-        rubric_id=rubric_id,
-        name="origin",
-        kind=ORIGIN,
-        position=place,
-        question=ORIGIN_QUESTION,
-        min_value=1,
-        max_value=len(ORIGIN_ANSWERS),
-        wording={str(value): answer for value, answer in enumerate(ORIGIN_ANSWERS, 1)},
-    )
-
-
-def _wording(found: object, name: str, scale: list[int]) -> dict[str, str]:
-    values = {str(value) for value in range(scale[0], scale[1] + 1)}
-    if not isinstance(found, dict) or not found.keys() <= values:
-        raise _NoRubric(f"the wording of {name} has other keys than {', '.join(sorted(values))}")
-    return {key: _text(found, key) for key in found}
 
 
 def _text(found: Mapping[str, Any], key: str) -> str:

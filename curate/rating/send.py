@@ -1,18 +1,25 @@
-"""A campaign that exists -> Label Studio: its tasks, and where its pictures are to be had."""
+"""A campaign -> tasks at a rating backend, and where its pictures are to be had.
 
-from dataclasses import dataclass
+Sending again sends what is missing.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
+from annotation.base import PREFERENCE, Question, RatingBackend, Study, Task
 from annotation.label_studio.backend import LabelStudioBackend
 from curate.errors import CurateError
 from curate.image_service.addresses import Addresses, local_files, presigned_urls, signed_urls
 from curate.rating.config import LOCAL, PushOptions
-from curate.rating.label_studio import label_studio_backend, server_folder
+from curate.rating.label_studio import backend_that_is_up, server_folder
 from curate.rating.plan import plan_campaign
-from curate.rating.push import push_campaign, study_of
 from curate.workspace import Workspace
 from db import queries
-from db.models import Campaign
+from db.models import Campaign, Rubric
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,70 @@ class Pushed:
         ]
 
 
-def backend_that_is_up(ws: Workspace) -> LabelStudioBackend:
-    """Return the workspace's Label Studio; CurateError when there is none or it does not answer."""
-    backend = label_studio_backend(ws)
-    health = backend.health()
-    if not health.is_up:
-        raise CurateError(f"{health.message}. Start it with `curate rate serve`.")
-    return backend
+def study_of(ws: Workspace, campaign: Campaign) -> Study:
+    """Return the campaign as a backend sees it: people by their address, others by their habits."""
+    rubric = ws.session.get(Rubric, campaign.rubric_id)
+    assert rubric is not None  # a foreign key of the campaign
+    is_comparison = campaign.kind == "comparison"
+    return Study(
+        uid=str(campaign.id),
+        name=campaign.name,
+        instructions=rubric.instructions,
+        questions=tuple(
+            Question(
+                name=criterion.name,
+                text=criterion.question,
+                min_value=criterion.min_value,
+                max_value=criterion.max_value,
+                wording=criterion.wording,
+                kind=PREFERENCE if is_comparison else criterion.kind,
+            )
+            for criterion in queries.campaigns.criteria_of(ws.session, rubric.id)
+        ),
+        reasons=tuple(rubric.reasons),
+        pictures=queries.campaigns.shown_names(ws.session, campaign),
+        raters={
+            row.name: json.dumps(row.config) if row.simulated else str(row.config.get("email", ""))
+            for row in queries.campaigns.raters_of(ws.session, campaign.id)
+        },
+    )
+
+
+def push_campaign(
+    ws: Workspace,
+    campaign: Campaign,
+    backend: RatingBackend,
+    addresses: Addresses,
+    *,
+    images_folder: str = "",
+    among: Container[UUID] | None = None,
+) -> int:
+    """Send the campaign's tasks (of `among` only) that are not there yet; return how many.
+
+    `addresses` are the pictures' by (assignment, name); `images_folder` is where the backend reads
+    them itself, if it does.
+    """
+    study = replace(study_of(ws, campaign), images_folder=images_folder)
+    views = queries.campaigns.assignments(ws.session, campaign.id)
+    looks: dict[UUID, int] = {}
+    so_far: Counter[tuple[str, UUID]] = Counter()
+    for view in sorted(views, key=lambda view: view.position):
+        looks[view.id] = so_far[view.rater, view.image_id]
+        so_far[view.rater, view.image_id] += 1
+    tasks = [
+        Task(
+            uid=str(view.id),
+            rater=view.rater,
+            position=view.position,
+            look=looks[view.id],
+            pictures={name: addresses[view.id, name] for name in study.pictures},
+            modality=view.modality,
+            text=view.text,
+        )
+        for view in views
+        if among is None or view.id in among
+    ]
+    return backend.push(study, tasks)
 
 
 def push(ws: Workspace, options: PushOptions, *, images_from: str = LOCAL) -> Pushed:
@@ -55,27 +119,23 @@ def send_campaign(
     ws: Workspace, campaign: Campaign, backend: LabelStudioBackend, *, images_from: str
 ) -> Pushed:
     """Send what is missing of a campaign; `images_from` is LOCAL, a service or a store address."""
-    addresses, folder = _addresses(ws, campaign, backend, images_from)
-    num_new = push_campaign(ws, campaign, backend, addresses, images_folder=folder)
-    if backend.access.webhook_url:
-        backend.send_hints(study_of(ws, campaign), backend.access.webhook_url)
-    queries.audit.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
-    return Pushed(campaign.name, num_new, backend.rating_pages(study_of(ws, campaign)))
-
-
-def _addresses(
-    ws: Workspace, campaign: Campaign, backend: LabelStudioBackend, images_from: str
-) -> tuple[Addresses, str]:
-    """Return the pictures' addresses, and the folder that Label Studio reads itself, if any."""
+    folder = ""  # that Label Studio reads itself, if any
     if images_from.startswith(("http://", "https://")):
-        return signed_urls(ws, campaign, base_url=images_from), ""
-    if images_from != LOCAL:
-        return presigned_urls(ws, campaign, place=images_from), ""
-    if not backend.access.managed:
+        addresses = signed_urls(ws, campaign, base_url=images_from)
+    elif images_from != LOCAL:
+        addresses = presigned_urls(ws, campaign, place=images_from)
+    elif backend.access.managed:
+        root = server_folder(ws) / "images"
+        addresses = local_files(ws, campaign, document_root=root)
+        folder = str(root / "images" / str(campaign.id))
+    else:
         raise CurateError(
             f"Label Studio at {backend.access.url} cannot read this machine's files. Name the "
             "address of the image service, or of a store, with --images-from."
         )
-    root = server_folder(ws) / "images"
-    addresses = local_files(ws, campaign, document_root=root)
-    return addresses, str(root / "images" / str(campaign.id))
+    num_new = push_campaign(ws, campaign, backend, addresses, images_folder=folder)
+    study = study_of(ws, campaign)
+    if backend.access.webhook_url:
+        backend.send_hints(study, backend.access.webhook_url)
+    queries.audit.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
+    return Pushed(campaign.name, num_new, backend.rating_pages(study))

@@ -16,7 +16,14 @@ def serve_images(
     ws: Workspace, config: ImageServiceConfig, *, say: Callable[[str], None], stop: Event
 ) -> None:
     """Serve until `stop` is set. Raises CurateError when no rating page is known."""
-    config = config if config.origins else replace(config, origins=(_rating_page(ws),))
+    if not config.origins:
+        access = read_access(access_path(ws))
+        if access is None:
+            raise CurateError(
+                "No rating page is known, and browsers show images only to pages that are. "
+                "Name it: `curate rate images --page https://label-studio.example.org`."
+            )
+        config = replace(config, origins=(access.page.rstrip("/"),))
     with image_service(ws, config) as service:
         say(
             f"Images are at {service.url} for {', '.join(config.origins)}. "
@@ -24,13 +31,3 @@ def serve_images(
             "`curate rate push --images-from`. Ctrl-C stops it."
         )
         stop.wait()
-
-
-def _rating_page(ws: Workspace) -> str:
-    access = read_access(access_path(ws))
-    if access is None:
-        raise CurateError(
-            "No rating page is known, and browsers show images only to pages that are. "
-            "Name it: `curate rate images --page https://label-studio.example.org`."
-        )
-    return access.page.rstrip("/")

@@ -36,7 +36,7 @@ from curate.errors import CurateError
 from curate.rating.config import ServeOptions
 from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
 from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
-from curate.rating.push import study_of
+from curate.rating.send import study_of
 from curate.web.wsgi import listen, served
 from curate.workspace import Workspace
 
@@ -107,7 +107,10 @@ def watch(
         everything = time.monotonic() - read_all_at > PULL_ALL_EVERY_S
         if pull_once(ws, everything=everything, say=say) and everything:
             read_all_at = time.monotonic()
-        _wait(woken, stop, every_s)
+        deadline = time.monotonic() + every_s
+        while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+            if woken.wait(min(left, 0.5)):
+                break
         woken.clear()
 
 
@@ -152,7 +155,21 @@ def webhook_receiver(secret: str, woken: threading.Event) -> Iterator[str]:
 def _reach(
     ws: Workspace, options: ServeOptions, parts: ExitStack, say: Say
 ) -> tuple[Access, ManagedServer | None]:
-    kept = _named(options) or read_access(access_path(ws))
+    """Return somebody else's server where the command or an earlier one names it, else our own."""
+    kept = read_access(access_path(ws)) if options.url is None else None
+    if options.url is not None:
+        token = options.token or os.environ.get(TOKEN_VARIABLE)
+        if not token:
+            raise CurateError(
+                f"No token for {options.url}. Put it into a file and name that with --token, or "
+                f"into the environment variable {TOKEN_VARIABLE}."
+            )
+        kept = Access(
+            url=options.url.rstrip("/"),
+            token=token,
+            page_url=(options.address or "").rstrip("/"),
+            webhook_secret=secrets.token_urlsafe(32),
+        )
     if kept is None or kept.managed:
         return _start_managed(ws, options, kept, parts, say)
     health = LabelStudioBackend(kept).health()
@@ -160,24 +177,6 @@ def _reach(
         raise CurateError(health.message)
     write_access(access_path(ws), kept)
     return kept, None
-
-
-def _named(options: ServeOptions) -> Access | None:
-    """Return somebody else's server, when the command names one."""
-    if options.url is None:
-        return None
-    token = options.token or os.environ.get(TOKEN_VARIABLE)
-    if not token:
-        raise CurateError(
-            f"No token for {options.url}. Put it into a file and name that with --token, or "
-            f"into the environment variable {TOKEN_VARIABLE}."
-        )
-    return Access(
-        url=options.url.rstrip("/"),
-        token=token,
-        page_url=(options.address or "").rstrip("/"),
-        webhook_secret=secrets.token_urlsafe(32),
-    )
 
 
 def _start_managed(
@@ -202,13 +201,6 @@ def _start_managed(
     limits = {"max_header": MAX_COOKIES, "max_body": MAX_ANSWER}
     parts.enter_context(served(gateway, listener, threads=GATEWAY_THREADS, **limits))
     return access, server
-
-
-def _wait(woken: threading.Event, stop: threading.Event, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-        if woken.wait(min(left, 0.5)):
-            return
 
 
 @contextmanager

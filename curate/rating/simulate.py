@@ -1,23 +1,26 @@
 """Simulated raters are asked, and answer at once. What is simulated says so."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from annotation.base import RaterProfile, Task
+from annotation.config import FIRST_EYES, default_raters
+from annotation.simulated import IMAGES_A_PULL, Eyes, SimulatedBackend, SimulatedRater, Truths
+from curate.errors import CurateError
 from curate.progress import progress
-from curate.rating.answers import (
-    Taken,
-    goodness,
-    simulate_campaign,
-    simulated_raters,
-)
+from curate.rating.answers import Taken, goodness
 from curate.rating.ask import ask, candidates, items_of
-from curate.rating.config import SimulateOptions
+from curate.rating.config import SIMULATED, SimulateOptions
 from curate.rating.draws import draw_at_random
+from curate.rating.pull import pull_campaign
 from curate.rating.report import Agreement, agreement
+from curate.rating.send import push_campaign
+from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries
-from db.models import Campaign
+from db.models import SIDES, Campaign, Rater
 from rewards.frozen import TruthNetwork, load_eyes
 
 
@@ -39,32 +42,111 @@ class Simulated:
     def lines(self) -> list[str]:
         """Return them for a person to read."""
         shares = ", ".join(f"{value}: {100 * share:.0f} %" for value, share in self.shares.items())
-        return [
+        lines = [
             f"campaign {self.campaign} (simulated raters): {self.taken.new} new ratings, "
             f"{self.num_answered} of {self.num_assigned} assignments answered",
             f"  ratings (simulated)  {shares}",
-            *([f"  {_summary(self.agreement)}"] if self.agreement else []),
         ]
+        group = self.agreement
+        if group is not None:
+            kappa = "-" if group.mean_kappa is None else f"{group.mean_kappa:.2f}"
+            exact = "-" if group.exact is None else f"{100 * group.exact:.0f} %"
+            lines.append(
+                f"  {group.num_ratings} ratings by {'simulated' if group.simulated else 'people'}, "
+                f"mean weighted kappa {kappa}, equal {exact}"
+            )
+        return lines
+
+
+def simulated_raters(count: int, eyes: str = FIRST_EYES) -> list[RaterProfile]:
+    """Return that many simulated raters with these eyes, each with habits of its own."""
+    return [SimulatedRater(config).profile() for config in default_raters(count, eyes=eyes)]
+
+
+def check_same_eyes(what: str, raters: Iterable[Rater], eyes: Eyes) -> None:
+    """Raise CurateError when one of the simulated raters whom `what` asked has other eyes."""
+    known = {rater.config.get("eyes", FIRST_EYES) for rater in raters if rater.simulated}
+    others = sorted(known - {eyes.identity})
+    if others:
+        raise CurateError(
+            f"{what} was begun with simulated raters whose eyes are {others[0][:12]}; these are "
+            f"{eyes.identity[:12]}, which grade otherwise. Go on with a version of curate that has "
+            "those eyes, or begin anew under another --name."
+        )
+
+
+def simulated_backend(ws: Workspace, campaign: Campaign, eyes: Eyes) -> SimulatedBackend:
+    """Return the campaign's simulated raters, who look through `eyes`, with what is still open.
+
+    Raises CurateError when the raters are people, or look through other eyes.
+    """
+    if not campaign.simulated:
+        raise CurateError(
+            f"Campaign {campaign.name!r} asks people; simulated answers do not belong in it. "
+            "Make one with `curate rate simulate`."
+        )
+    asked = queries.campaigns.raters_of(ws.session, campaign.id)
+    check_same_eyes(f"Campaign {campaign.name!r}", asked, eyes)
+    views = queries.campaigns.assignments(ws.session, campaign.id)
+    labels = {str(view.id): view.label for view in views}
+
+    def look(tasks: Sequence[Task]) -> list[Truths]:
+        shown = [
+            (place, side)
+            for place, task in enumerate(tasks)
+            for side in SIDES
+            if side in task.pictures
+        ]
+        files = [tasks[place].pictures[side] for place, side in shown]
+        truths: list[dict[str, float]] = [{} for _ in tasks]
+        for positions, images_B3HW in batches(ws.store, files, IMAGES_A_PULL):
+            of = [tasks[shown[position][0]] for position in positions]
+            truth_B = eyes.truth(
+                images_B3HW, [task.modality for task in of], [labels[task.uid] for task in of]
+            )
+            for position, truth in zip(positions, truth_B.tolist(), strict=True):
+                place, side = shown[position]
+                truths[place][side] = truth
+        return list(truths)
+
+    backend = SimulatedBackend(eyes.thresholds, look)
+    pictures = queries.campaigns.shown_images(ws.session, campaign.id)
+    addresses = {(picture.assignment_id, picture.name): picture.file_sha256 for picture in pictures}
+    criteria = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
+    said = queries.ratings.latest_verdicts(ws.session, campaign, [view.id for view in views])
+    still = {view.id for view in views if any((view.id, row.id) not in said for row in criteria)}
+    push_campaign(ws, campaign, backend, addresses, among=still)
+    return backend
+
+
+def simulate_campaign(
+    ws: Workspace, campaign: Campaign, *, eyes: Eyes, advance: Callable[[int], None]
+) -> Taken:
+    """Let the campaign's simulated raters answer what they have not answered yet.
+
+    Each looks through `eyes` with the habits in its row. Answers are kept in batches, so that a
+    stopped simulation goes on where it stood and ends with the same ratings. `advance(n)` is told
+    of every n assignments answered. Raises CurateError when the raters are people, or look through
+    other eyes.
+    """
+    backend = simulated_backend(ws, campaign, eyes)
+    return pull_campaign(ws, campaign, backend, advance=advance).taken
 
 
 def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
     """Finish the simulated campaigns that were begun, or make and rate a new one."""
     eyes = load_eyes()
-    campaigns = _campaigns_to_finish(ws, options) or [_new_campaign(ws, options, eyes)]
-    return [_rate(ws, campaign, eyes) for campaign in campaigns]
-
-
-def _campaigns_to_finish(ws: Workspace, options: SimulateOptions) -> list[Campaign]:
-    return [
+    begun = [
         row.campaign
         for row in queries.campaigns.progress_of_campaigns(ws.session)
-        if row.campaign.backend == "simulated"
+        if row.campaign.backend == SIMULATED
         and (
             row.num_answered < row.num_assignments
             if options.name is None
             else row.campaign.name == options.name
         )
     ]
+    return [_rate(ws, campaign, eyes) for campaign in begun or [_new_campaign(ws, options, eyes)]]
 
 
 def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> Campaign:
@@ -85,17 +167,20 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -
         seed=options.seed,
         control_fraction=options.control_fraction,
         repeat_fraction=options.repeat_fraction,
-        backend="simulated",
+        backend=SIMULATED,
         modalities=eyes.modalities,
     )
 
 
 def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
-    (before,) = _progress_of(ws, campaign)
-    missing = before.num_assignments - before.num_answered
+    def so_far() -> queries.campaigns.CampaignProgress:
+        rows = queries.campaigns.progress_of_campaigns(ws.session)
+        return next(row for row in rows if row.campaign.id == campaign.id)
+
+    missing = so_far().num_assignments - so_far().num_answered
     with progress(missing, "simulated ratings") as advance:
         taken = simulate_campaign(ws, campaign, eyes=eyes, advance=advance)
-    (after,) = _progress_of(ws, campaign)
+    after = so_far()
     views = queries.ratings.current_ratings(ws.session, campaign_id=campaign.id)
     counts = Counter(goodness(view) for view in views)
     queries.audit.record_event(
@@ -109,24 +194,3 @@ def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
         shares={str(value): counts[value] / len(views) for value in sorted(counts)},
         agreement=next(iter(agreement(ws, campaign.name)), None),
     )
-
-
-def _progress_of(ws: Workspace, campaign: Campaign) -> list[queries.campaigns.CampaignProgress]:
-    rows = queries.campaigns.progress_of_campaigns(ws.session)
-    return [row for row in rows if row.campaign.id == campaign.id]
-
-
-def _summary(group: Agreement) -> str:
-    exact = "-" if group.exact is None else f"{100 * group.exact:.0f} %"
-    return (
-        f"{group.num_ratings} ratings by {_kind(group.simulated)}, mean weighted kappa "
-        f"{_number(group.mean_kappa, '.2f')}, equal {exact}"
-    )
-
-
-def _kind(simulated: bool) -> str:
-    return "simulated" if simulated else "people"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -8,11 +8,12 @@ from sqlmodel import select
 from typer.testing import CliRunner
 
 import cli
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.workspace import Workspace
 from db import queries
 from db.models import Assignment
 from tests.annotation.label_studio.conftest import Served
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,13 @@ from annotation.label_studio.answers import read_task
 
 QUALITY = Question(name="quality", text="Good?", min_value=1, max_value=3)
 LOOKS = Question(name="origin", text="Real?", min_value=1, max_value=3, kind=ORIGIN)
-STUDY = Study(uid="s", instructions="", questions=(QUALITY, LOOKS), raters={"ann": "a@b.c"})
+STUDY = Study(
+    name="first", uid="s", instructions="", questions=(QUALITY, LOOKS), raters={"ann": "a@b.c"}
+)
 BETTER = Question(name="quality", text="Better?", min_value=1, max_value=3, kind=PREFERENCE)
-PAIRS = Study(uid="s", instructions="", questions=(BETTER,), pictures=("left", "right"))
+PAIRS = Study(
+    name="first", uid="s", instructions="", questions=(BETTER,), pictures=("left", "right")
+)
 ANN = 2
 
 

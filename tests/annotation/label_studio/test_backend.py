@@ -20,7 +20,11 @@ from tests.annotation.label_studio.fake import FakeLabelStudio
 TOKEN = "5ec2e70f5ec2e70f5ec2e70f5ec2e70f5ec2e70f"
 QUESTION = Question(name="quality", text="Good?", min_value=1, max_value=3)
 STUDY = Study(
-    uid="3f0c", instructions="Look.", questions=(QUESTION,), raters={"ann": "Ann@example.org"}
+    name="first",
+    uid="3f0c",
+    instructions="Look.",
+    questions=(QUESTION,),
+    raters={"ann": "Ann@example.org"},
 )
 
 

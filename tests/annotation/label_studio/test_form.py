@@ -17,7 +17,7 @@ LOOKS = Question(name="origin", text="Real?", min_value=1, max_value=3, kind=ORI
 def form(*questions: Question, **study: object) -> ElementTree.Element:
     return ElementTree.fromstring(
         labelling_form(
-            Study(uid="s", instructions="", questions=questions, **study)  # type: ignore[arg-type]
+            Study(uid="s", name="n", instructions="", questions=questions, **study)  # type: ignore[arg-type]
         )
     )
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from curate.loop.config import LoopConfig
-from curate.loop.raters import PeopleInLabelStudio
 from curate.loop.rounds import Looped, run_loop
 from curate.production.versions import save_version
 from curate.rating.label_studio import label_studio_backend
-from curate.rating.push import study_of
+from curate.rating.raters import Raters
+from curate.rating.send import study_of
 from curate.workspace import open_workspace
 from db import queries
 from db.models import Campaign
@@ -40,7 +40,7 @@ def go_on(served: Served, base_id: str) -> Looped:
             for modality in ("OCT", "CXR")
         ]
         base = queries.versions.find_version(ws.session, base_id)
-        people = PeopleInLabelStudio(ws)
+        people = Raters()
         looped = run_loop(
             ws,
             CONFIG,
@@ -133,7 +133,7 @@ def test_without_a_server_the_loop_says_what_to_start(
             rounds=1,
             base=base,
             prompts=[prompt],
-            raters=PeopleInLabelStudio(ws),
+            raters=Raters(),
             say=lambda line: None,
         )
     served.restart()

@@ -20,8 +20,7 @@ from curate.rating.config import PushOptions
 from curate.rating.label_studio import label_studio_backend
 from curate.rating.people import deactivate, invite
 from curate.rating.pull import pull_campaign
-from curate.rating.push import study_of
-from curate.rating.send import Pushed, push
+from curate.rating.send import Pushed, push, study_of
 from curate.rating.server import webhook_receiver
 from curate.workspace import Workspace
 from db import queries

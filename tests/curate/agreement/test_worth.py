@@ -10,9 +10,10 @@ from curate.agreement.figures import KAPPA
 from curate.agreement.worth import ratings_worth
 from curate.commands.rate_agreement import worth_lines
 from curate.errors import CurateError
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.workspace import Workspace
 from db.models import Assignment, Campaign, Comparison, Criterion, Image, Rater, Rating, Rubric
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 

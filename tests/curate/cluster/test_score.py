@@ -12,7 +12,7 @@ from torch import Tensor
 pytest.importorskip("ray", reason="the extra [ray] is not installed", exc_type=ImportError)
 
 from curate.cluster.score import score_images_on_ray
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.scoring.fit import train_reward
 from curate.scoring.score import score_images
 from curate.workspace import Workspace
@@ -20,6 +20,7 @@ from db.models import Score
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
+from tests.curate.campaigns import create_campaign
 from tests.curate.cluster.nodes import Nodes
 from tests.curate.pictures import BrightnessEyes, add_pictures
 from tests.curate.scoring.test_fit import Brightness

@@ -12,12 +12,12 @@ from PIL import PngImagePlugin
 
 from annotation.base import RaterProfile
 from curate.production.environment import environment_row
-from curate.rating.answers import create_campaign
 from curate.samples.pixels import array_of, pixels_hash
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.models import Campaign, Image, Prompt, Run
+from tests.curate.campaigns import create_campaign
 
 SYNTHETIC_SIDE, REAL_SIZE = 16, (20, 28)  # pixels
 

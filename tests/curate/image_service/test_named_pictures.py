@@ -13,7 +13,7 @@ from annotation.base import Study, Task
 from curate.image_service.addresses import local_files, signed_urls
 from curate.image_service.app import pictures_of
 from curate.image_service.signing import read_address, workspace_key
-from curate.rating.push import push_campaign, study_of
+from curate.rating.send import push_campaign, study_of
 from curate.samples.pixels import png_bytes
 from curate.workspace import Workspace
 from db import queries
@@ -88,7 +88,7 @@ def test_the_classes_of_a_mask_are_far_apart_to_the_eye(
 def test_what_only_some_images_came_with_is_not_shown(workspace: Workspace) -> None:
     """It would tell those images from the others."""
     from annotation.base import RaterProfile
-    from curate.rating.answers import create_campaign
+    from tests.curate.campaigns import create_campaign
 
     images: list[Image] = add_images(workspace, 4, conditions=GIVEN)
     plain = queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text="drusen")

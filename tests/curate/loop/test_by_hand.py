@@ -13,10 +13,11 @@ from curate.errors import CurateError
 from curate.loop import by_hand as by_hand_steps
 from curate.loop import whole
 from curate.loop.config import LoopConfig
-from curate.loop.raters import SimulatedRaters, check_loops_eyes
+from curate.loop.raters import check_loops_eyes
 from curate.loop.rounds import run_loop
 from curate.production.versions import save_version
 from curate.rating import simulate
+from curate.rating.raters import Raters
 from curate.workspace import init_workspace, open_workspace
 from db import queries
 from generators.config import SamplingSettings
@@ -92,7 +93,7 @@ def by_the_loop(study: Path, eyes: RednessEyes) -> None:
                 queries.prompts.get_or_add_prompt(ws.session, modality=modality, text=text)
                 for modality, text in PROMPTS
             ],
-            raters=SimulatedRaters(ws, count=3, eyes=eyes),
+            raters=Raters(eyes=eyes),
             say=lambda line: None,
         )
 

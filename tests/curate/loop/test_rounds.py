@@ -8,16 +8,17 @@ from sqlmodel import select
 from annotation.base import Answer, RaterProfile
 from curate.errors import CurateError
 from curate.loop.config import ASKED_BEFORE, LoopConfig, SafetyLimits
-from curate.loop.raters import SimulatedRaters
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.versions import save_version
-from curate.rating.answers import create_campaign, take_answers
+from curate.rating.answers import take_answers
+from curate.rating.raters import Raters
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Assignment, Round
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
+from tests.curate.campaigns import create_campaign
 from tests.curate.loop.eyes import RednessEyes
 from tests.curate.pictures import add_pictures
 
@@ -54,9 +55,7 @@ def loop(
         rounds=rounds,
         base=base,
         prompts=prompts,
-        raters=SimulatedRaters(
-            ws, count=config.num_raters, eyes=RednessEyes(generator, SAMPLING, tired=tired)
-        ),
+        raters=Raters(count=config.num_raters, eyes=RednessEyes(generator, SAMPLING, tired=tired)),
         say=lambda line: None,
     ).rounds
 

@@ -8,18 +8,14 @@ import pytest
 
 from annotation.base import Answer, RaterProfile, Unreadable
 from curate.errors import CurateError
-from curate.rating.answers import (
-    Taken,
-    create_campaign,
-    simulate_campaign,
-    simulated_raters,
-    take_answers,
-)
+from curate.rating.answers import Taken, take_answers
 from curate.rating.report import agreement, campaign_rows, rater_rows
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Assignment, Campaign, Image, Rating
 from db.queries.campaigns import AssignmentView
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 
@@ -163,7 +159,7 @@ def test_simulated_raters_answer_everything_once(workspace: Workspace) -> None:
 def test_a_stopped_simulation_ends_with_the_same_ratings(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.rating.answers.IMAGES_A_COMMIT", 8)
+    monkeypatch.setattr("annotation.simulated.IMAGES_A_PULL", 8)
 
     def stop(_: int) -> None:
         raise KeyboardInterrupt

@@ -63,7 +63,7 @@ def test_simulated_raters_rate_what_nobody_was_asked_about_and_say_so(study: Pat
 def test_a_simulation_that_was_begun_is_finished_first(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("curate.rating.answers.IMAGES_A_COMMIT", 4)
+    monkeypatch.setattr("annotation.simulated.IMAGES_A_PULL", 4)
     options = ("rate", "simulate", "--origin", "real", "--images", "12", "--controls", "0")
 
     def stop(*_: object) -> None:

@@ -5,11 +5,13 @@ import pytest
 
 from annotation.base import RaterProfile
 from curate.errors import CurateError
-from curate.rating.answers import Taken, create_campaign, simulate_campaign, simulated_raters
+from curate.rating.answers import Taken
 from curate.rating.files import export_ratings, import_ratings
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.queries.ratings import RatingView
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 HEADER = "image_path,rating,modality,expert_level,prompt\n"
@@ -116,7 +118,7 @@ def test_minims_file_finds_images_by_the_path_they_were_imported_from(
     path = written(
         tmp_path,
         "images/CXR-0.png,3,Chest X-Ray,3,finding 0\n"
-        "images/CXR-0.png,2,CXR,3,CXR: Finding 0\n"
+        "images/CXR-0.png,2,CXR,2,CXR: Finding 0\n"
         "images/CXR-1.png,1,,2,\n",
     )
     done = import_ratings(workspace, path)
@@ -125,11 +127,30 @@ def test_minims_file_finds_images_by_the_path_they_were_imported_from(
     found = {(r.rater, r.value) for r in queries.ratings.current_ratings(workspace.session)}
     assert found == {
         ("ratings/level-3/1", 3),
-        ("ratings/level-3/2", 2),  # a second verdict of that level: another person's
+        ("ratings/level-2/1", 2),
         ("ratings/level-2/1", 1),
     }
     assert not any(r.simulated for r in queries.ratings.current_ratings(workspace.session))
     assert import_ratings(workspace, path).taken == Taken(unchanged=3)
+
+
+@pytest.mark.parametrize("second", ["3", "1"])  # the same line twice, or another verdict
+def test_without_a_rater_a_second_verdict_is_nobodys(
+    workspace: Workspace, tmp_path: Path, second: str
+) -> None:
+    add_pictures(workspace, 2)
+    lines = "images/OCT-0.png,3,OCT,3,\nimages/OCT-1.png,2,OCT,3,\n"
+    lines += f"images/OCT-0.png,{second},,3,\n"
+    done = import_ratings(workspace, written(tmp_path, lines))
+    assert done.taken == Taken(new=2)
+    (bad,) = done.bad
+    assert str(bad).endswith(
+        ":4: images/OCT-0.png is rated again at level 3, as in line 2, and the file does not say "
+        "by whom: give it a column rater, or name who rated with --rater"
+    )
+    assert [rater.name for rater in queries.campaigns.raters(workspace.session)] == [
+        "ratings/level-3/1"
+    ]
 
 
 def test_a_longer_file_adds_and_a_changed_value_is_a_revision(

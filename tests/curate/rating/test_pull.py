@@ -11,7 +11,7 @@ from curate.rating.answers import Taken
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.rating.people import active_profiles
 from curate.rating.pull import pull_campaign
-from curate.rating.push import push_campaign
+from curate.rating.send import push_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Rating

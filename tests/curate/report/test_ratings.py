@@ -14,7 +14,8 @@ from tests.curate.pictures import BrightnessEyes, add_pictures
 
 @pytest.fixture
 def studied(workspace: Workspace) -> Workspace:
-    from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+    from curate.rating.simulate import simulate_campaign, simulated_raters
+    from tests.curate.campaigns import create_campaign
 
     campaign = create_campaign(
         workspace,

@@ -9,13 +9,9 @@ from torch import Tensor, nn
 
 from annotation.base import Answer, RaterProfile
 from curate.errors import CurateError
-from curate.rating.answers import (
-    create_campaign,
-    simulate_campaign,
-    simulated_raters,
-    take_answers,
-)
+from curate.rating.answers import take_answers
 from curate.rating.files import import_ratings
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.samples.features import features_of
 from curate.samples.renderings import rgb
 from curate.scoring.fit import (
@@ -44,6 +40,7 @@ from generators.sample import Sample
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures, picture
 
 CONFIG = RewardConfig()

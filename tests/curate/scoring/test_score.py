@@ -2,7 +2,7 @@ import pytest
 import torch
 from sqlmodel import select
 
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.scoring.fit import train_reward
 from curate.scoring.score import Which, count_scored, score_images
 from curate.workspace import Workspace
@@ -11,6 +11,7 @@ from db.models import Score
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 from tests.curate.scoring.test_fit import Brightness
 

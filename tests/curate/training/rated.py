@@ -4,11 +4,12 @@ from pathlib import Path
 
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.scoring.fit import train_reward
 from curate.workspace import init_workspace, open_workspace
 from db import queries
 from rewards.config import RewardConfig
+from tests.curate.campaigns import create_campaign
 from tests.curate.loop.eyes import RednessEyes
 from tests.curate.loop.test_rounds import SAMPLING
 from tests.curate.training.test_rl import add_start

@@ -8,10 +8,11 @@ from typer.testing import CliRunner
 
 import cli
 from curate.production.plan import settings_hash
-from curate.rating.simulated_pairs import simulate_comparisons
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.workspace import open_workspace
 from db import queries
 from db.models import GeneratorVersion, Run
+from tests.curate.campaigns import create_campaign
 from tests.curate.loop.eyes import RednessEyes
 from tests.curate.loop.test_rounds import SAMPLING
 from tests.curate.training.rated import rated_workspace
@@ -99,7 +100,11 @@ def test_it_learns_from_compared_pairs(folder: Path) -> None:
         run = ws.session.exec(select(Run)).one()
         images = queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
         eyes = RednessEyes(make_tiny_generator(), SAMPLING)
-        taken = simulate_comparisons(ws, images, name="pairs", num_raters=2, eyes=eyes)
+        raters = simulated_raters(2, eyes.identity)
+        pairs = create_campaign(
+            ws, name="pairs", images=images, raters=raters, overlap=1, pairs=True
+        )
+        taken = simulate_campaign(ws, pairs, eyes=eyes, advance=lambda _: None)
         assert taken.new == 3 * 23 and taken.quarantined == 0  # 3 prompts, 24 images each
     status, out, err = run_command(folder, "--algorithm", "dpo", "--json")
     assert status == 0, err
