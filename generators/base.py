@@ -185,6 +185,11 @@ class Process(Protocol):
         """Return the timestep where the sample is."""
         ...
 
+    @property
+    def noisiest(self) -> float:
+        """Return the timestep with the most noise."""
+        ...
+
     def timesteps(self, num_steps: int) -> list[float]:
         """Return the timesteps that a sampler of `num_steps` visits, noisiest first."""
         ...

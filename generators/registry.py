@@ -2,11 +2,17 @@
 
 import inspect
 import json
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
 
 from generators.base import Generator
+from generators.beginning import Beginning, read_settings
 from generators.errors import GeneratorError
+from generators.training.config import TrainingConfig
 
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
 OWN_FAMILIES = (
@@ -49,13 +55,7 @@ def load(family: str, folder: str | Path, **options: str | Path) -> Generator:
 
     `options` are the parameters that the family's `load` has beside the folder.
     """
-    loaders = _loaders()
-    if family not in loaders:
-        raise GeneratorError(
-            f"No generator family {family!r}. Known: {', '.join(sorted(loaders))}. "
-            f"A package can bring more, by an entry point in the group {GROUP!r}."
-        )
-    opens = loaders[family].load()
+    opens = _found(family).load()
     if options:
         known = list(inspect.signature(opens).parameters)[1:]
         if unknown := sorted(options.keys() - set(known)):
@@ -64,6 +64,45 @@ def load(family: str, folder: str | Path, **options: str | Path) -> Generator:
             )
     generator: Generator = opens(folder, **options)
     return generator
+
+
+def create(family: str, written: Mapping[str, str], beginning: Beginning) -> Generator:
+    """Begin a generator; what is `written` are the family's own settings, by name.
+
+    Such a family's module has `create(settings, beginning)`; its first parameter's type is a
+    dataclass whose fields are the settings.
+    """
+    module = _begun(family)
+    kind = get_type_hints(module.create)[next(iter(inspect.signature(module.create).parameters))]
+    generator: Generator = module.create(read_settings(kind, family, written), beginning)
+    return generator
+
+
+def first_training(family: str) -> TrainingConfig:
+    """Return how a generator of the family is trained that was just begun: `TRAINING` there."""
+    training: TrainingConfig = getattr(_begun(family), "TRAINING", TrainingConfig())
+    return training
+
+
+def _begun(family: str) -> ModuleType:
+    """Return the module of a family that can be begun."""
+    module = import_module(_found(family).module)
+    if not hasattr(module, "create"):
+        raise GeneratorError(
+            f"Family {family!r} cannot be begun here. Leave --family away, and name weights of it "
+            "with --base."
+        )
+    return module
+
+
+def _found(family: str) -> EntryPoint:
+    loaders = _loaders()
+    if family not in loaders:
+        raise GeneratorError(
+            f"No generator family {family!r}. Known: {', '.join(sorted(loaders))}. "
+            f"A package can bring more, by an entry point in the group {GROUP!r}."
+        )
+    return loaders[family]
 
 
 def _loaders() -> dict[str, EntryPoint]:

@@ -1,22 +1,23 @@
 """`curate train-generator`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from curate.commands.shared import Json, Workspace, say, tell
 from curate.production.config import GeneratorChoice, RayConfig
-from curate.settings import takes_settings
-from curate.training.config import LessonConfig
+from curate.settings import Given, takes_settings
+from curate.training.config import FamilyChoice, LessonConfig
 from generators.training.config import TrainingConfig
 
 
 @takes_settings
 def train_generator(
     choice: GeneratorChoice,
+    family: FamilyChoice,
     lesson: LessonConfig,
-    training: TrainingConfig,
+    given: Given[TrainingConfig],
     ray: RayConfig,
     replay_prompts: Annotated[
         Path | None,
@@ -31,6 +32,8 @@ def train_generator(
 ) -> None:
     """Fine-tune a generator on the workspace's images: a new version, its parent the start.
 
+    With --family a generator is begun and trained: its family's own way unless told otherwise.
+
     Stopped at any moment, the same command goes on from the last checkpoint. On several
     devices: `accelerate launch` (on processors `torchrun`) `-m cli train-generator ...`, or --ray.
 
@@ -40,18 +43,22 @@ def train_generator(
         run_train_generator,
         summary,
         train_generator_on_ray,
+        training_of,
     )
     from curate.workspace import open_workspace
 
+    how: dict[str, Any] = {
+        "choice": choice,
+        "family": family,
+        "replay_prompts": replay_prompts,
+        "say": say,
+    }
+    training = training_of(family, given)
     with open_workspace(workspace) as ws:
         if ray.address is None:
-            made = run_train_generator(
-                ws, training, lesson, choice=choice, replay_prompts=replay_prompts, say=say
-            )
+            made = run_train_generator(ws, training, lesson, **how)
         else:
-            made = train_generator_on_ray(
-                ws, training, lesson, ray, choice=choice, replay_prompts=replay_prompts, say=say
-            )
+            made = train_generator_on_ray(ws, training, lesson, ray, **how)
         if made is not None:  # another process of this training tells
             from curate.training.kept_table import table_lines
 

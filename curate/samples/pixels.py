@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from curate.errors import CurateError
 
@@ -56,10 +55,3 @@ def pixels_hash(array: NDArray[Any]) -> str:
     """Return the SHA-256 of shape, dtype and values: equal pixels, however they are encoded."""
     header = f"{array.shape} {array.dtype.str} ".encode()
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
-
-
-def to_uint8(images_BCHW: Tensor) -> list[NDArray[Any]]:
-    """Turn float images in [0, 1] into uint8 arrays: [H, W] for one channel, else [H, W, C]."""
-    levels_BHWC = (images_BCHW * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    arrays = levels_BHWC.cpu().numpy()
-    return [array[..., 0] if array.shape[-1] == 1 else array for array in arrays]

@@ -1,6 +1,6 @@
 """Which images a training learns from, and how they are shown to it. Standard library only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,29 @@ class LessonConfig:
     def from_json(cls, values: Mapping[str, Any]) -> "LessonConfig":
         """Read what `to_json` wrote."""
         return cls(**{**values, "modalities": tuple(values["modalities"])})
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, str]:
+    """Read `--set NAME=VALUE` texts."""
+    named = dict(text.partition("=")[::2] for text in texts)
+    if "" in named or not all("=" in text for text in texts):
+        raise CurateError(f"--set {' --set '.join(texts)}: give NAME=VALUE, as in --set seed=1.")
+    return {name.strip().replace("-", "_"): value for name, value in named.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyChoice:
+    """A family to begin a generator of, from nothing or out of a version that was named."""
+
+    family: str | None = setting(
+        None,
+        "Begin a generator of this family, out of --version or --base where one is named.",
+        shown="go on from a version",
+        panel="Which generator",
+    )
+    settings: tuple[str, ...] = setting(
+        (), "A setting of --family, as NAME=VALUE; repeat for several.", option="--set"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
-from curate.samples.pixels import png_bytes, to_uint8
+from curate.samples.pixels import png_bytes
+from curate.samples.renderings import eight_bits, montage
 from generators.base import Prompt, Trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.samplers import decode, sample
+from generators.sample import Sample
 
 COLUMNS = 4
 
@@ -29,14 +30,26 @@ def prompts_to_show(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 @torch.no_grad()
 def write_grid(generator: Trajectory, prompts: Sequence[Prompt], steps: int, path: Path) -> None:
-    """Write one PNG with an image a prompt, row by row; seed 0, 1, ... as they come."""
-    settings = SamplingSettings(num_steps=steps, batch_size=min(len(prompts), 16))
-    conditions = generator.conditioner(prompts)
-    latents = sample(generator, conditions, range(len(prompts)), settings)
-    images = generator.codec.to_unit(decode(generator, latents, settings.batch_size))
-    tiles = to_uint8(images.nan_to_num())
-    blank = np.zeros_like(tiles[0])
-    tiles += [blank] * (-len(tiles) % COLUMNS)
-    rows = [np.concatenate(tiles[i : i + COLUMNS], axis=1) for i in range(0, len(tiles), COLUMNS)]
+    """Write one PNG with an image a prompt, row by row; seed 0, 1, ... as they come.
+
+    A volume is shown as its montage. Prompts whose condition images differ in size are made one by
+    one.
+    """
+    shapes = {tuple(image.array.shape for image in p.images.values()) for p in prompts}
+    settings = SamplingSettings(
+        num_steps=steps, batch_size=min(len(prompts), 16) if len(shapes) == 1 else 1
+    )
+    tiles: list[Tensor] = []
+    for start in range(0, len(prompts), settings.batch_size):
+        some = prompts[start : start + settings.batch_size]
+        seeds = range(start, start + len(some))
+        images = generator.generate(generator.conditioner(some), seeds, settings).nan_to_num()
+        kind = generator.output.kind
+        tiles += [montage(Sample(image, kind)) for image in images.cpu().numpy()]
+    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (1, 2))
+    sheet = torch.zeros(3, -(-len(tiles) // COLUMNS) * height, COLUMNS * width)
+    for place, tile in enumerate(tiles):
+        top, left = place // COLUMNS * height, place % COLUMNS * width
+        sheet[:, top : top + tile.shape[1], left : left + tile.shape[2]] = tile
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png_bytes(np.concatenate(rows)))
+    path.write_bytes(png_bytes(eight_bits(sheet)))

@@ -25,7 +25,7 @@ from db import queries
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from generators.base import Conditions, Prompt, Trajectory
-from generators.sample import Sample
+from generators.sample import Kind, Sample
 
 ENCODE_BATCH = 8  # images: one shape, see above
 # how parts are named in the keys of what was kept before they had these names
@@ -46,44 +46,71 @@ def frozen_parts_hash(ws: Workspace, version: GeneratorVersion) -> str:
 
 @dataclass(frozen=True)
 class Frame:
-    """How an image is shown to the codec: all that its latents depend on beside its bytes."""
+    """How an image is shown to the codec: all that its latents depend on beside its bytes.
+
+    Pictures are brought to the generator's size. Volumes and HU keep their voxels, whose size in
+    millimetres means something: a step cuts its patch out of them.
+    """
 
     codec_id: str
-    shape: tuple[int, int, int]  # channels, height, width of what the codec decodes to
+    shape: tuple[int, ...]  # channels and spatial axes of what the codec decodes to
     fit: str
+    kind: Kind = "intensity"
 
-    def shown(self, image_CHW: Tensor, *, mirrored: bool = False, labels: bool = False) -> Tensor:
-        """Return an image, or an image that it is conditioned on, at the frame's height x width."""
-        _, height, width = self.shape
-        image = framed(image_CHW, height, width, self.fit, labels=labels)
+    @property
+    def is_patch(self) -> bool:
+        """Say whether images are shown whole, for patches to be cut out."""
+        return self.kind != "intensity" or len(self.shape) != 3
+
+    def shown(self, image: Tensor, *, mirrored: bool = False, labels: bool = False) -> Tensor:
+        """Return an image [C, *spatial], or one that it is conditioned on, as the frame has it."""
+        if not self.is_patch:
+            _, height, width = self.shape
+            image = framed(image, height, width, self.fit, labels=labels)
         return image.flip(-1) if mirrored else image
 
     def shown_sample(self, sample: Sample, *, mirrored: bool) -> Sample:
         """Return a condition image as `shown`, intensities in 0 .. 1; HU and classes stay."""
         labels, dtype = sample.kind == "labels", sample.array.dtype
-        is_share = sample.kind == "intensity" and dtype != np.float32
-        top = np.iinfo(dtype).max if is_share else 1
-        values = torch.from_numpy(sample.array.astype(np.float32) / top)
-        array = self.shown(values, mirrored=mirrored, labels=labels).numpy()
+        array = self.shown(_numbers(sample), mirrored=mirrored, labels=labels).numpy()
         return Sample(array.astype(dtype) if labels else array, sample.kind)
+
+    def pixels(self, ws: Workspace, file_sha256: str, *, mirrored: bool) -> Tensor:
+        """Return a stored image as the codec takes it, but for its range: intensities in 0 .. 1.
+
+        Raises CurateError for one that is not what the generator makes.
+        """
+        sample = read_sample(ws.store, file_sha256)
+        if not self.is_patch and not sample.is_volume:
+            image = self.shown(rgb(sample), mirrored=mirrored)
+            return image.mean(dim=0, keepdim=True) if self.shape[0] == 1 else image
+        found = (sample.kind, len(sample.array), sample.array.ndim)
+        if found != (self.kind, self.shape[0], len(self.shape)):
+            raise CurateError(
+                f"Image {file_sha256[:12]} is {sample.kind} of {list(sample.array.shape)}; this "
+                f"generator learns {self.kind} like {list(self.shape)}. Leave it out with "
+                "--modality, or train another family."
+            )
+        return self.shown(_numbers(sample), mirrored=mirrored)
 
     def key(self, file_sha256: str, *, mirrored: bool = False) -> str:
         """Return the key of an image's latents."""
-        how = [self.codec_id, *self.shape, self.fit, mirrored]
-        return json_hash(["latents", how, file_sha256])
+        where = [self.kind] if self.is_patch else [*self.shape, self.fit]
+        return json_hash(["latents", [self.codec_id, *where, mirrored], file_sha256])
+
+
+def _numbers(sample: Sample) -> Tensor:
+    """Return the numbers as float32: intensities in 0 .. 1, HU and classes as they are."""
+    dtype = sample.array.dtype
+    is_share = sample.kind == "intensity" and dtype != np.float32
+    return torch.from_numpy(
+        sample.array.astype(np.float32) / (np.iinfo(dtype).max if is_share else 1)
+    )
 
 
 def frame_of(generator: Trajectory, config: LessonConfig, codec_id: str) -> Frame:
-    """Return how images are shown to this generator. Raises CurateError for one of no pixels."""
-    if generator.codec.unit != "intensity":
-        raise CurateError(
-            f"This generator makes {generator.codec.unit}, but imported images are intensities. "
-            "Fine-tune one that makes intensities: `curate generators list`."
-        )
-    shape = generator.output.shape
-    if len(shape) != 3:
-        raise CurateError(f"This generator makes volumes ({list(shape)}); curate trains on slices.")
-    return Frame(codec_id, (shape[0], shape[1], shape[2]), config.fit)
+    """Return how images are shown to this generator."""
+    return Frame(codec_id, generator.output.shape, config.fit, generator.output.kind)
 
 
 def keep_latents(
@@ -95,21 +122,21 @@ def keep_latents(
     show: ShowProgress,
 ) -> None:
     """Compute the latents that are not kept yet."""
+    codec, size = generator.codec, 1 if frame.is_patch else ENCODE_BATCH  # sizes of their own
 
     def shown(key: str) -> Tensor:
         file_sha256, mirrored = images[key]
-        image = frame.shown(rgb(read_sample(ws.store, file_sha256)), mirrored=mirrored)
-        image = image.mean(dim=0, keepdim=True) if frame.shape[0] == 1 else image
-        return generator.codec.from_unit(image)
+        image = frame.pixels(ws, file_sha256, mirrored=mirrored)
+        return codec.from_unit(image) if frame.kind == "intensity" else image
 
     @torch.no_grad()
     def compute(keys: Sequence[str]) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        for start in range(0, len(keys), ENCODE_BATCH):
-            some = keys[start : start + ENCODE_BATCH]
+        for start in range(0, len(keys), size):
+            some = keys[start : start + size]
             pixels = [shown(key) for key in some]
-            padded = pixels + pixels[-1:] * (ENCODE_BATCH - len(some))
-            latents = generator.codec.encode(torch.stack(padded).to(generator.device))
+            padded = pixels + pixels[-1:] * (size - len(some))
+            latents = codec.encode(torch.stack(padded).to(generator.device))
             found.update(zip(some, latents.float().cpu(), strict=False))
         return {key: latents.clone() for key, latents in found.items()}
 

@@ -9,17 +9,28 @@ from typing import Any
 
 from curate.cluster.on_ray import version_made_on_ray
 from curate.production.config import GeneratorChoice, RayConfig
-from curate.production.versions import chosen_version, version_to_use
+from curate.production.versions import version_to_use
 from curate.progress import Advance, progress
 from curate.prompts.plan import sheet_rows
-from curate.training.config import LessonConfig
+from curate.settings import Given
+from curate.training.begin import begun_version
+from curate.training.config import FamilyChoice, LessonConfig
 from curate.training.finetune import Task, train_generator
 from curate.workspace import Workspace
 from db.models import GeneratorVersion
+from generators import registry
 from generators.training.config import TrainingConfig
 from generators.training.processes import joined_processes
 
 Say = Callable[[str], None]
+OF_NO_FAMILY = FamilyChoice()
+
+
+def training_of(family: FamilyChoice, given: Given[TrainingConfig]) -> TrainingConfig:
+    """Return a training's settings: what was given, over those that suit where it starts."""
+    if family.family is None:
+        return given.over(TrainingConfig())
+    return given.over(registry.first_training(family.family))
 
 
 def run_train_generator(
@@ -28,17 +39,18 @@ def run_train_generator(
     lesson: LessonConfig,
     *,
     choice: GeneratorChoice,
+    family: FamilyChoice = OF_NO_FAMILY,
     replay_prompts: Path | None,
     say: Say,
 ) -> GeneratorVersion | None:
-    """Train from a version of the workspace, or from a checkpoint that is brought in first.
+    """Train from a version of the workspace, from a checkpoint, or what a family begins with.
 
     Returns None in all processes but the one that tells what was made.
     """
     processes = joined_processes()
     tell, show = (say, progress) if processes.is_first else (_say_nothing, _show_nothing)
     with processes.first_goes_ahead():
-        start = chosen_version(ws, choice)
+        start = begun_version(ws, family, choice, lesson, seed=training.seed)
         prompts = sheet_rows(ws, replay_prompts, tell) if replay_prompts is not None else []
         ws.session.commit()
     task = Task(start, training, lesson, replay_prompts=prompts)
@@ -53,11 +65,15 @@ def train_generator_on_ray(
     ray: RayConfig,
     *,
     choice: GeneratorChoice,
+    family: FamilyChoice = OF_NO_FAMILY,
     replay_prompts: Path | None,
     say: Say,
 ) -> GeneratorVersion:
     """Train in several processes of a Ray cluster that train together."""
-    if choice.base is None:  # after the result is kept, "latest" would be the result
+    if family.family is not None:
+        begun = begun_version(ws, family, choice, lesson, seed=training.seed)
+        choice = GeneratorChoice(version=begun.id)
+    elif choice.base is None:  # after the result is kept, "latest" would be the result
         choice = replace(choice, version=version_to_use(ws, choice.version).id)
     make = partial(
         run_train_generator,

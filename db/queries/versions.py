@@ -110,13 +110,13 @@ def versions_with_images(session: Session) -> list[GeneratorVersion]:
 
 
 def latest_version(session: Session) -> GeneratorVersion | None:
-    """Return the newest version, passing over those that a round made and has not promoted."""
+    """Return the newest version, but none that a round made and has not promoted, or just begun."""
     waiting = select(Round.new_version_id).where(
         Round.state != "promoted", col(Round.new_version_id).is_not(None)
     )
     return session.exec(
         select(GeneratorVersion)
-        .where(col(GeneratorVersion.id).not_in(waiting))
+        .where(col(GeneratorVersion.id).not_in(waiting), GeneratorVersion.how_made != "begun")
         .order_by(col(GeneratorVersion.sequence).desc())
     ).first()
 

@@ -53,6 +53,12 @@ def _less(
 ) -> list[Conditions]:
     """Return the conditions that guidance steers away from: nothing, then the images alone."""
     nothing = generator.conditioner.unconditional(len(conditions)).to(like.device, like.dtype)
+    images = conditions.parts.get("channels")
+    if images is not None and nothing.parts["channels"].shape != images.shape:
+        # items differ in size, and no image is alike everywhere
+        corner = nothing.parts["channels"].flatten(2)[..., 0]
+        corner = corner.view(*corner.shape, *[1] * (images.dim() - 2))
+        nothing = Conditions({**nothing.parts, "channels": corner.expand_as(images)})
     if settings.image_guidance is None:
         return [nothing]
     if "channels" not in conditions.parts:

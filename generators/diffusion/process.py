@@ -157,6 +157,11 @@ class VariancePreserving(_Mixing):
         """Return the timesteps at positions in 0 .. `num_train_steps`."""
         return levels.long()
 
+    @property
+    def noisiest(self) -> float:
+        """Return the timestep with the most noise."""
+        return self.num_train_steps - 1
+
     def draw_time(self, source: torch.Generator) -> float:
         """Return a timestep to train on: each as often as any other."""
         return int(torch.randint(self.num_train_steps, (), generator=source))
@@ -247,6 +252,11 @@ class Flow(_Mixing):
     def times(self, levels: Tensor) -> Tensor:
         """Return the timesteps at positions in 0 .. `num_train_steps`."""
         return levels.float()
+
+    @property
+    def noisiest(self) -> float:
+        """Return the timestep with the most noise."""
+        return self.num_train_steps
 
     def draw_time(self, source: torch.Generator) -> float:
         """Return a timestep to train on: logit-normal, then shifted (Esser et al. 2024)."""

@@ -19,6 +19,7 @@ from generators.diffusion.samplers import (
     FirstOrder,
     batches,
     initial_noise,
+    item_shape,
     repeat,
     step_noise,
 )
@@ -129,7 +130,8 @@ def _rollout_batch(
     keep: range | None,
 ) -> Rollout:
     ddim = FirstOrder(generator.process, settings)
-    x_t = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
+    shape = item_shape(generator, batch.conditions)
+    x_t = initial_noise(batch.seeds, shape).to(generator.device)
     before, after, log_probs, kept = [], [], [], []
     for step, t in enumerate(ddim.timesteps):
         keeps = keep is not None and step in window

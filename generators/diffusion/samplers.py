@@ -42,6 +42,13 @@ def _noise(name: str, latent_shape: Sequence[int]) -> Tensor:
     return torch.randn(*latent_shape, generator=generator)
 
 
+def item_shape(generator: Trajectory, conditions: Conditions) -> tuple[int, ...]:
+    """Return the shape of one item's latents: where there are condition images, theirs."""
+    channels = conditions.parts.get("channels")
+    spatial = generator.latent_shape[1:] if channels is None else channels.shape[2:]
+    return generator.latent_shape[0], *spatial
+
+
 @torch.no_grad()
 def sample(
     generator: Trajectory,
@@ -80,7 +87,8 @@ def sample(
 
 def _start(generator: Trajectory, batch: "Batch", settings: SamplingSettings) -> Tensor:
     """Return noise, or source images as they look at the first step's noise level."""
-    noise = initial_noise(batch.seeds, generator.latent_shape).to(generator.device)
+    shape = item_shape(generator, batch.conditions)
+    noise = initial_noise(batch.seeds, shape).to(generator.device)
     if not settings.starts_from_source:
         return noise
     clean, process = batch.conditions.parts["start"], generator.process

@@ -73,6 +73,9 @@ class TrainingConfig:
     drop_text: float = setting(0.0, "Share shown without text, modality kept, 0 to 1.")
     drop_modality: float = setting(0.0, "Share shown without modality, text kept, 0 to 1.")
     drop_images: float = setting(0.0, "Share shown without condition images, 0 to 1.")
+    # at the noisiest level conditions are all that there is to go by
+    noisiest_share: float = setting(0.0, "Share of images shown at the noisiest level, 0 to 1.")
+    noisy_share: float = setting(0.0, "Share shown in the noisiest quarter of levels, 0 to 1.")
 
     # looking on
     # at the start and the end in any case
@@ -130,6 +133,11 @@ class TrainingConfig:
                 "drop_conditions, drop_text, drop_modality and drop_images are shares, at most 1 "
                 "in all",
             ),
+            (
+                min(self.noisiest_share, self.noisy_share) >= 0
+                and self.noisiest_share + self.noisy_share <= 1,
+                "noisiest_share and noisy_share are shares, at most 1 in all",
+            ),
             (self.lr_schedule in LR_SCHEDULES, f"lr_schedule is one of {', '.join(LR_SCHEDULES)}"),
             (self.dtype in DTYPES, f"dtype is one of {', '.join(DTYPES)}"),
             (
@@ -148,8 +156,9 @@ class TrainingConfig:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for a row."""
-        return asdict(self)
+        """Return plain values for a row; what came later is named only where it is used."""
+        later = ("noisiest_share", "noisy_share")
+        return {k: v for k, v in asdict(self).items() if k not in later or v}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "TrainingConfig":

@@ -4,16 +4,19 @@ A step has `batch_size` slots. What a slot holds does not depend on the slots be
 processes share them or on what was drawn before, so that a run can go on from any step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from generators.base import Conditions, Prompt
 from generators.errors import GeneratorError
+from generators.sample import Sample
 from generators.seeds import hashed_seed
 from generators.training.config import TrainingConfig
 
@@ -57,12 +60,20 @@ class Lesson:
 
 
 @dataclass(frozen=True)
+class Showing:
+    """An image as a network is shown it."""
+
+    image: str  # key of its latents
+    prompt: Prompt
+    drop: Drop
+    within: tuple[float, ...]  # a number in 0 .. 1 an axis: where in a larger image its patch lies
+
+
+@dataclass(frozen=True)
 class Slot:
     """One image of one step, with all that is random about it."""
 
-    image: str
-    prompt: Prompt
-    drop: Drop
+    shown: Showing
     timestep: float
     noise: Tensor  # what is asked back
     added_noise: Tensor  # what the image is noised with
@@ -118,14 +129,43 @@ class Draws:
             added = noise + config.input_perturbation * more
         if example.mirrored is not None and mirroring < 0.5:
             example = example.mirrored
-        return Slot(
-            image=example.image,
-            prompt=example.prompt,
-            drop=drop_at(config, dropping),
-            timestep=timestep,
-            noise=noise,
-            added_noise=added,
-        )
+        # drawn last: trainings that have no patches draw what they always drew
+        within = torch.rand(len(self.latent_shape) - 1, generator=source)
+        drop = drop_at(config, dropping)
+        shown = Showing(example.image, example.prompt, drop, tuple(within.tolist()))
+        return Slot(shown, timestep, noise, added)
+
+
+def cut(image: Tensor, shape: Sequence[int], within: Sequence[float]) -> Tensor:
+    """Return the patch of this spatial shape [..., *shape] that lies at `within` of the room.
+
+    An axis that is too short is filled with its own border, as much at both ends. Images of one
+    spatial shape are cut alike, so that a mask stays over its image.
+    """
+    for axis, chosen in _patch(tuple(image.shape), shape, within):
+        image = image.index_select(axis, torch.from_numpy(chosen).to(image.device))
+    return image
+
+
+def cut_prompt(prompt: Prompt, shape: Sequence[int], within: Sequence[float]) -> Prompt:
+    """Return the prompt with its condition images cut as the image is."""
+    images = {}
+    for role, sample in prompt.images.items():
+        array = sample.array
+        for axis, chosen in _patch(array.shape, shape, within):
+            array = np.take(array, chosen, axis)
+        images[role] = Sample(array, sample.kind)
+    return replace(prompt, images=images)
+
+
+def _patch(
+    whole: Sequence[int], shape: Sequence[int], within: Sequence[float]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each spatial axis with the positions that a patch takes of it."""
+    for axis, (size, place) in enumerate(zip(shape, within, strict=True), len(whole) - len(shape)):
+        room = whole[axis] - size
+        first = int(place * (room + 1)) if room >= 0 else -(-room // 2)
+        yield axis, np.arange(first, first + size).clip(0, whole[axis] - 1)
 
 
 def pool_sizes(pools: Sequence[Pool], batch_size: int) -> list[int]:

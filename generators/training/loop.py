@@ -19,7 +19,18 @@ from generators.errors import GeneratorError
 from generators.memory import lacks_memory
 from generators.training.config import TrainingConfig
 from generators.training.history import History, Validation, load_history, save_history
-from generators.training.lesson import Draws, Drop, Example, Lesson, Slot, seeded, shown_prompt
+from generators.training.lesson import (
+    Draws,
+    Drop,
+    Example,
+    Lesson,
+    Showing,
+    Slot,
+    cut,
+    cut_prompt,
+    seeded,
+    shown_prompt,
+)
 from generators.training.loss import diffusion_losses
 from generators.training.processes import Listen, Processes, joined_processes
 from generators.training.weights import Adapters, Descent, Weights, free
@@ -136,8 +147,18 @@ class _Teacher:
         self.weights, self.config = weights, config
         self.lesson, self.processes = lesson, processes
         self.generator = weights.generator
-        draw_time = self.generator.process.draw_time
-        self.draws = Draws(lesson, self.config, self.generator.latent_shape, draw_time)
+        self.draws = Draws(lesson, self.config, self.generator.latent_shape, self._draw_time)
+
+    def _draw_time(self, source: torch.Generator) -> float:
+        process, config = self.generator.process, self.config
+        if config.noisiest_share or config.noisy_share:
+            which, where = torch.rand(2, generator=source).tolist()
+            if which < config.noisiest_share:
+                return process.noisiest
+            if which < config.noisiest_share + config.noisy_share:
+                level = torch.tensor(process.num_train_steps * (1 - where / 4))
+                return min(float(process.times(level)), process.noisiest)
+        return process.draw_time(source)
 
     def step(self, history: History) -> None:
         """Take one optimiser step and write it down."""
@@ -166,8 +187,7 @@ class _Teacher:
         return total
 
     def _losses(self, slots: Sequence[Slot]) -> Tensor:
-        conditions = self._conditions([(slot.prompt, slot.drop) for slot in slots])
-        latents = torch.stack([self.lesson.latents(slot.image) for slot in slots])
+        latents, conditions = self._shown([slot.shown for slot in slots])
         device, gamma = self.processes.device, self.config.min_snr_gamma
         if self.generator.process.prediction_type == "flow_prediction":
             gamma = 0.0  # what matters more is drawn more often instead
@@ -182,21 +202,34 @@ class _Teacher:
                 min_snr_gamma=gamma or None,
             )
 
-    def _conditions(self, shown: Sequence[tuple[Prompt, Drop]]) -> Conditions:
-        if self.config.train_text_encoder:
-            prompts = [shown_prompt(prompt, drop) for prompt, drop in shown]
-            return trainable_conditioner(self.generator).with_gradients(prompts)
-        nothing = self.generator.conditioner.unconditional(1)
-        rows = []
-        for prompt, drop in shown:
-            if drop is Drop.CONDITIONS:
-                rows.append(nothing)
+    def _shown(self, shown: Sequence[Showing]) -> tuple[Tensor, Conditions]:
+        """Return images' latents and their conditions; of a larger image the patch `within` it."""
+        shape, nothing = (
+            self.generator.latent_shape[1:],
+            self.generator.conditioner.unconditional(1),
+        )
+        latents, prompts, rows = [], [], []
+        for one in shown:
+            whole, prompt = self.lesson.latents(one.image), shown_prompt(one.prompt, one.drop)
+            is_patch = tuple(whole.shape[1:]) != tuple(shape)
+            latents.append(cut(whole, shape, one.within) if is_patch else whole)
+            if self.config.train_text_encoder:
+                prompts.append(cut_prompt(prompt, shape, one.within) if is_patch else prompt)
                 continue
-            row = self.lesson.embed(shown_prompt(prompt, drop)).to(self.processes.device)
-            if drop is Drop.IMAGES and "channels" in nothing.parts:
+            row = nothing
+            if one.drop is not Drop.CONDITIONS:
+                row = self.lesson.embed(prompt).to(self.processes.device)
+            if is_patch and "channels" in row.parts and row is not nothing:
+                channels = cut(row.parts["channels"], shape, one.within)
+                row = Conditions({**row.parts, "channels": channels})
+            if one.drop is Drop.IMAGES and "channels" in nothing.parts:
                 row = row.taking(nothing, "channels")
             rows.append(row)
-        return Conditions.join(rows)
+        if self.config.train_text_encoder:
+            return torch.stack(latents), trainable_conditioner(self.generator).with_gradients(
+                prompts
+            )
+        return torch.stack(latents), Conditions.join(rows)
 
     def keep(self, folder: Path, history: History) -> None:
         """Write a checkpoint; every process goes on when it is there."""
@@ -237,8 +270,9 @@ class _Teacher:
         within = torch.rand(num, generator=source)
         timesteps = process.times((torch.arange(num) + within) * process.num_train_steps / num)
         noise = torch.randn(num, *self.draws.latent_shape, generator=source)
-        latents = self.lesson.latents(example.image).expand(num, *self.draws.latent_shape)
-        conditions = self._conditions([(example.prompt, Drop.NOTHING)] * num)
+        middle = (0.5,) * (len(self.draws.latent_shape) - 1)
+        shown = Showing(example.image, example.prompt, Drop.NOTHING, middle)
+        latents, conditions = self._shown([shown] * num)
         device = self.processes.device
         losses_B = diffusion_losses(
             self.generator,

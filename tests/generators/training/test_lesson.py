@@ -44,7 +44,7 @@ def draws(*pools: Pool, **settings: Any) -> Draws:
 
 def test_every_example_comes_up_once_a_round() -> None:
     drawn = draws(Pool(examples("a", 6)), batch_size=4)
-    first_round = [slot.image for step in range(3) for slot in drawn.slots(step, range(4))]
+    first_round = [slot.shown.image for step in range(3) for slot in drawn.slots(step, range(4))]
     assert Counter(first_round[:6]) == Counter(f"a{i}" for i in range(6))
     assert first_round[:6] != sorted(first_round[:6])
 
@@ -55,7 +55,7 @@ def test_a_slot_does_not_depend_on_which_others_are_drawn() -> None:
     for step in range(5):
         one.slots(step, range(4))
     alone, among = other.slots(7, range(2, 3))[0], one.slots(7, range(4))[2]
-    assert (alone.image, alone.timestep, alone.drop) == (among.image, among.timestep, among.drop)
+    assert (alone.shown, alone.timestep) == (among.shown, among.timestep)
     assert torch.equal(alone.noise, among.noise)
     assert torch.equal(alone.added_noise, among.added_noise)
 
@@ -63,7 +63,7 @@ def test_a_slot_does_not_depend_on_which_others_are_drawn() -> None:
 def test_pools_have_their_share_of_every_step() -> None:
     drawn = draws(Pool(examples("new", 5), 0.75), Pool(examples("old", 50), 0.25), batch_size=8)
     for step in range(4):
-        images = [slot.image for slot in drawn.slots(step, range(8))]
+        images = [slot.shown.image for slot in drawn.slots(step, range(8))]
         assert sum(image.startswith("old") for image in images) == 2
 
 
@@ -94,13 +94,13 @@ def test_dropping_leaves_the_other_part_of_a_prompt() -> None:
 
 def test_half_of_the_draws_are_mirrored_where_that_is_allowed() -> None:
     drawn = draws(Pool(examples("a", 50, mirrored=True)), batch_size=50)
-    images = [slot.image for step in range(4) for slot in drawn.slots(step, range(50))]
+    images = [slot.shown.image for step in range(4) for slot in drawn.slots(step, range(50))]
     assert 70 < sum(image.endswith("mirrored") for image in images) < 130
 
 
 def test_a_mirrored_image_is_shown_with_its_own_prompt() -> None:
     for slot in draws(Pool(examples("a", 50, mirrored=True)), batch_size=50).slots(0, range(50)):
-        assert slot.image.endswith("mirrored") == slot.prompt.text.endswith("mirrored")
+        assert slot.shown.image.endswith("mirrored") == slot.shown.prompt.text.endswith("mirrored")
 
 
 def test_noise_offset_moves_whole_channels() -> None:
