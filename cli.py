@@ -23,6 +23,7 @@ from curate.commands.report import report
 from curate.commands.rl_step import rl_step
 from curate.commands.runs import runs
 from curate.commands.score import score
+from curate.commands.serve import serve
 from curate.commands.status import status
 from curate.commands.train_generator import train_generator
 from curate.commands.train_reward import train_reward
@@ -106,6 +107,7 @@ app.command(rich_help_panel="Training")(gate)
 app.command(rich_help_panel="Evidence")(export)
 app.command(rich_help_panel="Evidence")(evaluate)
 app.command(rich_help_panel="Evidence")(report)
+app.command(rich_help_panel="Evidence")(serve)
 
 
 def _show_version(wanted: bool) -> None:

@@ -217,6 +217,8 @@ class Image(SQLModel, table=True):
         CheckConstraint("length(pixels_sha256) = 64", name="pixels_sha256_is_a_hash"),
         Index("ix_image_item", "version_id", "settings_hash", "prompt_id", "seed"),
         Index("ix_image_run", "run_id", "run_index"),
+        Index("ix_image_newest", "created_at", "id"),
+        Index("ix_image_newest_of_prompt", "prompt_id", "created_at", "id"),
     )
     id: UUID = Field(default_factory=uuid4, primary_key=True)
     file_sha256: str = Field(foreign_key="file.sha256", index=True)
@@ -458,7 +460,11 @@ class RewardModelRating(SQLModel, table=True):
 class Score(SQLModel, table=True):
     """What one reward model says of one image."""
 
-    __table_args__ = (CheckConstraint("spread >= 0", name="spread_is_not_negative"),)
+    __table_args__ = (
+        CheckConstraint("spread >= 0", name="spread_is_not_negative"),
+        Index("ix_score_best", "reward_model_id", "mean", "image_id"),
+        Index("ix_score_least_sure", "reward_model_id", "spread", "image_id"),
+    )
     reward_model_id: str = Field(foreign_key="reward_model.id", primary_key=True)
     image_id: UUID = Field(foreign_key="image.id", primary_key=True, index=True)
     mean: float  # expected probability of the top rating, 0 .. 1

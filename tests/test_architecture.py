@@ -30,7 +30,7 @@ HOMES = {
     "faiss": ("curate/samples",),
     "fsspec": ("db",),
     "huggingface_hub": ("generators",),
-    "jinja2": ("curate/release", "curate/report"),
+    "jinja2": ("curate/release", "curate/report", "curate/site", "curate/web"),
     "label_studio_sdk": ("annotation",),
     "matplotlib": ("curate/report",),
     "nibabel": ("curate/importing", "curate/samples"),
@@ -48,6 +48,7 @@ HOMES = {
     "trl": ("generators/rl/peers",),
     "typer": ("cli", "curate/commands", "curate/settings"),
     "waitress": ("curate",),
+    "werkzeug": ("curate/site", "curate/web"),
 }
 # Calls that a module may make while it is imported: they build constants and read nothing. So do
 # constructors, known by their capital.

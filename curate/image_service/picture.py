@@ -15,7 +15,7 @@ from PIL import ImageOps
 
 from curate.image_service.spoiling import SPOILINGS
 from curate.samples.formats import decode
-from curate.samples.renderings import eight_bits, montage, montage_size
+from curate.samples.rendered import levels_of, montage_of, montage_size
 from generators.sample import Sample
 
 
@@ -67,7 +67,7 @@ def picture_for_raters(
         classes = sample.array.astype(np.int64)
         greys = np.where(classes == 0, 0, 64 + classes * 113 % 192)
         sample = Sample(greys.astype(np.uint8))
-    array = eight_bits(montage(sample))
+    array = levels_of(montage_of(sample))
     image = PillowImage.fromarray(array).convert(form.mode)
     size = (form.width, form.height)
     if image.size != size:

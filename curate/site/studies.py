@@ -1,0 +1,209 @@
+"""What leads of a study look at: the overview, rounds, releases and rating studies."""
+
+import datetime as dt
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+from uuid import UUID
+
+from werkzeug.exceptions import NotFound
+from werkzeug.utils import redirect
+from werkzeug.wrappers import Response
+
+from curate.production.watch import WANTED, ask_run, run_states
+from curate.status import read_status
+from curate.web.pages import Asked, Page
+from curate.workspace import Workspace
+from db import queries
+from db.models import Campaign, Release, Round
+from db.queries.gallery import Filter
+from db.queries.ratings import Look
+
+NEWEST = 12
+LOW_SHARE = 1 / 3  # of the median share kept: below it a class is said to be short
+
+
+def overview(ws: Workspace, asked: Asked) -> Page:
+    """Show what is there, what works now, and what came last."""
+    status = read_status(ws)
+    ratings = queries.ratings.current_ratings(ws.session)
+    values = {
+        "name": ws.folder.name,
+        "status": status,
+        "runs": run_states(ws.folder)[:5],
+        "rounds": queries.rounds.rounds(ws.session)[-3:][::-1],
+        "newest": queries.gallery.cards(ws.session, Filter(), limit=NEWEST),
+        "num_simulated": sum(rating.simulated for rating in ratings),
+        "num_ratings": len(ratings),
+    }
+    return Page("overview.html", values, status.to_json())
+
+
+def runs(ws: Workspace, asked: Asked) -> Page:
+    """Show the runs, alone: the overview asks for them every two seconds."""
+    found = run_states(ws.folder)[:5]
+    return Page("runs.html", {"runs": found}, [state.to_json() for state in found])
+
+
+def order_run(ws: Workspace, asked: Asked) -> Response:
+    """Let a run pause, go on or stop."""
+    asked.require_act()
+    order = asked.request.form.get("order", "")
+    if order not in WANTED:
+        raise NotFound("A run can be asked to pause, to run on or to stop.")
+    said = ask_run(ws.folder, asked.place["run_id"], order)
+    details = {"run": asked.place["run_id"], "order": order, "by": asked.visitor.name}
+    queries.audit.record_event(ws.session, "serve", details | {"said": said})
+    return redirect("/", 303)
+
+
+def rounds(ws: Workspace, asked: Asked) -> Page:
+    """List the rounds of all loops, the newest first."""
+    found = [*queries.rounds.rounds(ws.session)][::-1]
+    return Page("rounds.html", {"rounds": found}, [row.model_dump(mode="json") for row in found])
+
+
+def round_page(ws: Workspace, asked: Asked) -> Page:
+    """Show one round: how it went, what the gate said, and both versions at equal noise."""
+    row = ws.session.get(Round, asked.place["round_id"])
+    if row is None:
+        raise NotFound("There is no such round here.")
+    new = row.new_version_id
+    pairs: list[Any] = []
+    for image, _ in queries.images.images(ws.session, version_id=new, limit=400) if new else []:
+        others = queries.gallery.twins(ws.session, image)
+        start = [other for other in others if other.version_id == row.start_version_id]
+        if start:
+            pairs.append((start[0], image))
+        if len(pairs) == NEWEST:
+            break
+    version = queries.versions.find_version(ws.session, new) if new else None
+    campaigns = [
+        ws.session.get(Campaign, one) for one in (row.campaign_id, row.gate_campaign_id) if one
+    ]
+    values = {
+        "round": row,
+        "pairs": pairs,
+        "updates": version.metrics.get("updates", []) if version else [],
+        "campaigns": [one for one in campaigns if one is not None],
+    }
+    plain = {**row.model_dump(mode="json"), "updates": values["updates"]}
+    return Page("round.html", values, plain)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of one class a release kept."""
+
+    modality: str
+    label: str | None
+    kept: int
+    offered: int
+    is_short: bool  # kept far less than the other classes
+
+    @property
+    def share(self) -> float:
+        """Return 0 .. 1."""
+        return self.kept / self.offered
+
+
+def kept_by_class(ws: Workspace, release_id: str) -> list[Kept]:
+    """Return what a release kept of what was offered, by modality and label."""
+    rows = queries.gallery.kept_of_offered(ws.session, release_id)
+    shares = [kept / offered for _, _, kept, offered in rows]
+    least = LOW_SHARE * median(shares) if shares else 0.0
+    return [
+        Kept(modality, label, kept, offered, kept == 0 or kept / offered < least)
+        for modality, label, kept, offered in rows
+    ]
+
+
+def releases(ws: Workspace, asked: Asked) -> Page:
+    """List the releases, the newest first."""
+    found = [*queries.releases.releases(ws.session)][::-1]
+    return Page(
+        "releases.html", {"releases": found}, [row.model_dump(mode="json") for row in found]
+    )
+
+
+def release_page(ws: Workspace, asked: Asked) -> Page:
+    """Show one release: its promise, and what it kept of each class."""
+    row = ws.session.get(Release, asked.place["release_id"])
+    if row is None:
+        raise NotFound("There is no such release here.")
+    classes = kept_by_class(ws, row.id)
+    reasons: dict[str, int] = defaultdict(int)
+    for decision in queries.releases.decisions_of(ws.session, row.id):
+        reasons[decision.reason] += 1
+    values = {"release": row, "classes": classes, "reasons": sorted(reasons.items())}
+    plain = {**row.model_dump(mode="json"), "classes": [asdict(one) for one in classes]}
+    return Page("release.html", values, plain)
+
+
+@dataclass(frozen=True)
+class RaterProgress:
+    """How far one rater is, at which pace."""
+
+    rater: str
+    simulated: bool
+    done: int
+    total: int
+    median_s: float | None  # as the browser claims
+    last_seen: dt.datetime | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Return the time that is left at this pace."""
+        return None if self.median_s is None else (self.total - self.done) * self.median_s
+
+
+def rater_progress(ws: Workspace, campaign_id: UUID) -> list[RaterProgress]:
+    """Return how far each rater of a campaign is, by name."""
+    totals: dict[str, int] = defaultdict(int)
+    for view in queries.campaigns.assignments(ws.session, campaign_id):
+        totals[view.rater] += 1
+    looks: dict[str, list[Look]] = defaultdict(list)
+    for look in queries.ratings.looks(ws.session, campaign_id):
+        looks[look.rater].append(look)
+    raters = queries.campaigns.raters_of(ws.session, campaign_id)
+    found = []
+    for rater in raters:
+        seconds = [look.lead_time_s for look in looks[rater.name] if look.lead_time_s is not None]
+        found.append(
+            RaterProgress(
+                rater.name,
+                rater.simulated,
+                len({look.assignment_id for look in looks[rater.name]}),
+                totals[rater.name],
+                median(seconds) if seconds else None,
+                max((look.rated_at for look in looks[rater.name]), default=None),
+            )
+        )
+    return found
+
+
+def studies(ws: Workspace, asked: Asked) -> Page:
+    """List the campaigns, the newest first."""
+    found = queries.campaigns.progress_of_campaigns(ws.session)[::-1]
+    plain = [{**asdict(row), "campaign": row.campaign.model_dump(mode="json")} for row in found]
+    return Page("studies.html", {"studies": found}, plain)
+
+
+def study_page(ws: Workspace, asked: Asked) -> Page:
+    """Show one campaign: who is how far, at which pace."""
+    row = queries.campaigns.find_campaign(ws.session, asked.place["name"])
+    if row is None:
+        raise NotFound("There is no such study here.")
+    progress = rater_progress(ws, row.id)
+    values = {
+        "campaign": row,
+        "raters": progress,
+        "quarantined": queries.ratings.quarantined(ws.session, row.id),
+        "criteria": queries.campaigns.criteria_of(ws.session, row.rubric_id),
+    }
+    plain = {
+        "campaign": row.model_dump(mode="json"),
+        "raters": [{**asdict(one), "seconds_left": one.seconds_left} for one in progress],
+    }
+    return Page("study.html", values, plain)

@@ -1,0 +1,315 @@
+"""Images as people look through them: filtered, ordered, a page at a time.
+
+A page begins after the last image of the one before (keyset pages): images that are added
+meanwhile neither repeat one nor leave one out, and the last page costs what the first does.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from db.models import (
+    Assignment,
+    Campaign,
+    Criterion,
+    Image,
+    Prompt,
+    PromptCondition,
+    Rater,
+    Rating,
+    ReleaseDecision,
+    Score,
+)
+
+ORDERS = ("newest", "best", "worst", "least-sure")
+MANY_PROMPTS = 2_000  # past that, the condition is asked of each image's prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which images; None asks for any."""
+
+    modality: str | None = None
+    label: str | None = None
+    words: str | None = None  # somewhere in the prompt's text
+    origin: str | None = None
+    version_id: str | None = None
+    run_id: str | None = None
+    seed: int | None = None
+    is_rated: bool | None = None
+    least_score: float | None = None
+    most_score: float | None = None
+    release_id: str | None = None
+    decision: str | None = None  # the release's: "kept" or "rejected"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image in the gallery; score and spread are the chosen reward model's."""
+
+    image_id: UUID
+    file_sha256: str
+    origin: str
+    version_id: str | None
+    seed: int | None
+    created_at: dt.datetime
+    modality: str
+    text: str
+    label: str | None
+    score: float | None
+    spread: float | None
+
+
+@dataclass(frozen=True)
+class ImageRating:
+    """What one rater said of one image."""
+
+    rater: str
+    simulated: bool
+    campaign: str
+    criterion: str
+    value: int
+    max_value: int
+    purpose: str
+    reasons: list[str]
+    comment: str
+    rated_at: dt.datetime
+
+
+def cards(
+    session: Session,
+    wanted: Filter,
+    *,
+    order: str = "newest",
+    reward_model_id: str | None = None,
+    after: UUID | None = None,
+    limit: int = 60,
+) -> list[Card]:
+    """Return the next images after one, or the first; orders by score leave out what has none.
+
+    Raises ValueError for an unknown order, and for one by score without a reward model.
+    """
+    key, is_falling = _order(order, reward_model_id)
+    is_scored = sa.and_(
+        col(Score.image_id) == col(Image.id), col(Score.reward_model_id) == reward_model_id
+    )
+    statement: Any = (
+        sa.select(
+            col(Image.id).label("image_id"),
+            col(Image.file_sha256),
+            col(Image.origin),
+            col(Image.version_id),
+            col(Image.seed),
+            col(Image.created_at),
+            col(Prompt.modality),
+            col(Prompt.text),
+            col(Prompt.label),
+            col(Score.mean).label("score"),
+            col(Score.spread),
+        )
+        .select_from(Image)
+        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
+        .join(Score, is_scored, isouter=order == "newest")
+        .where(*_conditions(session, wanted))
+    )
+    last = _place_of(session, key, after, reward_model_id) if after else None
+    by_id: Any = col(Score.image_id) if order != "newest" else col(Image.id)
+    if last is not None:
+        here, there = (
+            sa.tuple_(key, by_id),
+            sa.tuple_(sa.literal(last, key.type), sa.literal(after, by_id.type)),
+        )
+        statement = statement.where(here < there if is_falling else here > there)
+    turned = (key.desc(), by_id.desc()) if is_falling else (key, by_id)
+    rows = session.connection().execute(statement.order_by(*turned).limit(limit))
+    return [Card(**row._mapping) for row in rows]
+
+
+def _order(order: str, reward_model_id: str | None) -> tuple[Any, bool]:
+    """Return the column and whether the largest comes first."""
+    if order not in ORDERS:
+        raise ValueError(f"no order {order!r}; known: {', '.join(ORDERS)}")
+    if order == "newest":
+        return col(Image.created_at), True
+    if reward_model_id is None:
+        raise ValueError(f"the order {order!r} needs a reward model")
+    return (col(Score.spread) if order == "least-sure" else col(Score.mean)), order != "worst"
+
+
+def _place_of(session: Session, key: Any, image_id: UUID, reward_model_id: str | None) -> Any:
+    """Return the value by which an image stands where it does; None for one that is gone."""
+    if key.key == "created_at":
+        return session.exec(select(Image.created_at).where(Image.id == image_id)).first()
+    chosen = sa.select(key).where(
+        col(Score.image_id) == image_id, col(Score.reward_model_id) == reward_model_id
+    )
+    return session.connection().execute(chosen).scalar()
+
+
+def _conditions(session: Session, wanted: Filter) -> list[Any]:
+    of_image = {
+        col(Image.origin): wanted.origin,
+        col(Image.version_id): wanted.version_id,
+        col(Image.run_id): wanted.run_id,
+        col(Image.seed): wanted.seed,
+    }
+    found = [column == value for column, value in of_image.items() if value is not None]
+    if wanted.least_score is not None:
+        found.append(col(Score.mean) >= wanted.least_score)
+    if wanted.most_score is not None:
+        found.append(col(Score.mean) <= wanted.most_score)
+    if wanted.is_rated is not None:
+        rated = sa.exists().where(
+            col(Assignment.image_id) == col(Image.id),
+            col(Rating.assignment_id) == col(Assignment.id),
+            col(Rating.value).is_not(None),
+        )
+        found.append(rated if wanted.is_rated else ~rated)
+    if wanted.release_id is not None:
+        decided = [
+            col(ReleaseDecision.image_id) == col(Image.id),
+            col(ReleaseDecision.release_id) == wanted.release_id,
+        ]
+        decided += [col(ReleaseDecision.decision) == wanted.decision] if wanted.decision else []
+        decided += [col(ReleaseDecision.reason) == wanted.reason] if wanted.reason else []
+        found.append(sa.exists().where(*decided))
+    return found + _of_prompt(session, wanted)
+
+
+def _of_prompt(session: Session, wanted: Filter) -> list[Any]:
+    """Ask for the prompts first: a label that no image has would else walk through all images."""
+    of_prompt = [
+        column == value
+        for column, value in (
+            (col(Prompt.modality), wanted.modality),
+            (col(Prompt.label), wanted.label),
+        )
+        if value is not None
+    ]
+    if wanted.words is not None:
+        of_prompt.append(col(Prompt.text).icontains(wanted.words, autoescape=True))
+    if not of_prompt:
+        return []
+    some = session.exec(select(Prompt.id).where(*of_prompt).limit(MANY_PROMPTS + 1)).all()
+    return of_prompt if len(some) > MANY_PROMPTS else [col(Image.prompt_id).in_(some)]
+
+
+def facets(session: Session) -> list[tuple[str, str | None, str, int]]:
+    """Return (modality, label, origin, number of images), for the filters' choices."""
+    query: Any = (
+        sa.select(
+            col(Prompt.modality), col(Prompt.label), col(Image.origin), sa.func.count(col(Image.id))
+        )
+        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
+        .group_by(col(Prompt.modality), col(Prompt.label), col(Image.origin))
+        .order_by(col(Prompt.modality), col(Prompt.label), col(Image.origin))
+    )
+    return [tuple(row) for row in session.connection().execute(query)]
+
+
+def num_images(session: Session) -> int:
+    """Return how many images there are: what is cached by it is made again when some are added."""
+    return session.exec(select(sa.func.count()).select_from(Image)).one()
+
+
+def twins(session: Session, image: Image) -> list[Card]:
+    """Return the images of the same prompt, seed and settings, by other versions: equal noise."""
+    found = session.exec(
+        select(Image, Prompt)
+        .join(Prompt, col(Prompt.id) == Image.prompt_id)
+        .where(
+            Image.prompt_id == image.prompt_id,
+            Image.seed == image.seed,
+            Image.settings_hash == image.settings_hash,
+            col(Image.seed).is_not(None),
+            Image.id != image.id,
+        )
+        .order_by(col(Image.created_at))
+    )
+    return [
+        Card(
+            twin.id, twin.file_sha256, twin.origin, twin.version_id, twin.seed, twin.created_at,
+            prompt.modality, prompt.text, prompt.label, None, None,
+        )
+        for twin, prompt in found
+    ]  # fmt: skip
+
+
+def scores_of(session: Session, image_id: UUID) -> Sequence[Score]:
+    """Return what reward models say of an image, the newest score first."""
+    query = select(Score).where(Score.image_id == image_id).order_by(col(Score.created_at).desc())
+    return session.exec(query).all()
+
+
+def decisions_about(session: Session, image_id: UUID) -> Sequence[ReleaseDecision]:
+    """Return what releases decided of an image."""
+    return session.exec(select(ReleaseDecision).where(ReleaseDecision.image_id == image_id)).all()
+
+
+def campaigns_with(session: Session, image_id: UUID) -> Sequence[Campaign]:
+    """Return the campaigns that show an image, alone or in a pair."""
+    shown = select(Assignment.campaign_id).where(
+        sa.or_(col(Assignment.image_id) == image_id, col(Assignment.other_image_id) == image_id)
+    )
+    return session.exec(select(Campaign).where(col(Campaign.id).in_(shown))).all()
+
+
+def ratings_of(session: Session, image_id: UUID) -> list[ImageRating]:
+    """Return the ratings of an image that count, oldest first: last revisions, not withdrawn."""
+    later = aliased(Rating)
+    is_changed = sa.exists().where(
+        col(later.assignment_id) == col(Rating.assignment_id),
+        col(later.criterion_id) == col(Rating.criterion_id),
+        col(later.revision) > col(Rating.revision),
+    )
+    query: Any = (
+        sa.select(
+            col(Rater.name).label("rater"),
+            col(Rater.simulated),
+            col(Campaign.name).label("campaign"),
+            col(Criterion.name).label("criterion"),
+            col(Rating.value),
+            col(Criterion.max_value),
+            col(Assignment.purpose),
+            col(Rating.reasons),
+            col(Rating.comment),
+            col(Rating.rated_at),
+        )
+        .select_from(Rating)
+        .join(Assignment, col(Assignment.id) == col(Rating.assignment_id))
+        .join(Rater, col(Rater.id) == col(Assignment.rater_id))
+        .join(Campaign, col(Campaign.id) == col(Assignment.campaign_id))
+        .join(Criterion, col(Criterion.id) == col(Rating.criterion_id))
+        .where(col(Assignment.image_id) == image_id, col(Rating.value).is_not(None), ~is_changed)
+        .order_by(col(Rating.rated_at), col(Rating.id))
+    )
+    return [ImageRating(**row._mapping) for row in session.connection().execute(query)]
+
+
+def kept_of_offered(session: Session, release_id: str) -> list[tuple[str, str | None, int, int]]:
+    """Return (modality, label, kept, offered) of a release's decisions."""
+    kept = sa.func.sum(sa.case((col(ReleaseDecision.decision) == "kept", 1), else_=0))
+    query: Any = (
+        sa.select(col(Prompt.modality), col(Prompt.label), kept, sa.func.count())
+        .select_from(ReleaseDecision)
+        .join(Image, col(Image.id) == col(ReleaseDecision.image_id))
+        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
+        .where(col(ReleaseDecision.release_id) == release_id)
+        .group_by(col(Prompt.modality), col(Prompt.label))
+        .order_by(col(Prompt.modality), col(Prompt.label))
+    )
+    return [tuple(row) for row in session.connection().execute(query)]
+
+
+def is_picture(session: Session, sha256: str) -> bool:
+    """Say whether a file is an image's or a condition image's: weights are no picture."""
+    image = select(Image.id).where(Image.file_sha256 == sha256).limit(1)
+    condition = select(PromptCondition.prompt_id).where(PromptCondition.file_sha256 == sha256)
+    return any(session.exec(query).first() is not None for query in (image, condition.limit(1)))
