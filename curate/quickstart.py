@@ -16,6 +16,7 @@ from curate.production.versions import embedded_version
 from curate.progress import progress
 from curate.prompts.plan import embedded_prompts
 from curate.rating.raters import Raters
+from curate.release.classes import warning_lines
 from curate.release.config import ExportConfig
 from curate.release.publish import Exported, export_release
 from curate.report import write_report
@@ -75,6 +76,7 @@ class Quickstart:
             f"difference        {_percent(self.judged.difference, sign=True)} at equal noise",
             f"release           {self.exported.num_kept} images kept, {self.exported.num_rejected} "
             f"rejected: {self.exported.folder}",
+            *warning_lines(self.exported.classes),
             f"report            {self.report}",
             f"time              {self.seconds / 60:.1f} minutes",
         ]

@@ -9,6 +9,7 @@ import jinja2
 from curate.evaluation.features import FEATURE_NETWORK
 from curate.release.certificate import certificate_json
 from curate.release.choice import Chosen
+from curate.release.classes import warning_lines
 from curate.release.config import ExportConfig
 from curate.release.figures import held_out_figures
 from curate.release.lineage import Lineage
@@ -29,7 +30,6 @@ def card_bytes(chosen: Chosen) -> bytes:
     )
     kept = [decision.image for decision in chosen.kept.values()]
     rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
-    groups = Counter((image.modality, image.label or "") for image in kept)
     modalities = sorted({image.modality for image in kept})
     model = chosen.reward_model
     real = [entry for entry in chosen.entries if entry.origin == "real"]
@@ -42,10 +42,8 @@ def card_bytes(chosen: Chosen) -> bytes:
             "num_kept": len(kept),
             "num_decisions": len(chosen.decisions),
             "simulated": chosen.lineage.simulated or model.simulated,
-            "groups": [
-                {"modality": modality, "label": label or "(none)", "count": count}
-                for (modality, label), count in sorted(groups.items())
-            ],
+            "classes": chosen.classes,
+            "short": warning_lines(chosen.classes),
             "threshold": chosen.threshold,
             "num_real": len(real),
             "real_sources": [(*named, count) for named, count in sorted(sources.items())],

@@ -1,5 +1,6 @@
 """Which images go out, and all that stands behind them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from curate.errors import CurateError
 from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, reference_of, unit
 from curate.progress import ShowProgress
 from curate.release.certificate import Certificate
+from curate.release.classes import ClassKept, kept_by_class
 from curate.release.config import ExportConfig
 from curate.release.entries import Entry, entries_of, real_for_release
 from curate.release.lineage import Lineage, lineage_of
@@ -52,6 +54,13 @@ class Chosen:
             for entry in self.entries
             if entry.origin == "synthetic"
         }
+
+    @property
+    def classes(self) -> list[ClassKept]:
+        """What is kept of each modality and label that was offered."""
+        kept = Counter((d.image.modality, d.image.label) for d in self.kept.values())
+        offered = Counter((d.image.modality, d.image.label) for d in self.decisions)
+        return kept_by_class(kept, offered)
 
     @property
     def threshold(self) -> float:

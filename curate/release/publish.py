@@ -23,6 +23,7 @@ from curate.release.certificate import (
     certificate_lines,
 )
 from curate.release.choice import Chosen, choose, rule_json
+from curate.release.classes import ClassKept, warning_lines
 from curate.release.config import ExportConfig
 from curate.release.entries import IMAGES
 from curate.release.formats import check_formats, files_of
@@ -56,6 +57,7 @@ class Exported:
     num_rejected: int
     num_real: int  # mixed in
     reasons: Mapping[str, int]  # why images were rejected, without what differs between images
+    classes: tuple[ClassKept, ...]
     threshold: float
     simulated_ratings: bool  # the reward model that chose was fitted to simulated ratings
     certificate: Mapping[str, Any] | None  # what is promised of the images
@@ -74,6 +76,7 @@ class Exported:
             *([f"{self.num_real} real training images mixed in"] if self.num_real else []),
             *(certificate_lines(self.certificate) if self.certificate else []),
             *(f"  {count:>6} {reason}" for reason, count in self.reasons.items()),
+            *warning_lines(self.classes),
             f"release {self.release_id}",
             f"{'written to' if self.new else 'is there already:'} {self.folder}",
         ]
@@ -108,6 +111,7 @@ def export_release(
         num_rejected=rejected.total(),
         num_real=len(chosen.entries) - len(chosen.kept),
         reasons=dict(rejected.most_common()),
+        classes=tuple(chosen.classes),
         threshold=chosen.threshold,
         simulated_ratings=chosen.reward_model.simulated,
         certificate=certificate_json(chosen.certificate) if chosen.certificate else None,

@@ -1,27 +1,24 @@
 """What leads of a study look at: the overview, rounds, releases and rating studies."""
 
-import datetime as dt
 from collections import defaultdict
-from dataclasses import asdict, dataclass
-from statistics import median
+from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
 from werkzeug.exceptions import NotFound
 from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from curate.production.watch import WANTED, ask_run, run_states
+from curate.rating.progress import rater_progress
+from curate.release.classes import kept_by_class
 from curate.status import read_status
 from curate.web.pages import Asked, Page
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Release, Round
 from db.queries.gallery import Filter
-from db.queries.ratings import Look
 
 NEWEST = 12
-LOW_SHARE = 1 / 3  # of the median share kept: below it a class is said to be short
 
 
 def overview(ws: Workspace, asked: Asked) -> Page:
@@ -92,33 +89,6 @@ def round_page(ws: Workspace, asked: Asked) -> Page:
     return Page("round.html", values, plain)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """How much of one class a release kept."""
-
-    modality: str
-    label: str | None
-    kept: int
-    offered: int
-    is_short: bool  # kept far less than the other classes
-
-    @property
-    def share(self) -> float:
-        """Return 0 .. 1."""
-        return self.kept / self.offered
-
-
-def kept_by_class(ws: Workspace, release_id: str) -> list[Kept]:
-    """Return what a release kept of what was offered, by modality and label."""
-    rows = queries.gallery.kept_of_offered(ws.session, release_id)
-    shares = [kept / offered for _, _, kept, offered in rows]
-    least = LOW_SHARE * median(shares) if shares else 0.0
-    return [
-        Kept(modality, label, kept, offered, kept == 0 or kept / offered < least)
-        for modality, label, kept, offered in rows
-    ]
-
-
 def releases(ws: Workspace, asked: Asked) -> Page:
     """List the releases, the newest first."""
     found = [*queries.releases.releases(ws.session)][::-1]
@@ -132,55 +102,17 @@ def release_page(ws: Workspace, asked: Asked) -> Page:
     row = ws.session.get(Release, asked.place["release_id"])
     if row is None:
         raise NotFound("There is no such release here.")
-    classes = kept_by_class(ws, row.id)
+    counts = queries.gallery.kept_of_offered(ws.session, row.id)
+    classes = kept_by_class(
+        {(modality, label): kept for modality, label, kept, _ in counts},
+        {(modality, label): offered for modality, label, _, offered in counts},
+    )
     reasons: dict[str, int] = defaultdict(int)
     for decision in queries.releases.decisions_of(ws.session, row.id):
         reasons[decision.reason] += 1
     values = {"release": row, "classes": classes, "reasons": sorted(reasons.items())}
     plain = {**row.model_dump(mode="json"), "classes": [asdict(one) for one in classes]}
     return Page("release.html", values, plain)
-
-
-@dataclass(frozen=True)
-class RaterProgress:
-    """How far one rater is, at which pace."""
-
-    rater: str
-    simulated: bool
-    done: int
-    total: int
-    median_s: float | None  # as the browser claims
-    last_seen: dt.datetime | None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Return the time that is left at this pace."""
-        return None if self.median_s is None else (self.total - self.done) * self.median_s
-
-
-def rater_progress(ws: Workspace, campaign_id: UUID) -> list[RaterProgress]:
-    """Return how far each rater of a campaign is, by name."""
-    totals: dict[str, int] = defaultdict(int)
-    for view in queries.campaigns.assignments(ws.session, campaign_id):
-        totals[view.rater] += 1
-    looks: dict[str, list[Look]] = defaultdict(list)
-    for look in queries.ratings.looks(ws.session, campaign_id):
-        looks[look.rater].append(look)
-    raters = queries.campaigns.raters_of(ws.session, campaign_id)
-    found = []
-    for rater in raters:
-        seconds = [look.lead_time_s for look in looks[rater.name] if look.lead_time_s is not None]
-        found.append(
-            RaterProgress(
-                rater.name,
-                rater.simulated,
-                len({look.assignment_id for look in looks[rater.name]}),
-                totals[rater.name],
-                median(seconds) if seconds else None,
-                max((look.rated_at for look in looks[rater.name]), default=None),
-            )
-        )
-    return found
 
 
 def studies(ws: Workspace, asked: Asked) -> Page:

@@ -214,11 +214,6 @@ def facets(session: Session) -> list[tuple[str, str | None, str, int]]:
     return [tuple(row) for row in session.connection().execute(query)]
 
 
-def num_images(session: Session) -> int:
-    """Return how many images there are: what is cached by it is made again when some are added."""
-    return session.exec(select(sa.func.count()).select_from(Image)).one()
-
-
 def twins(session: Session, image: Image) -> list[Card]:
     """Return the images of the same prompt, seed and settings, by other versions: equal noise."""
     found = session.exec(
