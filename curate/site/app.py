@@ -1,6 +1,6 @@
 """The site's routes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,22 @@ from db.engine import Engine, open_session
 
 HERE = Path(__file__).parent
 KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+PAGES: Mapping[str, Callable[[Workspace, Asked], Page | Response]] = {
+    "/": studies.overview,
+    "/runs": studies.runs,
+    "/images": images.gallery,
+    "/images/<uuid:image_id>": images.image_page,
+    "/files/<sha256>/thumbnail": images.thumbnail,
+    "/files/<sha256>/picture": images.picture,
+    "/files/<sha256>/pixels": images.pixels,
+    "/rounds": studies.rounds,
+    "/rounds/<uuid:round_id>": studies.round_page,
+    "/releases": studies.releases,
+    "/releases/<release_id>": studies.release_page,
+    "/studies": studies.studies,
+    "/studies/<name>": studies.study_page,
+}
 
 
 def site_app(ws: Workspace, sessions: Sessions, *, hosts: list[str]) -> Site:
@@ -53,24 +69,10 @@ def site_app(ws: Workspace, sessions: Sessions, *, hosts: list[str]) -> Site:
         lstrip_blocks=True,
     )
     pages.globals.update(version=__version__, workspace=ws.folder.name)
-    routes = Map(
-        [
-            Rule("/", endpoint=on(studies.overview), methods=["GET"]),
-            Rule("/runs", endpoint=on(studies.runs), methods=["GET"]),
-            Rule("/runs/<run_id>", endpoint=on(studies.order_run), methods=["POST"]),
-            Rule("/images", endpoint=on(images.gallery), methods=["GET"]),
-            Rule("/images/<uuid:image_id>", endpoint=on(images.image_page), methods=["GET"]),
-            Rule("/files/<sha256>/thumbnail", endpoint=on(images.thumbnail), methods=["GET"]),
-            Rule("/files/<sha256>/picture", endpoint=on(images.picture), methods=["GET"]),
-            Rule("/files/<sha256>/pixels", endpoint=on(images.pixels), methods=["GET"]),
-            Rule("/rounds", endpoint=on(studies.rounds), methods=["GET"]),
-            Rule("/rounds/<uuid:round_id>", endpoint=on(studies.round_page), methods=["GET"]),
-            Rule("/releases", endpoint=on(studies.releases), methods=["GET"]),
-            Rule("/releases/<release_id>", endpoint=on(studies.release_page), methods=["GET"]),
-            Rule("/studies", endpoint=on(studies.studies), methods=["GET"]),
-            Rule("/studies/<name>", endpoint=on(studies.study_page), methods=["GET"]),
-            Rule("/sign-out", endpoint=sign_out, methods=["POST"]),
-            Rule("/static/<name>", endpoint=static, methods=["GET"]),
-        ]
-    )
-    return Site(routes, pages, sessions, hosts=hosts, open_to_all=[static])
+    routes = [Rule(path, endpoint=on(view), methods=["GET"]) for path, view in PAGES.items()]
+    routes += [
+        Rule("/runs/<run_id>", endpoint=on(studies.order_run), methods=["POST"]),
+        Rule("/sign-out", endpoint=sign_out, methods=["POST"]),
+        Rule("/static/<name>", endpoint=static, methods=["GET"]),
+    ]
+    return Site(Map(routes), pages, sessions, hosts=hosts, open_to_all=[static])
