@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from werkzeug.test import Client, TestResponse
 
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.samples.formats import decode
 from curate.site.app import site_app
 from curate.status import read_status
@@ -20,6 +20,7 @@ from curate.web.pages import COOKIE, SIGNED_IN_S, Sessions
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Release, ReleaseDecision, RewardModel, Score
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 HOST = "127.0.0.1:8095"
