@@ -6,7 +6,7 @@ Shapes: C channels, H x W pixels. Arrays are uint8 or uint16 [H, W] or [H, W, 3]
 import hashlib
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from curate.errors import CurateError
-
-if TYPE_CHECKING:  # whoever only reads files needs no torch
-    from torch import Tensor
 
 COMPRESSION = 3  # of 9: at 512 px half the time of 6, and files 12 % larger; less so below
 
@@ -58,13 +55,3 @@ def pixels_hash(array: NDArray[Any]) -> str:
     """Return the SHA-256 of shape, dtype and values: equal pixels, however they are encoded."""
     header = f"{array.shape} {array.dtype.str} ".encode()
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
-<<<<<<< HEAD
-=======
-
-
-def to_uint8(images_BCHW: "Tensor") -> list[NDArray[Any]]:
-    """Turn float images in [0, 1] into uint8 arrays: [H, W] for one channel, else [H, W, C]."""
-    levels_BHWC = (images_BCHW * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    arrays = levels_BHWC.cpu().numpy()
-    return [array[..., 0] if array.shape[-1] == 1 else array for array in arrays]
->>>>>>> 5fe26b8 (The workspace in a browser: curate serve)
