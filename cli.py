@@ -16,6 +16,7 @@ from curate.commands.generate import generate
 from curate.commands.generators import generators
 from curate.commands.import_ import import_
 from curate.commands.init import init
+from curate.commands.journeys import journeys
 from curate.commands.loop import gate, loop
 from curate.commands.quickstart import quickstart
 from curate.commands.rate import rate
@@ -89,6 +90,7 @@ app = typer.Typer(
 app.command(rich_help_panel="Start here")(quickstart)
 app.command(rich_help_panel="Workspace")(init)
 app.command("import", rich_help_panel="Workspace")(import_)
+app.add_typer(journeys, name="journeys", rich_help_panel="Workspace")
 app.command(rich_help_panel="Workspace")(status)
 app.command(rich_help_panel="Workspace")(doctor)
 app.command(rich_help_panel="Workspace")(backup)

@@ -250,6 +250,63 @@ class Image(SQLModel, table=True):
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
+class ImageStudy(SQLModel, table=True):
+    """What a real image is of: which study of its patient, when, from which side, what was said."""
+
+    __tablename__ = "image_study"
+    image_id: UUID = Field(foreign_key="image.id", primary_key=True)
+    patient: str = Field(index=True)
+    study: str
+    # ISO; of DICOM files shifted by days that are the patient's secret, so that intervals hold
+    study_date: str | None = None
+    position: float  # where among the patient's studies: what a layout orders them by
+    view: str  # AP, PA, LATERAL ...; "" where the table does not say
+    language: str = "en"  # of the report
+    findings: str = ""  # the report's sections
+    impression: str = ""
+    progression: str = ""  # the user's own words on what changed
+    labels: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    place: str  # FILE:LINE that it was read from
+
+
+class Journey(SQLModel, table=True):
+    """Two images of one patient, the prior taken strictly before the new one, and what changed."""
+
+    __table_args__ = (
+        UniqueConstraint("prior_image_id", "new_image_id"),
+        CheckConstraint("prior_image_id <> new_image_id", name="journey_has_two_images"),
+        CheckConstraint("days IS NULL OR days >= 1", name="prior_is_earlier"),
+        CheckConstraint("split IN ('train', 'val', 'test')", name="split_is_known"),
+        CheckConstraint(
+            "text_source IS NULL OR text_source IN ('column', 'rules', 'api')",
+            name="text_source_is_known",
+        ),
+        CheckConstraint("ncc IS NULL OR (ncc >= -1 AND ncc <= 1)", name="ncc_is_a_correlation"),
+    )
+    id: UUID = Field(default_factory=uuid4, primary_key=True)
+    prior_image_id: UUID = Field(foreign_key="image.id", index=True)
+    new_image_id: UUID = Field(foreign_key="image.id", index=True)
+    patient: str = Field(index=True)
+    days: int | None = None  # between the two; None where a layout knows their order only
+    split: str  # of the patient
+    # what changed, in words
+    text: str | None = None
+    text_source: str | None = None
+    text_key: str | None = None  # hash of all that the text was made from
+    text_details: dict[str, Any] = Field(
+        default_factory=dict, sa_column=Column(JSON, nullable=False)
+    )
+    unchanged: bool | None = None  # the text says that nothing changed
+    # the new image laid onto the prior
+    registered_sha256: str | None = Field(default=None, foreign_key="file.sha256")
+    transform: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSON(none_as_null=True))
+    )
+    ncc: float | None = None
+    overlap: float | None = None  # share of the prior's field that the new image covers
+    refused: str | None = None  # why it is not trained on; None: it is
+
+
 class Rubric(SQLModel, table=True):
     """A versioned set of criteria. A change of wording is a new version."""
 

@@ -36,7 +36,7 @@ HOMES = {
     "nibabel": ("curate/importing", "curate/samples"),
     "peft": ("generators",),
     "pyarrow": ("curate/release",),
-    "pydicom": ("curate/importing", "curate/release"),
+    "pydicom": ("curate/importing", "curate/journeys", "curate/release"),
     "ray": ("curate/cluster",),
     "rich": ("curate/progress",),
     "sqlalchemy": ("db",),

@@ -4,7 +4,7 @@ Two passes: the first reads every image and writes nothing, the second keeps the
 before rows, in batches. Killed and repeated, it ends with the same rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,16 @@ class Imported:
     refused: list[Remark]  # in the order of lines
     notes: list[Remark]
     stopped: bool  # --strict, and something was refused: nothing was written
+    pixels: Mapping[int, str]  # of the images that are there now, by line (a volume's last slice)
 
 
 def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
     """Import the images that a CSV names; CurateError when the table itself cannot be read."""
-    read = read_rows(table, config)
+    return import_rows(ws, table, read_rows(table, config), config)
+
+
+def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfig) -> Imported:
+    """Import the images of rows that were read from a table in some way."""
     names = partial(pseudonym, ws.folder)
     sorted_out = _checked(ws, table, read, config, names)
     stopped = config.strict and bool(read.refused)
@@ -71,6 +76,10 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
         refused=sorted(read.refused, key=lambda remark: remark.line),
         notes=sorted(dict.fromkeys(read.notes), key=lambda remark: remark.line),
         stopped=stopped,
+        pixels={
+            candidate.row.line: candidate.pixels_sha256
+            for candidate in (*sorted_out.new, *sorted_out.known)
+        },
     )
 
 

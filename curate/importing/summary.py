@@ -28,7 +28,7 @@ def as_lines(imported: Imported) -> list[str]:
 
 def to_json(imported: Imported) -> dict[str, Any]:
     """Return all of it as plain values."""
-    return asdict(imported)
+    return {name: value for name, value in asdict(imported).items() if name != "pixels"}
 
 
 def _shown(kind: str, remarks: Sequence[Remark]) -> list[str]:

@@ -1,0 +1,53 @@
+"""`curate journeys`: patients over time, from their studies to pairs that a generator learns."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.shared import Json, Workspace, tell
+from curate.journeys.config import JourneyDemo, JourneyImport
+from curate.settings import takes_settings
+
+journeys = typer.Typer(
+    no_args_is_help=True, help="Patients over time: pairs of a prior image and a later one."
+)
+
+
+@journeys.command()
+@takes_settings
+def demo(config: JourneyDemo, workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """Draw procedural patients whose truth is known, and import them: no data is needed.
+
+    Example: curate journeys demo --patients 300
+    """
+    from curate.journeys.demo import make_demo
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        made = make_demo(ws, config)
+    tell(as_json, made.to_json(), made.lines())
+
+
+@journeys.command("import")
+@takes_settings
+def import_(
+    table: Annotated[Path, typer.Argument(help="Table of studies, or a folder of DICOM files.")],
+    config: JourneyImport,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Import dated studies and pair each image with the patient's one before, by date.
+
+    Splits are by patient. Prints what every step loses; each refused row is named.
+
+    Example: curate journeys import studies.csv --view PA --max-days 365
+    """
+    from curate.journeys.study_import import import_studies
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        imported = import_studies(ws, table, config)
+    tell(as_json, imported.to_json(), imported.lines())
+    if imported.stopped or not sum(imported.by_split.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,102 @@
+"""How journeys are read, described and laid over each other. Standard library only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.errors import CurateError
+from curate.importing.config import Window, parse_window
+from generators.config import setting
+
+LAYOUTS = ("csv", "mimic-cxr", "chexpert-plus", "padchest", "dicom")
+SPLITS = ("published", "table", "hash")
+TEXT_SOURCES = ("column", "rules", "api")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JourneyImport:
+    """How a table of dated studies is read."""
+
+    layout: str = setting("csv", "Whose columns the table has.", choices=LAYOUTS, panel="The table")
+    folder: Path | None = setting(None, "Folder that paths are relative to; else the table's own.")
+    reports: Path | None = setting(
+        None, "Reports beside the table: MIMIC's folder, or a CSV by study (study,report)."
+    )
+    modality: str = setting("CXR", "Modality of all images.")
+    date_format: str | None = setting(
+        None, "Form of dates that could be read in two ways, such as %d/%m/%Y."
+    )
+    views: tuple[str, ...] = setting(
+        (), "View to take; repeat for several.", option="--view", shown="PA", panel="Which pairs"
+    )
+    cross_view: bool = setting(False, "Pair images of different views, too.")
+    max_days: int = setting(365, "Longest time between the two images, in days.", min=1)
+    split: str | None = setting(
+        None,
+        "Whose split of patients: the published one (mimic-cxr), the table's, or by hash.",
+        choices=SPLITS,
+        shown="published for mimic-cxr, else the table's",
+    )
+    window: Window = setting(
+        "header",
+        "Grey-level window of DICOM files: header, full, or center,width.",
+        parse=parse_window,
+        panel="Pictures",
+    )
+    strict: bool = setting(False, "Import nothing when one row is refused.", panel="Which pairs")
+
+    @property
+    def wanted_views(self) -> frozenset[str]:
+        """Return the views that are taken."""
+        return frozenset(view.upper() for view in self.views or ("PA",))
+
+    @property
+    def split_by(self) -> str:
+        """Return whose split is followed."""
+        return self.split or ("published" if self.layout == "mimic-cxr" else "table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JourneyDemo:
+    """Procedural patients."""
+
+    num_patients: int = setting(300, "Patients, of 2 to 4 visits each.", option="--patients", min=4)
+    side: int = setting(32, "Side of their images, in pixels.", min=16)
+    seed: int = setting(0, "Seed of all patients.", min=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeConfig:
+    """Where progression texts come from."""
+
+    text: str = setting("rules", "Where the texts come from.", choices=TEXT_SOURCES)
+    sample: int = setting(0, "Also ask people about this many descriptions, in a campaign.", min=0)
+    url: str | None = setting(
+        None,
+        "For api: an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1.",
+        shown="CURATE_LLM_URL",
+    )
+    model: str | None = setting(None, "For api: the model's name.", shown="CURATE_LLM_MODEL")
+    may_leave: bool = setting(
+        False,
+        "Let reports leave this machine, for an endpoint elsewhere.",
+        option="--reports-may-leave",
+    )
+    again: bool = setting(False, "Describe pairs anew that have a text already.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterConfig:
+    """Which pairs lie well enough over each other."""
+
+    min_ncc: float = setting(0.5, "Least correlation of the registered pair, -1 to 1.")
+    min_overlap: float = setting(0.6, "Least share of the prior that the new image covers.")
+    strangers: int = setting(60, "Pairs of different patients, for comparison.", min=0)
+    skip: bool = setting(False, "Take pairs as they lie.", option="--no-register")
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that mean nothing."""
+        if not (-1 <= self.min_ncc <= 1 and 0 <= self.min_overlap <= 1):
+            raise CurateError(
+                f"--min-ncc {self.min_ncc} --min-overlap {self.min_overlap}: a correlation lies "
+                "in -1 .. 1, a share in 0 .. 1."
+            )
