@@ -34,6 +34,7 @@ HOMES = {
     "label_studio_sdk": ("annotation",),
     "matplotlib": ("curate/report",),
     "nibabel": ("curate/importing", "curate/samples"),
+    "openpyxl": ("curate/importing",),
     "peft": ("generators",),
     "pyarrow": ("curate/release",),
     "pydicom": ("curate/importing", "curate/journeys", "curate/release"),

@@ -12,10 +12,11 @@ from uuid import UUID
 from curate.importing.config import ImportConfig
 from curate.importing.dicom import Pseudonym, dicom_pictures, is_dicom
 from curate.importing.errors import Refused
-from curate.importing.nifti import nifti_pictures
+from curate.importing.nifti import SUFFIXES, nifti_pictures
 from curate.importing.picture import Picture, Say
 from curate.importing.plain_images import plain_picture
 from curate.importing.rows import ImageRow
+from curate.importing.volumes import volume_picture
 from curate.samples.pixels import pixels_hash
 from db.models import Image, Prompt
 
@@ -46,11 +47,20 @@ class Candidate:
 
 
 def pictures_of(
-    file: Path, written: str, config: ImportConfig, pseudonym: Pseudonym, say: Say
+    file: Path,
+    written: str,
+    config: ImportConfig,
+    pseudonym: Pseudonym,
+    say: Say,
+    modality: str = "",
 ) -> Iterator[Picture]:
-    """Yield what a file holds, which a table calls `written`; raises Refused."""
+    """Yield what a file or a folder holds, which a table calls `written`; raises Refused."""
     try:
-        if file.name.lower().endswith((".nii", ".nii.gz")):
+        if config.kind == "volume":
+            yield volume_picture(file, config, pseudonym, say, modality=modality)
+        elif file.is_dir():
+            raise Refused(f"{written} is a folder: a DICOM series is read with --as volume")
+        elif file.name.lower().endswith(SUFFIXES):
             yield from nifti_pictures(file, config, say)
         elif is_dicom(file):
             yield from dicom_pictures(file, config, pseudonym, say)
@@ -76,7 +86,7 @@ def candidates_of(
             patient=row.patient or picture.patient,
             conditions=conditions,
         )
-        for picture in pictures_of(row.file, row.path, config, pseudonym, say)
+        for picture in pictures_of(row.file, row.path, config, pseudonym, say, row.modality)
     ]
 
 

@@ -1,13 +1,13 @@
 """Condition images that a table names: a file beside it, or something the workspace has.
 
-A file becomes what an import would make of it: a PNG without metadata. In the role `mask` a pixel
-is a class: a palette's indices are kept, its colours are not.
+A file becomes what an import would make of it: a PNG without metadata, or NIfTI of a volume. In the
+role `mask` a pixel is a class: a palette's indices are kept, its colours are not.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +20,11 @@ from PIL import Image as Pillow
 from curate.importing.check import pictures_of
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
+from curate.importing.nifti import SUFFIXES, open_nifti
 from curate.importing.patients import pseudonym
 from curate.importing.picture import Array, Picture
 from curate.importing.rows import file_in
+from curate.importing.volumes import volume_picture
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.workspace import Workspace
 from db import queries
@@ -72,24 +74,28 @@ class ConditionImages:
     ) -> None:
         self._ws, self._folder, self._keep = ws, folder.resolve(), keep
         self._config = config or ImportConfig()
-        self._known: dict[tuple[bool, str], Condition] = {}
+        self._known: dict[tuple[bool, bool, str], Condition] = {}
 
-    def of(self, named: Mapping[str, str]) -> dict[str, Condition]:
-        """Return {role: its image} of {role: what a cell says}; raises Refused."""
-        return {role: self._found(role, written) for role, written in named.items()}
+    def of(self, named: Mapping[str, str], modality: str = "") -> dict[str, Condition]:
+        """Return {role: its image} of {role: what a cell says}; raises Refused.
 
-    def _found(self, role: str, written: str) -> Condition:
-        known = (role == LABEL_ROLE, written)
+        The modality says whether a volume's numbers are HU.
+        """
+        return {role: self._found(role, written, modality) for role, written in named.items()}
+
+    def _found(self, role: str, written: str, modality: str) -> Condition:
+        labels = role == LABEL_ROLE
+        known = (labels, modality.endswith("CT"), written)
         if known not in self._known:
             if len(self._known) == REMEMBERED:
                 self._known.clear()
             try:
-                self._known[known] = self._look(written, labels=role == LABEL_ROLE)
+                self._known[known] = self._look(written, modality, labels=labels)
             except Refused as reason:
                 raise Refused(f"{role}: {reason}") from reason
         return self._known[known]
 
-    def _look(self, written: str, *, labels: bool) -> Condition:
+    def _look(self, written: str, modality: str, *, labels: bool) -> Condition:
         session = self._ws.session
         if SHA256.fullmatch(written):
             if not queries.files.has_file(session, written):
@@ -102,16 +108,15 @@ class ConditionImages:
             if found is None:
                 raise Refused(f"no image {written} in the workspace")
             return Condition(found[0].file_sha256, image_id)
-        return self._from_file(written, labels=labels)
+        return self._from_file(written, modality, labels=labels)
 
-    def _from_file(self, written: str, *, labels: bool) -> Condition:
-        picture = self._picture(
-            file_in(self._folder, written, lambda _: None), written, labels=labels
-        )
+    def _from_file(self, written: str, modality: str, *, labels: bool) -> Condition:
+        file = file_in(self._folder, written, lambda _: None, folders=True)
+        picture = self._picture(file, written, modality, labels=labels)
         session = self._ws.session
         if self._keep:
             [sha256] = queries.files.add_files(
-                session, self._ws.store, [(picture.encoded, "image/png")]
+                session, self._ws.store, [(picture.encoded, picture.media_type)]
             )
         else:
             sha256 = hashlib.sha256(picture.encoded).hexdigest()
@@ -119,17 +124,31 @@ class ConditionImages:
         image = queries.images.real_images_with_pixels(session, [pixels]).get(pixels)
         return Condition(sha256, image[0].id if image else None)
 
-    def _picture(self, file: Path, written: str, *, labels: bool) -> Picture:
+    def _picture(self, file: Path, written: str, modality: str, *, labels: bool) -> Picture:
+        names = partial(pseudonym, self._ws.folder)
+        if _is_volume(file, self._config):
+            return volume_picture(
+                file, self._config, names, lambda _: None, modality=modality, labels=labels
+            )
         if labels and (classes := _palette_indices(file)) is not None:
             return Picture(encoded=png_bytes(classes), array=classes)
-        names = partial(pseudonym, self._ws.folder)
-        pictures = list(pictures_of(file, written, self._config, names, lambda _: None))
+        config = replace(self._config, kind="picture")
+        pictures = list(pictures_of(file, written, config, names, lambda _: None))
         if len(pictures) != 1:
             raise Refused(f"{written} holds {len(pictures)} pictures, and a condition is one")
         [picture] = pictures
         if labels and picture.array.ndim == 3:
             raise Refused(f"{written} is in colour: a mask has one channel, of class numbers")
         return picture
+
+
+def _is_volume(file: Path, config: ImportConfig) -> bool:
+    """Say whether a condition is kept whole: a folder, or NIfTI of which no slice was chosen."""
+    if file.is_dir():
+        return True
+    is_nifti = file.name.lower().endswith(SUFFIXES)
+    chosen = config.kind != "volume" and config.slice is not None
+    return is_nifti and not chosen and open_nifti(file, config, lambda _: None).raw.shape[0] > 1
 
 
 def _image_id(written: str) -> UUID | None:

@@ -40,6 +40,9 @@ def parse_slice(text: str) -> Slice:
     raise CurateError(f"--slice {text}: give middle, all or a number from 0.")
 
 
+AS = ("picture", "volume")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
     """How to read a table of real images."""
@@ -60,12 +63,21 @@ class ImportConfig:
         parse=parse_window,
         panel="Pictures",
     )
+    kind: str = setting(
+        "picture",
+        "What a scan becomes: a picture a slice, or one volume.",
+        choices=AS,
+        option="--as",
+    )
     # from 0, counted from the feet (NIfTI) or as stored
     slice: Slice | None = setting(
         None, "Slice of a volume: middle, all, or a number from 0.", parse=parse_slice
     )
     # of one image or slice
     max_megapixels: float = setting(100.0, "Largest image, in megapixels; larger ones are refused.")
+    max_megavoxels: float = setting(500.0, "Largest volume, in millions of voxels.")
     strict: bool = setting(False, "Import nothing when one row is refused.", panel="Rows")
     unlabelled: bool = setting(False, "Take rows with an empty Text, for a captioner.")
-    records: Path | None = setting(None, "CSV of clinical records, by patient or image.")
+    records: Path | None = setting(
+        None, "Table of clinical records (CSV, XLSX), by patient or image."
+    )

@@ -4,32 +4,32 @@ All else in the file is left behind. A patient's ID becomes a salted hash, so th
 patient stay together and nobody can tell who it is.
 """
 
+import zlib
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.processing import convert_color_space
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
 
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused, foreign
-from curate.importing.picture import (
-    Array,
-    Picture,
-    Say,
-    check_size,
-    chosen_slices,
-    shown_how,
-    to_grey,
-    window_limits,
-)
+from curate.importing.grey import finite_or_black, full_limits
+from curate.importing.header import affine_of, number, spacing_of, through_table, value_of
+from curate.importing.picture import Array, Picture, Say, check_size, chosen_slices
+from curate.importing.shown import shown
 from curate.samples.pixels import png_bytes
 
 Pseudonym = Callable[[str], str]
 NO_PIXELS = "no pixels can be read from this DICOM file"
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and back, we do not
+GREY = ("MONOCHROME1", "MONOCHROME2")
+BYTES_A_PIXEL = 6  # of a deflated file at most: three colours of 16 bits
+HEADER_BYTES = 2**26
 
 
 def is_dicom(path: Path) -> bool:
@@ -39,158 +39,177 @@ def is_dicom(path: Path) -> bool:
         return file.read(4) == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
 
 
-def dicom_pictures(
-    path: Path, config: ImportConfig, pseudonym: Pseudonym, say: Say
-) -> Iterator[Picture]:
-    """Yield the chosen frames; Refused when the file is not whole or its pixels hold text."""
+def open_dicom(path: Path, config: ImportConfig, *, pixels: bool = True) -> Dataset:
+    """Read a file whose pixels may be kept; Refused before anything large is unpacked."""
     try:
         with foreign("not a DICOM file that can be read"):
-            dataset = dcmread(path)
+            meta = read_file_meta_info(path)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                _check_deflated(path, int(meta.FileMetaInformationGroupLength), config)
+            dataset = dcmread(path, stop_before_pixels=not pixels)
     except Refused as reason:
         if isinstance(reason.__cause__, InvalidDicomError):
             raise Refused(
                 "not a DICOM file, or one without its preamble (DICM at byte 128)"
             ) from reason
         raise
-    frames = _frames(dataset, config)
-    patient_id = str(dataset.get("PatientID") or "")
-    patient = pseudonym(patient_id) if patient_id else None
-    for index in chosen_slices(config.slice, len(frames)):
-        grey, how = _shown(dataset, frames, index, config, say)
+    if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
+        raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
+    if "Rows" not in dataset:
+        kind = getattr(dataset.file_meta.get("MediaStorageSOPClassUID"), "name", "this file")
+        raise Refused(f"{NO_PIXELS}: {kind} holds none")
+    with foreign(NO_PIXELS):
+        num_pixels = int(dataset.Rows) * int(dataset.Columns)
+        num_frames, stored = num_frames_of(dataset), int(dataset.get("BitsStored") or 0)
+        high = int(dataset.get("HighBit") or stored - 1)
+    check_size(num_pixels, config, num_frames)
+    if stored and high != stored - 1:
+        raise Refused(
+            f"{stored} bits with the highest at {high}: a layout that PS3.5 8.1.1 no longer has"
+        )
+    return dataset
+
+
+def _check_deflated(path: Path, meta_length: int, config: ImportConfig) -> None:
+    """Refuse a deflated file that unpacks to more than its largest image could need."""
+    limit = int(config.max_megapixels * 1e6 * BYTES_A_PIXEL) + HEADER_BYTES
+    unpacked, inflate = 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    with path.open("rb") as file:
+        file.seek(128 + 4 + 12 + meta_length)  # preamble, DICM, the element that names the length
+        while packed := file.read(2**16):
+            while packed:
+                unpacked += len(inflate.decompress(packed, 2**20))
+                packed = inflate.unconsumed_tail
+                if unpacked > limit:
+                    raise Refused(
+                        f"it unpacks to more than {limit / 1e6:.0f} MB, above what "
+                        f"{config.max_megapixels:g} megapixels need (--max-megapixels)"
+                    )
+
+
+def dicom_pictures(
+    path: Path, config: ImportConfig, pseudonym: Pseudonym, say: Say
+) -> Iterator[Picture]:
+    """Yield the chosen frames; Refused when the file is not whole or its pixels hold text."""
+    dataset = open_dicom(path, config)
+    with foreign(NO_PIXELS):
+        num_frames = num_frames_of(dataset)
+    indices = chosen_slices(config.slice, num_frames)
+    patient = patient_of(dataset, pseudonym)
+    blank = []
+    for index in indices:
+        frame, is_colour = frame_of(dataset, index, say)
+        if len(indices) > 1 and frame.min() == frame.max():
+            blank.append(index)
+            continue
+        how: dict[str, object] = {"slice": index}
+        if not is_colour:
+            padding = padding_of(dataset, frame)
+            values = rescaled(dataset, frame, index)
+            values = finite_or_black(values, index, say)
+            frame, how = shown(
+                dataset, values, index, config, say, lambda: _extremes(dataset, num_frames)
+            )
+            if config.window == "full" and padding is not None:
+                frame[padding] = 0
+        affine = affine_of(dataset, index)
         yield Picture(
-            encoded=png_bytes(grey),
-            array=grey,
-            index=index if len(frames) > 1 else None,
-            spacing_mm=_spacing(dataset, index),
-            affine=_affine(dataset, index),
+            encoded=png_bytes(frame),
+            array=frame,
+            index=index if num_frames > 1 else None,
+            spacing_mm=spacing_of(dataset, index),
+            affine=None if affine is None else affine.tolist(),
             how=how,
             patient=patient,
         )
+    if blank:
+        say(f"{len(blank)} of {len(indices)} frames are one grey level and are left out")
 
 
-def _frames(dataset: Dataset, config: ImportConfig) -> Array:
-    """Return values in the scan's unit, [frames, H, W], or colours [frames, H, W, 3]."""
-    if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-        raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
-    with foreign(NO_PIXELS):
-        num_frames = int(dataset.get("NumberOfFrames") or 1)
-        num_pixels = int(dataset.Rows) * int(dataset.Columns)
-    check_size(num_pixels, config)
-    with foreign(NO_PIXELS):
-        stored = dataset.pixel_array if num_frames > 1 else dataset.pixel_array[None]
-    return stored if stored.ndim == 4 else _rescaled(dataset, stored)
+def num_frames_of(dataset: Dataset) -> int:
+    """Return the number of frames that the header names, 1 where it names none."""
+    return int(dataset.get("NumberOfFrames") or 1)
 
 
-def _rescaled(dataset: Dataset, stored: Array) -> Array:
-    if "ModalityLUTSequence" in dataset:
-        raise Refused("its values go through a table (ModalityLUTSequence): export it as PNG")
+def patient_of(dataset: Dataset, pseudonym: Pseudonym) -> str | None:
+    """Return the patient's pseudonym, if the file has an ID."""
+    patient_id = str(dataset.get("PatientID") or "")
+    return pseudonym(patient_id) if patient_id else None
+
+
+def frame_of(dataset: Dataset, index: int, say: Say = lambda _: None) -> tuple[Array, bool]:
+    """Return one frame as stored, or as RGB of 8 bits, and whether it is in colour.
+
+    PS3.3 C.7.6.3.1.2 says what the numbers are. YBR_FULL, _422, _ICT and _RCT come as RGB.
+    """
+    syntax = dataset.file_meta.get("TransferSyntaxUID", "")
+    try:
+        with foreign(NO_PIXELS):
+            frame, meta = get_decoder(syntax).as_array(dataset, index=index)
+            kind = str(meta["photometric_interpretation"])
+            if kind == "PALETTE COLOR":  # C.7.9: numbers of colours
+                frame, kind = apply_color_lut(frame, dataset), "RGB"
+                bits = frame.dtype.itemsize * 8
+            else:
+                bits = int(meta["bits_stored"])
+    except Refused as reason:
+        raise Refused(f"{_without_details(str(reason))}{_decoder_for(syntax)}") from reason
+    if kind in GREY and frame.ndim == 2:
+        return frame, False
+    if kind != "RGB" or frame.ndim != 3 or frame.shape[2] != 3:
+        raise Refused(f"pixels of kind {kind} (PS3.3 C.7.6.3.1.2): export it as grey or RGB")
+    if bits > 8:
+        say(f"colours of {bits} bits are kept at 8")
+        frame = frame >> (bits - 8)
+    return frame.astype(np.uint8), True
+
+
+def _without_details(reason: str) -> str:
+    first, *more = reason.splitlines()
+    return "; ".join([first.rstrip(":"), *(line.strip() for line in more)])
+
+
+def _decoder_for(syntax: str) -> str:
+    """Return which decoder would read it, if one is lacking."""
+    if syntax == JPEGExtended12Bit:
+        return "; no decoder of 12-bit JPEG can be used: export it uncompressed"
+    if find_spec("gdcm") is None and str(syntax).startswith("1.2.840.10008.1.2.4."):
+        return ". Its decoder may be lacking: pip install 'curate[jpeg]'"
+    return ""
+
+
+def rescaled(dataset: Dataset, stored: Array, index: int) -> Array:
+    """Return stored values in the scan's unit, float32, by PS3.3 C.11.1 (Modality LUT)."""
+    table = dataset.get("ModalityLUTSequence")
+    if table:
+        with foreign("its Modality LUT cannot be read"):
+            return through_table(stored, table[0], dataset.original_encoding[1] is not False)[0]
     values = stored.astype(np.float32)  # 16-bit values stay exact
-    for index in range(len(values)):
-        group = "PixelValueTransformationSequence"
-        values[index] *= _number(_value(dataset, index, group, "RescaleSlope", None), 1.0)
-        values[index] += _number(_value(dataset, index, group, "RescaleIntercept", None), 0.0)
+    group = "PixelValueTransformationSequence"
+    values *= number(value_of(dataset, index, group, "RescaleSlope"), 1.0)
+    values += number(value_of(dataset, index, group, "RescaleIntercept"), 0.0)
     return values
 
 
-def _shown(
-    dataset: Dataset, frames: Array, index: int, config: ImportConfig, say: Say
-) -> tuple[Array, dict[str, Any]]:
-    kind = str(dataset.PhotometricInterpretation)
-    if frames.ndim == 4:
-        return _in_colour(dataset, frames[index], kind), {"slice": index}
-    if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise Refused(f"pixels of kind {kind}: export it as grey or RGB")
-    limits = _limits(dataset, frames, index, config, say)
-    grey = frames[index].astype(np.uint8) if limits is None else to_grey(frames[index], *limits)
-    how = shown_how(index, limits, _unit(dataset, index))
-    return (255 - grey if kind == "MONOCHROME1" else grey), how
-
-
-def _unit(dataset: Dataset, index: int) -> str | None:
-    named = _value(dataset, index, "PixelValueTransformationSequence", "RescaleType", None)
-    if named:
-        return str(named)
-    return "HU" if dataset.get("Modality") == "CT" else None
-
-
-def _in_colour(dataset: Dataset, frame: Array, kind: str) -> Array:
-    if frame.dtype != np.uint8:
-        raise Refused(f"colour of {dataset.BitsAllocated} bits: only 8 bits can be kept")
-    return frame if kind == "RGB" else convert_color_space(frame, kind, "RGB")
-
-
-def _limits(
-    dataset: Dataset, values: Array, index: int, config: ImportConfig, say: Say
-) -> tuple[float, float] | None:
-    """Return the values shown black and white, or None for 8-bit values shown as they are."""
-    if config.window == "full":
-        return float(values.min()), float(values.max())
-    if config.window != "header":
-        return window_limits(*config.window)
-    center = _numbers(_value(dataset, index, "FrameVOILUTSequence", "WindowCenter", None))
-    width = _numbers(_value(dataset, index, "FrameVOILUTSequence", "WindowWidth", None))
-    if not center or not width:
-        if values.min() >= 0 and int(dataset.BitsStored) == 8 and values.max() <= 255:
-            return None
-        raise Refused("no window in its header: give --window center,width or --window full")
-    if len(center) > 1:
-        say(f"the first of {len(center)} windows in the header is used: {center[0]},{width[0]}")
-    return _by_function(dataset, index, center[0], width[0])
-
-
-def _by_function(dataset: Dataset, index: int, center: float, width: float) -> tuple[float, float]:
-    name = str(_value(dataset, index, "FrameVOILUTSequence", "VOILUTFunction", "LINEAR"))
-    if name == "LINEAR":
-        return window_limits(center, width)
-    if name == "LINEAR_EXACT":
-        return center - width / 2, center + width / 2
-    raise Refused(f"its window is of kind {name}: give --window center,width")
-
-
-def _value(dataset: Dataset, index: int, group: str, keyword: str, default: Any) -> Any:
-    """Look a value up for one frame: in its own group, in the shared one, then in the header."""
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for functional in [*per_frame[index : index + 1], *shared[:1]]:
-        inner = functional.get(group) or []
-        if inner and keyword in inner[0]:
-            return inner[0][keyword].value
-    return dataset.get(keyword, default)
-
-
-def _numbers(value: Any) -> list[float]:
-    if value is None or value == "":
-        return []
-    try:
-        return [float(number) for number in np.atleast_1d(value)]
-    except (TypeError, ValueError) as error:
-        raise Refused(f"{str(value)!r} in its header is not a number") from error
-
-
-def _number(value: Any, absent: float) -> float:
-    """Return the first number of a header's value; `absent` where it says none."""
-    return (_numbers(value) or [absent])[0]
-
-
-def _spacing(dataset: Dataset, index: int) -> list[float] | None:
-    found = _value(dataset, index, "PixelMeasuresSequence", "PixelSpacing", None)
-    spacing = _numbers(found) or _numbers(dataset.get("ImagerPixelSpacing"))
-    return spacing if len(spacing) == 2 else None
-
-
-def _affine(dataset: Dataset, index: int) -> list[list[float]] | None:
-    """Return (row, column, slice, 1) -> mm by DICOM PS3.3 C.7.6.2.1.1, with this slice at 0."""
-    turned = _value(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient", None)
-    placed = _value(dataset, index, "PlanePositionSequence", "ImagePositionPatient", None)
-    spacing, directions, origin = _spacing(dataset, index), _numbers(turned), _numbers(placed)
-    if spacing is None or len(directions) != 6 or len(origin) != 3:
+def padding_of(dataset: Dataset, stored: Array) -> Array | None:
+    """Return where pixels are padding by PS3.3 C.7.5.1.1.2, which is no part of the image."""
+    if dataset.get("PixelPaddingValue") in (None, ""):
         return None
-    along_columns, along_rows = np.array(directions[:3]), np.array(directions[3:])
-    thickness = _value(dataset, index, "PixelMeasuresSequence", "SliceThickness", None)
-    affine = np.eye(4)
-    affine[:3, 0] = along_rows * spacing[0]
-    affine[:3, 1] = along_columns * spacing[1]
-    affine[:3, 2] = np.cross(along_columns, along_rows) * _number(thickness, 1.0)
-    affine[:3, 3] = origin
-    result: list[list[float]] = (LPS_TO_RAS @ affine).tolist()
-    return result
+    with foreign("its PixelPaddingValue cannot be read"):
+        first = int(dataset.PixelPaddingValue)
+        last = int(dataset.get("PixelPaddingRangeLimit") or first)
+    found = (stored >= min(first, last)) & (stored <= max(first, last))
+    return found if found.any() else None
+
+
+def _extremes(dataset: Dataset, num_frames: int) -> tuple[float, float]:
+    """Return the least and the greatest value of all frames, padding left out."""
+
+    def frames() -> Iterator[Array]:
+        for index in range(num_frames):
+            stored, _ = frame_of(dataset, index)
+            padding = padding_of(dataset, stored)
+            values = rescaled(dataset, stored, index)
+            yield values if padding is None else values[~padding]
+
+    return full_limits(frames())

@@ -16,5 +16,7 @@ def foreign(problem: str) -> Iterator[None]:
     """
     try:
         yield
+    except Refused:
+        raise
     except Exception as error:  # no parser says all that it may raise
         raise Refused(f"{problem} ({str(error) or type(error).__name__})") from error

@@ -3,6 +3,8 @@
 Slices are counted from the feet. Only pixels, spacing and affine are kept.
 """
 
+import gzip
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,156 +13,191 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.orientations import io_orientation
+from nibabel.volumeutils import apply_read_scaling
 
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused, foreign
-from curate.importing.picture import (
-    Array,
-    Picture,
-    Say,
-    check_size,
-    chosen_slices,
+from curate.importing.grey import (
+    Limits,
+    finite_or_black,
+    full_limits,
+    given_limits,
     shown_how,
     to_grey,
-    window_limits,
 )
+from curate.importing.picture import Array, Picture, Say, check_size, chosen_slices
 from curate.samples.pixels import png_bytes
 
 NOT_WHOLE = "not a whole NIfTI file"
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+SUFFIXES = (".nii", ".nii.gz")
+MOST_HEADER = 2**24  # bytes before the voxels
+SIZES = {348: ("f", 108), 540: ("q", 168)}  # header bytes: how and where vox_offset is written
 
 
 @dataclass(frozen=True)
-class _Volume:
-    """Voxels on disk and the way from (row, column, slice) to them."""
+class Scan:
+    """A volume's numbers in the order of reading, and where they lie."""
 
-    voxels: Any  # nibabel's array on disk
-    axes: tuple[int, int, int]  # which voxel axis rows, columns and slices run along
-    flipped: tuple[bool, bool, bool]
-    shape: tuple[int, int, int]  # rows, columns, slices
-    affine: Array  # (row, column, slice, 1) -> mm
+    raw: Array  # [D, H, W] as stored, before slope and intercept
+    slope: float | None
+    intercept: float | None
+    affine: Array  # (column, row, slice, 1) -> mm, right, anterior, superior
+    image: Any  # nibabel's
 
-    def slice_at(self, index: int) -> Array:
-        """Return values [rows, columns]."""
-        rows, columns, slices = self.axes
-        at = self.shape[2] - 1 - index if self.flipped[2] else index
-        where: list[int | slice] = [slice(None)] * 3 + [0] * (len(self.voxels.shape) - 3)
-        if len(self.voxels.shape) > 2:
-            where[slices] = at
+    def plane(self, index: int) -> Array:
+        """Return a slice's values [H, W]."""
+        plane: Array = self.raw[index]
+        if self.slope in (None, 1.0) and self.intercept in (None, 0.0):
+            return plane
         with foreign(NOT_WHOLE):
-            plane = np.asanyarray(self.voxels[tuple(where[: len(self.voxels.shape)])])
-        plane = plane if rows < columns else plane.T
-        seen: Array = plane[:: -1 if self.flipped[0] else 1, :: -1 if self.flipped[1] else 1]
-        return seen
+            scaled: Array = apply_read_scaling(plane, self.slope, self.intercept)
+        return scaled
+
+    def planes(self) -> Iterator[Array]:
+        """Yield all slices."""
+        return map(self.plane, range(len(self.raw)))
 
 
 def nifti_pictures(path: Path, config: ImportConfig, say: Say) -> Iterator[Picture]:
     """Yield the chosen slices; Refused when the file is no such volume or no choice was made."""
-    with foreign(NOT_WHOLE):
-        image = nibabel.load(path)
-    volume = _volume(image)
-    check_size(volume.shape[0] * volume.shape[1], config)
-    indices = chosen_slices(config.slice, volume.shape[2])
-    limits = _limits(image, volume, config)
-    yield from _shown(volume, indices, limits, say)
-
-
-def _shown(
-    volume: _Volume, indices: range, limits: tuple[float, float] | None, say: Say
-) -> Iterator[Picture]:
-    num_blank = 0
+    scan = open_nifti(path, config, say)
+    depth = len(scan.raw)
+    indices = chosen_slices(config.slice, depth)
+    limits = nifti_limits(scan, config)
+    num_blank = num_outside = 0
     for index in indices:
-        values = volume.slice_at(index)
+        values = scan.plane(index)
         if len(indices) > 1 and values.min() == values.max():
             num_blank += 1
             continue
-        if num_infinite := int(np.isinf(values).sum()):
-            say(f"slice {index}: {num_infinite} infinite voxels are shown black or white")
-        if np.isnan(values).any():
-            say(f"slice {index}: {np.isnan(values).sum()} voxels are NaN and shown black")
-            values = np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-        grey = values if limits is None else to_grey(values, *limits)
-        yield _picture(volume, index, np.ascontiguousarray(grey), limits)
+        values = finite_or_black(values, index, say)
+        if limits is not None:
+            num_outside += bool((values >= limits[1]).all() or (values <= limits[0]).all())
+            values = to_grey(values, *limits)
+        affine = scan.affine[:, [1, 0, 2, 3]]
+        affine[:3, 3] += affine[:3, 2] * index
+        yield Picture(
+            encoded=png_bytes(np.ascontiguousarray(values)),
+            array=np.ascontiguousarray(values),
+            index=index if depth > 1 else None,
+            spacing_mm=[float(step) for step in np.linalg.norm(affine[:3, :2], axis=0)],
+            affine=affine.tolist(),
+            how=shown_how(index, limits, None),
+        )
     if num_blank:
         say(f"{num_blank} of {len(indices)} slices are one grey level and are left out")
+    if num_outside and limits is not None:
+        say(f"all values of {num_outside} slices lie outside {limits[0]:g} .. {limits[1]:g}")
 
 
-def _picture(
-    volume: _Volume, index: int, grey: Array, limits: tuple[float, float] | None
-) -> Picture:
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * index
-    return Picture(
-        encoded=png_bytes(grey),
-        array=grey,
-        index=index if volume.shape[2] > 1 else None,
-        spacing_mm=[float(step) for step in np.linalg.norm(affine[:3, :2], axis=0)],
-        affine=affine.tolist(),
-        how=shown_how(index, limits, None),
-    )
-
-
-def _volume(image: Any) -> _Volume:
-    voxels = image.dataobj
-    shape = voxels.shape + (1,) * (3 - len(voxels.shape))
+def open_nifti(path: Path, config: ImportConfig, say: Say) -> Scan:
+    """Read a file's numbers; Refused before anything large is unpacked."""
+    _check_header_size(path)
+    with foreign(NOT_WHOLE):
+        image: Any = nibabel.load(path)
+        if not hasattr(image, "affine"):
+            raise Refused(f"a {type(image).__name__}, no volume")
+        voxels = image.dataobj
+        shape = tuple(int(size) for size in voxels.shape)
+        affine = np.array(image.affine, float)
     if len(shape) > 3 and max(shape[3:]) > 1:
         raise Refused(f"{len(shape)} dimensions {shape}: save one volume a file")
+    if not shape or min(shape) < 1:
+        raise Refused(f"its dimensions are {shape}")
     if not (np.issubdtype(voxels.dtype, np.integer) or np.issubdtype(voxels.dtype, np.floating)):
         raise Refused(f"voxels of type {voxels.dtype}: only grey values can be shown")
-    if not np.isfinite(image.affine).all():
-        raise Refused("its affine has NaN or infinite numbers")
-    orientation = io_orientation(image.affine)
-    if np.isnan(orientation).any():
-        raise Refused("its affine has no direction for every axis")
-    to_axis = {int(out): axis for axis, (out, _) in enumerate(orientation)}
-    axes = (to_axis[1], to_axis[0], to_axis[2])  # anterior-posterior, right-left, feet-head
+    shape = (*shape, 1, 1)[:3]
+    affine = _scale_to_mm(image, say) @ _sure_affine(image, affine, say)
+    axes = np.argsort(io_orientation(affine)[:, 0])
+    check_size(shape[axes[0]] * shape[axes[1]], config, shape[axes[2]])
     if shape[2] == 1 and axes[2] != 2:
         raise Refused("one slice that is not axial: save it as PNG the way it should be seen")
-    rises = tuple(orientation[axis][1] == 1 for axis in axes)
-    flipped = (rises[0], rises[1], not rises[2])  # rows run to the back, columns to the left
-    sizes = (shape[axes[0]], shape[axes[1]], shape[axes[2]])
-    affine = _scale_to_mm(image) @ image.affine @ _to_voxels(axes, flipped, sizes)
-    return _Volume(voxels, axes, flipped, sizes, affine)
+    with foreign(NOT_WHOLE):
+        raw = np.asarray(voxels.get_unscaled()).reshape(shape)
+        slope, intercept = image.header.get_slope_inter()
+    raw, affine = in_reading_order(raw, affine)
+    return Scan(raw, slope, intercept, affine, image)
 
 
-def _to_voxels(
-    axes: tuple[int, int, int], flipped: tuple[bool, bool, bool], sizes: tuple[int, int, int]
-) -> Array:
-    """Return the matrix (row, column, slice, 1) -> (voxel indices, 1)."""
-    matrix = np.zeros((4, 4))
-    matrix[3, 3] = 1
-    for ours, (axis, flip, size) in enumerate(zip(axes, flipped, sizes, strict=True)):
-        matrix[axis, ours] = -1 if flip else 1
-        matrix[axis, 3] = size - 1 if flip else 0
-    return matrix
+def in_reading_order(raw: Array, affine: Array) -> tuple[Array, Array]:
+    """Return voxels of any layout as [D, H, W], and (column, row, slice, 1) -> mm.
+
+    Slices rise from the feet, rows run to the back, columns to the patient's left. No voxel is
+    computed anew.
+    """
+    orientation = io_orientation(affine)
+    axes = [int(axis) for axis in np.argsort(orientation[:, 0])]  # right-left, front-back, head
+    rises = [orientation[axis][1] == 1 for axis in axes]
+    flips = (rises[0], rises[1], not rises[2])
+    to_voxels = np.zeros((4, 4))
+    to_voxels[3, 3] = 1
+    for ours, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        to_voxels[axis, ours] = -1 if flip else 1
+        to_voxels[axis, 3] = raw.shape[axis] - 1 if flip else 0
+    seen = raw.transpose(axes[::-1])
+    seen = seen[tuple(slice(None, None, -1 if flip else 1) for flip in flips[::-1])]
+    return seen, affine @ to_voxels
 
 
-def _scale_to_mm(image: Any) -> Array:
-    with foreign("its lengths are in an unknown unit"):
-        unit = image.header.get_xyzt_units()[0]
-    if unit not in MM_PER_UNIT:
-        raise Refused(f"its lengths are in {unit!r}, not in mm")
-    mm = MM_PER_UNIT[unit]
-    return np.diag([mm, mm, mm, 1.0])
-
-
-def _limits(image: Any, volume: _Volume, config: ImportConfig) -> tuple[float, float] | None:
+def nifti_limits(scan: Scan, config: ImportConfig) -> Limits | None:
     """Return the values shown black and white, or None for 8-bit values shown as they are."""
     if config.window == "full":
-        with foreign(NOT_WHOLE):
-            values = np.asanyarray(volume.voxels)
-        finite = values[np.isfinite(values)]
-        if not finite.size:
-            raise Refused("no voxel of it is a finite number")
-        return float(finite.min()), float(finite.max())
+        return full_limits(scan.planes())
     if config.window != "header":
-        return window_limits(*config.window)
-    low, high = float(image.header["cal_min"]), float(image.header["cal_max"])
+        return given_limits(*config.window)
+    header = scan.image.header
+    low, high = float(header["cal_min"]), float(header["cal_max"])
     if high > low:
         return low, high
-    slope, intercept = image.header.get_slope_inter()
-    if image.get_data_dtype() == np.uint8 and slope in (None, 1) and intercept in (None, 0):
+    if scan.raw.dtype == np.uint8 and scan.slope in (None, 1) and scan.intercept in (None, 0):
         return None
     raise Refused(
         "no window in the header (cal_min, cal_max): give --window center,width or --window full"
     )
+
+
+def _check_header_size(path: Path) -> None:
+    """Refuse a header that would have megabytes unpacked before its first voxel."""
+    with foreign(NOT_WHOLE):
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            start = file.read(540)
+        order = "<" if struct.unpack_from("<i", start)[0] in SIZES else ">"
+        code, place = SIZES.get(struct.unpack_from(order + "i", start)[0], ("", 0))
+        offset = struct.unpack_from(order + code, start, place)[0] if code else 0
+    if not offset <= MOST_HEADER:
+        raise Refused(f"{NOT_WHOLE} (its voxels are said to begin at byte {offset:g})")
+
+
+def _sure_affine(image: Any, affine: Array, say: Say) -> Array:
+    """Return the affine; Refused where the file does not say left from right for certain."""
+    if not np.isfinite(affine).all():
+        raise Refused("its affine has NaN or infinite numbers")
+    with foreign("its affine cannot be read"):
+        orientation = io_orientation(affine)
+        header = image.header
+        sform, scode = header.get_sform(coded=True)
+        qform, qcode = header.get_qform(coded=True)
+    if np.isnan(orientation).any():
+        raise Refused("its affine has no direction for every axis")
+    if not scode and not qcode:
+        say("neither sform nor qform says its orientation (NIfTI-1, method 1): left may be right")
+    elif scode and qcode and np.isfinite(qform).all():
+        other = io_orientation(qform)
+        if not np.isnan(other).any() and (other != orientation).any():
+            raise Refused(
+                f"its sform says {''.join(nibabel.aff2axcodes(sform))}, its qform "
+                f"{''.join(nibabel.aff2axcodes(qform))}: left may be right. Mend its header"
+            )
+    return affine
+
+
+def _scale_to_mm(image: Any, say: Say) -> Array:
+    with foreign("its lengths are in an unknown unit"):
+        unit = image.header.get_xyzt_units()[0]
+    if unit not in MM_PER_UNIT:
+        raise Refused(f"its lengths are in {unit!r}, not in mm")
+    if unit == "unknown":
+        say("its header names no unit of length: mm are taken")
+    mm = MM_PER_UNIT[unit]
+    return np.diag([mm, mm, mm, 1.0])

@@ -94,7 +94,8 @@ def _checked(
         for row in read.rows:
             try:
                 conditions = {
-                    role: found.file_sha256 for role, found in looked.of(row.conditions).items()
+                    role: found.file_sha256
+                    for role, found in looked.of(row.conditions, row.modality).items()
                 }
                 say = partial(note, row.line)
                 candidates += candidates_of(row, config, names, say, conditions)
@@ -156,7 +157,8 @@ def _read_again(
     for of_one_row in by_line.values():
         row = next(iter(of_one_row.values())).row
         try:
-            for picture in pictures_of(row.file, row.path, config, names, lambda _: None):
+            read = pictures_of(row.file, row.path, config, names, lambda _: None, row.modality)
+            for picture in read:
                 found = of_one_row.get(picture.index)
                 if found is None:
                     continue
@@ -181,7 +183,7 @@ def _keep(
     advance: Advance,
 ) -> None:
     """Make a batch durable: the files, then the rows."""
-    files = [(picture.encoded, "image/png") for _, picture in batch]
+    files = [(picture.encoded, picture.media_type) for _, picture in batch]
     hashes = queries.files.add_files(ws.session, ws.store, files)
     prompts = [_prompt(candidate, conditions) for candidate, _ in batch]
     images = [
@@ -195,7 +197,7 @@ def _keep(
 def _prompt(candidate: Candidate, conditions: ConditionImages) -> NewPrompt:
     row = candidate.row
     try:
-        kept = conditions.of(row.conditions)
+        kept = conditions.of(row.conditions, row.modality)
     except Refused as reason:
         raise _changed(row, reason) from reason
     prompt = new_prompt(row.modality, row.text, row.label, row.record, kept)
@@ -205,14 +207,14 @@ def _prompt(candidate: Candidate, conditions: ConditionImages) -> NewPrompt:
 
 
 def _image(candidate: Candidate, picture: Picture, sha256: str, prompt_id: str) -> Image:
-    row, array = candidate.row, picture.array
-    channels = 1 if array.ndim == 2 else array.shape[2]
+    row = candidate.row
     return Image(
         file_sha256=sha256,
         pixels_sha256=candidate.pixels_sha256,
         origin="real",
         prompt_id=prompt_id,
-        shape=[channels, *array.shape[:2]],
+        shape=picture.shape,
+        unit="HU" if picture.kind == "HU" else "intensity",
         spacing_mm=picture.spacing_mm,
         affine=picture.affine,
         settings=picture.how,

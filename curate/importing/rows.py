@@ -101,7 +101,7 @@ def _image_row(
     return ImageRow(
         line=row.line,
         path=cells["path"],
-        file=file_in(folder, cells["path"], note),
+        file=file_in(folder, cells["path"], note, folders=True),
         modality=resolve_modality(
             cells.get("modality", ""), text, default=config.modality, new=config.new_modalities
         ),
@@ -116,22 +116,25 @@ def _image_row(
     )
 
 
-def file_in(folder: Path, written: str, note: Callable[[str], None]) -> Path:
+def file_in(
+    folder: Path, written: str, note: Callable[[str], None], *, folders: bool = False
+) -> Path:
     """Return the file that a table means, links followed; Refused when it is not in the folder.
 
-    A path as Windows writes it, in parts that exist here, is followed and noted.
+    With `folders` it may be a folder inside it: one DICOM series. A path as Windows writes it, in
+    parts that exist here, is followed and noted.
     """
     if not written:
         raise Refused("path is empty")
     try:
         parts = PureWindowsPath(written)
-        if "\\" in written and not parts.drive and (folder / parts.as_posix()).is_file():
+        if "\\" in written and not parts.drive and (folder / parts.as_posix()).exists():
             note(f"{written} is read as {parts.as_posix()}")
             written = parts.as_posix()
         file = (folder / written).resolve()
         if not file.is_relative_to(folder):
             raise Refused(f"{written} lies outside the data folder (--folder names another)")
-        if not file.is_file():
+        if not file.is_file() and not (folders and file.is_dir() and file != folder):
             raise Refused(f"{written}: no such file in the data folder{_likely(file)}")
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
         if isinstance(error, Refused):

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.importing.table_form import Form, form_of
+from curate.importing.table_form import WORKBOOK, Form, form_of
+from curate.importing.workbook import workbook_rows
 
 SAYS_NOTHING = frozenset({"nan", "none", "n/a", "#n/a", "na", "null", "-", "--"})
 LONGEST_RECORD = 50  # lines that one quoted text may span
@@ -125,7 +126,11 @@ def _header(
     path: Path, form: Form
 ) -> tuple[int, list[str], "Iterator[tuple[int, list[str] | _NotATable]]"]:
     """Return the header's line, its cells, and the records that follow."""
-    records = _records(_lines(path, form), form.separator)
+    records: Iterator[tuple[int, list[str] | _NotATable]]
+    if form.encoding == WORKBOOK:
+        records = ((number, list(cells)) for number, cells in workbook_rows(path))
+    else:
+        records = _records(_lines(path, form), form.separator)
     line, header = next(records, (1, []))
     if isinstance(header, _NotATable):
         raise CurateError(f"{path.name}, line {line}: {header}. Mend the header.")

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import CurateError
+from curate.importing.workbook import SUFFIX
 
+WORKBOOK = "workbook"  # no encoding: its cells are cells
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 WINDOWS_SIGNS = (
     "\u20ac\u2026\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u00a0§«»°±²³·"  # beside letters
@@ -35,6 +37,8 @@ class Form:
 
 def form_of(path: Path) -> Form:
     """Look at a table; CurateError when it cannot be read."""
+    if path.suffix.lower() == SUFFIX and path.is_file():
+        return Form(WORKBOOK, ",", 1, ())
     try:
         encoding, notes = _encoding(path)
         with path.open(encoding=encoding, errors="replace") as file:

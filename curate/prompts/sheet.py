@@ -20,6 +20,7 @@ from curate.importing.errors import Refused
 from curate.importing.extra import named_conditions, with_extra_columns
 from curate.importing.records import RECORD, Records, record_of
 from curate.importing.table import Columns, Remark, Row, header_of, stream_rows
+from curate.importing.workbook import SUFFIX, workbook_rows
 from curate.prompts.modalities import NoModality, canonical_modality, is_modality, resolve_modality
 from db.queries.prompts import NewPrompt
 
@@ -203,11 +204,17 @@ def _columns_of(path: Path, beside: Beside) -> Columns:
     """Return the columns of this sheet: ours, and those that its texts have placeholders for."""
     keys = KEYS if beside.records is not None else {}
     columns = replace(COLUMNS, spellings={**COLUMNS.spellings, **keys})
+    asked: set[str] = set()
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            asked = {name for line in file for name in PLACEHOLDER.findall(line)}
+        if path.suffix.lower() == SUFFIX and path.is_file():
+            for _, row in workbook_rows(path):
+                asked.update(*map(PLACEHOLDER.findall, row))
+        else:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    asked.update(PLACEHOLDER.findall(line))
     except OSError:
-        asked = set()  # reading the table says what is wrong
+        pass  # reading the table says what is wrong
     ours = {spelling for spellings in columns.spellings.values() for spelling in spellings}
     choices = {
         name: (name.casefold(),)
@@ -246,19 +253,22 @@ def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
                 count=count,
                 seed=seed,
                 record=record,
-                conditions=_conditions(named, filled, beside.conditions),
+                conditions=_conditions(named, filled, beside.conditions, canonical),
             )
 
 
 def _conditions(
-    named: Mapping[str, str], filled: Mapping[str, str], find: ConditionImages | None
+    named: Mapping[str, str],
+    filled: Mapping[str, str],
+    find: ConditionImages | None,
+    modality: str,
 ) -> Mapping[str, Condition]:
     if not named:
         return {}
     if find is None:
         raise ValueError("a sheet with condition images is read for a workspace")
     fill = partial(PLACEHOLDER.sub, lambda found: filled[found[1]])
-    return find.of({role: fill(written) for role, written in named.items()})
+    return find.of({role: fill(written) for role, written in named.items()}, modality)
 
 
 def _filled(template: str, choices: Mapping[str, str]) -> str:

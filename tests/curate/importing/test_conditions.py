@@ -1,9 +1,11 @@
 """Columns that name condition images and clinical records: of imports and of prompt sheets."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from PIL import Image as Pillow
 from sqlmodel import select
@@ -241,3 +243,29 @@ def test_the_source_column_of_an_import_says_whence_an_image_came(
     prompt = workspace.session.get_one(Prompt, image.prompt_id)
     assert image.source == "OCTDL"
     assert conditions(workspace, prompt).keys() == {"source"}
+
+
+def test_records_may_stand_in_a_workbook(
+    import_text: ImportText, workspace: Workspace, folder: Path
+) -> None:
+    book = openpyxl.Workbook()
+    for row in (
+        ["patient", "age", "sex", "seen"],
+        ["p1", 61, "F", dt.date(2020, 1, 2)],
+        ["p2", 70.5],
+    ):
+        book.active.append(row)
+    book.save(folder / "records.xlsx")
+    imported = import_text(
+        "path,Text,modality,patient\na.png,x,CXR,p1\nb.png,y,CXR,p2\nc.png,z,CXR,p3\n",
+        records=folder / "records.xlsx",
+    )
+    assert said(imported) == ["data.csv:4: patient 'p3' has no row in records.xlsx"]
+    records = {prompt.text: prompt.record for _, prompt in queries.images.images(workspace.session)}
+    assert records == {"x": {"age": 61, "sex": "F", "seen": "2020-01-02"}, "y": {"age": 70.5}}
+
+
+def test_a_workbook_that_is_none_is_named(import_text: ImportText, folder: Path) -> None:
+    (folder / "records.xlsx").write_bytes(b"PK no zip")
+    with pytest.raises(CurateError, match="records.xlsx: not a whole workbook"):
+        import_text("path,Text\na.png,x\n", records=folder / "records.xlsx")
