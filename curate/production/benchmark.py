@@ -3,7 +3,7 @@
 import shlex
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -68,20 +68,33 @@ def measure(
     def tried(candidate: SamplingSettings) -> Speed | None:
         generator = require_trajectory(load_version(ws, version_id))
         accelerate(generator.to(where), candidate)
-        speed = _speed_within_memory(generator, candidate)
-        if speed is None:
+        try:
+            speed = _speed(generator, candidate)
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
             say(f"no memory for {' '.join(options(candidate))}")
-        else:
-            say(speed.line())
-            found.append(speed)
+            return None
+        say(speed.line())
+        found.append(speed)
         return speed
 
-    for batch_size in _doubled(largest_batch):
-        if tried(replace(settings, batch_size=batch_size)) is None or _is_past_its_best(found):
+    rates: list[float] = []
+    batch_size = 1
+    while batch_size <= largest_batch and not (
+        len(rates) > 2 and max(rates[-2:]) < WORTH_IT * max(rates[:-2])
+    ):
+        speed = tried(replace(settings, batch_size=batch_size))
+        if speed is None:
             break
+        rates.append(speed.images_per_second)
+        batch_size *= 2
     if not found:
         raise CurateError("No memory for one image. Close what else runs, or take another device.")
-    for change in _changes(where, compiling):
+    changes: list[dict[str, Any]] = [{"channels_last": True}, {"dtype": "bfloat16"}]
+    changes += [{"decoder_dtype": "bfloat16"}] if where.type == "cuda" else []
+    changes += [{"compile": True}] if compiling else []
+    for change in changes:  # each on top of what has won so far
         tried(replace(best(found).settings, **change))
     return sorted(found, key=lambda speed: -speed.images_per_second)
 
@@ -110,35 +123,6 @@ def command(settings: SamplingSettings) -> str:
     steps = ["--steps", str(settings.num_steps), "--guidance", f"{settings.guidance:g}"]
     words = ["curate", "generate", "--prompts", "prompts.csv", *steps, *options(settings)]
     return shlex.join([*words, "--sampler", settings.sampler])
-
-
-def _doubled(largest: int) -> Iterator[int]:
-    size = 1
-    while size <= largest:
-        yield size
-        size *= 2
-
-
-def _is_past_its_best(found: list[Speed]) -> bool:
-    rates = [speed.images_per_second for speed in found]
-    return len(rates) > 2 and max(rates[-2:]) < WORTH_IT * max(rates[:-2])
-
-
-def _changes(device: torch.device, compiling: bool) -> list[dict[str, Any]]:
-    """Return what to try at the best shape, each on top of what has won so far."""
-    changes: list[dict[str, Any]] = [{"channels_last": True}, {"dtype": "bfloat16"}]
-    if device.type == "cuda":
-        changes.append({"decoder_dtype": "bfloat16"})
-    return changes + ([{"compile": True}] if compiling else [])
-
-
-def _speed_within_memory(generator: Trajectory, settings: SamplingSettings) -> Speed | None:
-    try:
-        return _speed(generator, settings)
-    except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-    return None
 
 
 @torch.inference_mode()

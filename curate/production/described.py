@@ -19,13 +19,18 @@ def describe_versions(ws: Workspace) -> list[dict[str, Any]]:
 def describe_version(ws: Workspace, name: str) -> dict[str, Any]:
     """Return one version with its files, settings, figures and ancestors."""
     version = queries.versions.find_version(ws.session, name)
+    ancestors: list[str] = []
+    parent_id = version.parent_id
+    while parent_id is not None:
+        ancestors.append(parent_id)
+        parent_id = queries.versions.find_version(ws.session, parent_id).parent_id
     return {
         **_summary(ws, version),
         "files": queries.versions.version_files(ws.session, version.id),
         "config": version.config,
         "metrics": version.metrics,
         "reward_model": version.reward_model_id,
-        "ancestors": _ancestors(ws, version),
+        "ancestors": ancestors,
     }
 
 
@@ -40,11 +45,3 @@ def _summary(ws: Workspace, version: GeneratorVersion) -> dict[str, Any]:
         "created_at": version.created_at.isoformat(),
         "num_images": queries.images.num_images_of(ws.session, version.id),
     }
-
-
-def _ancestors(ws: Workspace, version: GeneratorVersion) -> list[str]:
-    ancestors = []
-    while version.parent_id is not None:
-        version = queries.versions.find_version(ws.session, version.parent_id)
-        ancestors.append(version.id)
-    return ancestors

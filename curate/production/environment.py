@@ -20,24 +20,19 @@ def describe_environment(
     `compute_batch_size` is given only where the shape is not the settings' own: a device without
     the memory for it made the images in smaller batches.
     """
-    smaller = {} if compute_batch_size is None else {"compute_batch_size": compute_batch_size}
-    return {
+    device = torch.device(device)
+    details: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        **_device_details(torch.device(device)),
-        "num_threads": torch.get_num_threads(),
-        **{name: installed_version(name) for name in LIBRARIES},
-        **smaller,
-    }
-
-
-def _device_details(device: torch.device) -> dict[str, Any]:
-    details: dict[str, Any] = {
         "device": device.type,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
     if device.type == "cuda":
         details |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    details |= {"num_threads": torch.get_num_threads()}
+    details |= {name: installed_version(name) for name in LIBRARIES}
+    if compute_batch_size is not None:
+        details |= {"compute_batch_size": compute_batch_size}
     return details
 
 

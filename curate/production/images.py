@@ -4,8 +4,8 @@ Tensor names carry shapes: B images, H x W pixels, C channels.
 """
 
 import gc
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,19 +73,44 @@ class Maker:
             except (RuntimeError, MemoryError) as error:
                 if not lacks_memory(error):
                     raise
-            self._halve()  # out here the failed batch's tensors are no longer held
+            # out here the failed batch's tensors are no longer held
+            if self.batch_size == 1:
+                raise CurateError(
+                    f"No memory for even one image on {self.generator.device}. Close what else "
+                    "uses it, try --dtype bfloat16, or take a larger device."
+                )
+            halved = self.batch_size // 2
+            self.note("out-of-memory", batch_size=self.batch_size, halved_to=halved)
+            self.settings = replace(self.settings, batch_size=halved)
+            self.environment = describe_environment(
+                self.generator.device, compute_batch_size=halved
+            )
+            gc.collect()
+            if self.generator.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _pixels(self, batch: Batch) -> Pixels:
-        """Make the items of one shape of conditions together; masks may differ in size."""
-        kind = self.generator.output.kind
+        """Encode new prompts and make items, each with those of one shape: masks may differ."""
+        known, kind = self._conditions, self.generator.output.kind
+        new = [(name, prompt) for name, prompt in batch.prompts.items() if name not in known]
+        for places in _alike(
+            tuple((role, image.array.shape) for role, image in prompt.images.items())
+            for _, prompt in new
+        ):
+            rows = conditions_of(self.generator, [new[p][1] for p in places], self.settings)
+            known |= {new[p][0]: rows.select([row]) for row, p in enumerate(places)}
+        conditions = [known[item.prompt_id] for item in batch.items]
         levels: dict[int, Tensor] = {}
         are_finite_B = torch.zeros(len(batch.items), dtype=torch.bool)
-        for places, conditions in self._conditions_by_shape(batch):
+        for places in _alike(tuple(t.shape for t in one.parts.values()) for one in conditions):
+            joined = Conditions.join([conditions[place] for place in places])
             seeds = [batch.items[place].seed for place in places]
-            images = unchecked_images(self.generator, conditions, seeds, self.settings)
+            images = unchecked_images(self.generator, joined, seeds, self.settings)
             are_finite_B = are_finite_B.to(images.device)
             are_finite_B[places] = _are_finite(images)
             levels.update(zip(places, _stored_levels(images, kind), strict=True))
+        while len(known) > KEPT_CONDITIONS:
+            known.popitem(last=False)
         return Pixels(
             tuple(levels[place] for place in range(len(batch.items))),
             are_finite_B,
@@ -94,43 +119,13 @@ class Maker:
             self.environment,
         )
 
-    def _halve(self) -> None:
-        if self.batch_size == 1:
-            raise CurateError(
-                f"No memory for even one image on {self.generator.device}. Close what else uses "
-                "it, try --dtype bfloat16, or take a larger device."
-            )
-        halved = self.batch_size // 2
-        self.note("out-of-memory", batch_size=self.batch_size, halved_to=halved)
-        self.settings = replace(self.settings, batch_size=halved)
-        self.environment = describe_environment(self.generator.device, compute_batch_size=halved)
-        gc.collect()
-        if self.generator.device.type == "cuda":
-            torch.cuda.empty_cache()
 
-    def _encode(self, prompts: Mapping[str, PromptValue]) -> None:
-        """Encode prompts that are new, those with condition images of one shape together."""
-        together: dict[tuple[tuple[str, tuple[int, ...]], ...], list[str]] = {}
-        for name, prompt in prompts.items():
-            shapes = tuple((role, image.array.shape) for role, image in prompt.images.items())
-            together.setdefault(shapes, []).append(name)
-        for names in together.values():
-            rows = conditions_of(self.generator, [prompts[name] for name in names], self.settings)
-            self._conditions |= {name: rows.select([row]) for row, name in enumerate(names)}
-
-    def _conditions_by_shape(self, batch: Batch) -> list[tuple[list[int], Conditions]]:
-        self._encode({k: v for k, v in batch.prompts.items() if k not in self._conditions})
-        together: dict[tuple[torch.Size, ...], list[int]] = {}
-        for place, item in enumerate(batch.items):
-            parts = self._conditions[item.prompt_id].parts.values()
-            together.setdefault(tuple(part.shape for part in parts), []).append(place)
-        joined = [
-            (places, Conditions.join([self._conditions[batch.items[p].prompt_id] for p in places]))
-            for places in together.values()
-        ]
-        while len(self._conditions) > KEPT_CONDITIONS:
-            self._conditions.popitem(last=False)
-        return joined
+def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Return the places of equal keys together, in order."""
+    together: dict[Hashable, list[int]] = defaultdict(list)
+    for place, key in enumerate(keys):
+        together[key].append(place)
+    return list(together.values())
 
 
 def conditions_of(
@@ -234,17 +229,24 @@ def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptV
     missing = [name for name in prompt_ids if name not in rows]
     if missing:
         raise CurateError(f"No prompt {missing[0][:12]}. Run `curate doctor`.")
-    return {name: _prompt_value(ws, row, files.get(name, {})) for name, row in rows.items()}
+    return {
+        name: PromptValue(
+            row.modality,
+            row.text,
+            row.label,
+            row.record,
+            {
+                role: condition_image(ws.store.get(sha256), role)
+                for role, sha256 in files.get(name, {}).items()
+            },
+        )
+        for name, row in rows.items()
+    }
 
 
 def prompt_value(ws: Workspace, prompt_id: str) -> PromptValue:
     """Return one stored prompt as the generators take it, condition images loaded."""
     return prompt_values(ws, [prompt_id])[prompt_id]
-
-
-def _prompt_value(ws: Workspace, row: Any, files: dict[str, str]) -> PromptValue:
-    images = {role: condition_image(ws.store.get(sha), role) for role, sha in files.items()}
-    return PromptValue(row.modality, row.text, row.label, row.record, images)
 
 
 def condition_image(encoded: bytes, role: str) -> Sample:

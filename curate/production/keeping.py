@@ -1,7 +1,6 @@
 """How a run's images become files and rows."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from curate.production.environment import environment_row
 from curate.production.plan import Plan, item_key
@@ -16,7 +15,13 @@ class RunKeeper:
 
     def __init__(self, ws: Workspace, plan: Plan) -> None:
         self._store, self._plan = ws.store, plan
-        self._common = _common_values(plan)
+        self._common = {
+            "origin": "synthetic",
+            "version_id": plan.version_id,
+            "run_id": plan.id,
+            "settings": dict(plan.settings),
+            "settings_hash": plan.settings_hash,
+        }
 
     def store(self, images: Sequence[Encoded]) -> list[str]:
         """Make the files durable; return their SHA-256s."""
@@ -24,7 +29,12 @@ class RunKeeper:
 
     def record(self, session: Session, images: Sequence[Encoded], hashes: Sequence[str]) -> int:
         """Add the rows that are not there yet; return how many."""
-        environment_ids = _environment_ids(session, images)
+        # few objects, and hashing one takes time: each is hashed once
+        environments = {id(image.environment): image.environment for image in images}
+        environment_ids = {
+            place: queries.runs.get_or_add_environment(session, environment_row(details))
+            for place, details in environments.items()
+        }
         files = [
             {
                 "sha256": sha,
@@ -33,44 +43,20 @@ class RunKeeper:
             }
             for sha, image in zip(hashes, images, strict=True)
         ]
+        plan = self._plan
         rows = [
             {
                 **self._common,
                 "file_sha256": sha,
                 "environment_id": environment_ids[id(image.environment)],
-                **_own_values(self._plan, image),
+                "pixels_sha256": image.pixels_sha256,
+                "prompt_id": item.prompt_id,
+                **image.geometry,
+                "run_index": item.index,
+                "seed": item.seed,
+                "item_key": item_key(plan.version_id, item.prompt_id, item.seed, plan.settings),
             }
             for sha, image in zip(hashes, images, strict=True)
+            for item in [image.item]
         ]
         return queries.images.add_images(session, files, rows)
-
-
-def _environment_ids(session: Session, images: Sequence[Encoded]) -> dict[int, str]:
-    """Return the row of each environment by its object: there are few, and hashing takes time."""
-    several = {id(image.environment): image.environment for image in images}
-    return {
-        place: queries.runs.get_or_add_environment(session, environment_row(details))
-        for place, details in several.items()
-    }
-
-
-def _common_values(plan: Plan) -> dict[str, Any]:
-    return {
-        "origin": "synthetic",
-        "version_id": plan.version_id,
-        "run_id": plan.id,
-        "settings": dict(plan.settings),
-        "settings_hash": plan.settings_hash,
-    }
-
-
-def _own_values(plan: Plan, image: Encoded) -> dict[str, Any]:
-    item = image.item
-    return {
-        "pixels_sha256": image.pixels_sha256,
-        "prompt_id": item.prompt_id,
-        **image.geometry,
-        "run_index": item.index,
-        "seed": item.seed,
-        "item_key": item_key(plan.version_id, item.prompt_id, item.seed, plan.settings),
-    }

@@ -5,11 +5,11 @@ what has a row. The same plan again makes nothing; a plan of more makes only wha
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from curate.errors import CurateError
 from curate.production.patience import Note, patiently, untold
@@ -23,6 +23,8 @@ from generators.config import SamplingSettings
 RUN_PROMPTS = 4096  # a longer sheet becomes several runs: memory does not grow with it
 LOOK_PROMPTS = 1000  # asked about at once, which of their items have a row
 LOOK_SEEDS = 10_000
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,24 @@ def missing_items(ws: Workspace, plan: Plan, note: Note = untold) -> Iterator[It
     """
     for start in range(0, len(plan.prompt_ids), LOOK_PROMPTS):
         prompt_ids = plan.prompt_ids[start : start + LOOK_PROMPTS]
-        num_done = _num_done(ws, plan, prompt_ids, note)
+        whole = range(plan.first_seed, plan.first_seed + plan.count)
+        num_done = _asked(
+            ws, plan, note, queries.runs.num_done_by_prompt, whole, prompt_ids=prompt_ids
+        )
         for place, prompt_id in enumerate(prompt_ids, start):
             number = num_done.get(prompt_id, 0)
-            if number < plan.count:
-                for offset in _missing_offsets(ws, plan, prompt_id, note, looking=number > 0):
-                    index = place * plan.count + offset
-                    yield Item(index, prompt_id, plan.first_seed + offset)
+            if number == plan.count:
+                continue
+            for low in range(0, plan.count, LOOK_SEEDS):
+                seeds = whole[low : low + LOOK_SEEDS]
+                done = (
+                    _asked(ws, plan, note, queries.runs.seeds_done, seeds, prompt_id=prompt_id)
+                    if number
+                    else ()
+                )
+                for index, seed in enumerate(seeds, place * plan.count + low):
+                    if seed not in done:
+                        yield Item(index, prompt_id, seed)
 
 
 def batches_of(items: Iterator[Item], batch_size: int) -> Iterator[list[Item]]:
@@ -167,42 +180,24 @@ def batches_of(items: Iterator[Item], batch_size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _num_done(ws: Workspace, plan: Plan, prompt_ids: Sequence[str], note: Note) -> dict[str, int]:
-    def ask() -> dict[str, int]:
-        found = queries.runs.num_done_by_prompt(
+def _asked(
+    ws: Workspace,
+    plan: Plan,
+    note: Note,
+    query: Callable[..., Found],
+    seeds: range,
+    **of: Any,
+) -> Found:
+    """Return what a query finds done of the plan at these seeds; no transaction stays open."""
+
+    def ask() -> Found:
+        found = query(
             ws.session,
             version_id=plan.version_id,
             settings_hash=plan.settings_hash,
-            prompt_ids=prompt_ids,
-            low=plan.first_seed,
-            high=plan.first_seed + plan.count - 1,
-        )
-        ws.session.commit()
-        return found
-
-    return patiently(ask, ws.session, note)
-
-
-def _missing_offsets(
-    ws: Workspace, plan: Plan, prompt_id: str, note: Note, *, looking: bool
-) -> Iterator[int]:
-    for low in range(0, plan.count, LOOK_SEEDS):
-        high = min(low + LOOK_SEEDS, plan.count)
-        done = _seeds_done(ws, plan, prompt_id, range(low, high), note) if looking else set()
-        for offset in range(low, high):
-            if plan.first_seed + offset not in done:
-                yield offset
-
-
-def _seeds_done(ws: Workspace, plan: Plan, prompt_id: str, offsets: range, note: Note) -> set[int]:
-    def ask() -> set[int]:
-        found = queries.runs.seeds_done(
-            ws.session,
-            version_id=plan.version_id,
-            settings_hash=plan.settings_hash,
-            prompt_id=prompt_id,
-            low=plan.first_seed + offsets.start,
-            high=plan.first_seed + offsets.stop - 1,
+            low=seeds.start,
+            high=seeds.stop - 1,
+            **of,
         )
         ws.session.commit()
         return found

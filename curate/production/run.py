@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -57,10 +56,10 @@ def run_plan(
         return Generated(plan.id, plan.num_items, already, 0)
     watch = Watch(ws.folder, plan.id, planned=plan.num_items, done=already, say=say)
     with ended(watch):
-        generator, settings = _opened(ws, plan, device)
-        maker = Maker(generator, settings, watch.note)
-        keeper = RunKeeper(ws, plan)
-        with writing(ws, keeper, watch, advance) as writer:
+        settings = SamplingSettings.from_json(plan.settings)
+        generator = load_version(ws, plan.version_id).to(chosen_device(device))
+        maker = Maker(accelerate(generator, settings), settings, watch.note)
+        with writing(ws, RunKeeper(ws, plan), watch, advance) as writer:
             stopped = not make_all(batches(ws, plan, watch.note), maker, writer, watch, advance)
     return concluded(ws, plan, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)
 
@@ -89,12 +88,6 @@ def concluded(
         lambda: queries.audit.record_event(ws.session, "generate", details), ws.session, watch.note
     )
     return Generated(plan.id, plan.num_items, already, writer.num_new, broken, stopped)
-
-
-def _opened(ws: Workspace, plan: Plan, device: str) -> tuple[Any, SamplingSettings]:
-    settings = SamplingSettings.from_json(plan.settings)
-    generator = load_version(ws, plan.version_id).to(chosen_device(device))
-    return accelerate(generator, settings), settings
 
 
 def chosen_device(name: str) -> torch.device:

@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class Watch:
         """
         self._folder = folder / FOLDER
         self._folder.mkdir(exist_ok=True)
-        self._say = say or _to_stderr
+        self._say = say or partial(print, file=sys.stderr)
         self._lock = threading.RLock()  # the writing thread tells things too
         self._first_done, self._images_each = done, images_each
         self._recent: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
@@ -198,7 +199,10 @@ class Watch:
 
     def heard(self) -> str:
         """Return what is wanted now, "run", "pause" or "stop"; tell when that has changed."""
-        wanted = self._wanted()
+        try:
+            wanted = _wanted_path(self._folder, self.state.run_id).read_text().strip()
+        except FileNotFoundError:
+            wanted = "run"
         if wanted == "pause":
             if self.state.state != "paused":
                 self.note("paused")
@@ -220,12 +224,6 @@ class Watch:
             self._update(seconds_left=None, message=error or self.state.message)
             self.note(state, made=made, **last, **({"error": error} if error else {}))
 
-    def _wanted(self) -> str:
-        try:
-            return _wanted_path(self._folder, self.state.run_id).read_text().strip()
-        except FileNotFoundError:
-            return "run"
-
     def _update(self, **changes: Any) -> None:
         self.state = replace(self.state, updated_at=_now(), **changes)
         path = self._folder / f"{self.state.run_id}.json"
@@ -240,7 +238,8 @@ class Watch:
 
 def run_states(folder: Path) -> list[RunState]:
     """Return the states of the workspace's runs, the last to have begun first."""
-    return sorted(_states(folder), key=lambda state: state.started_at, reverse=True)
+    states = [state for path in (folder / FOLDER).glob("*.json") if (state := _read(path))]
+    return sorted(states, key=lambda state: state.started_at, reverse=True)
 
 
 def state_of(folder: Path, run_id: str) -> RunState | None:
@@ -268,13 +267,6 @@ def ask_run(folder: Path, run: str | None, wanted: str) -> str:
     problem = "No run is" if not chosen else f"{len(chosen)} runs are"
     known = ", ".join(state.run_id[:12] for state in working) or "none"
     raise CurateError(f"{problem} at work that fits (at work: {known}). See `curate runs list`.")
-
-
-def _states(folder: Path) -> Iterator[RunState]:
-    for path in (folder / FOLDER).glob("*.json"):
-        state = _read(path)
-        if state is not None:
-            yield state
 
 
 def _read(path: Path) -> RunState | None:
@@ -306,7 +298,3 @@ def _duration(seconds: float) -> str:
     minutes, _ = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "under 1 min"
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -22,7 +22,6 @@ from curate.samples.formats import SampleFile, pixels_of
 from curate.samples.formats import encode as encode_sample
 from curate.samples.pixels import pixels_hash
 from db.engine import Engine, Session, open_session
-from generators.sample import Sample
 
 FLUSH_IMAGES = 512  # files and rows are made durable in batches of about this many
 FLUSH_SECONDS = 2.0  # or this often
@@ -53,26 +52,23 @@ class EncodedBatch:
 def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
     """Wait for the pixels and return them as files; what is not finite is left out."""
     whole = pixels.is_finite_B.tolist()
-    images = [
-        _encoded(item, sample_of(levels, pixels.kind, prompt), pixels.environment)
-        for item, levels, prompt, is_whole in zip(
-            items, pixels.levels, pixels.prompts, whole, strict=True
-        )
-        if is_whole
-    ]
-    broken = [item for item, is_whole in zip(items, whole, strict=True) if not is_whole]
-    return EncodedBatch(images, broken)
-
-
-def _encoded(item: Item, sample: Sample, environment: dict[str, Any]) -> Encoded:
-    geometry = {
-        "shape": list(sample.array.shape),
-        "unit": sample.kind,
-        "spacing_mm": None if sample.spacing_mm is None else list(sample.spacing_mm),
-        "affine": None if sample.affine is None else [list(row) for row in sample.affine],
-    }
-    pixels_sha256 = pixels_hash(pixels_of(sample))
-    return Encoded(item, encode_sample(sample), pixels_sha256, geometry, environment)
+    found = EncodedBatch([], [])
+    for item, levels, prompt, is_whole in zip(
+        items, pixels.levels, pixels.prompts, whole, strict=True
+    ):
+        if not is_whole:
+            found.broken.append(item)
+            continue
+        sample = sample_of(levels, pixels.kind, prompt)
+        geometry = {
+            "shape": list(sample.array.shape),
+            "unit": sample.kind,
+            "spacing_mm": None if sample.spacing_mm is None else list(sample.spacing_mm),
+            "affine": None if sample.affine is None else [list(row) for row in sample.affine],
+        }
+        file, pixels_sha256 = encode_sample(sample), pixels_hash(pixels_of(sample))
+        found.images.append(Encoded(item, file, pixels_sha256, geometry, pixels.environment))
+    return found
 
 
 class Keeper(Protocol):
@@ -163,46 +159,40 @@ class Writer:
                 self._is_closed = self._queue.get() is None
 
     def _write_all(self, session: Session) -> None:
+        """Take batches until there are no more; store and record many at once."""
         waiting: list[Encoded] = []
         last_flush = time.monotonic()
-        is_open = True
-        while is_open:
-            is_open, batch = self._next(last_flush + FLUSH_SECONDS - time.monotonic())
-            if batch is not None:
-                waiting += batch.images
-                self._num_taken += len(batch.images) + len(batch.broken)
-                self._leave_out(batch.broken)
+        while not self._is_closed:
+            patience = last_flush + FLUSH_SECONDS - time.monotonic()
+            try:
+                future = self._queue.get(timeout=max(patience, 0.01))
+            except queue.Empty:
+                pass
+            else:
+                self._is_closed = future is None
+                if future is not None:
+                    waiting += self._taken(future.result())
             is_late = time.monotonic() - last_flush >= FLUSH_SECONDS
-            if len(waiting) >= FLUSH_IMAGES or is_late or not is_open:
-                self._flush(session, waiting)
+            if len(waiting) >= FLUSH_IMAGES or is_late or self._is_closed:
+                if waiting:
+                    hashes = self._disk.submit(self._keeper.store, waiting)
+                    self._stored.append(_Stored(waiting, hashes))
+                while len(self._stored) > WAITING_FILES:
+                    self._record(session)
                 waiting, last_flush = [], time.monotonic()
             while self._stored and self._stored[0].hashes.done():
                 self._record(session)
         while self._stored:
             self._record(session)
 
-    def _leave_out(self, broken: list[Item]) -> None:
-        """Count what is not finite; a generator that makes little else is not worth its time."""
-        self.broken += broken
-        self._num_written += len(broken)
-        if broken and len(self.broken) > self._num_taken / 2:
+    def _taken(self, batch: EncodedBatch) -> list[Encoded]:
+        """Count a batch; a generator that makes little but NaN is not worth its time."""
+        self.broken += batch.broken
+        self._num_taken += len(batch.images) + len(batch.broken)
+        self._num_written += len(batch.broken)
+        if batch.broken and len(self.broken) > self._num_taken / 2:
             raise no_numbers(len(self.broken), self._num_taken, self.broken[0].seed)
-
-    def _next(self, patience: float) -> tuple[bool, EncodedBatch | None]:
-        """Return whether more may come, and the next batch if one came in time."""
-        try:
-            future = self._queue.get(timeout=max(patience, 0.01))
-        except queue.Empty:
-            return True, None
-        self._is_closed = future is None
-        return (True, future.result()) if future is not None else (False, None)
-
-    def _flush(self, session: Session, images: Sequence[Encoded]) -> None:
-        """Begin to store the images; wait while too many others are being stored."""
-        if images:
-            self._stored.append(_Stored(images, self._disk.submit(self._keeper.store, images)))
-        while len(self._stored) > WAITING_FILES:
-            self._record(session)
+        return batch.images
 
     def _record(self, session: Session) -> None:
         """Add the rows of the batch that was stored first."""
