@@ -34,6 +34,12 @@ class Backbone(nn.Module):
         self.name, self.dim = name, dim
         self.network = network.eval().requires_grad_(False)
         self.fingerprint = _fingerprint(network)
+        sides = [part.side for part in network.modules() if isinstance(part, _Resized)]
+        self.resizing = (
+            f"whole image at {sides[0]} x {sides[0]} px, bilinear, antialiased"
+            if sides
+            else "central square at 64 x 64 px, bicubic, antialiased"
+        )
 
     def features(self, images_B3HW: Tensor) -> Tensor:
         """Return features [B, D]; of slices [B, S, 3, H, W] their mean."""

@@ -1,24 +1,64 @@
 """`curate evaluate`."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from curate.commands.shared import Json, Workspace, tell
-from curate.evaluation.config import EvaluationConfig
+from curate.evaluation.config import AxesConfig, EvaluationConfig
 from curate.settings import takes_settings
 
 
 @takes_settings
 def evaluate(
-    config: EvaluationConfig, workspace: Workspace = Path("."), as_json: Json = False
+    config: EvaluationConfig,
+    axes: AxesConfig,
+    synthetic: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Measure this set instead of a workspace's: a CSV, release or folder of "
+            "LABEL/FILE; repeat for several.",
+            show_default=False,
+            rich_help_panel="Sets from elsewhere",
+        ),
+    ] = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(help="Real images it is compared with.", show_default=False),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Real images of other patients.", show_default="--real's rows of split val, test"
+        ),
+    ] = None,
+    cache: Annotated[
+        Path, typer.Option(help="Folder that keeps features for the next time.")
+    ] = Path(".curate-cache"),
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
 ) -> None:
-    """Measure every generator version: judged quality, likeness to real images, variety, copies.
+    """Measure generator versions, or sets from elsewhere, beside real images.
+
+    Judged quality, likeness to real images, variety, whether labels show, copies. Stopped at any
+    moment, the same command goes on: features are kept.
 
     Example: curate evaluate
     """
+    from curate.evaluation.compare import compare_tables, compare_versions
     from curate.evaluation.table import evaluate as measure
     from curate.progress import progress
     from curate.workspace import open_workspace
 
+    if synthetic or real or test:
+        if not synthetic or real is None:
+            raise typer.BadParameter("--synthetic and --real go together")
+        found = compare_tables(synthetic, real, test, config, axes, progress, cache=cache)
+        tell(as_json, found.to_json(), found.lines())
+        return
     with open_workspace(workspace) as ws:
-        found = measure(ws, config, progress)
-    tell(as_json, found.to_json(), found.lines())
+        table = measure(ws, config, progress)
+        compared = compare_versions(ws, config, axes, progress)
+    lines = table.lines() + compared.lines()
+    tell(as_json, {**table.to_json(), "axes": compared.to_json()}, lines)

@@ -88,3 +88,18 @@ def _resampled_means(
     return np.concatenate(
         [values_P[random.integers(values_P.size, size=(n, values_P.size))].mean(1) for n in sizes]
     )
+
+
+def difference_of_shares(
+    first: tuple[int, int], second: tuple[int, int], *, confidence: float = 0.95
+) -> Estimate:
+    """Return the first share minus the second, each as (successes, total), with its interval.
+
+    Newcombe 1998 (Statist. Med. 17:873), method 10: from the two Wilson intervals.
+    """
+    one = wilson_interval(*first, confidence=confidence)
+    other = wilson_interval(*second, confidence=confidence)
+    value = one.value - other.value
+    below = np.hypot(one.value - one.low, other.high - other.value)
+    above = np.hypot(one.high - one.value, other.value - other.low)
+    return Estimate(value, float(value - below), float(value + above), first[1])

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,8 +17,7 @@ from torch import Tensor
 
 from curate.errors import is_full_disk
 from curate.samples.renderings import for_backbones
-from curate.samples.stored import batches
-from curate.workspace import Workspace
+from curate.samples.stored import Bytes, batches
 from rewards.backbones import Backbone
 
 IMAGES_A_BATCH = 64
@@ -25,17 +25,31 @@ HASHES_A_QUERY = 900  # SQLite has always taken 999 values a statement
 WAIT_S = 60.0  # for another command that is writing
 
 
+class Held(Protocol):
+    """What holds images: a workspace, or a set of images to measure."""
+
+    @property
+    def store(self) -> Bytes:
+        """Return where the bytes are."""
+        ...
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of what can be computed again."""
+        ...
+
+
 @torch.no_grad()
-def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Tensor:
+def features_of(held: Held, backbone: Backbone, sha256s: Sequence[str]) -> Tensor:
     """Return the backbone's features [N, D] of stored images; those seen before are not computed.
 
     A cache that cannot be read is made again.
     """
-    with closing(_open(_path(ws, backbone))) as cache:
+    with closing(_open(_path(held, backbone))) as cache:
         features_ND = torch.zeros(len(sha256s), backbone.dim)
         known = _read(cache, sorted(set(sha256s)), backbone.dim)
         missing = sorted(set(sha256s) - known.keys())
-        for positions, images in batches(ws.store, missing, IMAGES_A_BATCH, for_backbones):
+        for positions, images in batches(held.store, missing, IMAGES_A_BATCH, for_backbones):
             features_BD = backbone.features(images)
             new = {missing[p]: f.clone() for p, f in zip(positions, features_BD, strict=True)}
             _write(cache, new)
@@ -45,21 +59,21 @@ def features_of(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> Te
     return features_ND
 
 
-def missing_features(ws: Workspace, backbone: Backbone, sha256s: Sequence[str]) -> list[str]:
+def missing_features(held: Held, backbone: Backbone, sha256s: Sequence[str]) -> list[str]:
     """Return which of the images have no features in the cache, each once, sorted."""
-    with closing(_open(_path(ws, backbone))) as cache:
+    with closing(_open(_path(held, backbone))) as cache:
         several = sorted(set(sha256s))
         return sorted(set(several) - _read(cache, several, backbone.dim).keys())
 
 
-def keep_features(ws: Workspace, backbone: Backbone, features: dict[str, Tensor]) -> None:
+def keep_features(held: Held, backbone: Backbone, features: dict[str, Tensor]) -> None:
     """Put features [D] by image hash into the cache, computed elsewhere by this backbone."""
-    with closing(_open(_path(ws, backbone))) as cache:
+    with closing(_open(_path(held, backbone))) as cache:
         _write(cache, features)
 
 
-def _path(ws: Workspace, backbone: Backbone) -> Path:
-    return ws.cache / "features" / f"{backbone.fingerprint[:32]}.sqlite"
+def _path(held: Held, backbone: Backbone) -> Path:
+    return held.cache / "features" / f"{backbone.fingerprint[:32]}.sqlite"
 
 
 def _open(path: Path) -> sqlite3.Connection:

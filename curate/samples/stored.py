@@ -1,20 +1,28 @@
 """Stored images as tensors, in batches of one shape. Shapes: B images, H x W pixels."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from curate.samples.formats import decode
 from curate.samples.renderings import montage
-from db.store import FileStore
 from generators.sample import Sample
 
 Render = Callable[[Sample], Tensor]  # as in curate/samples/renderings.py
 
 
+class Bytes(Protocol):
+    """Files by their SHA-256: a workspace's store, or a folder's files where they lie."""
+
+    def get(self, sha256: str) -> bytes:
+        """Return a file's bytes."""
+        ...
+
+
 def batches(
-    store: FileStore, sha256s: Sequence[str], batch_size: int, render: Render = montage
+    store: Bytes, sha256s: Sequence[str], batch_size: int, render: Render = montage
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Yield (positions in `sha256s`, float32 images [B, 3, H, W] in [0, 1]), every image once.
 

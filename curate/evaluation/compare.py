@@ -1,0 +1,121 @@
+"""Which sets `curate evaluate` measures, and beside which real images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.evaluation.axes import Axes, matched, measure_axes
+from curate.evaluation.config import AxesConfig, EvaluationConfig
+from curate.evaluation.sets import ImageSet, read_set, real_set, version_set
+from curate.progress import ShowProgress
+from curate.workspace import Workspace
+from db import queries
+from rewards.backbones import load_backbone
+
+HELD_OUT = ("val", "test")
+REAL_TIMES = 10  # as many real images as of a set: distances between all pairs bound the memory
+
+
+@dataclass(frozen=True)
+class SetsCompared:
+    """Every set along the axes, and what a reader of the table should know."""
+
+    sets: tuple[Axes, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"sets": [one.to_json() for one in self.sets], "notes": list(self.notes)}
+
+    def lines(self) -> list[str]:
+        """Return all of it for a person to read."""
+        told = [f"Note: {note}" for note in self.notes]
+        return [line for one in self.sets for line in ["", *one.lines()]] + told
+
+
+def compare_versions(
+    ws: Workspace, config: EvaluationConfig, axes: AxesConfig, progress: ShowProgress
+) -> SetsCompared:
+    """Measure each version that has images, on the prompts that all have, with its real images."""
+    train, test = real_set(ws, ("train", None)), real_set(ws, HELD_OUT)
+    if not train.images:
+        return SetsCompared(
+            (),
+            (
+                "no real training images in this workspace: fidelity, label truth and privacy "
+                "need some (`curate import`), or two tables (--real and --synthetic)",
+            ),
+        )
+    versions = queries.versions.versions_with_images(ws.session)
+    sets = [version_set(ws, v.id, limit=config.images_per_version) for v in versions]
+    most = REAL_TIMES * config.images_per_version
+    held_out = test.sample(most) if test.images else None
+    return compare(sets, train.sample(most), held_out, axes, progress)
+
+
+def compare_tables(
+    synthetic: Sequence[Path],
+    real: Path,
+    test: Path | None,
+    config: EvaluationConfig,
+    axes: AxesConfig,
+    progress: ShowProgress,
+    *,
+    cache: Path,
+) -> SetsCompared:
+    """Measure sets that curate need not have made: tables, releases or plain folders.
+
+    Without a table of held-out images, those that the real table's column `split` calls val or
+    test are held out.
+    """
+    known = read_set(real, cache=cache)
+    held_out = read_set(test, cache=cache) if test is not None else None
+    if held_out is None:
+        unseen = known.of(lambda image: image.groups.get("split") in HELD_OUT)
+        held_out = unseen if unseen.images else None
+        known = known.of(lambda image: image.groups.get("split") not in HELD_OUT)
+    if not known.images:
+        raise CurateError(f"{real}: every image is held out (split val or test); none is left.")
+    most = REAL_TIMES * config.images_per_version
+    sets = [
+        read_set(path, cache=cache, only_synthetic=True).sample(config.images_per_version)
+        for path in synthetic
+    ]
+    held_out = held_out.sample(most) if held_out else None
+    return compare(sets, known.sample(most), held_out, axes, progress)
+
+
+def compare(
+    sets: Sequence[ImageSet],
+    train: ImageSet,
+    test: ImageSet | None,
+    config: AxesConfig,
+    progress: ShowProgress,
+) -> SetsCompared:
+    """Measure sets beside the same real images. Raises CurateError where patients are on both."""
+    both = patients_on_both_sides(train, test) if test else []
+    if both:
+        raise CurateError(
+            f"{len(both)} patients have images among the training and the held-out ones, as "
+            f"{both[0]}: no figure would be of unseen patients. Put each patient on one side."
+        )
+    equal, said = matched(sets)
+    notes = [line for one in (*sets, train, *([test] if test else [])) for line in one.refused]
+    backbone = load_backbone(config.features)
+    measured = []
+    with progress(len(equal), "sets measured") as advance:
+        for one in equal:
+            measured.append(measure_axes(one, train, test, backbone, config))
+            advance(1)
+    return SetsCompared(tuple(measured), tuple([*([said] if said else []), *notes]))
+
+
+def patients_on_both_sides(train: ImageSet, test: ImageSet) -> list[str]:
+    """Return who has images in both sets, by patient or by the very same file."""
+    sides = [
+        {image.patient for image in side.images if image.patient} | set(side.hashes)
+        for side in (train, test)
+    ]
+    return sorted(sides[0] & sides[1])

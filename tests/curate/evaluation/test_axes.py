@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from curate.evaluation.axes import matched
+from curate.evaluation.sets import read_set
+from curate.samples.pixels import png_bytes
+from tests.curate.evaluation.pictured import picture, write_set, write_table
+
+HONEST = {"disc": ("disc", 24), "bar": ("bar", 24)}
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Real images, held-out ones, and a set of which a tenth are training images again."""
+    root = tmp_path_factory.mktemp("sides")
+    train = write_set(root / "train", HONEST, seed=1)
+    test = write_set(root / "test", HONEST, seed=2, split="test")
+    made = write_set(root / "made", HONEST, seed=3, split="")
+    for place, kind in enumerate(("disc", "bar", "disc", "bar", "disc")):
+        copied = (train.parent / f"{kind}-{place}.png").read_bytes()
+        (made.parent / f"{kind}-{place}.png").write_bytes(copied)
+    return train, test, made
+
+
+def test_two_tables_are_measured_along_every_axis(sides: tuple[Path, Path, Path]) -> None:
+    train, test, made = sides
+    asked = ("--real", train, "--test", test, "--synthetic", made, "--cache", made.parent / "c")
+    code, output = run("evaluate", *asked, "--json")
+    assert code == 0, output
+    [found] = json.loads(output[output.index("{\n") :])["sets"]
+    measures = {(m["axis"], m["name"], m["of"]): m["estimate"] for m in found["measures"]}
+    assert "64 x 64 px" in found["network"] and "features" in found["network"]
+    assert measures["fidelity", "precision", "OCT bar"]["num"] == 24
+    assert measures["privacy", "memorised", "all"]["value"] >= 5 / 48
+    assert measures["label-truth", "read as asked", "OCT disc"]["value"] > 0.8
+    assert measures["retrieval", "IIR precision at 10", "OCT"]["value"] > 0.6
+    assert measures["diversity", "MS-SSIM within prompts", "all"]["num"] == 2  # prompts
+    assert found["label_truth"]["accuracies"][0][1] > 0.9
+    code, output = run("evaluate", *asked, "--only", "privacy", "--by", "sex")
+    assert code == 0 and "membership AUC" in output and "sex f" in output
+    assert "fidelity" not in output
+
+
+def test_what_cannot_be_measured_says_why_and_the_rest_goes_on(
+    sides: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    train, _, _ = sides
+    few = write_set(tmp_path / "few", {"disc": ("disc", 3)}, seed=5)
+    (tmp_path / "few" / "torn.png").write_bytes(b"not a picture")
+    with few.open("a") as table:
+        table.write("torn.png,torn,OCT,disc,,,\nnone.png,none,OCT,disc,,,\n")
+    code, output = run(
+        "evaluate", "--real", train, "--synthetic", few, "--cache", tmp_path / "cache"
+    )
+    assert code == 0, output
+    assert "3 and 48 real images; 10 of each are needed" in output
+    assert "no held-out real images (--test)" in output
+    assert "data.csv:5" in output and "data.csv:6: none.png" in output
+    assert "read as asked" in output
+
+
+def test_a_patient_on_both_sides_is_refused(sides: tuple[Path, Path, Path]) -> None:
+    train, _, made = sides
+    code, output = run("evaluate", "--real", train, "--test", train, "--synthetic", made)
+    assert code == 1 and "patients have images among the training and the held-out" in output
+
+
+def test_a_folder_of_labels_is_a_set_and_a_folder_without_images_is_none(tmp_path: Path) -> None:
+    for name in ("OCT/amd/1.png", "OCT/normal/2.png"):
+        file = tmp_path / "set" / name
+        file.parent.mkdir(parents=True)
+        file.write_bytes(png_bytes(picture("disc", np.random.default_rng(len(name)))))
+    found = read_set(tmp_path / "set", cache=tmp_path / "cache")
+    assert [image.shown for image in found.images] == ["OCT amd", "OCT normal"]
+    (tmp_path / "empty").mkdir()
+    for wrong in ("empty", "missing"):
+        code, output = run("evaluate", "--real", tmp_path / wrong, "--synthetic", tmp_path / "set")
+        assert code == 1 and "folder of images" in output
+    code, output = run("evaluate", "--real", tmp_path / "set")
+    assert code == 2 and "go together" in output
+
+
+def test_sets_are_compared_on_the_prompts_that_all_have(tmp_path: Path) -> None:
+    first = write_set(tmp_path / "one", {"disc": ("disc", 3), "bar": ("bar", 2)}, seed=1)
+    second = write_set(tmp_path / "two", {"disc": ("disc", 2), "none": ("none", 2)}, seed=2)
+    sets = [read_set(table, cache=tmp_path) for table in (first, second)]
+    kept, said = matched(sets)
+    assert [[i.label for i in one.images] for one in kept] == [["disc"] * 2] * 2
+    assert "1 prompts of all sets, 2 of 5" in said
+    _, said = matched([sets[0], sets[1].of(lambda image: image.label == "none")])
+    assert "share no prompt" in said
+
+
+def test_features_that_are_no_numbers_name_the_network_and_the_image(
+    sides: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    import torch
+    from torch import nn
+
+    from curate.errors import CurateError
+    from curate.evaluation.classifiers import finite_features
+    from rewards.backbones import Backbone
+
+    class Broken(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images), 3), torch.nan)
+
+    made = read_set(sides[2], cache=tmp_path)
+    with pytest.raises(CurateError, match="broken gives NaN .* of 48 of 48 images, as of disc-0"):
+        finite_features(made, Backbone("broken", Broken(), 3))
+
+
+def test_a_table_with_only_paths_is_a_set(tmp_path: Path) -> None:
+    table = write_set(tmp_path / "set", {"disc": ("disc", 2)}, seed=1)
+    table.write_text("path\ndisc-0.png\ndisc-1.png\n")
+    found = read_set(table, cache=tmp_path)
+    assert [(i.label, i.patient) for i in found.images] == [(None, None)] * 2
+    write_table(tmp_path / "set", [])
+    code, output = run("evaluate", "--real", table, "--synthetic", table)
+    assert code == 1 and "no image to measure" in output
