@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
@@ -68,7 +69,7 @@ class Crew(Generic[Task, Answer]):
         self._kind, self._equipment, self._note = kind, ray.put(equipment), note
         self._members: list[_Member[Task]] = []
         self._births: dict[Any, _Member[Task]] = {}  # by the reference that resolves when ready
-        self._again: deque[_Assignment[Task]] = deque()  # whose worker died
+        self._again: deque[_Assignment[Task]] = deque()  # whose worker died, and the next one
         self._is_over = False  # no more tasks are taken
         self._last_hire = float("-inf")
         self._stillborn = 0
@@ -89,7 +90,8 @@ class Crew(Generic[Task, Answer]):
         self._is_over = False
         while True:
             self._is_over = self._is_over or not may_go_on()
-            self._hire()
+            if time.monotonic() - self._last_hire >= SECONDS_BETWEEN_HIRES:
+                self._hire()
             self._hand_out(tasks)
             if self._is_over and not self._again and not self._given():
                 return
@@ -101,10 +103,8 @@ class Crew(Generic[Task, Answer]):
             ray.kill(member.actor)
 
     def _hire(self) -> None:
-        now = time.monotonic()
-        if now - self._last_hire < SECONDS_BETWEEN_HIRES:
-            return
-        self._last_hire = now
+        """Hire a worker for every place that has none; wait only so long for the first of all."""
+        self._last_hire = now = time.monotonic()
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         place = "GPU" if resources.get("GPU") else "CPU"
         needs = {"num_gpus": 1, "num_cpus": 1} if place == "GPU" else {"num_cpus": 1}
@@ -113,9 +113,6 @@ class Crew(Generic[Task, Answer]):
             member: _Member[Task] = _Member(actor)
             self._members.append(member)
             self._births[actor.versions.remote()] = member
-        self._check_patience(now)
-
-    def _check_patience(self, now: float) -> None:
         if self.num_ready:
             self._alone_since = now
         elif now - self._alone_since > NO_WORKER_PATIENCE_S:
@@ -128,19 +125,13 @@ class Crew(Generic[Task, Answer]):
         """Give every worker enough to do, as long as there is something."""
         for member in self._members:
             while member.is_ready and len(member.given) < TASKS_A_WORKER:
-                assignment = self._next(tasks)
-                if assignment is None:
+                if not self._again and not self._is_over:
+                    self._again.extend(_Assignment(task) for task in islice(tasks, 1))
+                    self._is_over = not self._again
+                if not self._again:
                     return
+                assignment = self._again.popleft()
                 member.given[member.actor.work.remote(assignment.task)] = assignment
-
-    def _next(self, tasks: Iterator[Task]) -> _Assignment[Task] | None:
-        if self._again:
-            return self._again.popleft()
-        if not self._is_over:
-            for task in tasks:
-                return _Assignment(task)
-            self._is_over = True
-        return None
 
     def _given(self) -> list[Any]:
         return [answer for member in self._members for answer in member.given]
@@ -172,7 +163,10 @@ class Crew(Generic[Task, Answer]):
                 yield answer
 
     def _lose(self, member: _Member[Task], error: RayError) -> None:
-        """Forget a dead worker; its tasks are handed out again, and another one is hired."""
+        """Forget a dead worker; its tasks are handed out again, and another one is hired.
+
+        Raises CurateError when worker after worker dies over the same task, or before it is ready.
+        """
         self._members.remove(member)
         self._births = {key: value for key, value in self._births.items() if value is not member}
         ray.kill(member.actor)  # where only an answer was lost, its process still lives
@@ -180,13 +174,7 @@ class Crew(Generic[Task, Answer]):
         self._last_hire = float("-inf")
         first_line = str(error).strip().splitlines()[0]
         self._note("worker-lost", batches_again=len(member.given), reason=first_line)
-        reason = " ".join(str(error).split())
-        self._refuse_deadly(member, reason[-TOLD:], error)
-        if not member.is_ready:
-            self._refuse_stillbirths(reason[-TOLD:], error)
-
-    def _refuse_deadly(self, member: _Member[Task], reason: str, error: RayError) -> None:
-        """Raise CurateError when worker after worker dies over the same task."""
+        reason = " ".join(str(error).split())[-TOLD:]
         for assignment in list(member.given.values())[:1]:  # the others had not begun
             assignment.deaths += 1
             if assignment.deaths >= MAX_DEATHS:
@@ -194,10 +182,8 @@ class Crew(Generic[Task, Answer]):
                     f"{MAX_DEATHS} workers died over the same batch. If they had too little "
                     f"memory, take a smaller --batch-size. The last: {reason}"
                 ) from error
-
-    def _refuse_stillbirths(self, reason: str, error: RayError) -> None:
-        self._stillborn += 1
-        if self._stillborn >= MAX_STILLBORN and not self.num_ready:
+        self._stillborn += not member.is_ready
+        if not member.is_ready and self._stillborn >= MAX_STILLBORN and not self.num_ready:
             raise CurateError(
                 f"{self._stillborn} workers died before they were ready. Is the same curate "
                 f"installed on every node, and is there memory for the model? The last: {reason}"

@@ -57,7 +57,9 @@ class ImageWorker:
         sampling = SamplingSettings.from_json(equipment.settings)
         generator = accelerate(opened(equipment.weights).to(device), sampling)
         self._notes: list[tuple[str, dict[str, Any]]] = []
-        self._maker = Maker(generator, sampling, self._note)
+        self._maker = Maker(
+            generator, sampling, lambda event, **details: self._notes.append((event, details))
+        )
 
     def versions(self) -> dict[str, str]:
         """Return what decides the images' bytes, as soon as the generator is open."""
@@ -69,9 +71,6 @@ class ImageWorker:
         encoded = encode(batch.items, self._maker.make(batch))
         device = str(self._maker.generator.device)
         return Made(encoded, self._notes, self._maker.batch_size, device)
-
-    def _note(self, event: str, **details: Any) -> None:
-        self._notes.append((event, details))
 
 
 def packed(generator: Generator) -> Weights:

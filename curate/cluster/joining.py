@@ -26,43 +26,29 @@ def connected(address: str, *, show_workers: bool = False) -> Iterator[None]:
     versions or token are others.
     """
     quietly: dict[str, Any] = {"log_to_driver": show_workers, "logging_level": logging.ERROR}
-    with _own_sigterm():
-        if address == "auto":
-            _join_any(quietly)
-        elif address == "local":
-            _start(quietly)
-        else:
-            _join(address, quietly)
+    if address not in ("auto", "local") and not address.startswith("ray://"):
+        _probe(address)
+    ours = signal.getsignal(signal.SIGTERM)  # Ray sets another way to end when it joins
+    is_own = address == "local"
+    if not is_own:
+        try:
+            ray.init(address=address, **quietly)
+        except NO_CLUSTER as error:
+            if address != "auto" or _is_mismatch(error):
+                raise refusal(address, error) from error
+            is_own = True
+    if is_own:
+        ray.init(address="local", include_dashboard=False, **quietly)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _start(quietly: dict[str, Any]) -> None:
-    ray.init(address="local", include_dashboard=False, **quietly)
-
-
-def _join_any(quietly: dict[str, Any]) -> None:
-    try:
-        ray.init(address="auto", **quietly)
-    except NO_CLUSTER as error:
-        if _is_mismatch(error):
-            raise refusal("auto", error) from error
-        _start(quietly)
-
-
-def _join(address: str, quietly: dict[str, Any]) -> None:
-    if not address.startswith("ray://"):
-        _probe(address)
-    try:
-        ray.init(address=address, **quietly)
-    except NO_CLUSTER as error:
-        raise refusal(address, error) from error
-
-
 def _probe(address: str) -> None:
-    """Raise CurateError unless somebody listens there."""
+    """Raise CurateError unless somebody listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise CurateError(
@@ -94,12 +80,3 @@ def refusal(address: str, error: Exception) -> CurateError:
 
 def _is_mismatch(error: Exception) -> bool:
     return "mismatch" in str(error)
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Keep our way to end: Ray sets another one when it joins, where it may."""
-    ours = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
@@ -58,20 +57,21 @@ def version_made_on_ray(ws: Workspace, make: Make, ray: RayConfig) -> GeneratorV
         from curate.cluster.train import train_on_ray
     assert ray.address is not None
     ws.session.commit()
+    folder = ws.folder  # workers are sent no open workspace
+
+    def work() -> str | None:
+        with open_workspace(folder) as own:
+            made = make(own)
+            return None if made is None else made.id
+
     version_id = train_on_ray(
-        partial(_made_in, ws.folder, make),
+        work,
         address=ray.address,
         num_workers=ray.num_workers,
         folder=ws.cache / "ray-train",
         note=tell_event,
     )
     return queries.versions.find_version(ws.session, version_id)
-
-
-def _made_in(folder: Path, make: Make) -> str | None:
-    with open_workspace(folder) as ws:
-        made = make(ws)
-        return None if made is None else made.id
 
 
 def score(ws: Workspace, options: ScoreOptions, *, ray: str | None = None) -> Scored:

@@ -57,31 +57,24 @@ class _Ahead:
         self._on_the_way: set[str] = set()  # images of these pages: equal files are sent once
 
     def pages(self, crew: Crew[Files, Features], pages: Iterator[Page]) -> Iterator[Page]:
-        """Yield each page when the cache holds its features."""
+        """Yield each page when the cache holds its features, the oldest first."""
         for answer in crew.work(self._batches(pages)):
             keep_features(self._ws, self._model.backbone, answer.features)
             self._on_the_way -= answer.features.keys()
             self._num_batches[answer.page] -= 1
-            yield from self._complete()
+            while self._pages and not self._num_batches[oldest := next(iter(self._pages))]:
+                del self._num_batches[oldest]
+                yield self._pages.pop(oldest)
 
     def _batches(self, pages: Iterator[Page]) -> Iterator[Files]:
         for number, page in enumerate(pages):
             self._ws.session.commit()  # no transaction stays open while others work
-            missing = self._missing(page)
+            files: list[Any] = [image.file_sha256 for image, _ in known_to(self._model, page)]
+            missing = missing_features(self._ws, self._model.backbone, files)
+            missing = [sha256 for sha256 in missing if sha256 not in self._on_the_way]
             starts = range(0, len(missing), IMAGES_A_BATCH) or range(1)
             self._pages[number], self._num_batches[number] = page, len(starts)
             self._on_the_way.update(missing)
             for start in starts:
                 some = missing[start : start + IMAGES_A_BATCH]
                 yield Files(number, {sha256: self._ws.store.get(sha256) for sha256 in some})
-
-    def _missing(self, page: Page) -> list[str]:
-        files: list[Any] = [image.file_sha256 for image, _ in known_to(self._model, page)]
-        missing = missing_features(self._ws, self._model.backbone, files)
-        return [sha256 for sha256 in missing if sha256 not in self._on_the_way]
-
-    def _complete(self) -> Iterator[Page]:
-        """Yield the oldest pages, as far as all their batches are back."""
-        while self._pages and not self._num_batches[oldest := next(iter(self._pages))]:
-            del self._num_batches[oldest]
-            yield self._pages.pop(oldest)

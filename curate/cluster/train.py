@@ -38,25 +38,32 @@ def train_on_ray(
     A lost worker ends the others, `note(event, **details)` is told, and all begin again. Raises
     what a user can mend as it was raised in the worker.
     """
+    packed: bytes = cloudpickle.dumps(work)  # type: ignore[no-untyped-call]
     # what workers say is shown on stderr: stdout is for the command's result
     with redirect_stdout(sys.stderr), connected(address, show_workers=True):
         trainer = TorchTrainer(
             _run,  # type: ignore[arg-type]  # what it returns is in the result
-            train_loop_config={"work": _as_bytes(work), "folder": os.getcwd()},
+            # as bytes: Ray Train's own processes need not import what the work is made of
+            train_loop_config={"work": packed, "folder": os.getcwd()},
             torch_config=TorchConfig(),
             scaling_config=_places(num_workers),
             run_config=RunConfig(storage_path=str(folder)),
         )
         try:
-            return _outcome(trainer, note)
+            for _ in range(MAX_LOST):
+                try:
+                    return str(trainer.fit().return_value)
+                except TrainingFailedError as error:
+                    failure = _first_failure(error)
+                    if isinstance(failure, USER_ERRORS):
+                        raise failure from error
+                    lost = " ".join(str(failure).split())
+                    note("worker-lost", reason=lost[:200])
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # nothing in it is asked for again
-
-
-def _as_bytes(work: Work) -> bytes:
-    """Pack the work, so that Ray Train's own processes need not import what it is made of."""
-    packed: bytes = cloudpickle.dumps(work)  # type: ignore[no-untyped-call]
-    return packed
+    raise CurateError(
+        f"{MAX_LOST} times a worker of the training was lost. The last: {lost[-500:]}"
+    )
 
 
 def _run(config: dict[str, Any]) -> str | None:
@@ -64,21 +71,6 @@ def _run(config: dict[str, Any]) -> str | None:
     os.chdir(config["folder"])
     work: Work = cloudpickle.loads(config["work"])
     return work()
-
-
-def _outcome(trainer: Any, note: Note) -> str:
-    for _ in range(MAX_LOST):
-        try:
-            return str(trainer.fit().return_value)
-        except TrainingFailedError as error:
-            failure = _first_failure(error)
-            if isinstance(failure, USER_ERRORS):
-                raise failure from error
-            lost = " ".join(str(failure).split())
-            note("worker-lost", reason=lost[:200])
-    raise CurateError(
-        f"{MAX_LOST} times a worker of the training was lost. The last: {lost[-500:]}"
-    )
 
 
 def _first_failure(error: TrainingFailedError) -> BaseException:

@@ -267,8 +267,9 @@ def note(ws: Workspace, row: Round, state: str, *, made: dict[str, Any], **besid
     for column, value in made.items():
         known = getattr(row, column)
         if known != value:
+            made_before = column.removesuffix("_id").replace("_", " ")
             raise CurateError(
-                f"Round {row.number} of loop {row.loop_name!r} has its {_words(column)} already, "
+                f"Round {row.number} of loop {row.loop_name!r} has its {made_before} already, "
                 f"{str(known)[:12]}; this one is {str(value)[:12]}. It is kept, but outside the "
                 "loop: leave --loop away to make others."
             )
@@ -279,7 +280,3 @@ def images_of_round(ws: Workspace, row: Round) -> Sequence[Image]:
     run = ws.session.get(Run, row.run_id)
     assert run is not None  # a round that is generated names its run
     return queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
-
-
-def _words(column: str) -> str:
-    return column.removesuffix("_id").replace("_", " ")

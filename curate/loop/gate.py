@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.evaluation.intervals import Estimate, paired_bootstrap, wilson_interval
+from curate.evaluation.intervals import paired_bootstrap, wilson_interval
 from db.queries.ratings import RatingView
 
 ARMS = ("base", "start", "new", "real")
@@ -42,16 +42,31 @@ def judge_round(
     interval is above -`tolerance` (a share, 0 .. 1).
     """
     arms = {"base": base_version_id, "start": start_version_id, "new": new_version_id}
-    tops = {name: _top_by_prompt(ratings, version_id) for name, version_id in arms.items()}
-    difference = _difference(tops["start"], tops["new"], confidence)
+    tops: dict[str, dict[str, list[bool]]] = {name: defaultdict(list) for name in arms}
+    real: list[bool] = []
+    for rating in ratings:
+        best = rating.max_value if rating.polarity == "higher" else rating.min_value
+        if rating.origin == "real":
+            real.append(rating.value == best)
+        for name, version_id in arms.items():  # two of them may be one version
+            if rating.version_id == version_id:
+                tops[name][rating.prompt_id].append(rating.value == best)
+    prompts = sorted(set(tops["start"]) & set(tops["new"]))
+    if not prompts:
+        raise ValueError("the gate's campaign has no prompt rated in both versions")
+    start_P, new_P = (
+        [float(np.mean(tops[name][prompt])) for prompt in prompts] for name in ("start", "new")
+    )
+    difference = paired_bootstrap(start_P, new_P, confidence=confidence)
+    shares = {name: [one for each in top.values() for one in each] for name, top in tops.items()}
+    shares |= {"real": real} if real else {}
     metrics: dict[str, Any] = {
-        "share_of_top": {name: _share(list(_flat(top))) for name, top in tops.items()},
+        "share_of_top": {
+            name: vars(wilson_interval(sum(top), len(top))) for name, top in shares.items()
+        },
         "difference": vars(difference),
         "num_ratings": len(ratings),
     }
-    real = [_is_top(rating) for rating in ratings if rating.origin == "real"]
-    if real:
-        metrics["share_of_top"]["real"] = _share(real)
     risen, safe = difference.value > 0, difference.low > -tolerance
     found = (
         f"share of top ratings changed by {100 * difference.value:+.1f} points "
@@ -64,35 +79,3 @@ def judge_round(
     if not safe:
         reasons.append(f"a fall of more than {100 * tolerance:.0f} points cannot be excluded")
     return Verdict(risen and safe, tuple(reasons), metrics)
-
-
-def _top_by_prompt(ratings: Sequence[RatingView], version_id: str) -> dict[str, list[bool]]:
-    top: dict[str, list[bool]] = defaultdict(list)
-    for rating in ratings:
-        if rating.version_id == version_id:
-            top[rating.prompt_id].append(_is_top(rating))
-    return top
-
-
-def _is_top(rating: RatingView) -> bool:
-    best = rating.max_value if rating.polarity == "higher" else rating.min_value
-    return rating.value == best
-
-
-def _difference(
-    start: dict[str, list[bool]], new: dict[str, list[bool]], confidence: float
-) -> Estimate:
-    prompts = sorted(set(start) & set(new))
-    if not prompts:
-        raise ValueError("the gate's campaign has no prompt rated in both versions")
-    start_P = [float(np.mean(start[prompt])) for prompt in prompts]
-    new_P = [float(np.mean(new[prompt])) for prompt in prompts]
-    return paired_bootstrap(start_P, new_P, confidence=confidence)
-
-
-def _flat(by_prompt: dict[str, list[bool]]) -> list[bool]:
-    return [value for values in by_prompt.values() for value in values]
-
-
-def _share(tops: Sequence[bool]) -> dict[str, float]:
-    return vars(wilson_interval(sum(tops), len(tops)))

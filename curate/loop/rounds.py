@@ -5,14 +5,14 @@ goes on where it stood. Where people rate, a call does what is possible now and 
 for. A round begins where the last promoted one ended.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from curate.errors import CurateError
 from curate.loop.config import ASKED_BEFORE, LoopConfig
 from curate.loop.gate import judge_round
-from curate.loop.raters import show, take
+from curate.loop.raters import WHOLE, show, take
 from curate.loop.safety import check_new_version
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
@@ -235,40 +235,38 @@ def _check_raters_count(now: "_Pass") -> None:
 
 def _generate(now: "_Pass") -> dict[str, Any]:
     _check_raters_count(now)
-    images = _make_images(
-        now, now.row.start_version_id, now.config.images_per_prompt, first_seed(now.row)
-    )
-    return {"state": "generated", "run_id": images[0].run_id}
+    return {"state": "generated", "run_id": _images_of_round(now)[0].run_id}
+
+
+def _images_of_round(now: "_Pass") -> list[Image]:
+    count = now.config.images_per_prompt
+    return _make_images(now, now.row.start_version_id, count, first_seed(now.row))
 
 
 def _push(now: "_Pass") -> _Result:
-    images = _make_images(
-        now, now.row.start_version_id, now.config.images_per_prompt, first_seed(now.row)
-    )
+    images = _images_of_round(now)
     campaign = _campaign(now, "round", images, "train")
     asked = {"campaign_id": campaign.id, "config": now.config.to_json()}
     return show(now.ws, campaign, now.raters) or {"state": "pushed", **asked}
 
 
 def _rate(now: "_Pass") -> _Result:
-    campaign = now.ws.session.get_one(Campaign, now.row.campaign_id)
-    return take(now.ws, campaign, now.raters) or {"state": "rated"}
+    """Take the answers of the round's campaign, or of its gate's."""
+    campaign = now.ws.session.get_one(Campaign, now.row.gate_campaign_id or now.row.campaign_id)
+    return take(now.ws, campaign, now.raters) or {"state": WHOLE[now.row.state]}
 
 
 def _train(now: "_Pass") -> dict[str, Any]:
     model = train_reward(now.ws, criteria=scales_asked(now.ws, now.row))
-    now.say(f"round {now.row.number}: reward model {model.id[:12]}, {_quality(model.metrics)}")
-    return {"state": "trained", "reward_model_id": model.id}
-
-
-def _quality(metrics: Mapping[str, Any]) -> str:
-    held_out = metrics["held_out"]
+    held_out = model.metrics["held_out"]
     found = {
         "AUC, best rated against others": held_out["auc_top_or_rest"],
         "rank correlation": held_out["spearman"],
     }
     shown = [f"{name} {value:.2f}" for name, value in found.items() if value is not None]
-    return f"on ratings left out: {', '.join(shown)}" if shown else "too few ratings to test it"
+    quality = f"on ratings left out: {', '.join(shown)}" if shown else "too few ratings to test it"
+    now.say(f"round {now.row.number}: reward model {model.id[:12]}, {quality}")
+    return {"state": "trained", "reward_model_id": model.id}
 
 
 def _step(now: "_Pass") -> dict[str, Any]:
@@ -306,11 +304,10 @@ def _push_gate(now: "_Pass") -> _Result:
     }
     start, new = made[row.start_version_id], made[row.new_version_id or ""]
     checked = check_new_version(now.ws, start, new, now.config.safety)
-    metrics = {
-        **row.metrics,
-        "safety": checked.metrics,
-        "reward_rise": _reward_rise(now, start, new),
-    }
+    model = load_reward_model(now.ws, row.reward_model_id or "")
+    before, after = (mean_prediction(now.ws, model, images) for images in (start, new))
+    # how much more the round's reward model thinks of the new version's images
+    metrics = {**row.metrics, "safety": checked.metrics, "reward_rise": after - before}
     if checked.reasons:
         return {"state": "rejected", "reasons": list(checked.reasons), "metrics": metrics}
     images = [image for of_version in made.values() for image in of_version]
@@ -320,18 +317,6 @@ def _push_gate(now: "_Pass") -> _Result:
     campaign = _campaign(now, "gate", images, "gate")
     made_of = {"gate_campaign_id": campaign.id, "metrics": metrics}
     return show(now.ws, campaign, now.raters) or {"state": "gate_pushed", **made_of}
-
-
-def _reward_rise(now: "_Pass", start: Sequence[Image], new: Sequence[Image]) -> float:
-    """Return how much more the round's reward model thinks of the new version's images."""
-    model = load_reward_model(now.ws, now.row.reward_model_id or "")
-    before, after = (mean_prediction(now.ws, model, images) for images in (start, new))
-    return after - before
-
-
-def _rate_gate(now: "_Pass") -> _Result:
-    campaign = now.ws.session.get_one(Campaign, now.row.gate_campaign_id)
-    return take(now.ws, campaign, now.raters) or {"state": "gate_rated"}
 
 
 def _decide(now: "_Pass") -> dict[str, Any]:
@@ -367,6 +352,6 @@ STEPS: dict[str, Callable[["_Pass"], _Result]] = {
     "rated": _train,
     "trained": _step,
     "stepped": _push_gate,
-    "gate_pushed": _rate_gate,
+    "gate_pushed": _rate,
     "gate_rated": _decide,
 }

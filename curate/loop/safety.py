@@ -59,7 +59,14 @@ def check_new_version(
     before = _look(ws, start, features["start"], reference)
     after = _look(ws, new, features["new"], reference)
     shifts = _shifts(ws, start, new)
-    reasons = [*_reasons(before, after, limits), *_tripwires(shifts, limits)]
+    reasons = _reasons(before, after, limits)
+    reasons += [
+        f"{modality}: the images' {name} moved by {shift:+.1f} standard deviations (at most "
+        f"{limits.max_shift:.1f})"
+        for modality, values in sorted(shifts.items())
+        for name, shift in values.items()
+        if abs(shift) > limits.max_shift
+    ]
     metrics = {"start": asdict(before), "new": asdict(after), "shifts": shifts}
     return Checked(tuple(reasons), metrics)
 
@@ -68,10 +75,14 @@ def _look(
     ws: Workspace, images: Sequence[Image], features_BD: Tensor, reference: Reference
 ) -> Look:
     unit_BD, train_MD = unit(features_BD), unit(reference.train_MD)
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, image in enumerate(images):
+        rows[image.prompt_id].append(row)
+    vendi = [vendi_score(unit_BD[of_one_prompt]) for of_one_prompt in rows.values()]
     likeness = similarity_within_prompts(ws, _asked(ws, images), len(images))
     return Look(
         likeness=None if likeness is None else likeness.value,
-        vendi=_mean_vendi(images, unit_BD),
+        vendi=sum(vendi) / len(vendi),
         copied=memorised_share(unit_BD, train_MD, radius=reference.radius).low,
         far=far_share(features_BD, reference.train_MD),
     )
@@ -84,14 +95,6 @@ def _asked(ws: Workspace, images: Sequence[Image]) -> list[ToJudge]:
             images, queries.prompts.prompts_of(ws.session, images), strict=True
         )
     ]
-
-
-def _mean_vendi(images: Sequence[Image], unit_BD: Tensor) -> float:
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, image in enumerate(images):
-        rows[image.prompt_id].append(row)
-    scores = [vendi_score(unit_BD[group]) for group in rows.values()]
-    return sum(scores) / len(scores)
 
 
 def _reasons(before: Look, after: Look, limits: SafetyLimits) -> list[str]:
@@ -140,13 +143,3 @@ def _shifts(
         moved = (after.mean(dim=0) - before.mean(dim=0)) / spread
         shifts[modality] = dict(zip(STATISTICS, moved.tolist(), strict=True))
     return shifts
-
-
-def _tripwires(shifts: dict[str, dict[str, float]], limits: SafetyLimits) -> list[str]:
-    return [
-        f"{modality}: the images' {name} moved by {shift:+.1f} standard deviations (at most "
-        f"{limits.max_shift:.1f})"
-        for modality, values in sorted(shifts.items())
-        for name, shift in values.items()
-        if abs(shift) > limits.max_shift
-    ]

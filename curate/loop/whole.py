@@ -1,7 +1,7 @@
 """A loop taken whole: prompts, a base version, raters and settings for its rounds."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
@@ -15,7 +15,6 @@ from curate.rating.raters import Raters
 from curate.settings import Given
 from curate.workspace import Workspace
 from db import queries
-from db.models import GeneratorVersion, Prompt, Round
 from rewards.frozen import load_eyes
 
 WATCH_EVERY_S = 30.0
@@ -30,14 +29,20 @@ def loop_rounds(
     first = queries.rounds.find_round(ws.session, options.name, 1)
     begun = LoopConfig.from_json(first.config) if first else LoopConfig(name=options.name)
     config = given.over(begun)
+    base = (
+        version_to_use(ws, options.start.version)
+        if first is None or options.start.version is not None
+        else queries.versions.find_version(ws.session, first.base_version_id)
+    )
+    if options.sheet is not None:
+        prompts = sheet_rows(ws, options.sheet, say)
+    elif first is not None and first.run_id is not None:
+        prompts = prompts_of(ws, first)
+    else:
+        prompts = embedded_prompts(ws)
+    raters = _raters(ws, config, options)
     return run_loop(
-        ws,
-        config,
-        rounds=options.rounds,
-        base=_base(ws, first, options),
-        prompts=_prompts(ws, first, options, say),
-        raters=_raters(ws, config, options),
-        say=say,
+        ws, config, rounds=options.rounds, base=base, prompts=prompts, raters=raters, say=say
     )
 
 
@@ -60,16 +65,6 @@ def watch_loop(
     return looped
 
 
-def _prompts(
-    ws: Workspace, first: Round | None, options: LoopOptions, say: Say
-) -> Sequence[Prompt]:
-    if options.sheet is not None:
-        return sheet_rows(ws, options.sheet, say)
-    if first is not None and first.run_id is not None:
-        return prompts_of(ws, first)
-    return embedded_prompts(ws)
-
-
 def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
     if config.raters == SIMULATED:
         eyes = load_eyes()
@@ -80,10 +75,3 @@ def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
     raise CurateError(
         f"--raters {config.raters!r} is not known. Take {SIMULATED!r}, or {BACKEND!r} for people."
     )
-
-
-def _base(ws: Workspace, first: Round | None, options: LoopOptions) -> GeneratorVersion:
-    """Return where the loop begins: what it was begun with before, when it is gone on with."""
-    if first is not None and options.start.version is None:
-        return queries.versions.find_version(ws.session, first.base_version_id)
-    return version_to_use(ws, options.start.version)
