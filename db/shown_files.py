@@ -32,8 +32,10 @@ class ShownFiles:
 
     def put(self, name: str, picture: bytes) -> None:
         """Write a PNG in one request."""
+        is_s3 = "s3" in self._files.protocol
+        headers = {"ContentType": "image/png"} if is_s3 else {}
         try:
-            self._files.pipe_file(f"{self._root}/{name}", picture, **self._as_png())
+            self._files.pipe_file(f"{self._root}/{name}", picture, **headers)
         except Exception as error:
             raise self._unusable(error) from error
 
@@ -49,10 +51,6 @@ class ShownFiles:
         except Exception as error:
             raise self._unusable(error) from error
         return url
-
-    def _as_png(self) -> dict[str, str]:
-        is_s3 = "s3" in self._files.protocol
-        return {"ContentType": "image/png"} if is_s3 else {}
 
     def _unusable(self, error: Exception) -> StoreError:
         return StoreError(

@@ -59,7 +59,11 @@ class TransformersCaptioner:
                 "preprocessor_config.json and the tokenizer's files), or a hub name where there is "
                 "a network."
             ) from error
-        self.id = _weights_hash(self._model)
+        digest = hashlib.sha256()
+        for name, weight in sorted(self._model.state_dict().items()):
+            digest.update(f"{name} {tuple(weight.shape)} ".encode())
+            digest.update(weight.contiguous().view(torch.uint8).numpy().tobytes())
+        self.id = digest.hexdigest()
 
     @torch.no_grad()
     def __call__(self, image_3HW: Tensor) -> str:
@@ -70,11 +74,3 @@ class TransformersCaptioner:
             pixel_values=inputs["pixel_values"], max_new_tokens=MOST_TOKENS, do_sample=False
         )
         return str(self._tokenizer.decode(tokens[0], skip_special_tokens=True)).strip()
-
-
-def _weights_hash(model: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)} ".encode())
-        digest.update(weight.contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -91,22 +91,18 @@ def load_lora(generator: Trajectory, folder: Path) -> None:
             values[f"{part}.target_modules"],
             alpha=values[f"{part}.lora_alpha"],
         )
-        _fill({f"{part}.{name}": own for name, own in lora_state(generator).items()}, tensors)
+        state = {f"{part}.{name}": own for name, own in lora_state(generator).items()}
+        if differing := set(tensors) ^ set(state):
+            raise ValueError(f"{len(differing)} names differ, {min(differing)} among them")
+        for name, tensor in state.items():
+            if tensor.shape != tensors[name].shape:
+                raise ValueError(f"{name} has another shape")
+            tensor.detach().copy_(tensors[name])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise GeneratorError(
             f"{path} does not fit this generator, or is no adapter that curate saved ({error}). "
             "Load it on the version that it was trained on."
         ) from error
-
-
-def _fill(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    found, needed = set(tensors), set(state)
-    if found != needed:
-        raise ValueError(f"{len(found ^ needed)} names differ, {min(found ^ needed)} among them")
-    for name, tensor in state.items():
-        if tensor.shape != tensors[name].shape:
-            raise ValueError(f"{name} has another shape")
-        tensor.detach().copy_(tensors[name])
 
 
 def merge_lora(generator: Trajectory, folder: Path) -> None:

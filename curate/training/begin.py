@@ -1,7 +1,5 @@
 """A generator is begun: a family makes its first weights for what the workspace has to learn."""
 
-from collections.abc import Iterator
-
 from curate.errors import CurateError
 from curate.production.config import GeneratorChoice
 from curate.production.images import prompt_value
@@ -13,9 +11,7 @@ from curate.workspace import Workspace
 from db.folders import unfinished_folder
 from db.models import GeneratorVersion
 from generators import registry
-from generators.base import Prompt
 from generators.beginning import Beginning
-from generators.sample import Sample
 
 
 def begun_version(
@@ -33,7 +29,11 @@ def begun_version(
     out_of = None if choice == GeneratorChoice() else chosen_version(ws, choice)
     base = None if out_of is None else load_version(ws, out_of.id)
     settings = parse_settings(family.settings)
-    beginning = Beginning(_examples(ws, lesson), seed, base)
+    examples = (  # read as the family asks for them
+        (read_sample(ws.store, image.file_sha256), prompt_value(ws, image.prompt_id))
+        for image in select_images(ws, lesson).learned
+    )
+    beginning = Beginning(examples, seed, base)
     generator = registry.create(family.family, settings, beginning)
     with unfinished_folder(ws.cache / "unfinished", "begin-") as aside:
         generator.save(aside)
@@ -46,8 +46,3 @@ def begun_version(
             parent_id=None if out_of is None else out_of.id,
             config={"family": family.family, "settings": settings, "seed": seed},
         )
-
-
-def _examples(ws: Workspace, lesson: LessonConfig) -> Iterator[tuple[Sample, Prompt]]:
-    for image in select_images(ws, lesson).learned:
-        yield read_sample(ws.store, image.file_sha256), prompt_value(ws, image.prompt_id)

@@ -102,7 +102,11 @@ class Book:
         keep_latents(self._ws, kept, generator, self._frame, latents, show)
         embeddings = KeptEmbeddings(kept, generator, self._frame.codec_id)
         if not self._training.train_text_encoder:
-            embeddings.fill(self._shown_prompts(), show)
+            drops = [Drop.NOTHING]
+            drops += [Drop.TEXT] if self._training.drop_text else []
+            drops += [Drop.MODALITY] if self._training.drop_modality else []
+            forms = [shown_prompt(one, drop) for one in self._prompts.values() for drop in drops]
+            embeddings.fill(forms, show)
         replays = bool(self.replayed)
         share = self._config.replay_share
         pools = [Pool(self.learned, 1 - share if replays else 1.0)]
@@ -112,11 +116,3 @@ class Book:
             latents=kept.__getitem__,
             embed=embeddings,
         )
-
-    def _shown_prompts(self) -> list[Prompt]:
-        """Return every prompt in every form that a step may show it in."""
-        config = self._training
-        drops = [Drop.NOTHING]
-        drops += [Drop.TEXT] if config.drop_text else []
-        drops += [Drop.MODALITY] if config.drop_modality else []
-        return [shown_prompt(prompt, drop) for prompt in self._prompts.values() for drop in drops]

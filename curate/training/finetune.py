@@ -253,6 +253,10 @@ def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict
     first, last = history.validations[0], history.validations[-1]
     new = {image.modality for image in chosen.learned}
     device = trained.weights.generator.device
+    if device.type == "cuda":
+        peak_bytes = torch.cuda.max_memory_allocated(device)
+    else:  # Linux counts in KiB
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     every = max(1, history.num_steps // LOSSES_KEPT)
     samples = grid_folder(ws, ready.key)
     return {
@@ -277,12 +281,6 @@ def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict
         "seconds": history.seconds,
         "images_per_second": history.num_steps * task.training.batch_size / history.seconds,
         "device": device.type,
-        "peak_bytes": _peak_bytes(device),
+        "peak_bytes": peak_bytes,
         "samples": str(samples.relative_to(ws.folder)) if task.lesson.num_samples else None,
     }
-
-
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

@@ -42,26 +42,23 @@ class KeptRow:
 
 def kept_table(before: Validation, after: Validation, new: Collection[str]) -> list[KeptRow]:
     """Return a row a group, those to be learned first. `new` empty: all were to be learned."""
-    rows = [
-        _row(group, losses, after.losses[group], not new or group in new)
-        for group, losses in before.losses.items()
-    ]
+    rows = []
+    for group, losses in before.losses.items():
+        mean, now = float(np.mean(losses)), after.losses[group]
+        change = bootstrap_mean((np.array(now) - np.array(losses)) / mean)
+        rows.append(
+            KeptRow(
+                group=group,
+                is_new=not new or group in new,
+                num=len(losses),
+                before=mean,
+                after=float(np.mean(now)),
+                change=change.value,
+                low=change.low,
+                high=change.high,
+            )
+        )
     return sorted(rows, key=lambda row: (not row.is_new, row.group))
-
-
-def _row(group: str, before: list[float], after: list[float], is_new: bool) -> KeptRow:
-    mean = float(np.mean(before))
-    change = bootstrap_mean((np.array(after) - np.array(before)) / mean)
-    return KeptRow(
-        group=group,
-        is_new=is_new,
-        num=len(before),
-        before=mean,
-        after=float(np.mean(after)),
-        change=change.value,
-        low=change.low,
-        high=change.high,
-    )
 
 
 def table_lines(rows: list[dict[str, Any]]) -> list[str]:

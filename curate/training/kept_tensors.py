@@ -45,23 +45,20 @@ class KeptTensors:
 
         What `compute` returns for a key must not depend on the keys beside it.
         """
-        wanted = list(dict.fromkeys(keys))
-        self._file_of.update(queries.files.derived_files(self._ws.session, wanted))
+        session, store, wanted = self._ws.session, self._ws.store, list(dict.fromkeys(keys))
+        self._file_of.update(queries.files.derived_files(session, wanted))
         missing = [key for key in wanted if key not in self._file_of]
         if not missing:
             return
         with show(len(missing), what) as advance:
             for start in range(0, len(missing), TENSORS_A_FILE):
                 some = missing[start : start + TENSORS_A_FILE]
-                self._keep(compute(some))
+                tensors = {key: one.contiguous().cpu() for key, one in compute(some).items()}
+                [sha256] = queries.files.add_files(session, store, [(save(tensors), MEDIA_TYPE)])
+                files = dict.fromkeys(tensors, sha256)
+                queries.files.add_derived_files(session, files)
+                self._file_of.update(files)
                 advance(len(some))
-
-    def _keep(self, tensors: Mapping[str, Tensor]) -> None:
-        whole = save({key: tensor.contiguous().cpu() for key, tensor in tensors.items()})
-        [sha256] = queries.files.add_files(self._ws.session, self._ws.store, [(whole, MEDIA_TYPE)])
-        files = dict.fromkeys(tensors, sha256)
-        queries.files.add_derived_files(self._ws.session, files)
-        self._file_of.update(files)
 
     def _open(self, sha256: str) -> Any:
         path = self._ws.store.local_path(sha256)

@@ -172,13 +172,12 @@ class KeptEmbeddings:
         return Conditions({part: self._kept[self._key(prompt, part)][None] for part in self._parts})
 
     def _key(self, prompt: Prompt, part: str) -> str:
-        images = {role: self._image_hash(image) for role, image in prompt.images.items()}
+        hashes = self._image_hashes
+        for image in prompt.images.values():
+            if id(image) not in hashes:  # examples keep their samples alive: ids hold
+                named = [image.kind, image.array.dtype.name, *image.array.shape]
+                whole = json.dumps(named).encode() + image.array.tobytes()
+                hashes[id(image)] = hashlib.sha256(whole).hexdigest()
+        images = {role: hashes[id(image)] for role, image in prompt.images.items()}
         says = [prompt.modality, prompt.text, prompt.label, dict(prompt.record), images]
         return json_hash(["conditions", self._id, KEYS.get(part, part), says])
-
-    def _image_hash(self, image: Sample) -> str:
-        if id(image) not in self._image_hashes:  # examples keep their samples alive: ids hold
-            says = [image.kind, image.array.dtype.name, *image.array.shape]
-            whole = json.dumps(says).encode() + image.array.tobytes()
-            self._image_hashes[id(image)] = hashlib.sha256(whole).hexdigest()
-        return self._image_hashes[id(image)]

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ from generators.base import Prompt, Trajectory, require_trajectory
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import Estimate, OneReward, estimate
-from generators.rl.peers.trl_ddpo import train_with_trl
 from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
 from generators.rl.source import Source
-from generators.rl.training import Report, Trained, train, train_on
+from generators.rl.trainers import trainer_named
+from generators.rl.training import Report, Trained, train_on
 from generators.training.processes import ALONE, Processes
 from rewards.model import RewardModel
 
@@ -58,9 +57,8 @@ def rl_step(
     values = [prompt_value(ws, prompt_id) for prompt_id in prompt_ids]
 
     def learn(generator: Trajectory, folder: Path) -> Trained:
-        if config.algorithm == "trl-ddpo":
-            return train_with_trl(generator, values, reward, config, folder=folder, report=report)
-        return train(
+        take_updates = trainer_named(config.algorithm)
+        return take_updates(
             generator,
             values,
             reward,
@@ -224,7 +222,11 @@ def cost_of(
         value = prompt_value(ws, prompt.id)
         conditions = generator.conditioner([value])
         model = RewardModel.load(verified_path(ws, reward_model.file_sha256)).to(processes.device)
-        priced = partial(_asked_of_one, reward_of(model, processes.device), value)
+        asked = reward_of(model, processes.device)
+
+        def priced(images: Tensor) -> tuple[Tensor, Tensor]:
+            return asked(images, [value] * len(images))
+
     num_images = config.images_per_update // processes.count
     policy.fit = found_fit(policy, conditions, num_images, _fits(ws))
     found = estimate(
@@ -234,10 +236,6 @@ def cost_of(
         makes_images=prompt is not None,
     )
     return replace(found, seconds=found.seconds / processes.count)
-
-
-def _asked_of_one(reward: Reward, prompt: Prompt, images: Tensor) -> tuple[Tensor, Tensor]:
-    return reward(images, [prompt] * len(images))
 
 
 def _fits(ws: Workspace) -> Path:

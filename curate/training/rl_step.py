@@ -69,7 +69,7 @@ def run_rl_step(
     for concern in config.concerns():
         say(f"Note: {concern}")
     start, model, prompts = _materials(ws, config, options, say, known_prompts)
-    if processes.is_first and config.algorithm != "trl-ddpo":
+    if processes.is_first and not config.is_peers:
         say(in_words(_price(ws, config, start, model, prompts, processes)))
     with _reported(config, processes) as report:
         if model is None:

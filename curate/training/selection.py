@@ -84,29 +84,25 @@ def _routes(
     elif unlabelled:
         notes.append(f"{len(unlabelled)} images without a text are left out: see --captioner")
     if config.synthetic:
-        images += _synthetic(ws, config)
+        model_id = None
+        if config.least_score is not None:
+            model_id = queries.reward_models.find_reward_model(ws.session).id
+        found = queries.images.images_to_learn(
+            ws.session,
+            origin="synthetic",
+            reward_model_id=model_id,
+            least_score=config.least_score,
+        )
+        if model_id is not None and not found:
+            raise CurateError(
+                f"No generated image has a score of {config.least_score} or more by reward model "
+                f"{model_id[:12]}. Run `curate score`, or lower --least-score."
+            )
+        images += found
         notes.append("synthetic images teach the generator its own mistakes: see `curate evaluate`")
     if config.rated:
         images += _rated(ws, config, notes)
     return images, notes
-
-
-def _synthetic(ws: Workspace, config: LessonConfig) -> list[ImageToLearn]:
-    if config.least_score is None:
-        return queries.images.images_to_learn(ws.session, origin="synthetic")
-    model = queries.reward_models.find_reward_model(ws.session)
-    found = queries.images.images_to_learn(
-        ws.session,
-        origin="synthetic",
-        reward_model_id=model.id,
-        least_score=config.least_score,
-    )
-    if not found:
-        raise CurateError(
-            f"No generated image has a score of {config.least_score} or more by reward model "
-            f"{model.id[:12]}. Run `curate score`, or lower --least-score."
-        )
-    return found
 
 
 def _rated(ws: Workspace, config: LessonConfig, notes: list[str]) -> list[ImageToLearn]:

@@ -1,7 +1,7 @@
 """A fine-tuning as it is asked for: its start and prompts are found, its progress shown."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from curate.cluster.on_ray import version_made_on_ray
 from curate.production.config import GeneratorChoice, RayConfig
 from curate.production.versions import version_to_use
-from curate.progress import Advance, progress
+from curate.progress import progress
 from curate.prompts.plan import sheet_rows
 from curate.settings import Given
 from curate.training.begin import begun_version
@@ -48,7 +48,8 @@ def run_train_generator(
     Returns None in all processes but the one that tells what was made.
     """
     processes = joined_processes()
-    tell, show = (say, progress) if processes.is_first else (_say_nothing, _show_nothing)
+    tell = say if processes.is_first else lambda line: None
+    show = progress if processes.is_first else lambda total, what: nullcontext(lambda count: None)
     with processes.first_goes_ahead():
         start = begun_version(ws, family, choice, lesson, seed=training.seed)
         prompts = sheet_rows(ws, replay_prompts, tell) if replay_prompts is not None else []
@@ -84,15 +85,6 @@ def train_generator_on_ray(
         say=say,
     )
     return version_made_on_ray(ws, make, ray)
-
-
-def _say_nothing(line: str) -> None:
-    """Leave it to the first process."""
-
-
-@contextmanager
-def _show_nothing(total: int, what: str) -> Iterator[Advance]:
-    yield lambda count: None
 
 
 def summary(version: GeneratorVersion) -> dict[str, Any]:

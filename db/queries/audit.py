@@ -26,15 +26,12 @@ from db.models import (
 
 def record_event(session: Session, command: str, details: Mapping[str, Any]) -> None:
     """Write to the audit trail who ran which command with what result, and commit."""
-    session.add(AuditEvent(actor=_actor(), command=command, details=dict(details)))
-    session.commit()
-
-
-def _actor() -> str:
     try:
-        return getpass.getuser()
+        actor = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
-        return f"uid {os.getuid()}"
+        actor = f"uid {os.getuid()}"
+    session.add(AuditEvent(actor=actor, command=command, details=dict(details)))
+    session.commit()
 
 
 def counts(session: Session) -> dict[str, int]:

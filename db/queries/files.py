@@ -73,21 +73,18 @@ def uses_of_file(session: Session, sha256: str) -> list[str]:
     releases = select(Release.name).where(Release.manifest_sha256 == sha256)
     derived = select(DerivedFile.key).where(DerivedFile.file_sha256 == sha256)
     return [
-        *(_image_in_words(image) for image in images),
+        *(
+            f"synthetic image {image.id} (run {(image.run_id or '')[:12]}, item {image.run_index})"
+            if image.origin == "synthetic"
+            else f"real image {image.id} ({image.source_path})"
+            for image in images
+        ),
         *(f"{part.path} of generator version {part.version_id[:12]}" for part in parts),
         *(f"{row.role} of prompt {row.prompt_id[:12]}" for row in session.exec(conditions)),
         *(f"reward model {model_id[:12]}" for model_id in session.exec(models)),
         *(f"manifest of release {name}" for name in session.exec(releases)),
         *(f"computed value {key[:12]}" for key in session.exec(derived).all()[:1]),
     ]
-
-
-def _image_in_words(image: Image) -> str:
-    if image.origin == "synthetic":
-        return (
-            f"synthetic image {image.id} (run {(image.run_id or '')[:12]}, item {image.run_index})"
-        )
-    return f"real image {image.id} ({image.source_path})"
 
 
 def derived_files(session: Session, keys: Sequence[str]) -> dict[str, str]:

@@ -191,15 +191,12 @@ def add_images(
     now = utc_now()
     unique = {row["sha256"]: {**row, "created_at": now} for row in files}
     insert_new(session, File, list(unique.values()))
-    before = _num_known(session, [row["item_key"] for row in images])
+    keys = [row["item_key"] for row in images]
+    known = sa.select(sa.func.count()).where(col(Image.item_key).in_(keys))
+    before = int(session.connection().execute(known).scalar_one())
     insert_new(session, Image, [{"id": uuid4(), "created_at": now, **r} for r in images])
     session.commit()
     return len(images) - before
-
-
-def _num_known(session: Session, item_keys: Sequence[str]) -> int:
-    known = sa.select(sa.func.count()).where(col(Image.item_key).in_(item_keys))
-    return int(session.connection().execute(known).scalar_one())
 
 
 def num_images_of(session: Session, version_id: str) -> int:

@@ -49,7 +49,15 @@ def add_generator_version(
     known = session.get(GeneratorVersion, version_id)
     if known is not None:
         return known
-    _get_or_add_generator(session, generator_name, family)
+    generator = session.get(Generator, generator_name)
+    if generator is None:
+        session.add(Generator(name=generator_name, family=family))
+        session.flush()
+    elif generator.family != family:
+        raise StoreError(
+            f"Generator {generator_name!r} is of family {generator.family!r}, the new version of "
+            f"{family!r}. Give the new one another name."
+        )
     version = GeneratorVersion(
         id=version_id,
         generator_name=generator_name,
@@ -68,18 +76,6 @@ def add_generator_version(
     )
     session.commit()
     return version
-
-
-def _get_or_add_generator(session: Session, name: str, family: str) -> None:
-    known = session.get(Generator, name)
-    if known is None:
-        session.add(Generator(name=name, family=family))
-        session.flush()
-    elif known.family != family:
-        raise StoreError(
-            f"Generator {name!r} is of family {known.family!r}, the new version of {family!r}. "
-            "Give the new one another name."
-        )
 
 
 def family_of(session: Session, version: GeneratorVersion) -> str:

@@ -22,7 +22,6 @@ from generators.base import (
 from generators.config import SamplingSettings
 from generators.diffusion.samplers import decode, sample
 from generators.errors import GeneratorError
-from generators.sample import Sample
 
 STOCK_PARTS = frozenset({"vae", "text_encoder", "tokenizer", "unet", "scheduler"})
 _TWO_TEXTS = {"text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"}
@@ -84,30 +83,32 @@ class DiffusionGenerator:
         return next(self.denoiser.parameters()).device
 
     def condition(self, prompts: Sequence[Prompt]) -> Conditions:
-        """Return one row a prompt; where all have a source image, its latents to start from."""
+        """Return one row a prompt; where all have a source image, its latents to start from.
+
+        Raises GeneratorError for a source of another shape.
+        """
         conditions = self.conditioner(prompts)
         sources = [prompt.images["source"] for prompt in prompts if "source" in prompt.images]
         if len(sources) < len(prompts) or "source" in self.reads:
             return conditions
-        start = torch.cat([self._latents(source) for source in sources])
-        return Conditions({**conditions.parts, "start": start})
-
-    @torch.no_grad()
-    def _latents(self, source: Sample) -> Tensor:
-        """Return one sample's latents [1, ...]. Raises GeneratorError for one of another shape."""
-        shape = (source.array.shape[0], *self.output.shape[1:])
-        if source.kind != self.output.kind or source.array.shape != shape:
-            raise GeneratorError(
-                f"A source image is {source.kind} of {list(source.array.shape)}; this generator "
-                f"makes {self.output.kind} of {list(self.output.shape)}. Bring it to that shape."
-            )
-        values = torch.from_numpy(source.array.astype(np.float32))
-        if source.kind == "intensity" and source.array.dtype != np.float32:
-            values = values / np.iinfo(source.array.dtype).max
-        if source.kind == "intensity":
-            values = self.codec.from_unit(values)
-        values = values.expand(self.output.shape)
-        return self.codec.encode(values[None].to(self.device)).float()
+        output, start = self.output, []
+        for source in sources:  # each in a pass of its own
+            shape = (source.array.shape[0], *output.shape[1:])
+            if source.kind != output.kind or source.array.shape != shape:
+                raise GeneratorError(
+                    f"A source image is {source.kind} of {list(source.array.shape)}; this "
+                    f"generator makes {output.kind} of {list(output.shape)}. Bring it to that "
+                    "shape."
+                )
+            values = torch.from_numpy(source.array.astype(np.float32))
+            if source.kind == "intensity" and source.array.dtype != np.float32:
+                values = values / np.iinfo(source.array.dtype).max
+            if source.kind == "intensity":
+                values = self.codec.from_unit(values)
+            values = values.expand(output.shape)
+            with torch.no_grad():
+                start.append(self.codec.encode(values[None].to(self.device)).float())
+        return Conditions({**conditions.parts, "start": torch.cat(start)})
 
     @torch.inference_mode()
     def generate(

@@ -117,7 +117,15 @@ def rollout(
         parts.append(
             _rollout_batch(generator, batch, settings, window, eta, tick, images if keeps else None)
         )
-    return _join(parts)
+    return Rollout(
+        latents=torch.cat([part.latents for part in parts]),
+        x_t=torch.cat([part.x_t for part in parts]),
+        x_next=torch.cat([part.x_next for part in parts]),
+        timesteps_K=parts[0].timesteps_K,
+        next_timesteps_K=parts[0].next_timesteps_K,
+        log_probs_BK=torch.cat([part.log_probs_BK for part in parts]),
+        kept=[one for part in parts for one in part.kept],
+    )
 
 
 def _rollout_batch(
@@ -158,16 +166,4 @@ def _rollout_batch(
         next_timesteps_K=torch.tensor([ddim.next_timesteps[step] for step in window]),
         log_probs_BK=torch.stack(log_probs, dim=1)[: batch.num_images],
         kept=kept,
-    )
-
-
-def _join(parts: list[Rollout]) -> Rollout:
-    return Rollout(
-        latents=torch.cat([part.latents for part in parts]),
-        x_t=torch.cat([part.x_t for part in parts]),
-        x_next=torch.cat([part.x_next for part in parts]),
-        timesteps_K=parts[0].timesteps_K,
-        next_timesteps_K=parts[0].next_timesteps_K,
-        log_probs_BK=torch.cat([part.log_probs_BK for part in parts]),
-        kept=[one for part in parts for one in part.kept],
     )

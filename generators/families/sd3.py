@@ -70,7 +70,11 @@ def load(folder_or_name: str | Path) -> DiffusionGenerator:
             )
             for ending in ("", "_2")
         )
-        third = _t5(folder)
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        third = None  # some checkpoints say that they go without it
+        if index.get("text_encoder_3", [None])[0] is not None:
+            t5 = with_weights(T5EncoderModel, folder / "text_encoder_3")
+            third = TextEncoder(tokenizer_in(folder / "tokenizer_3"), t5, T5_LENGTH)
         transformer = with_weights(SD3Transformer2DModel, folder / "transformer")
         vae = with_weights(AutoencoderKL, folder / "vae")
         scheduler = opened(DDIMScheduler.load_config, folder / "scheduler")
@@ -86,13 +90,3 @@ def load(folder_or_name: str | Path) -> DiffusionGenerator:
         process=read_process(scheduler),
         latent_shape=latent_shape(transformer, vae),
     )
-
-
-def _t5(folder: Path) -> TextEncoder | None:
-    """Return the third encoder, unless the checkpoint says that it goes without."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    if index.get("text_encoder_3", [None])[0] is None:
-        return None
-    tokenizer = tokenizer_in(folder / "tokenizer_3")
-    encoder = with_weights(T5EncoderModel, folder / "text_encoder_3")
-    return TextEncoder(tokenizer, encoder, T5_LENGTH)

@@ -47,7 +47,7 @@ class TextConditioner:
         )  # 32: 8 + 24 tokens; CLIP's 77: 19 + 58
         self.modality_length = num_tokens // 4
         self.text_length = num_tokens - self.modality_length
-        self._remembered = lru_cache(maxsize=KEPT_TEXTS)(self._embed)
+        self._remembered = lru_cache(maxsize=KEPT_TEXTS)(torch.no_grad()(self._encode))
 
     def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
         """Return tokens [B, L, D]. Equal texts are encoded once, each in a pass of its own."""
@@ -83,10 +83,6 @@ class TextConditioner:
     def forget(self) -> None:
         """Drop remembered embeddings: the text encoder has learned."""
         self._remembered.cache_clear()
-
-    @torch.no_grad()
-    def _embed(self, text: str, length: int, part: str) -> Tensor:
-        return self._encode(text, length, part)
 
     def _encode(self, text: str, length: int, part: str) -> Tensor:
         """Return the embeddings [length, D] of one text, padded; a longer text is refused."""

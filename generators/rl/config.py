@@ -8,7 +8,8 @@ from typing import Any
 from generators.config import setting
 from generators.errors import GeneratorError
 
-ALGORITHMS = ("window", "ddpo", "nft", "draft", "dpo", "trl-ddpo")
+PEERS = ("trl-ddpo",)  # trained by others' trainers: see generators/rl/trainers.py
+ALGORITHMS = ("window", "ddpo", "nft", "draft", "dpo", *PEERS)
 LORA_TARGETS = ("attention", "attention+convolutions")
 SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
@@ -194,6 +195,11 @@ class RLConfig:
                 f"dtypes are {' or '.join(DTYPES)}",
             ),
         ]
+
+    @property
+    def is_peers(self) -> bool:
+        """Say whether another library's trainer takes the updates: what it costs is not known."""
+        return self.algorithm in PEERS
 
     @property
     def images_per_update(self) -> int:

@@ -95,25 +95,25 @@ class Draws:
         self.draw_time = draw_time
         self.pools = lesson.pools
         self.sizes = pool_sizes(lesson.pools, config.batch_size)
-        self._permutation = lru_cache(maxsize=2 * len(lesson.pools))(self._shuffled)
+
+        @lru_cache(maxsize=2 * len(lesson.pools))
+        def order(pool: int, epoch: int) -> list[int]:
+            source = seeded(config.seed, "order", pool, epoch)
+            return torch.randperm(len(lesson.pools[pool].examples), generator=source).tolist()
+
+        self._order = order
 
     def slots(self, step: int, wanted: range) -> list[Slot]:
-        """Return the slots in `wanted`, of 0 .. batch_size - 1."""
-        examples = self._examples(step)
-        return [self._slot(examples[place], step, place) for place in wanted]
+        """Return the slots in `wanted`, of 0 .. batch_size - 1.
 
-    def _examples(self, step: int) -> list[Example]:
-        """Return the step's examples: each pool in shuffled rounds, so that every one comes up."""
+        Each pool's examples come in shuffled rounds, so that every one comes up.
+        """
         chosen = []
         for number, (pool, size) in enumerate(zip(self.pools, self.sizes, strict=True)):
             for draw in range(step * size, (step + 1) * size):
                 epoch, place = divmod(draw, len(pool.examples))
-                chosen.append(pool.examples[self._permutation(number, epoch)[place]])
-        return chosen
-
-    def _shuffled(self, pool: int, epoch: int) -> list[int]:
-        source = seeded(self.config.seed, "order", pool, epoch)
-        return torch.randperm(len(self.pools[pool].examples), generator=source).tolist()
+                chosen.append(pool.examples[self._order(number, epoch)[place]])
+        return [self._slot(chosen[place], step, place) for place in wanted]
 
     def _slot(self, example: Example, step: int, place: int) -> Slot:
         config, source = self.config, seeded(self.config.seed, "slot", step, place)

@@ -5,8 +5,7 @@ Knows no workspace: `curate` hands it latents and embeddings, and is told of eve
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -180,9 +179,21 @@ class _Teacher:
         for start in range(0, len(mine), config.micro_batch):
             places = mine[start : start + config.micro_batch]
             slots = self.draws.slots(step, places)
-            with _own_randomness(config.seed, "dropout", step, places.start), _enough_memory():
-                loss = self._losses(slots).sum() / config.batch_size
-                loss.backward()
+            own = seeded(config.seed, "dropout", step, places.start)  # whoever's places they are
+            with torch.random.fork_rng():
+                torch.manual_seed(own.initial_seed())
+                try:
+                    loss = self._losses(slots).sum() / config.batch_size
+                    loss.backward()
+                except (RuntimeError, MemoryError) as error:
+                    if not lacks_memory(error):
+                        raise
+                    raise GeneratorError(
+                        "The device has too little memory for this step. Halve --micro-batch (the "
+                        "gradient stays the same), or take --gradient-checkpointing, --dtype "
+                        "bfloat16 or --lora-rank 8; the same command goes on from the last "
+                        "checkpoint."
+                    ) from error
             total += loss.item()
         return total
 
@@ -282,25 +293,3 @@ class _Teacher:
             noise.to(device),
         )
         return losses_B.mean().item()
-
-
-@contextmanager
-def _own_randomness(*names: object) -> Iterator[None]:
-    """Inside, torch's global draws (dropout) are these names' own."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seeded(*names).initial_seed())
-        yield
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-        raise GeneratorError(
-            "The device has too little memory for this step. Halve --micro-batch (the gradient "
-            "stays the same), or take --gradient-checkpointing, --dtype bfloat16 or --lora-rank 8; "
-            "the same command goes on from the last checkpoint."
-        ) from error

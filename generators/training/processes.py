@@ -98,7 +98,12 @@ class Processes:
         """Raise GeneratorError unless all processes hold these weights, to the bit."""
         if self.count == 1:
             return
-        digests = self.told(_digest(weights))
+        digest = hashlib.sha256()
+        for name in sorted(weights):
+            digest.update(name.encode())
+            own = weights[name].detach().cpu().contiguous()
+            digest.update(own.view(torch.uint8).numpy().tobytes())
+        digests = self.told(digest.hexdigest())
         if len(set(digests)) > 1:
             raise GeneratorError(
                 f"The weights of {self.count} processes differ ({', '.join(d[:8] for d in digests)}"
@@ -144,11 +149,3 @@ def joined_processes() -> Processes:
     # without a GPU accelerate joins processes only when told that the CPU is meant
     state = PartialState(cpu=not on_gpu)
     return Processes(state.process_index, state.num_processes, state.device)
-
-
-def _digest(weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -33,23 +33,23 @@ def window_of_update(config: RLConfig, update: int) -> range:
 
 
 def policy_gradient(policy: Policy, batch: Batch) -> "RandomSteps":
-    """Make images whose window is random, and record its steps."""
+    """Make images whose window is random, and record its steps.
+
+    Where the graphs of the random steps do not fit into memory after all, none are kept.
+    """
     window = window_of_update(policy.config, batch.update)
-    made = _rolled_out(policy, batch, window)
-    return RandomSteps(made, batch.conditions_B, window.start)
-
-
-def _rolled_out(policy: Policy, batch: Batch, window: range) -> Rollout:
-    """Sample; where the graphs of the random steps do not fit after all, without them."""
     settings = rollout_settings(policy.config)
     of_batch = (policy.generator, batch.conditions_B, batch.seeds_B, settings, window)
+    made = None
     try:
-        return rollout(*of_batch, keep=policy.fit.kept_images)
+        made = rollout(*of_batch, keep=policy.fit.kept_images)
     except RuntimeError as error:
         if not (lacks_memory(error) and policy.fit.kept_images):
             raise
-    policy.make_do_with_less()
-    return rollout(*of_batch)
+    if made is None:  # out here the failed rollout's graphs are no longer held
+        policy.make_do_with_less()
+        made = rollout(*of_batch)
+    return RandomSteps(made, batch.conditions_B, window.start)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,13 @@ def from_ddpo_config(values: Mapping[str, Any]) -> tuple[RLConfig, list[str]]:
         )
     ddpo = {**DEFAULTS, **{name: values[name] for name in values if name in DEFAULTS}}
     images = ddpo["sample_batch_size"] * ddpo["sample_num_batches_per_epoch"]
-    group_size = _group_size(images)
+    divisors = [size for size in range(2, 9) if images % size == 0]
+    if not divisors:
+        raise GeneratorError(
+            f"{images} images an epoch (sample_batch_size x sample_num_batches_per_epoch) cannot "
+            "be grouped by prompt. Make it a multiple of 8: images are compared with siblings."
+        )
+    group_size = max(divisors)  # how many of an epoch's images share a prompt: 8, or the next below
     steps, trained = ddpo["sample_num_steps"], ddpo["train_timestep_fraction"]
     a_step = ddpo["train_batch_size"] * ddpo["train_gradient_accumulation_steps"]
     half = ddpo["mixed_precision"] in ("fp16", "bf16")
@@ -100,17 +106,6 @@ def from_ddpo_config(values: Mapping[str, Any]) -> tuple[RLConfig, list[str]]:
         seed=ddpo["seed"],
     )
     return config, _differences(ddpo, values, config)
-
-
-def _group_size(images: int) -> int:
-    """Return how many of an epoch's images share a prompt: 8, or the nearest divisor below."""
-    divisors = [size for size in range(2, 9) if images % size == 0]
-    if not divisors:
-        raise GeneratorError(
-            f"{images} images an epoch (sample_batch_size x sample_num_batches_per_epoch) cannot "
-            "be grouped by prompt. Make it a multiple of 8: images are compared with siblings."
-        )
-    return max(divisors)
 
 
 def _differences(ddpo: Mapping[str, Any], values: Mapping[str, Any], config: RLConfig) -> list[str]:

@@ -5,9 +5,10 @@ embeddings, our decoder and our reward, so that only the training differs. It ru
 cannot be resumed and has no anchor: see docs/rl-step.md for what its trainer does otherwise.
 """
 
+import itertools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from generators.rl.policy import Policy
 from generators.rl.progress import UpdateHealth
 from generators.rl.source import prompts_of_update
 from generators.rl.training import Report, Trained
+from generators.training.processes import ALONE, Processes
 
 BEGUN = "trl-updates-done.txt"
 
@@ -36,8 +38,13 @@ def train_with_trl(
     *,
     folder: Path,
     report: Report,
+    processes: Processes = ALONE,
+    fits: Path | None = None,
 ) -> Trained:
-    """Run all updates from the start; return the trained policy, as `train` does."""
+    """Run all updates from the start; return the trained policy, as `train` does.
+
+    In one process, and its own batches are what it needs: nothing is looked up in `fits`.
+    """
     begun = folder / BEGUN
     if begun.exists():  # TRL's trainer would go on with adapters at rest
         raise GeneratorError(
@@ -46,7 +53,16 @@ def train_with_trl(
         )
     policy = Policy(generator, config)
     trainer, rewards = trl_trainer(policy, prompts, reward, folder)
-    seen, steps = _watched(trainer), 0
+    seen: dict[str, Any] = {}  # what the trainer will log and see: its log goes to trackers only
+    calculate_loss = trainer.calculate_loss
+
+    def watched_loss(*arguments: Tensor) -> Any:
+        seen["arguments"] = arguments
+        return calculate_loss(*arguments)
+
+    trainer.calculate_loss = watched_loss
+    trainer.accelerator.log = lambda values, step: seen.update(values)
+    steps = 0
     history: list[UpdateHealth] = []
     with torch.random.fork_rng():
         for update in range(config.num_updates):
@@ -74,7 +90,12 @@ def trl_trainer(
         given.append((mean_B, spread_B))
         return mean_B - config.spread_penalty * spread_B, {}
 
-    numbers = _numbers(len(prompts), config)
+    numbers = (  # the prompts that our own rollouts would use, image by image
+        str(prompt)
+        for update in itertools.count()
+        for prompt in prompts_of_update(len(prompts), config, update)
+        for _ in range(config.group_size)
+    )
     trainer = trainer_class(
         ddpo_config(**ddpo_settings(config, generator, folder)),
         reward_of_numbers,
@@ -215,29 +236,7 @@ class Embeddings:
         return self
 
 
-def _numbers(num_prompts: int, config: RLConfig) -> Iterator[str]:
-    """Yield the prompts that our own rollouts would use, image by image."""
-    update = 0
-    while True:
-        for prompt in prompts_of_update(num_prompts, config, update):
-            yield from [str(prompt)] * config.group_size
-        update += 1
-
-
-def _watched(trainer: Any) -> dict[str, Any]:
-    """Return what the trainer will log and see: its own log goes to trackers only."""
-    seen: dict[str, Any] = {}
-    calculate_loss = trainer.calculate_loss
-
-    def watched_loss(*arguments: Tensor) -> Any:
-        seen["arguments"] = arguments
-        return calculate_loss(*arguments)
-
-    trainer.calculate_loss = watched_loss
-    trainer.accelerator.log = lambda values, step: seen.update(values)
-    return seen
-
-
+@torch.no_grad()
 def _health(
     policy: Policy, update: int, rewards: list[tuple[Tensor, Tensor]], seen: dict[str, Any]
 ) -> UpdateHealth:
@@ -245,6 +244,13 @@ def _health(
     mean_B = torch.cat([mean for mean, _ in rewards]).float().cpu()
     spread_B = torch.cat([spread for _, spread in rewards]).float().cpu()
     rewards.clear()
+    # how far the predictions for the last batch that was trained lie from the start's
+    x_t, t_B, *_, tokens_BLD = seen["arguments"]
+    conditions = Conditions.of(tokens=tokens_BLD[-len(x_t) :])  # guided: the conditional half
+    denoiser = policy.generator.denoiser
+    prediction = denoiser(x_t, t_B, conditions)
+    with policy.at_start():
+        change = (prediction - denoiser(x_t, t_B, conditions)).square().mean()
     return UpdateHealth(
         update=update,
         window_start=0,
@@ -255,7 +261,7 @@ def _health(
         loss=seen["loss"].item(),
         clipped_fraction=seen["clipfrac"].item(),
         ratio_deviation=0.0,
-        squared_change=_squared_change(policy, *seen["arguments"]),
+        squared_change=change.item(),
         kl=None,
         kl_weight=0.0,
         gradient_norm=0.0,  # TRL does not say
@@ -263,17 +269,3 @@ def _health(
         rollout_seconds=0.0,
         training_seconds=0.0,
     )
-
-
-@torch.no_grad()
-def _squared_change(
-    policy: Policy, x_t: Tensor, t_B: Tensor, _: Tensor, __: Tensor, ___: Tensor, tokens: Tensor
-) -> float:
-    """Return how far the predictions for the last batch that was trained lie from the start's."""
-    conditions = Conditions.of(tokens=tokens[-len(x_t) :])  # guided: the conditional half
-    denoiser = policy.generator.denoiser
-    prediction = denoiser(x_t, t_B, conditions)
-    with policy.at_start():
-        start = denoiser(x_t, t_B, conditions)
-    change: Tensor = (prediction - start).square().mean()
-    return change.item()
