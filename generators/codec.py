@@ -47,22 +47,25 @@ class AutoencoderCodec(_Range):
         )
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return float32 images [B, C, H, W] in 0 .. 1, clamped.
-
-        The latents' normalisation is undone as diffusers' pipelines undo it.
-        """
-        mean, std, shift = self._normalisation(latents)
-        own: Tensor = latents / self.vae.config.scaling_factor
-        own = own if std is None else own * std
-        own = own if mean is None else own + mean
-        own = own if shift is None else own + shift
-        images_BCHW: Tensor = self.vae.decode(own.to(self.vae.dtype)).sample
+        """Return float32 images [B, C, H, W] in 0 .. 1, clamped."""
+        scaled = self._from_standard(latents)
+        images_BCHW: Tensor = self.vae.decode(scaled.to(self.vae.dtype)).sample
         return (images_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the scaled mean of the posterior: float32 [B, C, H, W]."""
         posterior = self.vae.encode((images * 2 - 1).to(self.vae.dtype)).latent_dist
-        own: Tensor = posterior.mode().float()
+        return self._to_standard(posterior.mode().float())
+
+    def _from_standard(self, latents: Tensor) -> Tensor:
+        """Return the autoencoder's own latents, as diffusers' pipelines undo its normalisation."""
+        mean, std, shift = self._normalisation(latents)
+        own: Tensor = latents / self.vae.config.scaling_factor
+        own = own if std is None else own * std
+        own = own if mean is None else own + mean
+        return own if shift is None else own + shift
+
+    def _to_standard(self, own: Tensor) -> Tensor:
         mean, std, shift = self._normalisation(own)
         own = own if shift is None else own - shift
         own = own if mean is None else own - mean

@@ -41,7 +41,7 @@ def train_on_ray(
     packed: bytes = cloudpickle.dumps(work)  # type: ignore[no-untyped-call]
     # what workers say is shown on stderr: stdout is for the command's result
     with redirect_stdout(sys.stderr), connected(address, show_workers=True):
-        trainer = TorchTrainer(
+        trainer: Any = TorchTrainer(
             _run,  # type: ignore[arg-type]  # what it returns is in the result
             # as bytes: Ray Train's own processes need not import what the work is made of
             train_loop_config={"work": packed, "folder": os.getcwd()},
