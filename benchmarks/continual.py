@@ -21,8 +21,8 @@ from curate.production.config import GeneratorChoice
 from curate.training.config import LessonConfig
 from curate.training.train_generator import run_train_generator, summary
 from curate.workspace import Workspace, init_workspace, open_workspace
-from generators.embedded.data import SHIPPED_SOURCES
 from generators.training.config import TrainingConfig
+from recipes.embedded_model.data import SHIPPED_SOURCES
 
 NEW = "BrainTemplate"
 SLICE = re.compile(r"(axial|coronal|sagittal) slice at (\w) = (-?\d+)")

@@ -30,7 +30,7 @@ from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.samplers import decode, sample
 from generators.embedded import WEIGHTS
-from generators.embedded.data import PHRASES, RealImage, central_square, load_real_images
+from recipes.embedded_model.data import PHRASES, RealImage, central_square, load_real_images
 from rewards.frozen import load_features
 
 MODALITIES = ("OCT", "Fundus", "CXR", "ChestCT", "BrainMRI")

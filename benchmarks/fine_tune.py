@@ -24,8 +24,8 @@ from curate.training.config import LessonConfig
 from curate.training.train_generator import run_train_generator, summary
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db.models import GeneratorVersion
-from generators.embedded.data import SHIPPED_SOURCES
 from generators.training.config import TrainingConfig
+from recipes.embedded_model.data import SHIPPED_SOURCES
 
 LOOKS = 4  # validations on the way
 

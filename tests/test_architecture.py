@@ -42,7 +42,7 @@ HOMES = {
     "rich": ("curate/progress",),
     "sqlalchemy": ("db",),
     "sqlmodel": ("db",),
-    "tokenizers": ("generators",),
+    "tokenizers": ("recipes",),
     "timm": ("rewards",),
     "torchvision": ("rewards",),
     "transformers": ("generators", "rewards"),

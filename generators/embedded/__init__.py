@@ -1,4 +1,4 @@
-"""The small text-to-image model that ships with curate, and the scripts that made it."""
+"""The small text-to-image model that ships with curate; recipes/embedded_model made it."""
 
 from pathlib import Path
 

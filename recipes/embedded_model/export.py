@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL
 from torch import nn
 from transformers import BertTokenizer
 
-from generators.embedded.text import NUM_TOKENS, new_text_encoder
 from generators.families.text_to_image import text_to_image
+from recipes.embedded_model.text import NUM_TOKENS, new_text_encoder
 from recipes.embedded_model.train_unet import new_scheduler, new_unet
 
 

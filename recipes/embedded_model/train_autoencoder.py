@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
-from generators.embedded.data import augmented_batch, central_square, load_real_images
+from recipes.embedded_model.data import augmented_batch, central_square, load_real_images
 
 KL_WEIGHT = 1e-6
 PERCEPTUAL_WEIGHT = 0.4

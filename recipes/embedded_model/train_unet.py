@@ -21,15 +21,15 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
 from generators.base import Prompt
-from generators.embedded.data import (
+from generators.families.text_to_image import TextConditioner
+from recipes.embedded_model.data import (
     PHRASES,
     RealImage,
     augmented_batch,
     load_real_images,
     without_modality_words,
 )
-from generators.embedded.text import NUM_TOKENS, WIDTH, new_text_encoder, train_tokenizer
-from generators.families.text_to_image import TextConditioner
+from recipes.embedded_model.text import NUM_TOKENS, WIDTH, new_text_encoder, train_tokenizer
 
 MIN_SNR_GAMMA = 5.0
 CHECKPOINT_SECONDS = 120

@@ -8,7 +8,7 @@ CANVAS = 80  # pixels of a stored image's short side: room for crops and turns
 MODALITIES = ("OCT", "Fundus", "CXR", "ChestCT", "BrainMRI")
 
 # Licences of these sources (column `source` of the table) let weights trained on them be shipped.
-# `generators/embedded/data.py` holds the same list: the two folders may not import each other.
+# `recipes/embedded_model/data.py` holds the same list: the judge may not change with the generator.
 SHIPPED_SOURCES = (
     "OCTDL",
     "IDRiD",

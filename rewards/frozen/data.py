@@ -1,6 +1,6 @@
 """The real images that the frozen networks learn from, and how they are brought to squares.
 
-`generators/embedded/data.py` brings images to squares in the same way; the code stands twice
+`recipes/embedded_model/data.py` brings images to squares in the same way; the code stands twice
 because the two folders do not know each other, and the judge must not change with the generator.
 Shapes: B images, H = W = `SIDE` pixels, RGB in [0, 1].
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from generators.embedded.data import PHRASES, RealImage, without_modality_words
+from recipes.embedded_model.data import PHRASES, RealImage, without_modality_words
 
 WIDTH = 128  # of the encoder and of the U-Net's cross-attention
 NUM_TOKENS = 40  # of a prompt; the separate encoding gives 10 to the modality and 30 to the text
