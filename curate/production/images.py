@@ -5,7 +5,7 @@ Tensor names carry shapes: B images, H x W pixels, C channels.
 
 import gc
 from collections import OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from curate.production.plan import Batch
 from curate.samples.formats import decode
 from curate.workspace import Workspace
 from db import queries
+from db.store import FileStore
 from generators.base import Conditions, Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
@@ -222,8 +223,42 @@ def _are_finite(images: Tensor) -> Tensor:
     return torch.isfinite(images).flatten(1).all(dim=1)
 
 
-def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptValue]:
-    """Return stored prompts by id as the generators take them, condition images loaded."""
+class StoredImages(Mapping[str, Sample]):
+    """Condition images by role, read when one looks at them: those of many prompts take no room."""
+
+    def __init__(
+        self,
+        store: FileStore,
+        files: Mapping[str, str],
+        shown: Callable[[Sample], Sample] = lambda image: image,
+    ) -> None:
+        """Take the files' SHA-256s by role, and how an image is `shown` once it is read."""
+        self._store, self._files, self._shown = store, files, shown
+
+    def __getitem__(self, role: str) -> Sample:
+        """Read one."""
+        return self._shown(condition_image(self._store.get(self._files[role]), role))
+
+    def __contains__(self, role: object) -> bool:
+        """Say whether there is one in this role, unread."""
+        return role in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the roles."""
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._files)
+
+
+def prompt_values(
+    ws: Workspace, prompt_ids: Sequence[str], *, loaded: bool = True
+) -> dict[str, PromptValue]:
+    """Return stored prompts by id as the generators take them, their condition images `loaded`.
+
+    Else these are read when one looks at them.
+    """
     rows = queries.prompts.prompts_by_id(ws.session, prompt_ids)
     files = queries.prompts.conditions_of(ws.session, prompt_ids)
     missing = [name for name in prompt_ids if name not in rows]
@@ -235,12 +270,10 @@ def prompt_values(ws: Workspace, prompt_ids: Sequence[str]) -> dict[str, PromptV
             row.text,
             row.label,
             row.record,
-            {
-                role: condition_image(ws.store.get(sha256), role)
-                for role, sha256 in files.get(name, {}).items()
-            },
+            dict(images) if loaded else images,
         )
         for name, row in rows.items()
+        for images in [StoredImages(ws.store, files.get(name, {}))]
     }
 
 

@@ -1,8 +1,9 @@
 """The chosen images as examples: their prompts, the keys of their latents, what is kept of both."""
 
+from functools import partial
 from typing import Any
 
-from curate.production.images import condition_image
+from curate.production.images import StoredImages
 from curate.progress import ShowProgress
 from curate.training.config import LessonConfig
 from curate.training.kept_tensors import KeptTensors
@@ -58,12 +59,8 @@ class Book:
         # a captioned image has a text of its own
         known = (image.prompt_id, image.text, mirrored and bool(files))
         if known not in self._prompts:
-            images = {
-                role: self._frame.shown_sample(
-                    condition_image(self._ws.store.get(sha), role), mirrored=mirrored
-                )
-                for role, sha in files.items()
-            }
+            shown = partial(self._frame.shown_sample, mirrored=mirrored)
+            images = StoredImages(self._ws.store, files, shown)
             self._prompts[known] = Prompt(
                 image.modality, image.text, image.label, image.record, images
             )

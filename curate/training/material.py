@@ -149,7 +149,7 @@ class KeptEmbeddings:
     def __init__(self, kept: KeptTensors, generator: Trajectory, conditioner_id: str) -> None:
         self._kept, self._generator, self._id = kept, generator, conditioner_id
         self._parts = list(generator.conditioner.unconditional(1).parts)
-        self._image_hashes: dict[int, str] = {}
+        self._image_hashes: dict[int, dict[str, str]] = {}  # by role, of a prompt's images
 
     def fill(self, prompts: Sequence[Prompt], show: ShowProgress) -> None:
         """Encode the prompts that are not kept yet, each in a pass of its own."""
@@ -172,12 +172,13 @@ class KeptEmbeddings:
         return Conditions({part: self._kept[self._key(prompt, part)][None] for part in self._parts})
 
     def _key(self, prompt: Prompt, part: str) -> str:
-        hashes = self._image_hashes
-        for image in prompt.images.values():
-            if id(image) not in hashes:  # examples keep their samples alive: ids hold
+        images: dict[str, str] = {}
+        if prompt.images:  # examples keep the mapping alive: its id holds, and it is read once
+            images = self._image_hashes.setdefault(id(prompt.images), images)
+            for role in prompt.images.keys() - images.keys():
+                image = prompt.images[role]
                 named = [image.kind, image.array.dtype.name, *image.array.shape]
                 whole = json.dumps(named).encode() + image.array.tobytes()
-                hashes[id(image)] = hashlib.sha256(whole).hexdigest()
-        images = {role: hashes[id(image)] for role, image in prompt.images.items()}
+                images[role] = hashlib.sha256(whole).hexdigest()
         says = [prompt.modality, prompt.text, prompt.label, dict(prompt.record), images]
         return json_hash(["conditions", self._id, KEYS.get(part, part), says])

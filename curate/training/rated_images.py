@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.production.images import prompt_value
+from curate.production.images import prompt_values
 from curate.rating.answers import goodness
 from curate.samples.stored import batches
 from curate.scoring.fit import answers_to_train_on
@@ -108,7 +108,7 @@ def preferred_pairs(ws: Workspace, generator: Trajectory, said: Said) -> Preferr
 
 
 def _prompts(ws: Workspace, prompt_ids: Sequence[str]) -> list[Prompt]:
-    values = {prompt_id: prompt_value(ws, prompt_id) for prompt_id in dict.fromkeys(prompt_ids)}
+    values = prompt_values(ws, list(dict.fromkeys(prompt_ids)), loaded=False)
     return [values[prompt_id] for prompt_id in prompt_ids]
 
 

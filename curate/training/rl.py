@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.production.images import prompt_value
+from curate.production.images import prompt_value, prompt_values
 from curate.production.versions import load_version, save_version
 from curate.training.rated_images import preferred_pairs, rated_latents, said_for
 from curate.verified import verified_path
@@ -54,7 +54,8 @@ def rl_step(
     A reward without a model row (`reward_model_id` None) must be the same function when resumed.
     """
     prompt_ids = [prompt.id for prompt in prompts]
-    values = [prompt_value(ws, prompt_id) for prompt_id in prompt_ids]
+    known = prompt_values(ws, prompt_ids, loaded=False)
+    values = [known[prompt_id] for prompt_id in prompt_ids]
 
     def learn(generator: Trajectory, folder: Path) -> Trained:
         take_updates = trainer_named(config.algorithm)

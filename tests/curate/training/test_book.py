@@ -1,9 +1,13 @@
 """What a training is told of images that are made from other images."""
 
+import gc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlmodel import select
 
+from curate.production.images import prompt_values
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.samples.renderings import rgb
 from curate.training.book import Book
@@ -12,7 +16,7 @@ from curate.training.material import Frame
 from curate.training.selection import select_images
 from curate.workspace import Workspace
 from db import queries
-from db.models import Image
+from db.models import Image, Prompt
 from generators.sample import Sample
 from generators.training.config import TrainingConfig
 from tests.curate.training.conftest import add_pictures
@@ -89,3 +93,27 @@ def test_without_condition_images_the_fingerprint_is_that_of_0_2_0(workspace: Wo
     told = book(workspace)
     key = told.learned[0].image
     assert told.fingerprint() == [[[key, "OCT", "drusen", "drusen", {}]], [], []]
+
+
+def test_of_many_condition_images_none_stays_in_memory(
+    workspace: Workspace, levels: NDArray[np.uint8]
+) -> None:
+    def num_samples() -> int:
+        gc.collect()
+        return sum(type(thing) is Sample for thing in gc.get_objects())
+
+    before = num_samples()
+    for number in range(12):
+        add_conditioned(
+            workspace,
+            levels + np.uint8(number),
+            mask=kept(workspace, levels // 16 + np.uint8(number)),
+        )
+    told = book(workspace, mirror=True)
+    ids = [prompt.id for prompt in workspace.session.exec(select(Prompt))]
+    values = prompt_values(workspace, ids, loaded=False)
+    assert num_samples() == before and len(values) == len(told.learned) == 12
+    prompts = [*values.values(), *(example.prompt for example in told.learned)]
+    assert all("mask" in prompt.images and list(prompt.images) == ["mask"] for prompt in prompts)
+    assert {prompt.images["mask"].array.shape for prompt in prompts} == {(1, 20, 24), (1, 16, 16)}
+    assert num_samples() == before
