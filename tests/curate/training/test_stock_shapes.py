@@ -35,12 +35,12 @@ def test_what_an_rl_step_makes_of_it_opens_in_the_stock_pipeline(
     made = rl_step(workspace, config, start=start, prompts=[prompt], reward=brightness)
     assert made.parent_id == start.id and made.weights == "lora"
     assert save_merged(workspace, made.id, tmp_path / "saved")
-    images = []
-    for version in (start, made):
-        generator = load_version(workspace, version.id)
-        assert isinstance(generator, DiffusionGenerator)
-        conditions = generator.condition([PromptValue("OCT", "drusen")])
-        images.append(generator.generate(conditions, [7], SETTINGS))
-    assert (images[0] - images[1]).abs().max() > 1e-4
-    stock = stock_image(opened_by_diffusers(tmp_path / "saved"), generator)
-    torch.testing.assert_close(images[1], stock, rtol=0, atol=1e-4)
+    before, after = (load_version(workspace, version.id) for version in (start, made))
+    assert isinstance(after, DiffusionGenerator)
+    plain, trained = (
+        one.generate(one.condition([PromptValue("OCT", "drusen")]), [7], SETTINGS)
+        for one in (before, after)
+    )
+    assert (plain - trained).abs().max() > 1e-4
+    stock = stock_image(opened_by_diffusers(tmp_path / "saved"), after)
+    torch.testing.assert_close(trained, stock, rtol=0, atol=1e-4)
