@@ -15,7 +15,7 @@ from annotation.label_studio.projects import (
     ensure_images,
     find_project,
     get_or_add_project,
-    project_title,
+    place_of,
     user_ids,
 )
 from annotation.label_studio.server import is_healthy
@@ -44,7 +44,7 @@ class LabelStudioBackend:
             own = sorted((t for t in tasks if t.rater == rater), key=lambda task: task.position)
             client = self._client(rater)
             with understood(client.url):
-                project = get_or_add_project(client.sdk, study, rater)
+                project = get_or_add_project(client.sdk, study, rater, own)
                 if study.images_folder:
                     ensure_images(client.sdk, project.id, study.images_folder)
                 num_new += send_tasks(client.sdk, project.id, own)
@@ -54,7 +54,7 @@ class LabelStudioBackend:
         """Yield each rater's news; a place is the title of the rater's project."""
         for rater, email in study.raters.items():
             client = self._client(rater)
-            place = project_title(study, rater)
+            place = place_of(study, rater)
             with understood(client.url):
                 project = find_project(client.sdk, study, rater)
             if project is None:
@@ -130,7 +130,7 @@ class LabelStudioBackend:
             answers += said
             unreadable += faults
         return Pulled(
-            place=project_title(study, rater),
+            place=place_of(study, rater),
             answers=tuple(answers),
             unreadable=tuple(unreadable),
             mark=_next_mark(mark, [moment(task.get("updated_at")) for task in tasks], now),

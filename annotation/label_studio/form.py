@@ -26,6 +26,7 @@ STYLE = (
     ".lsf-sidepanels__content { width: 100% !important; max-width: 100% !important } "
     ".lsf-main-view h4, .lsf-choices { margin: 6px 0 !important }"
 )
+BESIDE_IMAGE = 118  # pixels of the page's height that bars and margins take
 PREFERENCE_WORDING = {"left": "left is better", "tie": "no difference", "right": "right is better"}
 
 
@@ -69,7 +70,7 @@ def _image(name: str) -> str:
     return (
         f'<Image name="{field}" value="${field}" zoom="true" zoomControl="true" '
         'brightnessControl="true" contrastControl="true" rotateControl="false" '
-        'defaultZoom="fit"/>'
+        f'defaultZoom="fit" maxHeight="calc(100vh - {BESIDE_IMAGE}px)"/>'
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
@@ -47,6 +48,16 @@ ALWAYS = (
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 NO_TASKS = b'{"total_annotations": 0, "total_predictions": 0, "total": 0, "tasks": []}'
 Headers = list[tuple[str, str]]
+NO_STORE = ("Cache-Control", "no-store")
+# what we add to each page; where Label Studio has nothing
+OURS = {"/page.js": "text/javascript; charset=utf-8", "/page.css": "text/css; charset=utf-8"}
+OUR_HEAD = b'<head><script src="/page.js"></script><link rel="stylesheet" href="/page.css">'
+ANSWERED = ("total_annotations_number", "skipped_annotations_number")
+TITLES_HASH = re.compile(r" \([0-9a-f]{12}\)$")  # of a project's title, for us alone
+FRONT_STYLE = (
+    "body { background: #000; color: #d0d0d0; font: 18px sans-serif; margin: 3em } "
+    "a { color: #8ab4f8 } li { margin: .4em 0 } span { color: #909090; margin-left: 1em }"
+)
 
 
 @dataclass(frozen=True)
@@ -101,14 +112,26 @@ class _Gateway:
     def reply(self, environ: "WSGIEnvironment") -> Reply:
         """Answer a browser's request."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if method != "GET" and environ.get("HTTP_ORIGIN"):
+            try:  # a script that sends something is of this page, as its browser says
+                origin = urlsplit(environ["HTTP_ORIGIN"]).netloc
+            except ValueError:
+                origin = ""
+            if origin not in (environ.get("HTTP_HOST") or "nowhere", self._name or None):
+                text = "Another page's script may not send anything here."
+                return _said(HTTPStatus.FORBIDDEN, text)
         cookies = _cookies(environ)
-        if not _is_from_here(environ, self._name):
-            return _said(HTTPStatus.FORBIDDEN, "Another page's script may not send anything here.")
         if method == "GET" and path in ("", "/", "/projects", "/projects/"):
             return self._readings(cookies)
+        if method == "GET" and path in OURS:
+            content = resources.files("annotation.label_studio").joinpath(path[1:]).read_bytes()
+            return Reply(HTTPStatus.OK, content, (("Content-Type", OURS[path]), NO_STORE))
         if method == "GET" and path.rstrip("/") == "/api/tasks":
             # the page asks for a list of all images before it shows the first: it needs none
             return Reply(HTTPStatus.OK, NO_TASKS, (("Content-Type", JSON),))
+        if method in ("POST", "PATCH") and path.startswith("/api/dm/views"):
+            # and keeps how that list is to look, which nobody sees here
+            return Reply(HTTPStatus.OK, b'{"id": 1, "data": {}}', (("Content-Type", JSON),))
         try:
             call = call_for(method, path, environ.get("QUERY_STRING", ""))
         except Refused:
@@ -185,23 +208,29 @@ class _Gateway:
         return _said(HTTPStatus.NOT_FOUND, "There is nothing of yours here.")
 
     def _readings(self, cookies: str) -> Reply:
-        """Return the rater's own front page: what there is to read."""
+        """Return the rater's own front page: what there is to read, and how far it is."""
         answer = self._ask("GET", "/api/projects/?page_size=100", cookies)
         if answer.status_code != 200:
             return _login("")
-        rows = "".join(
-            f'<li><a href="/projects/{int(project["id"])}/data?labeling=1">'
-            f"{html.escape(str(project['title']))}</a></li>"
-            for project in _object(answer).get("results", ())
-        )
+        rows, num_done = "", 0
+        for project in _object(answer).get("results", ()):
+            total = int(project.get("task_number") or 0)
+            done = sum(int(project.get(name) or 0) for name in ANSWERED)
+            if total and done >= total:
+                num_done += 1
+                continue
+            title = html.escape(TITLES_HASH.sub("", str(project["title"])))
+            link = f"/projects/{int(project['id'])}/data?labeling=1"
+            rows += f'<li><a href="{link}">{title}</a> <span>{done} of {total} read</span></li>'
+        ended = f"<p>{num_done} finished.</p>" if num_done else ""
         page = (
             '<!doctype html><html lang="en"><meta charset="utf-8"><title>To read</title>'
-            '<body style="font: 18px sans-serif; margin: 3em"><h1>To read</h1>'
-            f"<ul>{rows or '<li>Nothing at the moment.</li>'}</ul>"
-            '<p><a href="/logout">Log out</a></p></body></html>'
+            f"<style>{FRONT_STYLE}</style><h1>To read</h1>"
+            f"<ul>{rows or '<li>Nothing at the moment.</li>'}</ul>{ended}"
+            '<p><a href="/logout">Log out</a></p></html>'
         )
         kind = ("Content-Type", "text/html; charset=utf-8")
-        return Reply(HTTPStatus.OK, page.encode(), (kind, ("Cache-Control", "no-store")))
+        return Reply(HTTPStatus.OK, page.encode(), (kind, NO_STORE))
 
 
 def _cookies(environ: "WSGIEnvironment") -> str:
@@ -212,17 +241,6 @@ def _cookies(environ: "WSGIEnvironment") -> str:
         return ""
     found = ((name, jar[name].value) for name in COOKIES if name in jar)
     return "; ".join(f"{name}={value}" for name, value in found if PLAIN.fullmatch(value))
-
-
-def _is_from_here(environ: "WSGIEnvironment", name: str) -> bool:
-    """Return whether a script that sends something is of this page, as its browser says."""
-    origin = environ.get("HTTP_ORIGIN")
-    if environ["REQUEST_METHOD"] == "GET" or not origin:
-        return True
-    try:
-        return urlsplit(origin).netloc in (environ.get("HTTP_HOST"), name or None)
-    except ValueError:
-        return False
 
 
 def _fields(call: Call, known: frozenset[str], environ: "WSGIEnvironment") -> dict[str, Any]:
@@ -236,28 +254,32 @@ def _fields(call: Call, known: frozenset[str], environ: "WSGIEnvironment") -> di
     if call.is_form:
         found: Any = dict(parse_qsl(given.decode(), keep_blank_values=True, max_num_fields=20))
     else:
-        found = json.loads(given, parse_constant=_no_number)
+        found = json.loads(given)
+        json.dumps(found, allow_nan=False)  # NaN and infinity are no JSON
     if not isinstance(found, dict):
         raise ValueError("no object")
     return {name: value for name, value in found.items() if name in known}
 
 
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
-
-
 def _back(answer: httpx.Response, *, is_secure: bool) -> Reply:
-    """Return the answer as the browser gets it: no words of a server in trouble, no other place."""
+    """Return the answer as the browser gets it: no words of a server in trouble, no other place.
+
+    A page gets what we add to it, and so is another one than its ETag says.
+    """
     if answer.status_code >= 500:
         return _said(HTTPStatus.BAD_GATEWAY, "The rating page is in trouble. Try again.")
     headers: Headers = [(k, answer.headers[k]) for k in PASSED_BACK if k in answer.headers]
+    content = answer.content
+    if answer.headers.get("Content-Type", "").startswith("text/html"):
+        headers = [(name, value) for name, value in headers if name != "ETag"]
+        content = content.replace(b"<head>", OUR_HEAD, 1)
     only = "; Secure" if is_secure else ""
     headers += [("Set-Cookie", value + only) for value in answer.headers.get_list("Set-Cookie")]
     if "Location" in answer.headers:
         place = urlsplit(answer.headers["Location"])
         target = place.path + (f"?{place.query}" if place.query else "")
         headers.append(("Location", "/" + target.lstrip("/\\")))
-    return Reply(HTTPStatus(answer.status_code), answer.content, tuple(headers))
+    return Reply(HTTPStatus(answer.status_code), content, tuple(headers))
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:

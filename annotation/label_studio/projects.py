@@ -1,21 +1,23 @@
-"""A rater's project: one for each rater of a study, found again by its title.
+"""A rater's project: one for each rater of a study, found again by the end of its title.
 
 One project a rater gives each an order of their own and makes certain whose answers it holds. A
-title is opaque: it hashes study and rater. Label Studio's own numbers are never kept: it gives a
-task's number again after the task was deleted.
+title says what there is to read and ends with a hash of study and rater. Label Studio's own numbers
+are never kept: it gives a task's number again after the task was deleted.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from annotation.base import Study
+from annotation.base import Study, Task
 from annotation.label_studio.form import labelling_form
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
 
 TITLE = "Reading"
+MAX_TITLE = 50  # characters, of Label Studio
 
 
 @dataclass(frozen=True)
@@ -26,22 +28,38 @@ class Project:
     num_tasks: int
 
 
-def project_title(study: Study, rater: str) -> str:
-    """Return what the project is found by; it tells a rater nothing."""
-    digest = hashlib.sha256(f"{study.uid}/{rater}".encode()).hexdigest()
-    return f"{TITLE} {digest[:12]}"
+def place_of(study: Study, rater: str) -> str:
+    """Return the name of the rater's project among the places that are pulled."""
+    return f"{TITLE} {_digest(study, rater)}"
+
+
+def project_title(study: Study, rater: str, tasks: Sequence[Task]) -> str:
+    """Return what a rater sees of the project before its images: modalities and their number."""
+    modalities = sorted({task.modality for task in tasks})
+    count = f"{len(tasks)} {'pairs' if 'right' in study.pictures else 'images'}"
+    end = f": {count} ({_digest(study, rater)})"
+    names = ", ".join(modalities) or TITLE
+    if len(names) + len(end) > MAX_TITLE:
+        names = f"{len(modalities)} modalities" if len(modalities) > 1 else TITLE
+    return names + end
+
+
+def _digest(study: Study, rater: str) -> str:
+    return hashlib.sha256(f"{study.uid}/{rater}".encode()).hexdigest()[:12]
 
 
 def find_project(client: "LabelStudio", study: Study, rater: str) -> Project | None:
     """Return the rater's project, if it is there."""
-    title = project_title(study, rater)
-    for found in client.projects.list(title=title).items or ():
-        if found.title == title:
+    digest = _digest(study, rater)
+    for found in client.projects.list(title=digest).items or ():  # those that hold it
+        if str(found.title).rstrip(")").endswith(digest):
             return Project(int(found.id), int(found.task_number or 0))
     return None
 
 
-def get_or_add_project(client: "LabelStudio", study: Study, rater: str) -> Project:
+def get_or_add_project(
+    client: "LabelStudio", study: Study, rater: str, tasks: Sequence[Task]
+) -> Project:
     """Return the rater's project, made first when it is new: in our order, nothing shown to help.
 
     The server refuses a second one of this title, so that two pushes at once make one.
@@ -50,7 +68,7 @@ def get_or_add_project(client: "LabelStudio", study: Study, rater: str) -> Proje
     if known is not None:
         return known
     made = client.projects.create(
-        title=project_title(study, rater),
+        title=project_title(study, rater, tasks),
         description="",
         label_config=labelling_form(study),
         expert_instruction=study.instructions,

@@ -21,6 +21,13 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Rubric
 
+# what raters are told, and may tick, where the rubric does not say
+INSTRUCTIONS = (
+    "Judge each image as in daily reading. Choose an answer to every question, tick what is wrong "
+    "with the image if anything is, and send it with Ctrl+Enter. Skip only what you cannot judge."
+)
+FLAWS = ("wrong anatomy", "blurred", "grain or grid", "wrong modality", "text or marks")
+
 
 @dataclass(frozen=True)
 class Pushed:
@@ -50,7 +57,7 @@ def study_of(ws: Workspace, campaign: Campaign) -> Study:
     return Study(
         uid=str(campaign.id),
         name=campaign.name,
-        instructions=rubric.instructions,
+        instructions=rubric.instructions or INSTRUCTIONS,
         questions=tuple(
             Question(
                 name=criterion.name,
@@ -62,7 +69,7 @@ def study_of(ws: Workspace, campaign: Campaign) -> Study:
             )
             for criterion in queries.campaigns.criteria_of(ws.session, rubric.id)
         ),
-        reasons=tuple(rubric.reasons),
+        reasons=tuple(rubric.reasons) or FLAWS,
         pictures=queries.campaigns.shown_names(ws.session, campaign),
         raters={
             row.name: json.dumps(row.config) if row.simulated else str(row.config.get("email", ""))

@@ -1,7 +1,11 @@
-"""Label Studio's own start, with an SQLite that many raters at once do not find locked.
+"""Label Studio's own start, with two of its settings changed.
 
-As shipped, a reader keeps writers out for as long as it reads, and a transaction that begins to
-read and then wants to write is told at once that the database is locked: the rater sees status 500.
+An SQLite that many raters at once do not find locked: as shipped, a reader keeps writers out for
+as long as it reads, and a transaction that begins to read and then wants to write is told at once
+that the database is locked: the rater sees status 500.
+
+Sessions that end: as shipped, a session is its signed cookie, and a copy of it goes on after the
+rater has logged out. Kept in the database, it is gone.
 """
 
 import os
@@ -26,6 +30,7 @@ def main() -> None:
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database["OPTIONS"] = SQLITE
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
     from label_studio import server
 

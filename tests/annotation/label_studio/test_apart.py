@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from annotation.label_studio.gateway import gateway_app
@@ -207,3 +208,14 @@ def test_a_rater_rates_edits_deletes_and_skips_at_the_door(
     )
     assert pull(ws, campaign, everything=True) == Taken(unchanged=4)
     assert len(queries.campaigns.assignments(ws.session, campaign.id)) == 4
+
+
+def test_a_copy_of_the_session_is_dead_after_logout(ann: Rater, door: str) -> None:
+    assert ann.log_in()
+    copied = dict(ann.client.cookies)
+    with httpx.Client(base_url=door, cookies=copied, trust_env=False) as thief:
+        assert thief.get("/api/current-user/whoami").status_code == 200
+        ann.client.get("/logout")
+        assert thief.get("/api/current-user/whoami").status_code in (401, 403)
+        assert thief.get("/").headers["Location"].startswith("/user/login/")
+    assert ann.log_in()

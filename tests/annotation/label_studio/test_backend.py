@@ -73,7 +73,17 @@ def test_tasks_go_in_the_raters_order_and_only_once(
     ]
     (project,) = server.projects.values()
     assert project["sampling"] == "Sequential sampling"
-    assert re.fullmatch("Reading [0-9a-f]{12}", project["title"])
+    assert re.fullmatch(r"OCT: 5 images \([0-9a-f]{12}\)", project["title"])
+
+
+def test_a_project_of_an_earlier_versions_title_is_found_again(
+    server: FakeLabelStudio, backend: LabelStudioBackend
+) -> None:
+    assert backend.push(STUDY, tasks(5)) == 5
+    (project,) = server.projects.values()
+    project["title"] = re.sub(r".*\((.*)\)", r"Reading \1", project["title"])
+    assert backend.push(STUDY, tasks(7)) == 2
+    assert len(server.projects) == 1
 
 
 def test_a_push_that_broke_off_is_completed(

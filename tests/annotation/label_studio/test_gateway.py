@@ -190,6 +190,50 @@ def test_what_goes_on_is_written_anew(ann: httpx.Client, behind: Behind) -> None
     assert not {name.lower() for name in told} & set(sent.headers)
 
 
+def test_the_page_gets_what_the_door_adds_to_it(behind: Behind) -> None:
+    def page(request: httpx.Request) -> httpx.Response:
+        headers = {"Content-Type": "text/html; charset=utf-8", "ETag": "1"}
+        return httpx.Response(200, text="<html><head><title>x</title>", headers=headers)
+
+    app = gateway_app("http://inside", transport=httpx.MockTransport(page))
+    with httpx.Client(transport=httpx.WSGITransport(app=app), base_url="http://door") as client:
+        answer = client.get("/user/login/")
+        added = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+        assert answer.text.index("page.js") < answer.text.index("<title>")  # before the theme's
+        assert "ETag" not in answer.headers
+        kinds = [client.get(path).headers["Content-Type"].partition(";")[0] for path in added]
+    assert kinds == ["text/javascript", "text/css"]
+
+
+def test_how_a_list_is_to_look_is_kept_nowhere(ann: httpx.Client, behind: Behind) -> None:
+    for method, path in (("POST", "/api/dm/views?project=1"), ("PATCH", "/api/dm/views/1?x=2")):
+        answer = ann.request(method, path, json={"data": {"title": "Default"}})
+        assert answer.status_code == 200 and answer.json()["id"] == 1
+    assert behind.asked == []
+
+
+def test_the_front_page_names_what_there_is_to_read_and_hides_what_is_done() -> None:
+    def projects(request: httpx.Request) -> httpx.Response:
+        counts = [(14, 2, 1), (4, 3, 1), (3, 0, 0)]  # tasks, answered, passed over
+        rows = [
+            {
+                "id": number,
+                "title": f"<OCT>: {total} images (0123456789a{number})",
+                "task_number": total,
+                "total_annotations_number": answered,
+                "skipped_annotations_number": skipped,
+            }
+            for number, (total, answered, skipped) in enumerate(counts, 1)
+        ]
+        return httpx.Response(200, json={"results": rows})
+
+    app = gateway_app("http://inside", transport=httpx.MockTransport(projects))
+    with httpx.Client(transport=httpx.WSGITransport(app=app), base_url="http://door") as client:
+        page = client.get("/").text
+    assert "&lt;OCT&gt;: 14 images</a> <span>3 of 14 read</span>" in page
+    assert "/projects/2/" not in page and "1 finished." in page and "0 of 3 read" in page
+
+
 def test_what_comes_back_tells_nothing_of_the_inside(ann: httpx.Client) -> None:
     answer = ann.get("/api/version")
     assert answer.headers["Set-Cookie"] == "csrftoken=x; Path=/"
