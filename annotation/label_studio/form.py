@@ -4,7 +4,7 @@ Field names are `verdict-<question>`, `reasons` and `comment`; answers.py reads 
 is an alias ("3"), so that its wording may hold anything.
 """
 
-from collections.abc import Sequence
+from itertools import zip_longest
 from xml.sax.saxutils import quoteattr
 
 from annotation.base import ORIGIN, ORIGIN_ANSWERS, PREFERENCE, PREFERENCES, Question, Study
@@ -35,71 +35,71 @@ def labelling_form(study: Study) -> str:
 
     Images and questions stand side by side: below a tall image questions would be off-screen.
     """
-    questions = "".join(_question(*entry) for entry in _with_keys(study))
-    is_graded = any(question.kind != PREFERENCE for question in study.questions)
-    extras = (_reasons(study.reasons) if is_graded else "") + _comment()
+    flaws = ""
+    if study.reasons and any(question.kind != PREFERENCE for question in study.questions):
+        choices = "".join(
+            f"<Choice value={quoteattr(reason)}{f' hotkey={quoteattr(key)}' if key else ''}/>"
+            for reason, key in zip_longest(study.reasons, REASON_KEYS[: len(study.reasons)])
+        )
+        flaws = (
+            "<Header value='What is wrong with it?' size='5'/>"
+            f"<Choices name='{REASONS}' toName='image' choice='multiple' showInline='true'>"
+            f"{choices}</Choices>"
+        )
     return (
         f"<View><Style>{STYLE}</Style>"
         '<View style="display:flex; gap:16px; align-items:flex-start">'
         f'<View style="flex:1 1 auto; min-width:0">{_images(study)}</View>'
         '<View style="flex:0 0 330px">'
         '<Header value="$asked" size="4"/>'
-        f"{questions}{extras}"
+        f"{_questions(study)}{flaws}"
+        f"<TextArea name='{COMMENT}' toName='image' rows='1' maxSubmissions='1' editable='true' "
+        "placeholder='Comment'/>"
         "</View></View></View>"
     )
 
 
 def _images(study: Study) -> str:
-    if len(study.pictures) == 1:
-        return _image(study.pictures[0])
+    """Several stand side by side; where one was given for another, each says what it is."""
     with_captions = not set(study.pictures) <= FIELDS.keys()
-    columns = "".join(
-        f'<View style="flex:1 1 {100 // len(study.pictures)}%; min-width:0">'
-        f"{_caption(name) if with_captions else ''}{_image(name)}</View>"
-        for name in study.pictures
-    )
-    return f'<View style="display:flex; gap:8px">{columns}</View>'
+    columns = []
+    for name in study.pictures:
+        field = FIELDS.get(name, name)
+        caption = "to be rated" if name in FIELDS else name
+        columns.append(
+            (f"<Header value={quoteattr(caption)} size='5'/>" if with_captions else "")
+            + f'<Image name="{field}" value="${field}" zoom="true" zoomControl="true" '
+            'brightnessControl="true" contrastControl="true" rotateControl="false" '
+            f'defaultZoom="fit" maxHeight="calc(100vh - {BESIDE_IMAGE}px)"/>'
+        )
+    if len(columns) == 1:
+        return columns[0]
+    style = f"flex:1 1 {100 // len(columns)}%; min-width:0"
+    beside = "".join(f'<View style="{style}">{column}</View>' for column in columns)
+    return f'<View style="display:flex; gap:8px">{beside}</View>'
 
 
-def _caption(name: str) -> str:
-    return f"<Header value={quoteattr('to be rated' if name in FIELDS else name)} size='5'/>"
-
-
-def _image(name: str) -> str:
-    field = FIELDS.get(name, name)
-    return (
-        f'<Image name="{field}" value="${field}" zoom="true" zoomControl="true" '
-        'brightnessControl="true" contrastControl="true" rotateControl="false" '
-        f'defaultZoom="fit" maxHeight="calc(100vh - {BESIDE_IMAGE}px)"/>'
-    )
-
-
-def _with_keys(study: Study) -> list[tuple[Question, str]]:
-    rows = iter(KEY_ROWS)
-    entries = []
+def _questions(study: Study) -> str:
+    rows, written = iter(KEY_ROWS), ""
     for question in study.questions:
-        num_answers = len(_answers(question))
+        answers = _answers(question)
         keys = ORIGIN_KEYS if question.kind == ORIGIN else next(rows, "")
-        if num_answers > len(keys):
+        if len(answers) > len(keys):
             raise AnnotationError(
-                f"The question {question.name!r} has {num_answers} answers and {len(keys)} keys "
+                f"The question {question.name!r} has {len(answers)} answers and {len(keys)} keys "
                 f"are left. A form takes {len(KEY_ROWS)} questions, with at most "
                 f"{', '.join(str(len(row)) for row in KEY_ROWS)} answers in this order."
             )
-        entries.append((question, keys))
-    return entries
-
-
-def _question(question: Question, keys: str) -> str:
-    choices = "".join(
-        f"<Choice value={quoteattr(wording)} alias={quoteattr(alias)} hotkey={quoteattr(key)}/>"
-        for (alias, wording), key in zip(_answers(question), keys, strict=False)
-    )
-    return (
-        f"<Header value={quoteattr(question.text)} size='5'/>"
-        f"<Choices name={quoteattr(VERDICT + question.name)} toName='image' "
-        f"choice='single-radio' required='true'>{choices}</Choices>"
-    )
+        choices = "".join(
+            f"<Choice value={quoteattr(wording)} alias={quoteattr(alias)} hotkey={quoteattr(key)}/>"
+            for (alias, wording), key in zip(answers, keys, strict=False)
+        )
+        written += (
+            f"<Header value={quoteattr(question.text)} size='5'/>"
+            f"<Choices name={quoteattr(VERDICT + question.name)} toName='image' "
+            f"choice='single-radio' required='true'>{choices}</Choices>"
+        )
+    return written
 
 
 def _answers(question: Question) -> list[tuple[str, str]]:
@@ -112,26 +112,3 @@ def _answers(question: Question) -> list[tuple[str, str]]:
         (str(value), f"{value} {question.wording.get(str(value), '')}".strip())
         for value in range(question.min_value, question.max_value + 1)
     ]
-
-
-def _reasons(reasons: Sequence[str]) -> str:
-    if not reasons:
-        return ""
-    choices = "".join(
-        f"<Choice value={quoteattr(reason)}"
-        + (f" hotkey={quoteattr(REASON_KEYS[place])}" if place < len(REASON_KEYS) else "")
-        + "/>"
-        for place, reason in enumerate(reasons)
-    )
-    return (
-        "<Header value='What is wrong with it?' size='5'/>"
-        f"<Choices name='{REASONS}' toName='image' choice='multiple' showInline='true'>"
-        f"{choices}</Choices>"
-    )
-
-
-def _comment() -> str:
-    return (
-        f"<TextArea name='{COMMENT}' toName='image' rows='1' maxSubmissions='1' editable='true' "
-        "placeholder='Comment'/>"
-    )
