@@ -81,7 +81,7 @@ class Page:
         self.page.wait_for_url(lambda url: "/user/login" not in url)
         self.page.goto(address)
         self.page.wait_for_selector("button[name=submit]", timeout=60_000)
-        self.page.wait_for_selector("img[alt=image], .konvajs-content canvas, img", timeout=60_000)
+        self.page.wait_for_selector(".konvajs-content canvas", timeout=60_000)
         self.press("Escape")  # the instructions
 
     @property
