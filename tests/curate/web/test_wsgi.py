@@ -24,7 +24,7 @@ def echo(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
 @pytest.fixture
 def url() -> Iterator[str]:
     listener = wsgi.listen("127.0.0.1", 0, "It")
-    with wsgi.served(echo, listener, threads=2):  # type: ignore[arg-type]
+    with wsgi.served(echo, listener, threads=2):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
