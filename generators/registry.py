@@ -12,6 +12,7 @@ from typing import get_type_hints
 from generators.base import Generator
 from generators.beginning import Beginning, read_settings
 from generators.errors import GeneratorError
+from generators.simulated import Simulated
 from generators.training.config import TrainingConfig
 
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
@@ -82,6 +83,12 @@ def first_training(family: str) -> TrainingConfig:
     """Return how a generator of the family is trained that was just begun: `TRAINING` there."""
     training: TrainingConfig = getattr(_begun(family), "TRAINING", TrainingConfig())
     return training
+
+
+def simulated_of(family: str) -> Simulated | None:
+    """Return the family's own simulated raters and judge: `SIMULATED` there, if it has any."""
+    found: Simulated | None = getattr(import_module(_found(family).module), "SIMULATED", None)
+    return found
 
 
 def _begun(family: str) -> ModuleType:

@@ -27,7 +27,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 import cli
+from curate.workspace import open_workspace
+from db import queries
 from generators.base import Generator
+from generators.registry import simulated_of
+from rewards.frozen import load_eyes
 from tests.tiny import tiny_generator
 from tests.toys import mask, one_step, prior, volume
 
@@ -219,6 +223,10 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "0 images made" in run(*sheet)  # killed or not, nothing is made twice
 
     run("rate", "simulate")
+    own = simulated_of(study.family.name)
+    with open_workspace(study.folder / "study") as ws:
+        looked = {rater.config["eyes"] for rater in queries.campaigns.raters(ws.session)}
+    assert looked == {own.identity if own else load_eyes().identity}
     run("rate", "export", "simulated.csv")
     _rated_by_brightness(study.folder / "simulated.csv", study.folder / "study")
     run("rate", "import", "rated.csv", "--rater", "bright")
@@ -238,6 +246,6 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
         for folder in ("release", "again")
     )
     assert again == release and again
-    run("evaluate")
+    assert (own.judge if own else "judge C") in run("evaluate")
     run("report", "--out", "report.html")
     assert "0 things wrong" in run("doctor")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from curate.demos.circle import Circle, run_circle
+from curate.demos.text_to_image import begin
 from curate.doctor import examine
-from curate.loop.config import QuickstartConfig, quickstart_config
-from curate.quickstart import Quickstart, run_quickstart
+from curate.loop.config import CircleConfig, quickstart_config
 from curate.release.remake import images_made_again
 from curate.release.verify import verify_release
 from curate.workspace import Workspace, init_workspace, open_workspace
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def small() -> QuickstartConfig:
+def small() -> CircleConfig:
     full = quickstart_config(rounds=1)
     loop = full.loop
     return replace(
@@ -48,21 +49,21 @@ def small() -> QuickstartConfig:
 
 
 @pytest.fixture(scope="module")
-def circle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Quickstart]:
+def circle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Circle]:
     folder = tmp_path_factory.mktemp("quickstart")
     init_workspace(folder)
     with open_workspace(folder) as ws:
-        return folder, run_quickstart(ws, small(), say=lambda line: None)
+        return folder, run_circle(ws, small(), begin(ws, print), say=print)
 
 
 @pytest.fixture
-def ws(circle: tuple[Path, Quickstart]) -> Iterator[Workspace]:
+def ws(circle: tuple[Path, Circle]) -> Iterator[Workspace]:
     with open_workspace(circle[0]) as opened:
         yield opened
 
 
 def test_a_round_ends_with_a_new_version_and_a_verdict(
-    circle: tuple[Path, Quickstart], ws: Workspace
+    circle: tuple[Path, Circle], ws: Workspace
 ) -> None:
     (row,) = circle[1].rounds
     assert row.state in ("promoted", "rejected")
@@ -78,7 +79,7 @@ def test_a_round_ends_with_a_new_version_and_a_verdict(
 
 
 def test_simulated_ratings_are_called_simulated_wherever_they_show(
-    circle: tuple[Path, Quickstart], ws: Workspace
+    circle: tuple[Path, Circle], ws: Workspace
 ) -> None:
     result = circle[1]
     assert "simulated" in result.table()[0]
@@ -89,7 +90,7 @@ def test_simulated_ratings_are_called_simulated_wherever_they_show(
 
 
 def test_the_release_proves_itself_and_its_images_are_made_again_bit_for_bit(
-    circle: tuple[Path, Quickstart], ws: Workspace
+    circle: tuple[Path, Circle], ws: Workspace
 ) -> None:
     folder = circle[1].exported.folder
     proof = verify_release(
@@ -102,7 +103,7 @@ def test_the_release_proves_itself_and_its_images_are_made_again_bit_for_bit(
 
 
 def test_from_an_exported_image_one_walks_back_to_the_ratings(
-    circle: tuple[Path, Quickstart], ws: Workspace
+    circle: tuple[Path, Circle], ws: Workspace
 ) -> None:
     folder = circle[1].exported.folder
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

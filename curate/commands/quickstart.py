@@ -22,11 +22,12 @@ def quickstart(
 
     Example: curate quickstart
     """
-    from curate.quickstart import run_quickstart
+    from curate.demos.circle import run_circle
+    from curate.demos.text_to_image import begin
     from curate.workspace import init_workspace, open_workspace
 
     if not (folder / "curate.json").exists():
         init_workspace(folder)
     with open_workspace(folder) as ws:
-        result = run_quickstart(ws, quickstart_config(**vars(options)), say=say)
+        result = run_circle(ws, quickstart_config(**vars(options)), begin(ws, say), say=say)
     tell(as_json, result.to_json(), result.table())

@@ -10,19 +10,24 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.intervals import Estimate, paired_bootstrap, wilson_interval
+from curate.production.images import prompt_values
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
+from curate.samples.formats import read_sample
 from curate.samples.stored import batches
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db import queries
 from db.models import Prompt
 from generators.config import SamplingSettings
+from generators.registry import simulated_of
+from generators.simulated import Simulated
 from rewards import frozen
 
 BATCH = 64
 NO_JUDGE = "no independent judge"
+GivesTop = Callable[[Tensor, Sequence["ToJudge"]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,11 @@ class ToJudge:
 
 @dataclass(frozen=True)
 class Judge:
-    """Tells which images deserve the top rating, [B] of bool, and of which modalities it can."""
+    """Tells which images deserve the top rating, and of which modalities it can."""
 
     name: str
     modalities: frozenset[str] | None  # None: any
-    gives_top: Callable[[Tensor, Sequence[ToJudge]], Tensor]
+    tell: Callable[[Workspace, Sequence[ToJudge]], Sequence[bool]]
 
     def knows(self, image: ToJudge) -> bool:
         """Tell whether the judge can speak of this image."""
@@ -60,9 +65,40 @@ class JudgedDifference:
 
 
 def find_judge(ws: Workspace) -> Judge:
-    """Return the judge trained in this workspace, else the one that ships."""
+    """Return the judge trained here, else the one of the generator's family, or the shipped."""
     trained = queries.reward_models.reward_models(ws.session, "judge")
-    return _trained_judge(ws, trained[-1].id) if trained else shipped_judge()
+    if trained:
+        return _trained_judge(ws, trained[-1].id)
+    latest = queries.versions.latest_version(ws.session)
+    own = latest and simulated_of(queries.versions.family_of(ws.session, latest))
+    return family_judge(own) if own else shipped_judge()
+
+
+def family_judge(own: Simulated) -> Judge:
+    """Return a family's own judge, who looks at samples with their prompts."""
+
+    def tell(ws: Workspace, asked: Sequence[ToJudge]) -> list[bool]:
+        prompts = prompt_values(ws, list(dict.fromkeys(one.prompt_id for one in asked)))
+        return [
+            own.deserves_top(read_sample(ws.store, one.file_sha256), prompts[one.prompt_id])
+            for one in asked
+        ]
+
+    return Judge(own.judge, None, tell)
+
+
+def picture_judge(name: str, modalities: frozenset[str] | None, gives_top: GivesTop) -> Judge:
+    """Return a judge who looks at pictures [B, 3, H, W] in [0, 1] and gives [B] of bool."""
+
+    def tell(ws: Workspace, asked: Sequence[ToJudge]) -> list[bool]:
+        answers = [False] * len(asked)
+        for positions, images_BCHW in batches(ws.store, [a.file_sha256 for a in asked], BATCH):
+            tops_B = gives_top(images_BCHW, [asked[position] for position in positions])
+            for position, top in zip(positions, tops_B, strict=True):
+                answers[position] = bool(top)
+        return answers
+
+    return Judge(name, modalities, tell)
 
 
 def shipped_judge() -> Judge:
@@ -73,7 +109,7 @@ def shipped_judge() -> Judge:
         modalities, labels = [a.modality for a in asked], [a.label for a in asked]
         return network.score(images_BCHW, modalities, labels).eq(3)
 
-    return Judge("curate's judge C", frozenset(network.modalities), gives_top)
+    return picture_judge("curate's judge C", frozenset(network.modalities), gives_top)
 
 
 def _trained_judge(ws: Workspace, judge_id: str) -> Judge:
@@ -84,7 +120,7 @@ def _trained_judge(ws: Workspace, judge_id: str) -> Judge:
         mean_B, _ = model.predict(images_BCHW, [a.modality for a in asked], [a.text for a in asked])
         return mean_B >= 0.5  # the top rating is likelier than not
 
-    return Judge(f"judge {judge_id[:12]}", None, gives_top)
+    return picture_judge(f"judge {judge_id[:12]}", None, gives_top)
 
 
 @torch.inference_mode()
@@ -92,10 +128,8 @@ def tops(ws: Workspace, judge: Judge, images: Sequence[ToJudge]) -> list[bool | 
     """Return whether each image deserves the top rating; None where the judge cannot tell."""
     known = [place for place, image in enumerate(images) if judge.knows(image)]
     answers: list[bool | None] = [None] * len(images)
-    for positions, images_BCHW in batches(ws.store, [images[p].file_sha256 for p in known], BATCH):
-        asked = [images[known[position]] for position in positions]
-        for position, top in zip(positions, judge.gives_top(images_BCHW, asked), strict=True):
-            answers[known[position]] = bool(top)
+    for place, top in zip(known, judge.tell(ws, [images[p] for p in known]), strict=True):
+        answers[place] = top
     return answers
 
 

@@ -29,6 +29,7 @@ from curate.production.run import run_plan
 from curate.production.versions import version_to_use
 from curate.prompts.generate import Made, MakeRun, generate_images
 from curate.rating.config import SIMULATED, Pictures, PushOptions, SimulateOptions
+from curate.rating.eyes import eyes_for
 from curate.rating.label_studio import BACKEND
 from curate.rating.send import Pushed, push
 from curate.rating.simulate import Simulated, simulate
@@ -44,7 +45,6 @@ from db.models import ROUND_STATES, Campaign, GeneratorVersion, Image, RewardMod
 from generators.config import SamplingSettings
 from generators.rl.config import RLConfig
 from rewards.config import RewardConfig
-from rewards.frozen import load_eyes
 
 LATEST = "latest"  # what an option says when nothing was chosen
 COMMAND_AFTER = {
@@ -101,7 +101,8 @@ def push_for(ws: Workspace, loop: str, options: PushOptions, *, images_from: str
 def simulate_for(ws: Workspace, loop: str, options: SimulateOptions) -> list[Simulated]:
     """Let simulated raters rate the round's images."""
     row = round_for(ws, loop, "rate push")
-    check_loops_eyes(ws, loop, load_eyes())
+    start = queries.versions.find_version(ws.session, row.start_version_id)
+    check_loops_eyes(ws, loop, eyes_for(ws, start))
     options = replace(
         options,
         name=options.name or _name_of_campaign(ws, row),

@@ -7,6 +7,7 @@ from typing import Any
 
 from curate.production.config import GeneratorChoice
 from curate.rating.config import Pictures
+from curate.release.config import ExportConfig
 from generators.config import SamplingSettings, setting
 from generators.rl.config import RLConfig
 
@@ -94,6 +95,13 @@ class LoopOptions:
         default_factory=GeneratorChoice, metadata={"options": ("version",)}
     )
     pictures: Pictures = field(default_factory=Pictures, metadata={"options": True})
+    demo: str | None = setting(
+        None,
+        "Run this family's demo instead, in a workspace made for it: data that it makes itself, "
+        "simulated raters, a release that is proved. The other options are the demo's own.",
+        shown="none",
+        panel="Demo",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,24 +113,26 @@ class QuickstartOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuickstartConfig:
-    """How much a quickstart does."""
+class CircleConfig:
+    """How much a demo's circle does."""
 
     loop: LoopConfig
     rounds: int
     release_images_per_prompt: int = 10
     judge_images_per_prompt: int = 10  # 20 prompts: 200 pairs of equal noise
+    export: ExportConfig = field(default_factory=ExportConfig)  # of its last version
+    made_again: int = 0  # images of the release that are made again from their seeds, to prove it
 
 
 def quickstart_config(
     *, rounds: int = QuickstartOptions.rounds, seed: int = QuickstartOptions.seed
-) -> QuickstartConfig:
+) -> CircleConfig:
     """Return what takes at most 5 minutes on 2 cores: 10 steps, 2 of them trained, no guidance.
 
     The embedded model lacks detail rather than anatomy, so its trained steps lie in the cleaner
     half; that is where rewards are hacked too, hence the tight budget (docs/results.md).
     """
-    return QuickstartConfig(
+    return CircleConfig(
         rounds=rounds,
         loop=LoopConfig(
             name="quickstart",

@@ -4,8 +4,8 @@ from contextlib import nullcontext
 
 from annotation.base import SKIPPED
 from annotation.errors import AnnotationError
-from annotation.simulated import Eyes
 from curate.progress import progress
+from curate.rating.eyes import RaterEyes
 from curate.rating.label_studio import NoRatingPage, backend_that_is_up
 from curate.rating.people import people
 from curate.rating.pull import pull_campaign
@@ -60,7 +60,7 @@ def take(ws: Workspace, campaign: Campaign, raters: Raters) -> str | None:
     return f"{total - num_open} of {total} rated in {campaign.name}: {by_rater}{trouble}"
 
 
-def check_loops_eyes(ws: Workspace, loop_name: str, eyes: Eyes) -> None:
+def check_loops_eyes(ws: Workspace, loop_name: str, eyes: RaterEyes) -> None:
     """Raise CurateError when simulated raters with other eyes rated in an earlier campaign."""
     for row in queries.rounds.rounds(ws.session, loop_name):
         for campaign_id in filter(None, (row.campaign_id, row.gate_campaign_id)):

@@ -10,12 +10,13 @@ from curate.loop.rounds import Looped, prompts_of, run_loop
 from curate.production.versions import version_to_use
 from curate.prompts.plan import embedded_prompts, sheet_rows
 from curate.rating.config import SIMULATED
+from curate.rating.eyes import eyes_for
 from curate.rating.label_studio import BACKEND
 from curate.rating.raters import Raters
 from curate.settings import Given
 from curate.workspace import Workspace
 from db import queries
-from rewards.frozen import load_eyes
+from db.models import GeneratorVersion
 
 WATCH_EVERY_S = 30.0
 
@@ -40,7 +41,7 @@ def loop_rounds(
         prompts = prompts_of(ws, first)
     else:
         prompts = embedded_prompts(ws)
-    raters = _raters(ws, config, options)
+    raters = _raters(ws, config, options, base)
     return run_loop(
         ws, config, rounds=options.rounds, base=base, prompts=prompts, raters=raters, say=say
     )
@@ -65,9 +66,11 @@ def watch_loop(
     return looped
 
 
-def _raters(ws: Workspace, config: LoopConfig, options: LoopOptions) -> Raters:
+def _raters(
+    ws: Workspace, config: LoopConfig, options: LoopOptions, base: GeneratorVersion
+) -> Raters:
     if config.raters == SIMULATED:
-        eyes = load_eyes()
+        eyes = eyes_for(ws, base)
         check_loops_eyes(ws, config.name, eyes)
         return Raters(count=config.num_raters, eyes=eyes)
     if config.raters == BACKEND:

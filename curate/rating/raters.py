@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from annotation.base import RaterProfile, RatingBackend
-from annotation.simulated import Eyes
 from curate.rating.config import LOCAL, SIMULATED
+from curate.rating.eyes import RaterEyes
 from curate.rating.label_studio import BACKEND, backend_that_is_up
 from curate.rating.people import active_profiles
 from curate.rating.simulate import simulated_backend, simulated_raters
@@ -16,7 +16,7 @@ from db.models import Campaign
 class Raters:
     """Simulated raters who look through `eyes`, or, without any, the invited people."""
 
-    eyes: Eyes | None = None
+    eyes: RaterEyes | None = None
     count: int = 3  # of simulated ones
     images_from: str = LOCAL  # where people's pictures come from
 

@@ -7,21 +7,21 @@ from typing import Any
 
 from annotation.base import RaterProfile, Task
 from annotation.config import FIRST_EYES, default_raters
-from annotation.simulated import IMAGES_A_PULL, Eyes, SimulatedBackend, SimulatedRater, Truths
+from annotation.simulated import SimulatedBackend, SimulatedRater, Truths
 from curate.errors import CurateError
 from curate.progress import progress
 from curate.rating.answers import Taken, goodness
 from curate.rating.ask import ask, candidates, items_of
 from curate.rating.config import SIMULATED, SimulateOptions
 from curate.rating.draws import draw_at_random
+from curate.rating.eyes import RaterEyes, Seen, eyes_for, truths
 from curate.rating.pull import pull_campaign
 from curate.rating.report import Agreement, agreement
 from curate.rating.send import push_campaign
-from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries
-from db.models import SIDES, Campaign, Rater
-from rewards.frozen import TruthNetwork, load_eyes
+from db.models import SIDES, Campaign, Image, Rater
+from rewards.frozen import TruthNetwork
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def simulated_raters(count: int, eyes: str = FIRST_EYES) -> list[RaterProfile]:
     return [SimulatedRater(config).profile() for config in default_raters(count, eyes=eyes)]
 
 
-def check_same_eyes(what: str, raters: Iterable[Rater], eyes: Eyes) -> None:
+def check_same_eyes(what: str, raters: Iterable[Rater], eyes: RaterEyes) -> None:
     """Raise CurateError when one of the simulated raters whom `what` asked has other eyes."""
     known = {rater.config.get("eyes", FIRST_EYES) for rater in raters if rater.simulated}
     others = sorted(known - {eyes.identity})
@@ -75,7 +75,7 @@ def check_same_eyes(what: str, raters: Iterable[Rater], eyes: Eyes) -> None:
         )
 
 
-def simulated_backend(ws: Workspace, campaign: Campaign, eyes: Eyes) -> SimulatedBackend:
+def simulated_backend(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> SimulatedBackend:
     """Return the campaign's simulated raters, who look through `eyes`, with what is still open.
 
     Raises CurateError when the raters are people, or look through other eyes.
@@ -88,7 +88,7 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: Eyes) -> Simulate
     asked = queries.campaigns.raters_of(ws.session, campaign.id)
     check_same_eyes(f"Campaign {campaign.name!r}", asked, eyes)
     views = queries.campaigns.assignments(ws.session, campaign.id)
-    labels = {str(view.id): view.label for view in views}
+    asked_of = {str(view.id): view for view in views}
 
     def look(tasks: Sequence[Task]) -> list[Truths]:
         shown = [
@@ -97,17 +97,15 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: Eyes) -> Simulate
             for side in SIDES
             if side in task.pictures
         ]
-        files = [tasks[place].pictures[side] for place, side in shown]
-        truths: list[dict[str, float]] = [{} for _ in tasks]
-        for positions, images_B3HW in batches(ws.store, files, IMAGES_A_PULL):
-            of = [tasks[shown[position][0]] for position in positions]
-            truth_B = eyes.truth(
-                images_B3HW, [task.modality for task in of], [labels[task.uid] for task in of]
-            )
-            for position, truth in zip(positions, truth_B.tolist(), strict=True):
-                place, side = shown[position]
-                truths[place][side] = truth
-        return list(truths)
+        seen = []
+        for place, side in shown:
+            task = tasks[place]
+            view = asked_of[task.uid]
+            seen.append(Seen(task.pictures[side], view.prompt_id, task.modality, view.label))
+        found: list[dict[str, float]] = [{} for _ in tasks]
+        for (place, side), truth in zip(shown, truths(ws, eyes, seen), strict=True):
+            found[place][side] = truth
+        return list(found)
 
     backend = SimulatedBackend(eyes.thresholds, look)
     pictures = queries.campaigns.shown_images(ws.session, campaign.id)
@@ -120,7 +118,7 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: Eyes) -> Simulate
 
 
 def simulate_campaign(
-    ws: Workspace, campaign: Campaign, *, eyes: Eyes, advance: Callable[[int], None]
+    ws: Workspace, campaign: Campaign, *, eyes: RaterEyes, advance: Callable[[int], None]
 ) -> Taken:
     """Let the campaign's simulated raters answer what they have not answered yet.
 
@@ -135,7 +133,6 @@ def simulate_campaign(
 
 def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
     """Finish the simulated campaigns that were begun, or make and rate a new one."""
-    eyes = load_eyes()
     begun = [
         row.campaign
         for row in queries.campaigns.progress_of_campaigns(ws.session)
@@ -146,11 +143,33 @@ def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
             else row.campaign.name == options.name
         )
     ]
-    return [_rate(ws, campaign, eyes) for campaign in begun or [_new_campaign(ws, options, eyes)]]
+    if begun:
+        return [_rate(ws, row, _eyes_of(ws, _images_of(ws, row))) for row in begun]
+    eyes = _eyes_of(ws, candidates(ws, options))
+    return [_rate(ws, _new_campaign(ws, options, eyes), eyes)]
 
 
-def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -> Campaign:
-    images = candidates(ws, options, modalities=eyes.modalities)
+def _images_of(ws: Workspace, campaign: Campaign) -> list[Image]:
+    ids = {view.image_id for view in queries.campaigns.assignments(ws.session, campaign.id)}
+    return [image for image, _ in queries.images.images_by_id(ws.session, sorted(ids)).values()]
+
+
+def _eyes_of(ws: Workspace, images: Iterable[Image]) -> RaterEyes:
+    """Return the eyes of the family that made the images; of real ones alone those that ship."""
+    ids = sorted({image.version_id for image in images if image.version_id is not None})
+    versions = [queries.versions.find_version(ws.session, one) for one in ids]
+    found = {eyes.identity: eyes for eyes in (eyes_for(ws, version) for version in versions)}
+    if len(found) > 1:
+        raise CurateError(
+            "These images come from families with simulated raters of their own, who grade by "
+            "measures of their own. Ask about one at a time: --version."
+        )
+    return next(iter(found.values()), None) or eyes_for(ws, None)
+
+
+def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: RaterEyes) -> Campaign:
+    modalities = eyes.modalities if isinstance(eyes, TruthNetwork) else None
+    images = candidates(ws, options, modalities=modalities)
     count = len(images) if options.max_images is None else options.max_images
     chosen = draw_at_random(images, count, options.seed)
     return ask(
@@ -168,11 +187,11 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: TruthNetwork) -
         control_fraction=options.control_fraction,
         repeat_fraction=options.repeat_fraction,
         backend=SIMULATED,
-        modalities=eyes.modalities,
+        modalities=modalities,
     )
 
 
-def _rate(ws: Workspace, campaign: Campaign, eyes: TruthNetwork) -> Simulated:
+def _rate(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Simulated:
     def so_far() -> queries.campaigns.CampaignProgress:
         rows = queries.campaigns.progress_of_campaigns(ws.session)
         return next(row for row in rows if row.campaign.id == campaign.id)

@@ -46,6 +46,7 @@ class AssignmentView:
     purpose: str
     image_id: UUID
     file_sha256: str
+    prompt_id: str
     modality: str
     text: str
     label: str | None
@@ -226,6 +227,7 @@ def _view(assignment: Assignment, rater: str, sha256: str, prompt: Prompt) -> As
         purpose=assignment.purpose,
         image_id=assignment.image_id,
         file_sha256=sha256,
+        prompt_id=prompt.id,
         modality=prompt.modality,
         text=prompt.text,
         label=prompt.label,

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import UNet2DModel
 
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
+from generators.sample import Sample
+from generators.simulated import Simulated
 from tests.toys import mask
 
 
@@ -18,6 +21,21 @@ class PriorConditioner(mask.MaskConditioner):
         if "prior" not in prompt.images:
             return torch.full((1, mask.SIDE, mask.SIDE), -1.0)
         return torch.from_numpy(prompt.images["prior"].array[:1] / 127.5 - 1).float()
+
+
+def likeness(sample: Sample, prompt: Prompt) -> float:
+    """Correlate a sample with its prior, -1 .. 1: what the family's simulated raters see."""
+    both = np.stack([sample.array[0].ravel(), prompt.images["prior"].array[0].ravel()])
+    return float(np.nan_to_num(np.corrcoef(both)[0, 1]))
+
+
+def is_near(sample: Sample, prompt: Prompt) -> bool:
+    """Say whether the levels differ by less than 60 in the mean: what its judge says."""
+    apart = sample.array[0].astype(float) - prompt.images["prior"].array[0]
+    return bool(np.abs(apart).mean() < 60)
+
+
+SIMULATED = Simulated("toy-prior/1", (-0.02, 0.02), likeness, "toy-prior's judge", is_near)
 
 
 def load(folder: str | Path) -> DiffusionGenerator:

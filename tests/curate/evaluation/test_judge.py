@@ -9,10 +9,14 @@ from curate.evaluation.judge import (
     ToJudge,
     find_judge,
     judged_difference,
+    picture_judge,
     share_of_top,
     shipped_judge,
     tops,
 )
+from curate.samples.pixels import png_bytes
+from curate.workspace import Workspace
+from db import queries
 from rewards import frozen
 
 
@@ -31,7 +35,7 @@ def _brightness(threshold: float) -> Judge:
     def gives_top(images: Tensor, asked: Any) -> Tensor:
         return images.mean(dim=(1, 2, 3)) > threshold
 
-    return Judge("brightness", frozenset({"OCT", "CXR"}), gives_top)
+    return picture_judge("brightness", frozenset({"OCT", "CXR"}), gives_top)
 
 
 def test_the_shipped_judge_speaks_only_of_what_it_knows(story: Any) -> None:
@@ -42,13 +46,23 @@ def test_the_shipped_judge_speaks_only_of_what_it_knows(story: Any) -> None:
     assert tops(story.ws, shipped_judge(), known) == answers[1:-1]
 
 
-def test_the_shipped_judge_gives_its_top_rating_from_its_upper_threshold_on() -> None:
+def test_the_shipped_judge_gives_its_top_rating_from_its_upper_threshold_on(
+    workspace: Workspace,
+) -> None:
     network = frozen.load_judge()
-    images = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    asked = [ToJudge("", "", modality, "", None) for modality in ("OCT", "CXR") * 3]
+    noise = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = (noise * 255).round() / 255
+    levels = (noise * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    files = [(png_bytes(one), "image/png") for one in levels]
+    sha256s = queries.files.add_files(workspace.session, workspace.store, files)
+    modalities = ("OCT", "CXR") * 3
+    asked = [
+        ToJudge(sha256, "", modality, "", None)
+        for sha256, modality in zip(sha256s, modalities, strict=True)
+    ]
     truth = network.truth(images, [a.modality for a in asked], [None] * 6)
     expected = truth >= network.thresholds[1]
-    assert torch.equal(shipped_judge().gives_top(images, asked), expected)
+    assert shipped_judge().tell(workspace, asked) == expected.tolist()
 
 
 def test_a_share_counts_judged_images_only_and_none_is_no_share() -> None:

@@ -1,30 +1,30 @@
-"""The whole circle on the embedded generator with simulated raters, in minutes, on a laptop."""
+"""A demo's whole circle with simulated raters, in minutes, on a laptop."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from curate.demos.base import Begun
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import JudgedDifference, judge_versions
-from curate.loop.config import QuickstartConfig
+from curate.loop.config import CircleConfig
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
-from curate.production.versions import embedded_version
 from curate.progress import progress
-from curate.prompts.plan import embedded_prompts
+from curate.rating.eyes import eyes_for
 from curate.rating.raters import Raters
 from curate.release.classes import warning_lines
-from curate.release.config import ExportConfig
+from curate.release.prove import prove
 from curate.release.publish import Exported, export_release
+from curate.release.verify import Verification
 from curate.report import write_report
 from curate.scoring.score import Which, count_scored, score_images
 from curate.workspace import Workspace
 from db import queries
 from db.models import Round
-from rewards.frozen import load_eyes
 
 RELEASE_SEEDS = 900_000_000  # far from every round's
 JUDGE_SEEDS = 950_000_000
@@ -33,14 +33,15 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Quickstart:
-    """What a quickstart ended with."""
+class Circle:
+    """What a demo's circle ended with."""
 
     rounds: Sequence[Round]
     base_id: str
     last_id: str
     judged: JudgedDifference
     exported: Exported
+    proved: Verification | None  # None: not tried
     report: Path
     seconds: float
 
@@ -61,6 +62,7 @@ class Quickstart:
                 "difference": vars(self.judged.difference),
             },
             "release": self.exported.to_json(),
+            **({"proved": self.proved.to_json()} if self.proved else {}),
             "report": str(self.report),
             "seconds": round(self.seconds, 1),
         }
@@ -77,6 +79,7 @@ class Quickstart:
             f"release           {self.exported.num_kept} images kept, {self.exported.num_rejected} "
             f"rejected: {self.exported.folder}",
             *warning_lines(self.exported.classes),
+            *(self.proved.lines()[1:] if self.proved else []),
             f"report            {self.report}",
             f"time              {self.seconds / 60:.1f} minutes",
         ]
@@ -87,13 +90,11 @@ def _percent(estimate: Estimate, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.0f} % ({low:.0f} to {high:.0f})"
 
 
-def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickstart:
+def run_circle(ws: Workspace, config: CircleConfig, begun: Begun, say: Say) -> Circle:
     """Generate, rate, train, improve, judge and export; stopped anywhere, it goes on from there."""
     started = time.monotonic()
-    base = embedded_version(ws)
-    prompts = embedded_prompts(ws)
-    loop = config.loop
-    raters = Raters(count=loop.num_raters, eyes=load_eyes())
+    base, prompts, loop = begun.base, begun.prompts, config.loop
+    raters = Raters(count=loop.num_raters, eyes=eyes_for(ws, base))
     rounds = run_loop(
         ws, loop, rounds=config.rounds, base=base, prompts=prompts, raters=raters, say=say
     ).rounds
@@ -114,7 +115,11 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     num_images, num_scored = count_scored(ws, model, to_score)
     with progress(num_images - num_scored, "images scored") as advance:
         score_images(ws, model, advance=advance, which=to_score)
-    exported = export_release(ws, None, ExportConfig(version=last_id), progress)
+    exported = export_release(ws, None, replace(config.export, version=last_id), progress)
+    proved = None
+    if config.made_again:
+        say("proving the release: every byte, and some images made again from their seeds")
+        proved = prove(exported.folder, ws, num_again=config.made_again)
     say("the judge, on which nothing was trained, looks at base and last version at equal noise")
     judged = judge_versions(
         ws,
@@ -128,4 +133,4 @@ def run_quickstart(ws: Workspace, config: QuickstartConfig, say: Say) -> Quickst
     say("writing the report")
     report = write_report(ws)
     seconds = time.monotonic() - started
-    return Quickstart(rounds, base.id, last_id, judged, exported, report, seconds)
+    return Circle(rounds, base.id, last_id, judged, exported, proved, report, seconds)
