@@ -27,6 +27,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import cli
+from annotation.config import FIRST_EYES
 from curate.workspace import open_workspace
 from db import queries
 from generators.base import Generator
@@ -225,7 +226,9 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
     run("rate", "simulate")
     own = simulated_of(study.family.name)
     with open_workspace(study.folder / "study") as ws:
-        looked = {rater.config["eyes"] for rater in queries.campaigns.raters(ws.session)}
+        looked = {
+            rater.config.get("eyes", FIRST_EYES) for rater in queries.campaigns.raters(ws.session)
+        }
     assert looked == {own.identity if own else load_eyes().identity}
     run("rate", "export", "simulated.csv")
     _rated_by_brightness(study.folder / "simulated.csv", study.folder / "study")
