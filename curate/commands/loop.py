@@ -52,7 +52,7 @@ def run_demo(name: str, folder: Path, as_json: bool) -> None:
     if not (folder / "curate.json").exists():
         init_workspace(folder)
     with open_workspace(folder) as ws:
-        result = run_circle(ws, demo.config, demo.begin(ws, say), say=say)
+        result = run_circle(ws, demo.config(), demo.begin(ws, say), say=say)
     tell(as_json, result.to_json(), result.table())
 
 

@@ -30,7 +30,7 @@ class Demo:
     name: str
     # makes or imports the data, makes or trains the base version; again, it finds what is there
     begin: Callable[[Workspace, Say], Begun]
-    config: CircleConfig
+    config: Callable[[], CircleConfig]
 
 
 def find_demo(name: str) -> Demo:

@@ -14,4 +14,4 @@ def begin(ws: Workspace, say: Callable[[str], None]) -> Begun:
     return Begun(embedded_version(ws), embedded_prompts(ws))
 
 
-DEMO = Demo("text-to-image", begin, quickstart_config(rounds=2))
+DEMO = Demo("text-to-image", begin, quickstart_config)
