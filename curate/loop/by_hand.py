@@ -32,7 +32,7 @@ from curate.rating.config import SIMULATED, Pictures, PushOptions, SimulateOptio
 from curate.rating.eyes import eyes_for
 from curate.rating.label_studio import BACKEND
 from curate.rating.send import Pushed, push
-from curate.rating.simulate import Simulated, simulate
+from curate.rating.simulate import SimulatedRatings, simulate
 from curate.scoring.config import FitOptions
 from curate.scoring.fit import train_reward
 from curate.settings import Given
@@ -98,7 +98,7 @@ def push_for(ws: Workspace, loop: str, options: PushOptions, *, images_from: str
     return pushed
 
 
-def simulate_for(ws: Workspace, loop: str, options: SimulateOptions) -> list[Simulated]:
+def simulate_for(ws: Workspace, loop: str, options: SimulateOptions) -> list[SimulatedRatings]:
     """Let simulated raters rate the round's images."""
     row = round_for(ws, loop, "rate push")
     start = queries.versions.find_version(ws.session, row.start_version_id)

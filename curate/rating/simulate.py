@@ -1,4 +1,4 @@
-"""Simulated raters are asked, and answer at once. What is simulated says so."""
+"""SimulatedRatings raters are asked, and answer at once. What is simulated says so."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ from rewards.frozen import TruthNetwork
 
 
 @dataclass(frozen=True)
-class Simulated:
+class SimulatedRatings:
     """What a simulation did in one campaign, and how its raters agree."""
 
     campaign: str
@@ -131,7 +131,7 @@ def simulate_campaign(
     return pull_campaign(ws, campaign, backend, advance=advance).taken
 
 
-def simulate(ws: Workspace, options: SimulateOptions) -> list[Simulated]:
+def simulate(ws: Workspace, options: SimulateOptions) -> list[SimulatedRatings]:
     """Finish the simulated campaigns that were begun, or make and rate a new one."""
     begun = [
         row.campaign
@@ -191,7 +191,7 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: RaterEyes) -> C
     )
 
 
-def _rate(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Simulated:
+def _rate(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> SimulatedRatings:
     def so_far() -> queries.campaigns.CampaignProgress:
         rows = queries.campaigns.progress_of_campaigns(ws.session)
         return next(row for row in rows if row.campaign.id == campaign.id)
@@ -205,7 +205,7 @@ def _rate(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Simulated:
     queries.audit.record_event(
         ws.session, "rate simulate", {"campaign": campaign.name, "new": taken.new}
     )
-    return Simulated(
+    return SimulatedRatings(
         campaign=campaign.name,
         taken=taken,
         num_answered=after.num_answered,
