@@ -1,4 +1,4 @@
-"""SimulatedRatings raters are asked, and answer at once. What is simulated says so."""
+"""Simulated raters are asked, and answer at once. What is simulated says so."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
