@@ -32,28 +32,22 @@ def loop(
     Example: curate loop --rounds 3
     """
     from curate.loop.whole import loop_rounds, watch_loop
-    from curate.workspace import open_workspace
+    from curate.workspace import init_workspace, open_workspace
 
     if options.demo is not None:
-        run_demo(options.demo, workspace, as_json)
+        from curate.demos.base import find_demo
+        from curate.demos.circle import run_circle
+
+        demo = find_demo(options.demo)
+        if not (workspace / "curate.json").exists():
+            init_workspace(workspace)
+        with open_workspace(workspace) as ws:
+            result = run_circle(ws, demo.config(), demo.begin(ws, say), say=say)
+        tell(as_json, result.to_json(), result.table())
         return
     with open_workspace(workspace) as ws:
         looped = (watch_loop if watch else loop_rounds)(ws, options, settings, say=say)
         tell(as_json, looped.to_json(), looped_lines(looped))
-
-
-def run_demo(name: str, folder: Path, as_json: bool) -> None:
-    """Run a family's demo in a workspace of its own, made first."""
-    from curate.demos.base import find_demo
-    from curate.demos.circle import run_circle
-    from curate.workspace import init_workspace, open_workspace
-
-    demo = find_demo(name)
-    if not (folder / "curate.json").exists():
-        init_workspace(folder)
-    with open_workspace(folder) as ws:
-        result = run_circle(ws, demo.config(), demo.begin(ws, say), say=say)
-    tell(as_json, result.to_json(), result.table())
 
 
 @takes_settings

@@ -22,7 +22,6 @@ from db import queries
 from db.models import Prompt
 from generators.config import SamplingSettings
 from generators.registry import simulated_of
-from generators.simulated import Simulated
 from rewards import frozen
 
 BATCH = 64
@@ -71,11 +70,8 @@ def find_judge(ws: Workspace) -> Judge:
         return _trained_judge(ws, trained[-1].id)
     latest = queries.versions.latest_version(ws.session)
     own = latest and simulated_of(queries.versions.family_of(ws.session, latest))
-    return family_judge(own) if own else shipped_judge()
-
-
-def family_judge(own: Simulated) -> Judge:
-    """Return a family's own judge, who looks at samples with their prompts."""
+    if not own:
+        return shipped_judge()
 
     def tell(ws: Workspace, asked: Sequence[ToJudge]) -> list[bool]:
         prompts = prompt_values(ws, list(dict.fromkeys(one.prompt_id for one in asked)))
@@ -87,7 +83,7 @@ def family_judge(own: Simulated) -> Judge:
     return Judge(own.judge, None, tell)
 
 
-def picture_judge(name: str, modalities: frozenset[str] | None, gives_top: GivesTop) -> Judge:
+def _picture_judge(name: str, modalities: frozenset[str] | None, gives_top: GivesTop) -> Judge:
     """Return a judge who looks at pictures [B, 3, H, W] in [0, 1] and gives [B] of bool."""
 
     def tell(ws: Workspace, asked: Sequence[ToJudge]) -> list[bool]:
@@ -109,7 +105,7 @@ def shipped_judge() -> Judge:
         modalities, labels = [a.modality for a in asked], [a.label for a in asked]
         return network.score(images_BCHW, modalities, labels).eq(3)
 
-    return picture_judge("curate's judge C", frozenset(network.modalities), gives_top)
+    return _picture_judge("curate's judge C", frozenset(network.modalities), gives_top)
 
 
 def _trained_judge(ws: Workspace, judge_id: str) -> Judge:
@@ -120,7 +116,7 @@ def _trained_judge(ws: Workspace, judge_id: str) -> Judge:
         mean_B, _ = model.predict(images_BCHW, [a.modality for a in asked], [a.text for a in asked])
         return mean_B >= 0.5  # the top rating is likelier than not
 
-    return picture_judge(f"judge {judge_id[:12]}", None, gives_top)
+    return _picture_judge(f"judge {judge_id[:12]}", None, gives_top)
 
 
 @torch.inference_mode()

@@ -7,9 +7,9 @@ from torch import Tensor
 from curate.evaluation.judge import (
     Judge,
     ToJudge,
+    _picture_judge,
     find_judge,
     judged_difference,
-    picture_judge,
     share_of_top,
     shipped_judge,
     tops,
@@ -35,7 +35,7 @@ def _brightness(threshold: float) -> Judge:
     def gives_top(images: Tensor, asked: Any) -> Tensor:
         return images.mean(dim=(1, 2, 3)) > threshold
 
-    return picture_judge("brightness", frozenset({"OCT", "CXR"}), gives_top)
+    return _picture_judge("brightness", frozenset({"OCT", "CXR"}), gives_top)
 
 
 def test_the_shipped_judge_speaks_only_of_what_it_knows(story: Any) -> None:
