@@ -28,6 +28,7 @@ from curate.commands.serve import serve
 from curate.commands.status import status
 from curate.commands.train_generator import train_generator
 from curate.commands.train_reward import train_reward
+from curate.commands.utility import utility
 
 PANELS = ("Start here", "Workspace", "Images", "Ratings", "Reward", "Training", "Evidence")
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
@@ -108,6 +109,7 @@ app.command(rich_help_panel="Training")(loop)
 app.command(rich_help_panel="Training")(gate)
 app.command(rich_help_panel="Evidence")(export)
 app.command(rich_help_panel="Evidence")(evaluate)
+app.add_typer(utility, name="utility", rich_help_panel="Evidence")
 app.command(rich_help_panel="Evidence")(report)
 app.command(rich_help_panel="Evidence")(serve)
 

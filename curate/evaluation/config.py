@@ -34,3 +34,20 @@ class AxesConfig:
         "linear", "Classifier that reads labels: linear, cnn, swin-tiny or torchvision/NAME."
     )
     by: str | None = setting(None, "Column of the tables by whose groups figures are given.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UtilityConfig:
+    """Which classifiers are trained, on how many images."""
+
+    model: str = setting(
+        "linear", "Classifier: linear (on features), cnn, swin-tiny or torchvision/NAME."
+    )
+    features: str = setting(
+        "features", "Network of the linear classifier: `features` (D), a folder, torchvision/NAME."
+    )
+    per_class: str = setting("5,10,20,all", "Real images of each class.")
+    ratios: str = setting("1,5", "Synthetic images for each real one.")
+    draws: int = setting(5, "Draws of real and synthetic images for each arm.", min=1)
+    steps: int = setting(250, "Training steps of a network that is not linear.", min=1)
+    task: str = setting("modality", "Column of the real tables whose values are told apart alone.")
