@@ -131,8 +131,8 @@ def measure_utility(
 ) -> Utility:
     """Train a classifier for each arm and draw; what was done before a stop is not done again."""
     classifier = Classifier(config.model, steps=config.steps)
-    tasks, left_out = tasks_of(classifier, backbone, sides, sets, config.task)
-    arms = arms_of(classifier, sets, config)
+    tasks, left_out = _tasks_of(classifier, backbone, sides, sets, config.task)
+    arms = _arms_of(classifier, sets, config)
     hashes = [json_hash([one.name, one.hashes]) for one in (*sides, *sets)]
     key = [config.model, config.steps, config.task, backbone.fingerprint, *hashes]
     told: dict[Arm, list[list[dict[str, Any]]]] = {arm: [] for arm in arms}
@@ -175,7 +175,7 @@ def measure_utility(
     )
 
 
-def tasks_of(
+def _tasks_of(
     classifier: Classifier,
     backbone: Backbone,
     sides: tuple[ImageSet, ImageSet],
@@ -237,7 +237,7 @@ def tasks_of(
     return found, notes
 
 
-def numbers(text: str) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     """Read "5,10,all" as (5, 10, 0): 0 stands for all."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part == "all" or (part.isdecimal() and len(part) < 10) for part in parts):
@@ -245,13 +245,13 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(0 if part == "all" else int(part) for part in parts))
 
 
-def arms_of(classifier: Classifier, sets: Sequence[ImageSet], config: UtilityConfig) -> list[Arm]:
+def _arms_of(classifier: Classifier, sets: Sequence[ImageSet], config: UtilityConfig) -> list[Arm]:
     """Return every arm: real only, the control of copies, and each set in each way."""
     arms = [Arm(0, 0, one.name, ONLY) for one in sets]
     ways = ["", CHECKED, WEIGHTED, *([] if classifier.name == LINEAR else [FIRST])]
-    for per_class in numbers(config.per_class):
+    for per_class in _numbers(config.per_class):
         arms.append(Arm(per_class, 0, ""))
-        for ratio in (some for some in numbers(config.ratios) if some > 0):
+        for ratio in (some for some in _numbers(config.ratios) if some > 0):
             arms.append(Arm(per_class, ratio, COPIES))
             arms += [Arm(per_class, ratio, one.name, how) for one in sets for how in ways]
     return arms

@@ -12,7 +12,7 @@ from cli import app
 from curate.errors import CurateError
 from curate.evaluation.config import UtilityConfig
 from curate.evaluation.sets import FolderFiles, ImageSet, SetImage
-from curate.evaluation.utility import Outcome, Utility, measure_utility, numbers
+from curate.evaluation.utility import Outcome, Utility, _numbers, measure_utility
 from curate.importing.config import ImportConfig
 from curate.progress import Advance
 from curate.samples.features import keep_features
@@ -121,10 +121,10 @@ def test_what_was_trained_before_a_stop_is_not_trained_again(tmp_path: Path) -> 
 
 
 def test_numbers_are_read_and_nonsense_is_refused() -> None:
-    assert numbers("5, 10,all") == (5, 10, 0)
+    assert _numbers("5, 10,all") == (5, 10, 0)
     for wrong in ("", "5,-1", "x", "1.5"):
         with pytest.raises(CurateError, match="whole numbers"):
-            numbers(wrong)
+            _numbers(wrong)
 
 
 def test_the_command_measures_two_folders_and_refuses_patients_it_learned_from(
