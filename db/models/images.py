@@ -113,6 +113,8 @@ class Image(SQLModel, table=True):
         Index("ix_image_item", "version_id", "settings_hash", "prompt_id", "seed"),
         Index("ix_image_run", "run_id", "run_index"),
         Index("ix_image_newest", "created_at", "id"),
+        Index("ix_image_newest_of_origin", "origin", "created_at", "id"),
+        Index("ix_image_newest_of_version", "version_id", "created_at", "id"),
         Index("ix_image_newest_of_prompt", "prompt_id", "created_at", "id"),
     )
     id: UUID = Field(default_factory=uuid4, primary_key=True)

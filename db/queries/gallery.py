@@ -97,6 +97,9 @@ def cards(
     Raises ValueError for an unknown order, and for one by score without a reward model.
     """
     key, is_falling = _order(order, reward_model_id)
+    conditions = _conditions(session, wanted)
+    if conditions is None:
+        return []
     is_scored = sa.and_(
         col(Score.image_id) == col(Image.id), col(Score.reward_model_id) == reward_model_id
     )
@@ -117,7 +120,7 @@ def cards(
         .select_from(Image)
         .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
         .join(Score, is_scored, isouter=order == "newest")
-        .where(*_conditions(session, wanted))
+        .where(*conditions)
     )
     last = _place_of(session, key, after, reward_model_id) if after else None
     by_id: Any = col(Score.image_id) if order != "newest" else col(Image.id)
@@ -153,7 +156,8 @@ def _place_of(session: Session, key: Any, image_id: UUID, reward_model_id: str |
     return session.connection().execute(chosen).scalar()
 
 
-def _conditions(session: Session, wanted: Filter) -> list[Any]:
+def _conditions(session: Session, wanted: Filter) -> list[Any] | None:
+    """Return what images must fulfil; None where no prompt does its part."""
     of_image = {
         col(Image.origin): wanted.origin,
         col(Image.version_id): wanted.version_id,
@@ -180,11 +184,7 @@ def _conditions(session: Session, wanted: Filter) -> list[Any]:
         decided += [col(ReleaseDecision.decision) == wanted.decision] if wanted.decision else []
         decided += [col(ReleaseDecision.reason) == wanted.reason] if wanted.reason else []
         found.append(sa.exists().where(*decided))
-    return found + _of_prompt(session, wanted)
-
-
-def _of_prompt(session: Session, wanted: Filter) -> list[Any]:
-    """Ask for the prompts first: a label that no image has would else walk through all images."""
+    # the prompts first: a label that no image has would else walk through all images
     of_prompt = [
         column == value
         for column, value in (
@@ -195,10 +195,13 @@ def _of_prompt(session: Session, wanted: Filter) -> list[Any]:
     ]
     if wanted.words is not None:
         of_prompt.append(col(Prompt.text).icontains(wanted.words, autoescape=True))
-    if not of_prompt:
-        return []
-    some = session.exec(select(Prompt.id).where(*of_prompt).limit(MANY_PROMPTS + 1)).all()
-    return of_prompt if len(some) > MANY_PROMPTS else [col(Image.prompt_id).in_(some)]
+    if of_prompt:
+        some = session.exec(select(Prompt.id).where(*of_prompt).limit(MANY_PROMPTS + 1)).all()
+        if not some:
+            return None
+        is_many = len(some) > MANY_PROMPTS
+        found += of_prompt if is_many else [col(Image.prompt_id).in_(some)]
+    return found
 
 
 def facets(session: Session) -> list[tuple[str, str | None, str, int]]:

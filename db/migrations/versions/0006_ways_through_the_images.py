@@ -11,6 +11,8 @@ INDICES = {
     "ix_score_best": ("score", ["reward_model_id", "mean", "image_id"]),
     "ix_score_least_sure": ("score", ["reward_model_id", "spread", "image_id"]),
     "ix_image_newest": ("image", ["created_at", "id"]),
+    "ix_image_newest_of_origin": ("image", ["origin", "created_at", "id"]),
+    "ix_image_newest_of_version": ("image", ["version_id", "created_at", "id"]),
     "ix_image_newest_of_prompt": ("image", ["prompt_id", "created_at", "id"]),
 }
 
