@@ -324,6 +324,15 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class ReadsSoMuch(Protocol):
+    """The capability of conditioners that read texts of a bounded length."""
+
+    def read_of(self, text: str) -> str:
+        """Return as many whole words of a text as are read: all of it where it fits."""
+        ...
+
+
+@runtime_checkable
 class Trajectory(Generator, Protocol):
     """The capability of generators that make a sample step by step: what is trained."""
 

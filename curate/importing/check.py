@@ -4,7 +4,7 @@ Nothing is written here. Two images are the same when their pixels are.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -34,6 +34,7 @@ class Candidate:
     pixels_sha256: str
     patient: str | None  # from the table, else a pseudonym from the file
     conditions: Mapping[str, str]  # {role: SHA-256}
+    is_further: bool = False  # another caption of an image that has one
 
     @property
     def name(self) -> str:
@@ -78,7 +79,7 @@ def candidates_of(
     conditions: Mapping[str, str],
 ) -> list[Candidate]:
     """Read a row's file, shown with condition images {role: SHA-256}; raises Refused."""
-    return [
+    found = [
         Candidate(
             row=row,
             index=picture.index,
@@ -88,43 +89,59 @@ def candidates_of(
         )
         for picture in pictures_of(row.file, row.path, config, pseudonym, say, row.modality)
     ]
+    if not found:
+        raise Refused("every slice of it is one grey level")
+    return found
 
 
 def without_doubles(
     candidates: Iterable[Candidate], refuse: Callable[[int, str], None]
 ) -> list[Candidate]:
-    """Return one candidate per image. Of those that contradict each other, none."""
+    """Return one candidate per image and caption. Of those that contradict each other, none."""
     by_pixels: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         by_pixels.setdefault(candidate.pixels_sha256, []).append(candidate)
     singles: list[Candidate] = []
     for same in by_pixels.values():
-        if contradiction := _contradiction(same):
+        odd = next(
+            (
+                (other, name)
+                for other in same[1:]
+                for name in FACTS
+                if same[0].fact(name) != other.fact(name)
+            ),
+            None,
+        )
+        if odd is not None:
+            first, (other, name) = same[0], odd
             for candidate in same:
-                refuse(candidate.row.line, contradiction)
-            continue
-        singles.append(same[0])
-        for candidate in same[1:]:
-            refuse(candidate.row.line, _double(same[0], candidate))
-    return singles
-
-
-def _contradiction(same: Sequence[Candidate]) -> str | None:
-    first = same[0]
-    for other in same[1:]:
-        for name in FACTS:
-            if first.fact(name) != other.fact(name):
-                return (
+                refuse(
+                    candidate.row.line,
                     f"conflict: one image, two rows: line {first.row.line} ({first.name}) says "
                     f"{name} {first.fact(name)!r}, line {other.row.line} ({other.name}) says "
-                    f"{other.fact(name)!r}; neither is taken"
+                    f"{other.fact(name)!r}; neither is taken",
                 )
-    return None
-
-
-def _double(first: Candidate, other: Candidate) -> str:
-    same = "the file" if other.row.file == first.row.file else f"the pixels of {first.name}"
-    return f"duplicate: {other.name} is {same} of line {first.row.line}"
+            continue
+        captions: dict[str, Candidate] = {}
+        for candidate in same:
+            first = captions.get(candidate.row.text, same[0])
+            row, before = candidate.row, first.row
+            says_more = row.text != before.text and row.text and same[0].row.text
+            is_caption = says_more and (row.record, candidate.conditions) == (
+                before.record,
+                first.conditions,
+            )
+            if captions and not is_caption:
+                seen = "the file" if candidate.row.file == first.row.file else "the pixels"
+                seen += "" if seen == "the file" else f" of {first.name}"
+                refuse(
+                    candidate.row.line,
+                    f"duplicate: {candidate.name} is {seen} of line {first.row.line}",
+                )
+                continue
+            captions[candidate.row.text] = replace(candidate, is_further=bool(captions))
+        singles += captions.values()
+    return singles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,41 +155,60 @@ class Sorted:
 
 
 def sort_out(
-    candidates: Iterable[Candidate],
-    stored: Mapping[str, tuple[Image, Prompt]],
+    candidates: Sequence[Candidate],
+    stored: Mapping[str, Sequence[tuple[Image, Prompt]]],
     conditions: Mapping[str, Mapping[str, str]],
     refuse: Callable[[int, str], None],
 ) -> Sorted:
     """Tell new images from those in the workspace. What contradicts the workspace is refused.
 
-    `conditions` are the stored prompts' condition images, {prompt: {role: SHA-256}}.
+    Another text is a further caption where the table has the one that is stored, too; else it may
+    be a mistake. `conditions` are the stored prompts' condition images, {prompt: {role: SHA-256}}.
     """
+    in_table = {(candidate.pixels_sha256, candidate.row.text) for candidate in candidates}
     new: list[Candidate] = []
     known: list[Candidate] = []
     stored_as: dict[str, str] = {}
     filled_in: dict[UUID, dict[str, Any]] = {}
     for candidate in candidates:
-        if candidate.pixels_sha256 not in stored:
+        pixels, text = candidate.pixels_sha256, candidate.row.text
+        captions = {prompt.text: (image, prompt) for image, prompt in stored.get(pixels, ())}
+        if not captions:
             new.append(candidate)
             continue
-        image, prompt = stored[candidate.pixels_sha256]
-        if difference := _difference(candidate, image, prompt, conditions.get(prompt.id, {})):
+        image, prompt = captions.get(text) or next(iter(captions.values()))
+        is_further = text not in captions and any((pixels, one) in in_table for one in captions)
+        had = conditions.get(prompt.id, {})
+        if difference := _difference(candidate, image, prompt, had, but_text=is_further):
             refuse(candidate.row.line, difference)
             continue
+        if is_further:
+            new.append(replace(candidate, is_further=True))
+            continue
         known.append(candidate)
-        stored_as[candidate.pixels_sha256] = image.file_sha256
-        if lacking := _lacking(candidate, image):
+        stored_as[pixels] = image.file_sha256
+        lacking = {
+            name: candidate.fact(name)
+            for name in FILLED_IN_LATER
+            if getattr(image, name) is None and candidate.fact(name) is not None
+        }
+        if lacking:
             filled_in[image.id] = lacking
     return Sorted(new=new, known=known, stored_as=stored_as, filled_in=filled_in)
 
 
 def _difference(
-    candidate: Candidate, image: Image, prompt: Prompt, conditions: Mapping[str, str]
+    candidate: Candidate,
+    image: Image,
+    prompt: Prompt,
+    conditions: Mapping[str, str],
+    *,
+    but_text: bool,
 ) -> str | None:
     row = candidate.row
     said: list[tuple[str, Any, Any]] = [
         ("modality", prompt.modality, row.modality),
-        ("Text", prompt.text, row.text),
+        ("Text", prompt.text, prompt.text if but_text else row.text),
         ("label", prompt.label, row.label),
         ("record", prompt.record, row.record),
         ("condition images", conditions, candidate.conditions),
@@ -187,11 +223,3 @@ def _difference(
                 f"{image.source_path} with {name} {before!r}; this row says {now!r}"
             )
     return None
-
-
-def _lacking(candidate: Candidate, image: Image) -> dict[str, Any]:
-    return {
-        name: candidate.fact(name)
-        for name in FILLED_IN_LATER
-        if getattr(image, name) is None and candidate.fact(name) is not None
-    }

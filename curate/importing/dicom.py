@@ -4,10 +4,12 @@ All else in the file is left behind. A patient's ID becomes a salted hash, so th
 patient stay together and nobody can tell who it is.
 """
 
+import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -15,7 +17,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
 
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused, foreign
@@ -29,30 +37,42 @@ Pseudonym = Callable[[str], str]
 NO_PIXELS = "no pixels can be read from this DICOM file"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 BYTES_A_PIXEL = 6  # of a deflated file at most: three colours of 16 bits
-HEADER_BYTES = 2**26
+JPEG_FAMILY = "1.2.840.10008.1.2.4."  # transfer syntaxes: JPEG, JPEG-LS, JPEG 2000
+HEADER_BYTES = 2**24
+NOT_DICOM = "not a DICOM file that can be read"
+# By (is implicit, is little endian): what a file without meta information can be.
+DEFAULT_SYNTAXES = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 
 
 def is_dicom(path: Path) -> bool:
-    """Say whether the file is DICOM: by its preamble or its name."""
-    with path.open("rb") as file:
-        file.seek(128)
-        return file.read(4) == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
-
-
-def open_dicom(path: Path, config: ImportConfig, *, pixels: bool = True) -> Dataset:
-    """Read a file whose pixels may be kept; Refused before anything large is unpacked."""
+    """Say whether the file is DICOM: by its preamble or its name; gzip around it is looked into."""
     try:
-        with foreign("not a DICOM file that can be read"):
-            meta = read_file_meta_info(path)
-            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                _check_deflated(path, int(meta.FileMetaInformationGroupLength), config)
-            dataset = dcmread(path, stop_before_pixels=not pixels)
-    except Refused as reason:
-        if isinstance(reason.__cause__, InvalidDicomError):
-            raise Refused(
-                "not a DICOM file, or one without its preamble (DICM at byte 128)"
-            ) from reason
-        raise
+        with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom")
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return False
+
+
+def open_dicom(
+    path: Path, config: ImportConfig, say: Say = lambda _: None, *, pixels: bool = True
+) -> Dataset:
+    """Read a file whose pixels may be kept; Refused before anything large is unpacked."""
+    if not _is_packed(path):
+        dataset = _read(path, config, say, pixels=pixels)
+    else:
+        limit = _most_bytes(config)
+        with foreign("not a whole gzip file"), gzip.open(path) as packed:
+            content = packed.read(limit + 1)
+        if len(content) > limit:
+            raise Refused(f"it unpacks to more than {limit / 1e6:.0f} MB (--max-megapixels)")
+        with NamedTemporaryFile() as file:  # pydicom's parts want a path
+            file.write(content)
+            file.flush()
+            dataset = _read(Path(file.name), config, say, pixels=pixels)
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
         raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
     if "Rows" not in dataset:
@@ -70,20 +90,54 @@ def open_dicom(path: Path, config: ImportConfig, *, pixels: bool = True) -> Data
     return dataset
 
 
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _most_bytes(config: ImportConfig) -> int:
+    """Return what the largest image may need, its header with it."""
+    return int(config.max_megapixels * 1e6 * BYTES_A_PIXEL) + HEADER_BYTES
+
+
+def _read(path: Path, config: ImportConfig, say: Say, *, pixels: bool) -> Dataset:
+    try:
+        with foreign(NOT_DICOM):
+            meta = read_file_meta_info(path)
+            is_deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+            length = int(meta.FileMetaInformationGroupLength) if is_deflated else 0
+        if is_deflated:
+            _check_deflated(path, length, config)
+        with foreign(NOT_DICOM):
+            return dcmread(path, stop_before_pixels=not pixels)
+    except Refused as reason:
+        if not isinstance(reason.__cause__, InvalidDicomError):
+            raise
+        with foreign(NOT_DICOM):
+            dataset = dcmread(path, force=True, stop_before_pixels=not pixels)
+            encoding = dataset.original_encoding
+        if "Rows" not in dataset or encoding not in DEFAULT_SYNTAXES:
+            raise Refused(
+                "not a DICOM file, or one without its preamble (DICM at byte 128)"
+            ) from reason
+        say("it has no preamble and no meta information (PS3.10 7.1): read as uncompressed")
+        dataset.file_meta.TransferSyntaxUID = DEFAULT_SYNTAXES[encoding]
+        return dataset
+
+
 def _check_deflated(path: Path, meta_length: int, config: ImportConfig) -> None:
     """Refuse a deflated file that unpacks to more than its largest image could need."""
-    limit = int(config.max_megapixels * 1e6 * BYTES_A_PIXEL) + HEADER_BYTES
+    limit = _most_bytes(config)
     unpacked, inflate = 0, zlib.decompressobj(-zlib.MAX_WBITS)
     with path.open("rb") as file:
         file.seek(128 + 4 + 12 + meta_length)  # preamble, DICM, the element that names the length
         while packed := file.read(2**16):
             while packed:
-                unpacked += len(inflate.decompress(packed, 2**20))
+                with foreign("not a DICOM file that can be read"):
+                    unpacked += len(inflate.decompress(packed, 2**20))
                 packed = inflate.unconsumed_tail
                 if unpacked > limit:
                     raise Refused(
-                        f"it unpacks to more than {limit / 1e6:.0f} MB, above what "
-                        f"{config.max_megapixels:g} megapixels need (--max-megapixels)"
+                        f"it unpacks to more than {limit / 1e6:.0f} MB (--max-megapixels)"
                     )
 
 
@@ -91,7 +145,7 @@ def dicom_pictures(
     path: Path, config: ImportConfig, pseudonym: Pseudonym, say: Say
 ) -> Iterator[Picture]:
     """Yield the chosen frames; Refused when the file is not whole or its pixels hold text."""
-    dataset = open_dicom(path, config)
+    dataset = open_dicom(path, config, say)
     with foreign(NO_PIXELS):
         num_frames = num_frames_of(dataset)
     indices = chosen_slices(config.slice, num_frames)
@@ -144,7 +198,7 @@ def frame_of(dataset: Dataset, index: int, say: Say = lambda _: None) -> tuple[A
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID", "")
     try:
-        with foreign(NO_PIXELS):
+        with foreign(NO_PIXELS, say):
             frame, meta = get_decoder(syntax).as_array(dataset, index=index)
             kind = str(meta["photometric_interpretation"])
             if kind == "PALETTE COLOR":  # C.7.9: numbers of colours
@@ -153,7 +207,13 @@ def frame_of(dataset: Dataset, index: int, say: Say = lambda _: None) -> tuple[A
             else:
                 bits = int(meta["bits_stored"])
     except Refused as reason:
-        raise Refused(f"{_without_details(str(reason))}{_decoder_for(syntax)}") from reason
+        first, *more = str(reason).splitlines()
+        told = "; ".join([first.rstrip(":"), *(line.strip() for line in more)])
+        if syntax == JPEGExtended12Bit:
+            told += "; no decoder of 12-bit JPEG can be used: export it uncompressed"
+        elif find_spec("gdcm") is None and str(syntax).startswith(JPEG_FAMILY):
+            told += ". Its decoder may be lacking: pip install 'curate-images[jpeg]'"
+        raise Refused(told) from reason
     if kind in GREY and frame.ndim == 2:
         return frame, False
     if kind != "RGB" or frame.ndim != 3 or frame.shape[2] != 3:
@@ -162,20 +222,6 @@ def frame_of(dataset: Dataset, index: int, say: Say = lambda _: None) -> tuple[A
         say(f"colours of {bits} bits are kept at 8")
         frame = frame >> (bits - 8)
     return frame.astype(np.uint8), True
-
-
-def _without_details(reason: str) -> str:
-    first, *more = reason.splitlines()
-    return "; ".join([first.rstrip(":"), *(line.strip() for line in more)])
-
-
-def _decoder_for(syntax: str) -> str:
-    """Return which decoder would read it, if one is lacking."""
-    if syntax == JPEGExtended12Bit:
-        return "; no decoder of 12-bit JPEG can be used: export it uncompressed"
-    if find_spec("gdcm") is None and str(syntax).startswith("1.2.840.10008.1.2.4."):
-        return ". Its decoder may be lacking: pip install 'curate[jpeg]'"
-    return ""
 
 
 def rescaled(dataset: Dataset, stored: Array, index: int) -> Array:

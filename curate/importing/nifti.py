@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.orientations import io_orientation
 from nibabel.volumeutils import apply_read_scaling
 
@@ -94,7 +95,7 @@ def nifti_pictures(path: Path, config: ImportConfig, say: Say) -> Iterator[Pictu
 def open_nifti(path: Path, config: ImportConfig, say: Say) -> Scan:
     """Read a file's numbers; Refused before anything large is unpacked."""
     _check_header_size(path)
-    with foreign(NOT_WHOLE):
+    with foreign(NOT_WHOLE), LoggingOutputSuppressor():  # the refusal says it
         image: Any = nibabel.load(path)
         if not hasattr(image, "affine"):
             raise Refused(f"a {type(image).__name__}, no volume")
@@ -108,7 +109,7 @@ def open_nifti(path: Path, config: ImportConfig, say: Say) -> Scan:
     if not (np.issubdtype(voxels.dtype, np.integer) or np.issubdtype(voxels.dtype, np.floating)):
         raise Refused(f"voxels of type {voxels.dtype}: only grey values can be shown")
     shape = (*shape, 1, 1)[:3]
-    affine = _scale_to_mm(image, say) @ _sure_affine(image, affine, say)
+    affine = _sure_affine(image, affine, say)
     axes = np.argsort(io_orientation(affine)[:, 0])
     check_size(shape[axes[0]] * shape[axes[1]], config, shape[axes[2]])
     if shape[2] == 1 and axes[2] != 2:
@@ -170,7 +171,7 @@ def _check_header_size(path: Path) -> None:
 
 
 def _sure_affine(image: Any, affine: Array, say: Say) -> Array:
-    """Return the affine; Refused where the file does not say left from right for certain."""
+    """Return the affine in mm; Refused where the file does not say left from right for certain."""
     if not np.isfinite(affine).all():
         raise Refused("its affine has NaN or infinite numbers")
     with foreign("its affine cannot be read"):
@@ -189,15 +190,10 @@ def _sure_affine(image: Any, affine: Array, say: Say) -> Array:
                 f"its sform says {''.join(nibabel.aff2axcodes(sform))}, its qform "
                 f"{''.join(nibabel.aff2axcodes(qform))}: left may be right. Mend its header"
             )
-    return affine
-
-
-def _scale_to_mm(image: Any, say: Say) -> Array:
     with foreign("its lengths are in an unknown unit"):
-        unit = image.header.get_xyzt_units()[0]
+        unit = header.get_xyzt_units()[0]
     if unit not in MM_PER_UNIT:
         raise Refused(f"its lengths are in {unit!r}, not in mm")
     if unit == "unknown":
         say("its header names no unit of length: mm are taken")
-    mm = MM_PER_UNIT[unit]
-    return np.diag([mm, mm, mm, 1.0])
+    return np.diag([*[MM_PER_UNIT[unit]] * 3, 1.0]) @ affine

@@ -11,25 +11,16 @@ SALT = "patients.salt"  # in the workspace's folder; whoever has it can test a g
 
 def pseudonym(folder: Path, patient_id: str) -> str:
     """Return the same 16 hexadecimal digits for the same patient within one workspace."""
-    digest = hmac.new(_salt(folder), patient_id.strip().encode(), hashlib.sha256)
+    salt = folder / SALT
+    if not salt.exists():  # a new one, whole or not at all; the first of two processes wins
+        beside = salt.with_name(f"{SALT}.{os.getpid()}")
+        beside.touch(mode=0o600)
+        beside.write_bytes(secrets.token_bytes(32))
+        try:
+            os.link(beside, salt)
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    digest = hmac.new(salt.read_bytes(), patient_id.strip().encode(), hashlib.sha256)
     return f"p-{digest.hexdigest()[:16]}"
-
-
-def _salt(folder: Path) -> bytes:
-    path = folder / SALT
-    if not path.exists():
-        _make_salt(path)
-    return path.read_bytes()
-
-
-def _make_salt(path: Path) -> None:
-    """Write a new salt whole or not at all; the first of two processes wins."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.touch(mode=0o600)
-    beside.write_bytes(secrets.token_bytes(32))
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        pass
-    finally:
-        beside.unlink()

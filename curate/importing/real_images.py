@@ -103,10 +103,10 @@ def _checked(
                 refuse(row.line, str(reason))
             advance(1)
     singles = without_doubles(candidates, refuse)
-    stored = queries.images.real_images_with_pixels(
+    stored = queries.images.captions_of_pixels(
         ws.session, [candidate.pixels_sha256 for candidate in singles]
     )
-    prompt_ids = [prompt.id for _, prompt in stored.values()]
+    prompt_ids = [prompt.id for rows in stored.values() for _, prompt in rows]
     return sort_out(singles, stored, queries.prompts.conditions_of(ws.session, prompt_ids), refuse)
 
 
@@ -218,7 +218,10 @@ def _image(candidate: Candidate, picture: Picture, sha256: str, prompt_id: str) 
         spacing_mm=picture.spacing_mm,
         affine=picture.affine,
         settings=picture.how,
-        item_key=json_hash(["real", candidate.pixels_sha256]),  # one row an image, ever
+        # one row an image and caption, ever
+        item_key=queries.images.FURTHER + json_hash(["caption", candidate.pixels_sha256, prompt_id])
+        if candidate.is_further
+        else json_hash(["real", candidate.pixels_sha256]),
         source_path=candidate.name,
         patient=candidate.patient,
         split=row.split,

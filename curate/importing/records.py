@@ -75,9 +75,15 @@ def read_records(path: Path) -> Records:
 
 def record_of(cells: Mapping[str, str], records: Records | None) -> Record:
     """Return what a row says of its patient, from all three places; Refused where two disagree."""
+    try:
+        written = json.loads(cells.get(RECORD) or "{}", parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise Refused(f"record: {error}") from error
+    if not isinstance(written, dict):
+        raise Refused('record is not a JSON object such as {"age": 61}')
     parts = [
         records.of(cells) if records is not None else {},
-        _json_object(cells[RECORD]) if cells.get(RECORD) else {},
+        written,
         {
             name.removeprefix(FIELD): value_of(cell)
             for name, cell in cells.items()
@@ -100,14 +106,5 @@ def value_of(cell: str) -> str | int | float:
     return float(cell) if found[2] else int(cell)
 
 
-def _json_object(cell: str) -> Record:
-    def refuse_constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not a value of JSON")
-
-    try:
-        record = json.loads(cell, parse_constant=refuse_constant)
-    except ValueError as error:
-        raise Refused(f"record: {error}") from error
-    if not isinstance(record, dict):
-        raise Refused('record is not a JSON object such as {"age": 61}')
-    return record
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a value of JSON")

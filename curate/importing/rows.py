@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from curate.errors import CurateError
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
 from curate.importing.extra import named_conditions, with_extra_columns
@@ -72,6 +73,11 @@ class ImageRows:
 
 def read_rows(path: Path, config: ImportConfig) -> ImageRows:
     """Read the table; CurateError when there is none or its header lacks path or Text."""
+    if config.modality is not None:
+        try:
+            resolve_modality(config.modality, "", new=config.new_modalities)
+        except NoModality as reason:
+            raise CurateError(f"--modality: {reason}.") from reason
     columns = with_extra_columns(COLUMNS, path)
     records = None if config.records is None else read_records(config.records)
     table = read_table(path, columns, partial(is_modality, new=config.new_modalities))
@@ -98,6 +104,9 @@ def _image_row(
     text = cells["Text"]
     if not text and not config.unlabelled:
         raise Refused("Text is empty: say what the image shows")
+    split = cells.get("split", "")
+    if split and split.casefold() not in SPLITS:
+        raise Refused(f"split {split!r}: known are train, val and test")
     return ImageRow(
         line=row.line,
         path=cells["path"],
@@ -108,7 +117,7 @@ def _image_row(
         text=text,
         label=cells.get("label") or None,
         patient=cells.get("patient") or None,
-        split=_split(cells.get("split", "")),
+        split=SPLITS.get(split.casefold()),
         source=cells.get("source") or None,
         licence=cells.get("licence") or None,
         record=record_of({**cells, "image": cells["path"]}, records),
@@ -135,31 +144,18 @@ def file_in(
         if not file.is_relative_to(folder):
             raise Refused(f"{written} lies outside the data folder (--folder names another)")
         if not file.is_file() and not (folders and file.is_dir() and file != folder):
-            raise Refused(f"{written}: no such file in the data folder{_likely(file)}")
+            likely = ""
+            if file.parent.is_dir():  # one with the same name but for its suffix or its case
+                named = {file.name.casefold(), file.stem.casefold()}
+                near = [
+                    other.name
+                    for other in file.parent.iterdir()
+                    if {other.name.casefold(), other.stem.casefold()} & named
+                ]
+                likely = f", but there is {near[0]}" if len(near) == 1 else ""
+            raise Refused(f"{written}: no such file in the data folder{likely}")
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
         if isinstance(error, Refused):
             raise
         raise Refused(f"{written!r} is no path of a file ({error})") from error
     return file
-
-
-def _likely(file: Path) -> str:
-    """Return which one file beside it has the same name but for its suffix or its case."""
-    if not file.parent.is_dir():
-        return ""
-    named = {file.name.casefold(), file.stem.casefold()}
-    near = [
-        other.name
-        for other in file.parent.iterdir()
-        if {other.name.casefold(), other.stem.casefold()} & named
-    ]
-    return f", but there is {near[0]}" if len(near) == 1 else ""
-
-
-def _split(written: str) -> str | None:
-    if not written:
-        return None
-    split = SPLITS.get(written.casefold())
-    if split is None:
-        raise Refused(f"split {written!r}: known are train, val and test")
-    return split

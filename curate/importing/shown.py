@@ -28,7 +28,9 @@ def shown(
     how = shown_how(index, None, unit_of(dataset, index))
     if config.window == "header" and table:
         with foreign("its VOI LUT cannot be read"):
-            levels, bits = through_table(values, table[0], not _is_big_endian(dataset))
+            levels, bits = through_table(
+                values, table[0], dataset.original_encoding[1] is not False
+            )
         grey = to_grey(levels, 0, 2**bits - 1)
         how["function"] = "VOI LUT"
     elif config.window == "header" and _function(dataset, index) == "SIGMOID":
@@ -88,7 +90,3 @@ def header_window(dataset: Dataset, index: int, say: Say) -> tuple[float, float]
 
 def _function(dataset: Dataset, index: int) -> str:
     return str(value_of(dataset, index, VOI_GROUP, "VOILUTFunction", None) or "LINEAR").upper()
-
-
-def _is_big_endian(dataset: Dataset) -> bool:
-    return dataset.original_encoding[1] is False

@@ -171,18 +171,15 @@ class _Reader:
                 )
             )
         cells = {name: record[place].strip() for name, place in self.places.items()}
-        return Row(
-            line=line, cells={name: self._said(line, name, cell) for name, cell in cells.items()}
-        )
-
-    def _said(self, line: int, name: str, cell: str) -> str:
-        """Return what a cell says: nothing where a word stands for that; noted once a column."""
-        if name not in self.in_words or cell.casefold() not in SAYS_NOTHING:
-            return cell
-        if name not in self._emptied:
-            self._emptied.add(name)
-            self.note(Remark(self.file, line, f"{name} {cell!r} is read as empty, here and below"))
-        return ""
+        for name in self.in_words:  # a word that stands for nothing, noted once a column
+            cell = cells.get(name, "")
+            if cell.casefold() in SAYS_NOTHING:
+                cells[name] = ""
+                if name not in self._emptied:
+                    told = f"{name} {cell!r} is read as empty, here and below"
+                    self.note(Remark(self.file, line, told))
+                self._emptied.add(name)
+        return Row(line=line, cells=cells)
 
     def _with_commas_in_the_text(self, record: list[str]) -> list[str]:
         place, extra = self.places[self.free_text], len(record) - self.width
@@ -214,16 +211,13 @@ def _lines(path: Path, form: Form) -> Iterator[tuple[int, str | _NotATable]]:
     errors = "surrogateescape" if form.encoding == "utf-8-sig" else "replace"
     with path.open(encoding=form.encoding, errors=errors) as text:
         for number, line in enumerate(text, 1):
-            yield number, "" if number < form.header_line else _checked(line.rstrip("\n"))
-
-
-def _checked(line: str) -> str | _NotATable:
-    if line.isascii():
-        return line
-    stray = next((char for char in line if "\udc80" <= char <= "\udcff"), None)
-    if stray is None:
-        return line
-    return _NotATable(f"byte 0x{ord(stray) - 0xDC00:02x} is not UTF-8: save the table as UTF-8")
+            line = "" if number < form.header_line else line.rstrip("\n")
+            stray = next((char for char in line if "\udc80" <= char <= "\udcff"), None)
+            if line.isascii() or stray is None:
+                yield number, line
+            else:
+                byte = f"0x{ord(stray) - 0xDC00:02x}"
+                yield number, _NotATable(f"byte {byte} is not UTF-8: save the table as UTF-8")
 
 
 def _records(
@@ -252,17 +246,14 @@ def _record_at(
             return (line, 1) if num_lines == 1 else (_unclosed_quote(), 1)
         text += line + "\n"
         try:
-            return next(_parsed(text, separator)), num_lines
+            mark = {"delimiter": separator, "skipinitialspace": separator != "\t"}
+            return next(csv.reader([text], strict=True, **mark)), num_lines
         except csv.Error as error:
             if "unexpected end of data" not in str(error):
                 return _NotATable(
                     f"not readable as CSV, is a quote in the wrong place? ({error})"
                 ), 1
     return _unclosed_quote(), 1
-
-
-def _parsed(text: str, separator: str) -> Iterator[list[str]]:
-    return csv.reader([text], strict=True, skipinitialspace=separator != "\t", delimiter=separator)
 
 
 def _unclosed_quote() -> _NotATable:

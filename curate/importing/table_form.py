@@ -53,16 +53,11 @@ def form_of(path: Path) -> Form:
     if said.casefold().startswith("sep=") and len(said) == 5:
         notes.append(f"columns are separated as {said!r} says")
         return Form(encoding, said[4], header_line + 1, tuple(notes))
-    separator = _separator(said)
+    bare = "".join(said.split('"')[::2])  # what stands outside quotes; a comma comes first
+    separator = next((mark for mark in SEPARATORS if mark in bare), ",")
     if separator != ",":
         notes.append(f"columns are separated by {SEPARATORS[separator]}s")
     return Form(encoding, separator, 1, tuple(notes))
-
-
-def _separator(header: str) -> str:
-    """Return the one separator that the header has outside quotes; a comma comes first."""
-    bare = "".join(header.split('"')[::2])
-    return next((mark for mark in SEPARATORS if mark in bare), ",")
 
 
 def _encoding(path: Path) -> tuple[str, list[str]]:
@@ -86,23 +81,13 @@ def _windows_line(lines: Iterable[bytes]) -> tuple[int, str] | None:
             continue
         try:
             line.decode()
-        except UnicodeDecodeError:
-            if not _looks_western(line):
-                return None
-            found = found or (number, line.decode("cp1252"))
-        else:
             return None
+        except UnicodeDecodeError:
+            text = line.decode("cp1252", errors="replace")
+        odd = [char for char in text if not char.isascii()]
+        runs = "".join(" " if char.isascii() else char for char in text).split(" ")
+        are_western = all(char.isalpha() or char in WINDOWS_SIGNS for char in odd)
+        if not are_western or max(map(len, runs)) > LONGEST_RUN:
+            return None
+        found = found or (number, text)
     return found
-
-
-def _looks_western(line: bytes) -> bool:
-    """Say whether a line reads as Windows-1252: its letters and signs, few of them in a row."""
-    try:
-        text = line.decode("cp1252")
-    except UnicodeDecodeError:
-        return False
-    odd = [char for char in text if not char.isascii()]
-    runs = "".join(" " if char.isascii() else char for char in text).split(" ")
-    return all(char.isalpha() or char in WINDOWS_SIGNS for char in odd) and (
-        max(map(len, runs)) <= LONGEST_RUN
-    )

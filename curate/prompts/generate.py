@@ -46,17 +46,15 @@ class Made:
     def lines(self) -> list[str]:
         """Return a line for each run, after the sheet's remarks."""
         done = "would be made" if self.dry_run else "made"
-        runs = [
-            f"{run.made} images {done}, {run.already} there already, {run.planned} planned "
-            f"(run {run.run_id[:12]}, generator version {self.version_id[:12]}){_flaws(run)}"
-            for run in self.runs
-        ]
+        runs = []
+        for run in self.runs:
+            broken = f"; {run.broken} left out: NaN or infinite pixels" if run.broken else ""
+            runs.append(
+                f"{run.made} images {done}, {run.already} there already, {run.planned} planned "
+                f"(run {run.run_id[:12]}, generator version {self.version_id[:12]}){broken}"
+                + ("; stopped: the same command goes on" if run.stopped else "")
+            )
         return [*self.notes, *(f"refused: {line}" for line in self.refused), *runs]
-
-
-def _flaws(run: Generated) -> str:
-    broken = f"; {run.broken} left out: NaN or infinite pixels" if run.broken else ""
-    return broken + ("; stopped: the same command goes on" if run.stopped else "")
 
 
 @dataclass(frozen=True)

@@ -68,12 +68,6 @@ def known_modalities() -> str:
     return ", ".join(ALIASES)
 
 
-def _nearest(name: str) -> str:
-    spellings = _canonical_by_key()
-    near = get_close_matches(_key(name), spellings, n=1, cutoff=0.7)
-    return f" (did you mean {spellings[near[0]]}?)" if near else ""
-
-
 def _key(name: str) -> str:
     return re.sub(r"[\s\-._/]+", "", name).casefold()
 
@@ -89,18 +83,13 @@ def _canonical_by_key() -> dict[str, str]:
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    return [
-        (_pattern(spelling), canonical)
-        for canonical, spellings in ALIASES.items()
-        for spelling in (canonical, *spellings)
-        if spelling not in _ALSO_A_FINDING
-    ]
-
-
-def _pattern(spelling: str) -> re.Pattern[str]:
-    words = r"[\s\-_]*".join(re.escape(word) for word in re.split(r"[\s\-]+", spelling))
-    flags = re.NOFLAG if spelling.isupper() and spelling.isalpha() else re.IGNORECASE
-    return re.compile(rf"(?<!\w){words}(?!\w)", flags)
+    patterns = []
+    for canonical, spellings in ALIASES.items():
+        for spelling in {canonical, *spellings}.difference(_ALSO_A_FINDING):
+            words = r"[\s\-_]*".join(re.escape(word) for word in re.split(r"[\s\-]+", spelling))
+            flags = re.NOFLAG if spelling.isupper() and spelling.isalpha() else re.IGNORECASE
+            patterns.append((re.compile(rf"(?<!\w){words}(?!\w)", flags), canonical))
+    return patterns
 
 
 class NoModality(ValueError):
@@ -121,21 +110,20 @@ def resolve_modality(
     """
     given = name.strip() or (default or "").strip()
     if not given:
-        return _named_in(text)
+        named = sorted(modalities_named_in(text))
+        if len(named) == 1:
+            return named[0]
+        found = f"Text names {' and '.join(named)}" if named else "Text names none"
+        raise NoModality(f"no modality: {found}. Add a modality column or give --modality")
     if given in new:
         return given
     canonical = canonical_modality(given)
     if canonical is None:
+        spellings = _canonical_by_key()
+        near = get_close_matches(_key(given), spellings, n=1, cutoff=0.7)
+        meant = f" (did you mean {spellings[near[0]]}?)" if near else ""
         raise NoModality(
-            f"modality {given!r} is not known{_nearest(given)}; known are {known_modalities()}. To "
+            f"modality {given!r} is not known{meant}; known are {known_modalities()}. To "
             f"take it as it is into a workspace: `curate import --new-modality {given!r}`"
         )
     return canonical
-
-
-def _named_in(text: str) -> str:
-    named = sorted(modalities_named_in(text))
-    if len(named) == 1:
-        return named[0]
-    found = f"Text names {' and '.join(named)}" if named else "Text names none"
-    raise NoModality(f"no modality: {found}. Add a modality column or give --modality")

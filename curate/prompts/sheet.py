@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,11 @@ def stream_prompts(
     20,000; a later repetition does no harm, since an image is made once.
     """
     columns = _columns_of(path, beside)
-    known = partial(_is_modality, new=beside.new_modalities)
+
+    def known(name: str) -> bool:
+        choices = name.split(BETWEEN_CHOICES)
+        return all(is_modality(choice, new=beside.new_modalities) for choice in choices)
+
     first_refusal: list[Remark] = []
 
     def refused(line: int, reason: object) -> None:
@@ -224,10 +228,6 @@ def _columns_of(path: Path, beside: Beside) -> Columns:
     return with_extra_columns(replace(columns, spellings={**columns.spellings, **choices}), path)
 
 
-def _is_modality(name: str, new: Sequence[str]) -> bool:
-    return all(is_modality(choice, new=new) for choice in name.split(BETWEEN_CHOICES))
-
-
 def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
     """Yield the prompts of a line: every combination of its modalities and its text's choices."""
     cells = row.cells
@@ -240,12 +240,18 @@ def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
         raise Refused(f"{{{absent[0]}}} has no column {absent[0]!r} to take its choices from")
     count, seed = _number(cells, "count", 1), _number(cells, "seed", 0)
     record = record_of(cells, beside.records)
+    if named and beside.conditions is None:
+        raise ValueError("a sheet with condition images is read for a workspace")
     choices = [[choice.strip() for choice in cells[name].split(BETWEEN_CHOICES)] for name in names]
     for given in (cells.get("modality") or beside.modality or "").split(BETWEEN_CHOICES):
         for chosen in itertools.product(*choices):
             filled = dict(zip(names, chosen, strict=True))
             text = _filled(cells["text"], filled)
             canonical, text = _pair(text, given or None, beside.new_modalities)
+            written = {
+                role: PLACEHOLDER.sub(lambda found, filled=filled: filled[found[1]], template)
+                for role, template in named.items()
+            }
             yield PromptLine(
                 modality=canonical,
                 text=text,
@@ -253,22 +259,8 @@ def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
                 count=count,
                 seed=seed,
                 record=record,
-                conditions=_conditions(named, filled, beside.conditions, canonical),
+                conditions=beside.conditions.of(written, canonical) if beside.conditions else {},
             )
-
-
-def _conditions(
-    named: Mapping[str, str],
-    filled: Mapping[str, str],
-    find: ConditionImages | None,
-    modality: str,
-) -> Mapping[str, Condition]:
-    if not named:
-        return {}
-    if find is None:
-        raise ValueError("a sheet with condition images is read for a workspace")
-    fill = partial(PLACEHOLDER.sub, lambda found: filled[found[1]])
-    return find.of({role: fill(written) for role, written in named.items()}, modality)
 
 
 def _filled(template: str, choices: Mapping[str, str]) -> str:

@@ -31,6 +31,11 @@ class LessonConfig:
     least_score: float | None = setting(
         None, "Lowest score of a --synthetic image by the newest reward model.", shown="any"
     )
+    long_captions: str = setting(
+        "refuse",
+        "Captions longer than the generator reads: refuse them, cut them, or skip their images.",
+        choices=("refuse", "truncate", "skip"),
+    )
     rated: bool = setting(False, "Learn images that people rated well, too.")  # real or generated
     # 3 = the default rubric's best
     least_rating: float = setting(3.0, "Lowest mean rating of a --rated image.")
@@ -90,7 +95,9 @@ class LessonConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row."""
-        return asdict(self) | {"modalities": list(self.modalities)}
+        values = asdict(self) | {"modalities": list(self.modalities)}
+        del values["long_captions"]  # what came of it stands in the examples
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LessonConfig":

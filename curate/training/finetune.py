@@ -22,6 +22,7 @@ from curate.training.framing import refuse_sided_texts
 from curate.training.grid import prompts_to_show, write_grid
 from curate.training.kept_table import kept_table
 from curate.training.kept_tensors import KeptTensors
+from curate.training.long_captions import with_readable_captions
 from curate.training.material import frame_of, frozen_parts_hash
 from curate.training.selection import Selection, select_images
 from curate.training.watched import stopped, watched
@@ -102,6 +103,8 @@ def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Rea
     generator = _at_size(require_trajectory(load_version(ws, start_id)), task)
     kept = KeptTensors(ws)
     chosen = _select(ws, task, kept, say, show)
+    policy = task.lesson.long_captions
+    chosen = with_readable_captions(ws, chosen, generator.conditioner, policy, say)
     frame = frame_of(generator, task.lesson, frozen_parts_hash(ws, task.start))
     book = Book(ws, chosen, frame, task.lesson, task.training)
     made_with = {

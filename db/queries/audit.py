@@ -22,6 +22,7 @@ from db.models import (
     Round,
     Score,
 )
+from db.queries.images import FURTHER
 
 
 def record_event(session: Session, command: str, details: Mapping[str, Any]) -> None:
@@ -40,9 +41,9 @@ def counts(session: Session) -> dict[str, int]:
     Of the images only the real ones are looked for by origin: they are the few. Ratings that count:
     from all answers those are taken off that a later revision has changed, which few have.
     """
-    real_images = session.exec(
-        select(sa.func.count()).select_from(Image).where(Image.origin == "real")
-    ).one()
+    real = select(sa.func.count()).select_from(Image).where(Image.origin == "real")
+    real_rows = session.exec(real).one()
+    further_captions = session.exec(real.where(col(Image.item_key).startswith(FURTHER))).one()
     tables: dict[str, type[SQLModel]] = {
         "prompts": Prompt,
         "generator_versions": GeneratorVersion,
@@ -54,8 +55,8 @@ def counts(session: Session) -> dict[str, int]:
         "releases": Release,
     }
     return {
-        "real_images": real_images,
-        "synthetic_images": _num_rows(session, Image) - real_images,
+        "real_images": real_rows - further_captions,
+        "synthetic_images": _num_rows(session, Image) - real_rows,
         "ratings": _num_current_ratings(session),
     } | {name: _num_rows(session, table) for name, table in tables.items()}
 

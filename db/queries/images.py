@@ -21,6 +21,13 @@ from db.models import (
 )
 from db.queries.prompts import NewPrompt, add_prompts
 
+FURTHER = "caption-"  # begins the item key of a real image's row for each caption after the first
+
+
+def _is_first() -> Any:
+    """Return the condition that an image's row is that of its first caption, or its only one."""
+    return sa.or_(col(Image.item_key).is_(None), ~col(Image.item_key).startswith(FURTHER))
+
 
 @dataclass(frozen=True)
 class ScoredImage:
@@ -313,13 +320,16 @@ def fill_in(session: Session, values: Mapping[UUID, Mapping[str, Any]]) -> None:
 def real_images(
     session: Session, *, splits: Collection[str | None], limit: int | None = None
 ) -> list[tuple[Image, Prompt]]:
-    """Return real images of some splits (None: no split was given), ordered by pixel hash."""
+    """Return real images of some splits (None: no split was given), ordered by pixel hash.
+
+    Each once, with its first caption.
+    """
     named = col(Image.split).in_([split for split in splits if split is not None])
     wanted = named | col(Image.split).is_(None) if None in splits else named
     query = (
         select(Image, Prompt)
         .join(Prompt, col(Prompt.id) == Image.prompt_id)
-        .where(Image.origin == "real", wanted)
+        .where(Image.origin == "real", wanted, _is_first())
         .order_by(col(Image.pixels_sha256), col(Image.id))
         .limit(limit)
     )
@@ -329,15 +339,25 @@ def real_images(
 def real_images_with_pixels(
     session: Session, pixels_sha256s: Sequence[str]
 ) -> dict[str, tuple[Image, Prompt]]:
-    """Return the real images with these pixels, by the pixels' SHA-256."""
-    found: dict[str, tuple[Image, Prompt]] = {}
+    """Return the real images with these pixels and their first caption, by the pixels' SHA-256."""
+    captions = captions_of_pixels(session, pixels_sha256s)
+    return {pixels: rows[0] for pixels, rows in captions.items()}
+
+
+def captions_of_pixels(
+    session: Session, pixels_sha256s: Sequence[str]
+) -> dict[str, list[tuple[Image, Prompt]]]:
+    """Return the real images with these pixels, a row a caption and the first of them first."""
+    found: dict[str, list[tuple[Image, Prompt]]] = {}
     for keys in in_parts(pixels_sha256s):
         rows = session.exec(
             select(Image, Prompt)
             .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
             .where(Image.origin == "real", col(Image.pixels_sha256).in_(keys))
+            .order_by(_is_first().desc(), col(Image.item_key))
         )
-        found.update({image.pixels_sha256: (image, prompt) for image, prompt in rows})
+        for image, prompt in rows:
+            found.setdefault(image.pixels_sha256, []).append((image, prompt))
     return found
 
 
@@ -354,7 +374,7 @@ def real_pixels_among(session: Session, pixels: Sequence[str]) -> set[str]:
 
 def draw_real_images(session: Session, count: int, *, seed: int) -> list[Image]:
     """Return a seeded random draw of at most `count` real images."""
-    statement = select(Image.id).where(Image.origin == "real").order_by(col(Image.id))
+    statement = select(Image.id).where(Image.origin == "real", _is_first()).order_by(col(Image.id))
     ids = list(session.exec(statement))
     drawn = random.Random(seed).sample(ids, min(count, len(ids)))
     return list(session.exec(select(Image).where(col(Image.id).in_(drawn)).order_by(col(Image.id))))
@@ -365,7 +385,7 @@ def num_real_images_by_label(session: Session) -> dict[tuple[str, str | None], i
     query = (
         sa.select(col(Prompt.modality), col(Prompt.label), sa.func.count())
         .join(Image, col(Image.prompt_id) == col(Prompt.id))
-        .where(col(Image.origin) == "real")
+        .where(col(Image.origin) == "real", _is_first())
         .group_by(col(Prompt.modality), col(Prompt.label))
     )
     rows = session.connection().execute(query)
@@ -425,7 +445,7 @@ def images_to_rate(
     """Return images (of these modalities) that no campaign has assigned yet, oldest first."""
     assigned = sa.exists().where(col(Assignment.image_id) == col(Image.id))
     query = select(Image).join(Prompt, col(Prompt.id) == col(Image.prompt_id))
-    query = query.where(Image.origin == origin, ~assigned)
+    query = query.where(Image.origin == origin, ~assigned, _is_first())
     if modalities is not None:
         query = query.where(col(Prompt.modality).in_(modalities))
     if version_id is not None:

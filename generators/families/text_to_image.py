@@ -63,6 +63,15 @@ class TextConditioner:
         }
         return Conditions.of(tokens=torch.stack([tokens_LD[pair] for pair in pairs]))
 
+    def read_of(self, text: str) -> str:
+        """Return as many whole words of a text as are read: all of it where it fits."""
+        words = text.split()
+        for num_words in range(len(words), 0, -1):
+            part = text if num_words == len(words) else " ".join(words[:num_words])
+            if len(self.tokenizer(part).input_ids) <= self.text_length:
+                return part
+        return ""
+
     def unconditional(self, count: int) -> Conditions:
         """Return an empty modality with an empty text, `count` times."""
         return self([Prompt(modality="", text="")] * count)

@@ -1,5 +1,6 @@
 """DICOM files, made here: windows, spacing and place are kept, whoever was imaged is not."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,12 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
 
 from curate.importing.config import ImportConfig
 from curate.importing.dicom import dicom_pictures
@@ -218,3 +224,115 @@ def test_an_empty_slope_is_one(read: Read) -> None:
     emptied.RescaleSlope = ""
     as_usual = read(dataset(), window=(40.0, 400.0))[0].array
     assert (read(emptied, window=(40.0, 400.0))[0].array == as_usual).all()
+
+
+def eight_bits(**changes: Any) -> dict[str, Any]:
+    plain = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "RescaleIntercept": 0}
+    return {**plain, "WindowCenter": None, "WindowWidth": None, **changes}
+
+
+def colours(kind: str, pixels: np.ndarray, **changes: Any) -> Dataset:
+    rows, columns = pixels.shape[:2]
+    return dataset(
+        **eight_bits(
+            SamplesPerPixel=3,
+            PhotometricInterpretation=kind,
+            PlanarConfiguration=0,
+            Rows=rows,
+            Columns=columns,
+            PixelData=pixels.tobytes(),
+            **changes,
+        )
+    )
+
+
+def test_ybr_is_shown_in_its_colours(read: Read) -> None:
+    red, green, blue = (230, 20, 20), (20, 230, 20), (20, 20, 230)
+    wanted = np.array([[red, green, blue, (0, 0, 0)]], np.float64)
+    # PS3.3 C.7.6.3.1.2, YBR_FULL, by hand
+    y = wanted @ [0.2990, 0.5870, 0.1140]
+    cb = wanted @ [-0.1687, -0.3313, 0.5000] + 128
+    cr = wanted @ [0.5000, -0.4187, -0.0813] + 128
+    ybr = np.rint(np.stack([y, cb, cr], axis=-1)).astype(np.uint8)
+    shown = read(colours("YBR_FULL", ybr))[0].array
+    assert np.abs(shown.astype(int) - wanted).max() <= 2
+
+
+def test_a_palette_s_numbers_become_its_colours_and_16_bits_become_8(read: Read) -> None:
+    made = dataset(
+        np.array([[0, 1], [2, 1]], np.uint8),
+        **eight_bits(PhotometricInterpretation="PALETTE COLOR"),
+    )
+    for place, name in enumerate(("Red", "Green", "Blue")):
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [3, 0, 16])
+        levels = np.array([0, 256 * 100, 65535]) if place != 1 else np.array([0, 256 * 7, 0])
+        table = levels.astype("<u2").tobytes()
+        setattr(made, f"{name}PaletteColorLookupTableData", table)
+    shown = read(made)[0].array
+    assert shown.tolist() == [[[0, 0, 0], [100, 7, 100]], [[255, 0, 255], [100, 7, 100]]]
+
+
+def test_a_voi_table_in_the_header_is_applied(read: Read) -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    made = dataset(values, **eight_bits())
+    table = Dataset()
+    table.LUTDescriptor = [256, 0, 16]
+    gamma = 65535 * (np.arange(256) / 255) ** 0.4
+    table.LUTData = gamma.astype("<u2").tobytes()
+    made.VOILUTSequence = Sequence([table])
+    picture = read(made)[0]
+    assert (
+        np.abs(picture.array - gamma.reshape(16, 16) / 65535 * 255).max() < 0.501
+    )  # rounded twice
+    assert picture.how is not None and picture.how["function"] == "VOI LUT"
+
+
+def test_a_sigmoid_window_is_applied(read: Read) -> None:
+    shown = read(dataset(VOILUTFunction="SIGMOID"))[0].array
+    hu = STORED.astype(float) - 1024
+    assert np.array_equal(shown, np.rint(255 / (1 + np.exp(-4 * (hu - 40) / 400))))  # C.11.2.1.3.1
+
+
+def test_windows_narrower_than_linear_allows_are_read_as_exact_with_a_note(
+    read: Read, tmp_path: Path
+) -> None:
+    made = dataset(RescaleSlope="0.0001", RescaleIntercept="0", WindowCenter=0.2, WindowWidth=0.4)
+    shown = read(made)[0].array
+    assert np.abs(shown - np.clip(STORED * 0.0001 / 0.4, 0, 1) * 255).max() < 0.501
+    notes: list[str] = []
+    list(dicom_pictures(tmp_path / "a.dcm", ImportConfig(), str, notes.append))
+    assert "LINEAR_EXACT" in notes[0]
+
+
+def test_padding_counts_for_nothing_in_the_full_window(read: Read) -> None:
+    made = dataset(PixelPaddingValue=0)
+    shown = read(made, window="full")[0].array
+    assert np.array_equal(shown, np.rint(np.clip((STORED - 1024.0) / 3071, 0, 1) * 255))
+
+
+def test_a_modality_table_gives_the_values(read: Read) -> None:
+    made = dataset(np.array([[5, 6], [7, 8]], np.uint16), RescaleSlope=None, RescaleIntercept=None)
+    table = Dataset()
+    table.LUTDescriptor = [3, 5, 16]  # of the values 5, 6, 7; what lies above takes the last
+    table.LUTData = np.array([0, 100, 300], "<u2").tobytes()
+    made.ModalityLUTSequence = Sequence([table])
+    assert read(made, window="full")[0].array.tolist() == [[0, 85], [255, 255]]
+
+
+def test_a_layout_that_the_standard_no_longer_has_is_refused(read: Read) -> None:
+    with pytest.raises(Refused, match=r"12 bits with the highest at 15.*PS3.5 8.1.1"):
+        read(dataset(HighBit=15))
+
+
+def test_a_deflated_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(
+    tmp_path: Path,
+) -> None:
+    made = dataset(np.zeros((64, 64), np.uint16))
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.PixelData = bytes(2**26)  # 64 MiB, of which the image needs 8 KiB
+    made.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
+    tracemalloc.start()
+    with pytest.raises(Refused, match="it unpacks to more than 17 MB"):
+        list(dicom_pictures(tmp_path / "bomb.dcm", ImportConfig(max_megapixels=0.01), str, print))
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()

@@ -164,3 +164,85 @@ def test_16_bit_colour_is_kept_whole_and_said_to_be_read_at_8_bits(tmp_path: Pat
     assert picture.encoded == png
     assert "16-bit colour" in notes[0]
     assert Image.open(BytesIO(picture.encoded)).size == (2, 1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("is_negative", [False, True])
+def test_deep_tiffs_keep_their_values_whatever_their_byte_order(
+    tmp_path: Path, order: str, is_negative: bool
+) -> None:
+    content = tiff(DEEP, order, photometric=0 if is_negative else 1)
+    (tmp_path / "a.tif").write_bytes(content)
+    wanted = 65535 - DEEP if is_negative else DEEP
+    picture = opened(tmp_path / "a.tif")
+    assert picture.array.dtype == np.uint16 and np.array_equal(picture.array, wanted)
+    assert np.array_equal(array_of(picture.encoded), wanted)
+
+
+def tiff(values: np.ndarray, order: str, *, photometric: int) -> bytes:
+    """Return an uncompressed 16-bit TIFF of one strip, by TIFF 6.0, section 2."""
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: photometric, 273: 8 + 2 + 8 * 12 + 4}
+    tags |= {277: 1, 278: height, 279: 2 * values.size}
+    start = 8 + 2 + len(tags) * 12 + 4
+    tags[273] = start
+    entries = b"".join(
+        struct.pack(order + "HHI", tag, 4, 1) + struct.pack(order + "I", value)
+        if tag in (273, 279)
+        else struct.pack(order + "HHIHH", tag, 3, 1, value, 0)
+        for tag, value in sorted(tags.items())
+    )
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
+    directory = struct.pack(order + "H", len(tags)) + entries + bytes(4)
+    return head + directory + values.astype(order + "u2").tobytes()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
+def test_orientation_is_followed_in_every_format(save: Save, name: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    options = {"lossless": True} if name == "a.webp" else {}
+    path = save(Image.fromarray(COLOUR), name, exif=exif, **options)
+    picture = opened(path)
+    assert np.array_equal(picture.array, np.rot90(COLOUR, -1))
+    assert np.array_equal(array_of(picture.encoded), picture.array)
+
+
+def test_values_in_a_small_part_of_16_bits_are_noted_and_spread_by_a_window(save: Save) -> None:
+    path = save(Image.fromarray(DEEP >> 4), "a.png")
+    notes: list[str] = []
+    kept = plain_picture(path, ImportConfig(), notes.append)
+    assert np.array_equal(kept.array, DEEP >> 4) and "nearly one grey" in notes[0]
+    shown = opened(path, window=(2048.0, 4096.0))  # type: ignore[arg-type]
+    low, high = 2048 - 0.5 - 4095 / 2, 2048 - 0.5 + 4095 / 2
+    wanted = np.rint(np.clip(((DEEP >> 4) - low) / (high - low), 0, 1) * 255)
+    assert np.array_equal(shown.array, wanted) and shown.array.dtype == np.uint8
+    assert shown.how == {"slice": 0, "black": 0.0, "white": 4095.0, "unit": None}
+
+
+def test_floating_point_pixels_go_in_by_a_window(save: Save) -> None:
+    values = np.linspace(0, 1, 63, dtype=np.float32).reshape(9, 7)
+    path = save(Image.fromarray(values), "a.tiff")
+    shown = opened(path, window=(0.5, 1.0))  # type: ignore[arg-type]
+    assert np.array_equal(shown.array, np.rint(values * 255))
+
+
+def test_a_wrong_checksum_is_the_reason_and_not_the_kind(save: Save) -> None:
+    about = PngImagePlugin.PngInfo()
+    about.add_text("Comment", "hello")
+    path = save(Image.fromarray(GREY), "a.png", pnginfo=about)
+    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
+    with pytest.raises(Refused, match=r"damaged or cut short \(broken PNG file .*tEXt"):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("a.mgz", "mri_convert"), ("a.dcm.gz", "unpack it"), ("a.img", "one of a pair of files")],
+)
+def test_a_known_kind_that_is_not_read_is_refused_with_what_to_do(
+    tmp_path: Path, name: str, advice: str
+) -> None:
+    (tmp_path / name).write_bytes(b"\x1f\x8b something")
+    with pytest.raises(Refused, match=advice):
+        opened(tmp_path / name)

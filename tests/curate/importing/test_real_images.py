@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from curate.errors import CurateError
 from curate.importing import real_images
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import Imported, import_table
@@ -306,3 +307,46 @@ def test_a_missing_file_is_refused_with_the_one_that_may_be_meant(import_text: I
         "data.csv:3: B.PNG: no such file in the data folder, but there is b.png",
         "data.csv:4: c.jpeg: no such file in the data folder, but there is c.png",
     ]
+
+
+def test_several_captions_of_an_image_are_kept_and_it_is_one_image(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    table = HEAD + "a.png,drusen in the macula,OCT\nb.png,x,OCT\na.png,soft drusen,OCT\n"
+    imported = import_text(table)
+    assert (imported.imported, imported.refused) == (3, [])
+    learned = queries.images.images_to_learn(workspace.session, origin="real")
+    assert {image.text for image in learned} == {"drusen in the macula", "x", "soft drusen"}
+    assert len({image.file_sha256 for image in learned}) == 2
+    images = queries.images.real_images(workspace.session, splits=(None,))
+    assert {prompt.text for _, prompt in images} == {"drusen in the macula", "x"}
+    assert queries.audit.counts(workspace.session)["real_images"] == 2
+    again = import_text(table)
+    assert (again.imported, again.already_there, again.refused) == (0, 3, [])
+
+
+def test_a_further_caption_is_taken_beside_the_stored_one_and_refused_in_its_place(
+    import_text: ImportText, workspace: Workspace
+) -> None:
+    import_text(HEAD + "a.png,drusen,OCT\n")
+    assert (
+        "with Text 'drusen'; this row says 'scar'"
+        in said(import_text(HEAD + "a.png,scar,OCT\n"))[0]
+    )
+    both = import_text(HEAD + "a.png,scar,OCT\na.png,drusen,OCT\n")
+    assert (both.imported, both.already_there, both.refused) == (1, 1, [])
+
+
+def test_captions_with_another_label_contradict_each_other(import_text: ImportText) -> None:
+    imported = import_text(
+        "path,Text,modality,label\na.png,drusen,OCT,amd\na.png,no drusen,OCT,normal\n"
+    )
+    assert imported.imported == 0 and len(imported.refused) == 2
+
+
+def test_a_modality_option_that_is_not_known_is_one_error_with_the_nearest_name(
+    import_text: ImportText,
+) -> None:
+    with pytest.raises(CurateError, match="--modality: .*did you mean HeadCT"):
+        import_text("path,Text\na.png,x\n", modality="HeadCTs")
+    assert import_text("path,Text\na.png,x\n", modality="HeadCT").imported == 1
