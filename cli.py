@@ -9,7 +9,9 @@ from typer.core import TyperGroup
 from curate import __version__
 from curate.commands.backup import backup, restore
 from curate.commands.benchmark import benchmark
+from curate.commands.clinical import clinical
 from curate.commands.doctor import doctor
+from curate.commands.effect import effect
 from curate.commands.evaluate import evaluate
 from curate.commands.export import export
 from curate.commands.generate import generate
@@ -110,6 +112,8 @@ app.command(rich_help_panel="Training")(gate)
 app.command(rich_help_panel="Evidence")(export)
 app.command(rich_help_panel="Evidence")(evaluate)
 app.add_typer(utility, name="utility", rich_help_panel="Evidence")
+app.command(rich_help_panel="Evidence")(effect)
+app.add_typer(clinical, name="clinical", rich_help_panel="Start here")
 app.command(rich_help_panel="Evidence")(report)
 app.command(rich_help_panel="Evidence")(serve)
 

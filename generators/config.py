@@ -16,6 +16,13 @@ def setting(default: Any, says: str, **more: Any) -> Any:
     return field(default=default, metadata={"help": says, **more})
 
 
+def parse_sides(text: str) -> tuple[int, ...]:
+    """Read `--window`: whole numbers with commas between them."""
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise GeneratorError(f"--window {text}: give the sides in voxels, as 64,64,32.")
+    return tuple(int(part) for part in text.split(","))
+
+
 @dataclass(frozen=True)
 class SamplingSettings:
     """Everything beside version, prompt and seed that decides an image's pixels."""
@@ -49,6 +56,13 @@ class SamplingSettings:
     invert: bool = setting(
         False, "Find the noise of each prompt's source image (DDIM inversion) and start there."
     )
+    window: tuple[int, ...] | None = setting(
+        None,
+        "Sides of the windows that larger images are made of, as 64,64,32 (depth, height, width).",
+        shown="none; for volumes the generator's own",
+        parse=parse_sides,
+    )
+    overlap: float = setting(0.25, "Share of a window that the next one covers again, 0 to 1.")
 
     def __post_init__(self) -> None:
         """Refuse what no sampler can do."""
@@ -75,6 +89,11 @@ class SamplingSettings:
             raise GeneratorError(
                 f"{self.sampler} starts from noise alone. Use --sampler ddim with --strength or "
                 "--invert."
+            )
+        if not 0 <= self.overlap < 1 or (self.window is not None and min(self.window) < 1):
+            raise GeneratorError(
+                f"Window {self.window} with overlap {self.overlap}: sides are 1 or more, and "
+                "windows overlap by a share from 0 up to 1, 1 excluded."
             )
         if not 0 <= self.eta <= 1 or (self.eta > 0 and self.sampler != "ddim"):
             raise GeneratorError(
@@ -104,9 +123,12 @@ class SamplingSettings:
         values, and images made before a setting was known keep theirs.
         """
         values, default = asdict(self), asdict(SamplingSettings())
+        if self.window is not None:
+            values["window"] = list(self.window)  # as JSON has it
         return {key: values[key] for key in values if key in FIRST or values[key] != default[key]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SamplingSettings":
         """Return the settings that `to_json` wrote."""
-        return cls(**values)
+        window = values.get("window")
+        return cls(**{**values, "window": None if window is None else tuple(window)})

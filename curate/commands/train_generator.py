@@ -60,6 +60,7 @@ def train_generator(
         else:
             made = train_generator_on_ray(ws, training, lesson, ray, **how)
         if made is not None:  # another process of this training tells
+            from curate.clinical.effect import after_training
             from curate.training.kept_table import table_lines
 
             metrics = made.metrics
@@ -75,4 +76,5 @@ def train_generator(
                 lines += ["Validation loss:", *table_lines(metrics["kept"])]
             if metrics["samples"]:
                 lines.append(f"Samples: {metrics['samples']}")
+            lines += [] if as_json else after_training(ws, made.id)
             tell(as_json, summary(made), lines)

@@ -1,11 +1,14 @@
 """What the denoiser is asked at a step, and how its answers are put together."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from generators.base import Conditions, Trajectory
 from generators.config import SamplingSettings
 from generators.diffusion.process import per_image
+from generators.diffusion.windows import blended
 from generators.errors import GeneratorError
 
 
@@ -21,8 +24,20 @@ def predict(
     Classifier-free guidance evaluates both halves in one pass (Ho and Salimans 2022), guidance with
     a scale of its own for images three thirds (Brooks et al. 2023, InstructPix2Pix, equation 3).
     Outside the interval of noise levels the conditional prediction stands alone (Kynkaanniemi et
-    al. 2024). Autocast holds inside the denoiser only.
+    al. 2024). Autocast holds inside the denoiser only. With a window in the settings larger images
+    are asked about window by window.
     """
+    if settings.window is not None:
+        alone = replace(settings, window=None, overlap=SamplingSettings().overlap)
+        return blended(
+            lambda x, t, about: predict(generator, x, t, about, alone),
+            x_t,
+            t_B,
+            conditions,
+            window=settings.window,
+            overlap=settings.overlap,
+            batch_size=settings.batch_size,
+        )
     num_images, t_B = len(x_t), t_B.to(x_t.device)
     level_B = t_B / generator.process.num_train_steps
     inside_B = (settings.guidance_until <= level_B) & (level_B <= settings.guidance_from)

@@ -68,7 +68,9 @@ def sample(
         )
     latents = []
     steps_done = itertools.count(1)
-    for batch in batches(generator, conditions, seeds, settings.batch_size):
+    # with windows a compute batch is one of windows, of one image after the other
+    at_once = settings.batch_size if settings.window is None else 1
+    for batch in batches(generator, conditions, seeds, at_once):
         # a fresh one: multistep solvers remember the steps of their own batch
         kind = FirstOrder if settings.sampler == "ddim" else _Solver
         sampler: _Sampler = kind(generator.process, settings)

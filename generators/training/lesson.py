@@ -203,7 +203,7 @@ def shown_prompt(prompt: Prompt, drop: Drop) -> Prompt:
     if drop is Drop.CONDITIONS:
         return Prompt("", "")
     if drop is Drop.TEXT:
-        return replace(prompt, text="")
+        return replace(prompt, text="", record={})  # which says the same in other words
     if drop is Drop.MODALITY:
         return replace(prompt, modality="")
     return prompt

@@ -1,0 +1,1 @@
+"""What clinical generators learn, measured on chests whose effects are known."""

@@ -1,0 +1,1 @@
+"""Attributes of patients in images: demo data, and what one attribute does to what is made."""
