@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Workspace, tell
-from curate.journeys.config import JourneyDemo, JourneyImport
+from curate.journeys.config import JourneyDemo, JourneyImport, RegisterConfig
 from curate.settings import takes_settings
 
 journeys = typer.Typer(
@@ -51,3 +51,23 @@ def import_(
     tell(as_json, imported.to_json(), imported.lines())
     if imported.stopped or not sum(imported.by_split.values()):
         raise typer.Exit(1)
+
+
+@journeys.command()
+@takes_settings
+def register(
+    config: RegisterConfig, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Lay each new image onto its prior; drop pairs that do not fit, each with its name.
+
+    Prints how well pairs fit beside how well strangers do, and writes a contact sheet.
+
+    Example: curate journeys register --min-ncc 0.5 --min-overlap 0.6
+    """
+    from curate.journeys.register import register_journeys
+    from curate.progress import progress
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        found = register_journeys(ws, config, progress)
+    tell(as_json, found.to_json(), found.lines())

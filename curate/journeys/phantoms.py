@@ -196,7 +196,7 @@ def _ellipse(x: Grey, y: Grey, centre: tuple[float, float], radii: tuple[float, 
 def _moved_by(image: Grey, shift: tuple[float, float], degrees: float, *, order: int = 1) -> Grey:
     """Return an image turned about its middle, then shifted (1/256 of the side); black moves in."""
     side, angle = len(image), np.deg2rad(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     middle = np.full(2, (side - 1) / 2)
     from_there = turn.T  # where an output's pixel comes from
     start = middle - from_there @ (middle + np.array(shift) * side / 256)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from db.bulk import insert_new
+from db.bulk import in_parts, insert_new
 from db.models import Image, ImageStudy, Journey, Prompt
 
 
@@ -66,3 +66,13 @@ def journeys(
     if described:
         query = query.where(col(Journey.text).is_not(None), col(Journey.text) != "")
     return [Pair(*row) for row in session.exec(query)]
+
+
+def update_journeys(session: Session, changes: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """Set columns of journeys, and commit."""
+    for some in in_parts(list(changes)):
+        for row in session.exec(select(Journey).where(col(Journey.id).in_(some))):
+            for name, value in changes[row.id].items():
+                setattr(row, name, value)
+            session.add(row)
+    session.commit()
