@@ -40,6 +40,7 @@ HOMES = {
     "pydicom": ("curate/importing", "curate/journeys", "curate/release"),
     "ray": ("curate/cluster",),
     "rich": ("curate/progress",),
+    "SimpleITK": ("curate/journeys",),
     "sqlalchemy": ("db",),
     "sqlmodel": ("db",),
     "tokenizers": ("recipes",),

@@ -193,7 +193,7 @@ def _strangers(ws: Workspace, pairs: Sequence[Pair], count: int, show: ShowProgr
     """Return the correlations of films of different patients, registered the same way."""
     if len({pair.journey.patient for pair in pairs}) < 2 or not count:
         return []
-    draw, values = random.Random(0), []
+    draw, values = random.Random(0), list[float]()
     with show(count, "pairs of strangers") as advance:
         while len(values) < count:
             one, other = draw.choice(pairs), draw.choice(pairs)
