@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Workspace, tell
-from curate.journeys.config import JourneyDemo, JourneyImport, RegisterConfig
+from curate.journeys.config import DescribeConfig, JourneyDemo, JourneyImport, RegisterConfig
 from curate.settings import takes_settings
 
 journeys = typer.Typer(
@@ -70,4 +70,24 @@ def register(
 
     with open_workspace(workspace) as ws:
         found = register_journeys(ws, config, progress)
+    tell(as_json, found.to_json(), found.lines())
+
+
+@journeys.command()
+@takes_settings
+def describe(
+    config: DescribeConfig, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Say in words what changed between the two images of each pair.
+
+    By the table's own column, by rules on both reports, or by a language model that you serve.
+
+    Example: curate journeys describe --text rules
+    """
+    from curate.journeys.describe import describe_journeys
+    from curate.progress import progress
+    from curate.workspace import open_workspace
+
+    with open_workspace(workspace) as ws:
+        found = describe_journeys(ws, config, progress)
     tell(as_json, found.to_json(), found.lines())

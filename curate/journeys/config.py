@@ -69,7 +69,6 @@ class DescribeConfig:
     """Where progression texts come from."""
 
     text: str = setting("rules", "Where the texts come from.", choices=TEXT_SOURCES)
-    sample: int = setting(0, "Also ask people about this many descriptions, in a campaign.", min=0)
     url: str | None = setting(
         None,
         "For api: an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1.",

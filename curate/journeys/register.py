@@ -33,7 +33,7 @@ from db.models import Image
 from db.queries.journeys import Pair
 
 METHOD = "phase correlation and similarity, 1"  # a change of what it computes is a new number
-EDGES = np.linspace(-1, 1, 21)  # of the histogram
+NUM_BINS = 20  # of the histogram over -1 .. 1
 SHOWN_PAIRS, TILE = 12, 128
 A_BATCH = 32  # pairs that a kill can cost
 
@@ -57,25 +57,30 @@ class Registered:
         bar = float(np.quantile(self.strangers, 0.9))
         return sum(value < bar for value in self.ncc)
 
+    def counts(self, values: Sequence[float]) -> Any:
+        """Return a histogram."""
+        return np.histogram(values, NUM_BINS, (-1, 1))[0]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, the histogram among them."""
         return {
             **asdict(self),
             "below_strangers_90": self.doubtful,
-            "edges": EDGES.round(2).tolist(),
-            "histogram": np.histogram(self.ncc, EDGES)[0].tolist(),
-            "histogram_strangers": np.histogram(self.strangers, EDGES)[0].tolist(),
+            "edges": np.linspace(-1, 1, NUM_BINS + 1).round(2).tolist(),
+            "histogram": self.counts(self.ncc).tolist(),
+            "histogram_strangers": self.counts(self.strangers).tolist(),
         }
 
     def lines(self) -> list[str]:
         """Return the histogram of pairs and strangers, and the numbers."""
         if not self.ncc:
             return [f"{self.kept} pairs taken as they lie"]
-        pairs, strangers = (np.histogram(v, EDGES)[0] for v in (self.ncc, self.strangers))
+        pairs, strangers = self.counts(self.ncc), self.counts(self.strangers)
+        edges = np.linspace(-1, 1, NUM_BINS + 1)
         rows = [
             f"{low:5.1f} .. {high:4.1f}  {one:5d} {'#' * round(40 * one / max(1, pairs.max()))}"
             f"{'':2}{other:4d} strangers"
-            for low, high, one, other in zip(EDGES[:-1], EDGES[1:], pairs, strangers, strict=True)
+            for low, high, one, other in zip(edges[:-1], edges[1:], pairs, strangers, strict=True)
             if one or other
         ]
         lost = [f"dropped: {one}" for one in self.dropped[:20]]

@@ -1,0 +1,160 @@
+"""`curate journeys describe`: what changed from one study to the next, in words.
+
+From the user's own column, from rules on both reports and labels, or from a language model that an
+OpenAI-compatible endpoint serves. What a text was made from is hashed, and asked for once.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from curate.errors import CurateError
+from curate.importing.table import Remark
+from curate.journeys.config import DescribeConfig
+from curate.journeys.endpoint import TEMPLATE, Endpoint, endpoint_of
+from curate.journeys.findings import Statements, progression, read_statements, with_labels
+from curate.progress import ShowProgress
+from curate.workspace import Workspace
+from db import queries
+from db.hashing import json_hash
+from db.models import ImageStudy
+from db.queries.journeys import Pair
+
+RULES = "findings by rules, 1"  # a change of what they say is a new number
+A_BATCH = 16  # texts that a kill can cost
+MOST_WORDS = 60  # of a language model's answer
+DATE = re.compile(r"\b\d{1,4}[/.-]\d{1,2}([/.-]\d{1,4})?\b|\b(19|20)\d\d\b")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What became of the pairs."""
+
+    source: str
+    num_described: int
+    num_unchanged: int
+    num_asked: int  # texts that were made now; the rest were there
+    without: list[Remark]  # pairs that got no text, and why
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**vars(self), "without": [str(one) for one in self.without]}
+
+    def lines(self) -> list[str]:
+        """Return lines for people."""
+        more = len(self.without) - 20
+        return [
+            *(f"no text: {one}" for one in self.without[:20]),
+            *([f"... and {more} more (--json lists all)"] if more > 0 else []),
+            f"{self.num_described} pairs described by {self.source}, {self.num_asked} of them now; "
+            f"{self.num_unchanged} say that nothing changed",
+        ]
+
+
+class NoText(ValueError):
+    """Why a pair has no text."""
+
+
+def describe_journeys(ws: Workspace, config: DescribeConfig, show: ShowProgress) -> Described:
+    """Describe each pair that has no text of this source yet; killed, it goes on from there."""
+    pairs = queries.journeys.journeys(ws.session)
+    if not pairs:
+        raise CurateError("No pairs in this workspace: run `curate journeys import` or `demo`.")
+    endpoint = endpoint_of(config) if config.text == "api" else None
+    makers: dict[str, Callable[[Pair], tuple[str, bool]]] = {
+        "column": _by_column,
+        "rules": lambda pair: progression(statements_of(pair.before), statements_of(pair.after)),
+        "api": lambda pair: _by_model(pair, endpoint),
+    }
+    without: list[Remark] = []
+    asked = 0
+    waiting = [p for p in pairs if config.again or p.journey.text_key != _key(p, config, endpoint)]
+    with show(len(waiting), "pairs described") as advance:
+        for start in range(0, len(waiting), A_BATCH):
+            some = waiting[start : start + A_BATCH]
+            changes: dict[UUID, dict[str, Any]] = {}
+            try:
+                for pair in some:
+                    details = {"rules": RULES} if endpoint is None else endpoint.details
+                    try:
+                        _require_english(pair, config.text)
+                        text, unchanged = makers[config.text](pair)
+                    except NoText as reason:
+                        file, _, line = pair.after.place.rpartition(":")
+                        without.append(Remark(file, int(line), str(reason)))
+                        changes[pair.journey.id] = {"text": None, "text_key": None}
+                        continue
+                    changes[pair.journey.id] = {
+                        "text": text,
+                        "text_source": config.text,
+                        "text_key": _key(pair, config, endpoint),
+                        "text_details": details if config.text != "column" else {},
+                        "unchanged": unchanged,
+                    }
+                    asked += 1
+            finally:
+                queries.journeys.update_journeys(ws.session, changes)
+            advance(len(some))
+    left = config.model if endpoint is not None and not endpoint.is_local else None
+    found = queries.journeys.journeys(ws.session, described=True)
+    details = {"source": config.text, "described": len(found), "reports_left_to": left}
+    queries.audit.record_event(ws.session, "journeys describe", details)
+    unchanged_count = sum(bool(pair.journey.unchanged) for pair in found)
+    return Described(config.text, len(found), unchanged_count, asked, without)
+
+
+def statements_of(study: ImageStudy) -> Statements:
+    """Return what a study says of findings: its report, corrected by its labels."""
+    said = read_statements(f"{study.findings}\n{study.impression}")
+    return with_labels(said, study.labels)
+
+
+def _key(pair: Pair, config: DescribeConfig, endpoint: Endpoint | None) -> str:
+    """Return the hash of all that a pair's text is made from."""
+    both = [
+        [study.findings, study.impression, study.progression, dict(study.labels)]
+        for study in (pair.before, pair.after)
+    ]
+    how = RULES if endpoint is None else [TEMPLATE, endpoint.model]
+    return json_hash([config.text, how, both])
+
+
+def _require_english(pair: Pair, source: str) -> None:
+    for study in (pair.before, pair.after):
+        if source == "rules" and study.language != "en" and not study.labels:
+            raise NoText(f"a report in {study.language}: the rules read English")
+
+
+def _by_column(pair: Pair) -> tuple[str, bool]:
+    text = " ".join(pair.after.progression.split())
+    if not text:
+        raise NoText("its column progression is empty")
+    said = read_statements(text).values()
+    same = re.search(r"\b(no|without) (\w+ ){0,2}change|\bunchanged\b|\bstable\b", text.lower())
+    moved = any(one.change in ("new", "resolved", "worse", "better") for one in said)
+    return text, bool(same) and not moved
+
+
+def _by_model(pair: Pair, endpoint: Endpoint | None) -> tuple[str, bool]:
+    assert endpoint is not None  # the source is "api"
+    reports = [f"{one.impression or one.findings}" for one in (pair.before, pair.after)]
+    text = " ".join(endpoint.asked(*reports).split())
+    known = {f for one in (pair.before, pair.after) for f, _ in statements_of(one)}
+    invented = {finding for finding, _ in read_statements(text)} - known - {"no finding"}
+    for holds, reason in (
+        (bool(text), "the answer is empty"),
+        (len(text.split()) <= MOST_WORDS, f"the answer has more than {MOST_WORDS} words"),
+        (not DATE.search(text), "the answer names a date"),
+        (
+            not invented,
+            f"the answer names {', '.join(sorted(invented))}, of which no report speaks",
+        ),
+    ):
+        if not holds:
+            raise NoText(f"{endpoint.model}: {reason}: {text[:80]!r}")
+    return text, not any(
+        one.change in ("new", "resolved", "worse", "better")
+        for one in read_statements(text).values()
+    ) and bool(re.search(r"no (\w+ )?change|unchanged|stable", text.lower()))
