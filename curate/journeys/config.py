@@ -99,3 +99,11 @@ class RegisterConfig:
                 f"--min-ncc {self.min_ncc} --min-overlap {self.min_overlap}: a correlation lies "
                 "in -1 .. 1, a share in 0 .. 1."
             )
+
+    def why_not(self, ncc: float, overlap: float) -> str | None:
+        """Return why a pair is not kept."""
+        if ncc < self.min_ncc:
+            return f"correlation {ncc:.2f} with its prior, below {self.min_ncc:g}"
+        if overlap < self.min_overlap:
+            return f"covers {overlap:.2f} of its prior, below {self.min_overlap:g}"
+        return None

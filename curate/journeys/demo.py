@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.journeys.config import JourneyDemo, JourneyImport
-from curate.journeys.phantoms import Patient, patients, truth_of
+from curate.journeys.phantoms import patients, truth_of
 from curate.journeys.study_import import StudiesImported, import_studies
 from curate.samples.pixels import png_bytes
 from curate.workspace import Workspace
@@ -44,20 +44,17 @@ class DrawnPatients:
 
 
 def make_demo(ws: Workspace, config: JourneyDemo) -> DrawnPatients:
-    """Draw patients into the workspace's folder, and import their studies."""
-    drawn = patients(config.num_patients, seed=config.seed)
-    table = _write_studies(drawn, ws.folder / FOLDER, config.side)
-    return DrawnPatients(table, len(drawn), import_studies(ws, table, JourneyImport()))
+    """Draw patients into the workspace's folder, and import their studies.
 
-
-def _write_studies(drawn: list[Patient], folder: Path, side: int) -> Path:
-    """Write films, their table in the layout `csv`, and the truth beside; return the table."""
+    Beside the films lies their table in the layout `csv`, and what is known of each.
+    """
+    drawn, folder = patients(config.num_patients, seed=config.seed), ws.folder / FOLDER
     (folder / "films").mkdir(parents=True, exist_ok=True)
     rows, truth, first = [], {}, dt.date.fromisoformat(FIRST_DAY)
     for patient in drawn:
         for place, visit in enumerate(patient.visits):
             path = f"films/p{patient.number:07}-{place}.png"
-            (folder / path).write_bytes(png_bytes(patient.levels(visit, side)))
+            (folder / path).write_bytes(png_bytes(patient.levels(visit, config.side)))
             findings, impression = patient.report(visit)
             truth[path] = truth_of(patient, visit)
             rows.append(
@@ -76,4 +73,4 @@ def _write_studies(drawn: list[Patient], folder: Path, side: int) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     (folder / TRUTH).write_text(json.dumps(truth, indent=1, sort_keys=True), encoding="utf-8")
-    return table
+    return DrawnPatients(table, len(drawn), import_studies(ws, table, JourneyImport()))

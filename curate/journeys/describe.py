@@ -5,7 +5,6 @@ OpenAI-compatible endpoint serves. What a text was made from is hashed, and aske
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -25,6 +24,7 @@ from db.queries.journeys import Pair
 RULES = "findings by rules, 1"  # a change of what they say is a new number
 A_BATCH = 16  # texts that a kill can cost
 MOST_WORDS = 60  # of a language model's answer
+SAME = r"\b(no|without) (\w+ ){0,2}change|\bunchanged\b|\bstable\b"
 DATE = re.compile(r"\b\d{1,4}[/.-]\d{1,2}([/.-]\d{1,4})?\b|\b(19|20)\d\d\b")
 
 
@@ -57,104 +57,117 @@ class NoText(ValueError):
     """Why a pair has no text."""
 
 
+@dataclass(frozen=True)
+class TextSource:
+    """Where texts come from, as the options say."""
+
+    config: DescribeConfig
+    endpoint: Endpoint | None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Return what is kept beside each text."""
+        if self.endpoint is not None:
+            return self.endpoint.details
+        return {"rules": RULES} if self.config.text == "rules" else {}
+
+    def key(self, pair: Pair) -> str:
+        """Return the hash of all that a pair's text is made from."""
+        both = [
+            [study.findings, study.impression, study.progression, dict(study.labels)]
+            for study in (pair.before, pair.after)
+        ]
+        how = RULES if self.endpoint is None else [TEMPLATE, self.endpoint.model]
+        return json_hash([self.config.text, how, both])
+
+    def columns(self, pair: Pair) -> dict[str, Any]:
+        """Return a pair's columns. Raises NoText."""
+        makers = {"column": self.by_column, "rules": self.by_rules, "api": self.by_model}
+        text, unchanged = makers[self.config.text](pair)
+        return {
+            "text": text,
+            "text_source": self.config.text,
+            "text_key": self.key(pair),
+            "text_details": self.details,
+            "unchanged": unchanged,
+        }
+
+    def by_column(self, pair: Pair) -> tuple[str, bool]:
+        """Return the user's own words, and whether they say that nothing changed."""
+        text = " ".join(pair.after.progression.split())
+        if not text:
+            raise NoText("its column progression is empty")
+        return text, _says_no_change(text)
+
+    def by_rules(self, pair: Pair) -> tuple[str, bool]:
+        """Return the difference of what rules read in both reports."""
+        for study in (pair.before, pair.after):
+            if study.language != "en" and not study.labels:
+                raise NoText(f"a report in {study.language}: the rules read English")
+        return progression(*(_statements_of(study) for study in (pair.before, pair.after)))
+
+    def by_model(self, pair: Pair) -> tuple[str, bool]:
+        """Return a language model's answer, checked by the rules."""
+        assert self.endpoint is not None  # the source is "api"
+        reports = [f"{one.impression or one.findings}" for one in (pair.before, pair.after)]
+        text = " ".join(self.endpoint.asked(*reports).split())
+        known = {name for one in (pair.before, pair.after) for name, _ in _statements_of(one)}
+        invented = {name for name, _ in read_statements(text)} - known - {"no finding"}
+        spoken = ", ".join(sorted(invented))
+        for holds, reason in (
+            (bool(text), "the answer is empty"),
+            (len(text.split()) <= MOST_WORDS, f"the answer has more than {MOST_WORDS} words"),
+            (not DATE.search(text), "the answer names a date"),
+            (not invented, f"the answer names {spoken}, of which no report speaks"),
+        ):
+            if not holds:
+                raise NoText(f"{self.endpoint.model}: {reason}: {text[:80]!r}")
+        return text, _says_no_change(text)
+
+
 def describe_journeys(ws: Workspace, config: DescribeConfig, show: ShowProgress) -> Described:
     """Describe each pair that has no text of this source yet; killed, it goes on from there."""
     pairs = queries.journeys.journeys(ws.session)
     if not pairs:
         raise CurateError("No pairs in this workspace: run `curate journeys import` or `demo`.")
-    endpoint = endpoint_of(config) if config.text == "api" else None
-    makers: dict[str, Callable[[Pair], tuple[str, bool]]] = {
-        "column": _by_column,
-        "rules": lambda pair: progression(statements_of(pair.before), statements_of(pair.after)),
-        "api": lambda pair: _by_model(pair, endpoint),
-    }
+    source = TextSource(config, endpoint_of(config) if config.text == "api" else None)
     without: list[Remark] = []
     asked = 0
-    waiting = [p for p in pairs if config.again or p.journey.text_key != _key(p, config, endpoint)]
+    waiting = [p for p in pairs if config.again or p.journey.text_key != source.key(p)]
     with show(len(waiting), "pairs described") as advance:
         for start in range(0, len(waiting), A_BATCH):
             some = waiting[start : start + A_BATCH]
             changes: dict[UUID, dict[str, Any]] = {}
             try:
                 for pair in some:
-                    details = {"rules": RULES} if endpoint is None else endpoint.details
                     try:
-                        _require_english(pair, config.text)
-                        text, unchanged = makers[config.text](pair)
+                        changes[pair.journey.id] = source.columns(pair)
+                        asked += 1
                     except NoText as reason:
                         file, _, line = pair.after.place.rpartition(":")
                         without.append(Remark(file, int(line), str(reason)))
                         changes[pair.journey.id] = {"text": None, "text_key": None}
-                        continue
-                    changes[pair.journey.id] = {
-                        "text": text,
-                        "text_source": config.text,
-                        "text_key": _key(pair, config, endpoint),
-                        "text_details": details if config.text != "column" else {},
-                        "unchanged": unchanged,
-                    }
-                    asked += 1
             finally:
                 queries.journeys.update_journeys(ws.session, changes)
             advance(len(some))
-    left = config.model if endpoint is not None and not endpoint.is_local else None
+    away = source.endpoint is not None and not source.endpoint.is_local
     found = queries.journeys.journeys(ws.session, described=True)
-    details = {"source": config.text, "described": len(found), "reports_left_to": left}
+    details = {"source": config.text, "described": len(found), "reports_left": away}
     queries.audit.record_event(ws.session, "journeys describe", details)
-    unchanged_count = sum(bool(pair.journey.unchanged) for pair in found)
-    return Described(config.text, len(found), unchanged_count, asked, without)
+    unchanged = sum(bool(pair.journey.unchanged) for pair in found)
+    return Described(config.text, len(found), unchanged, asked, without)
 
 
-def statements_of(study: ImageStudy) -> Statements:
+def _statements_of(study: ImageStudy) -> Statements:
     """Return what a study says of findings: its report, corrected by its labels."""
     said = read_statements(f"{study.findings}\n{study.impression}")
     return with_labels(said, study.labels)
 
 
-def _key(pair: Pair, config: DescribeConfig, endpoint: Endpoint | None) -> str:
-    """Return the hash of all that a pair's text is made from."""
-    both = [
-        [study.findings, study.impression, study.progression, dict(study.labels)]
-        for study in (pair.before, pair.after)
-    ]
-    how = RULES if endpoint is None else [TEMPLATE, endpoint.model]
-    return json_hash([config.text, how, both])
-
-
-def _require_english(pair: Pair, source: str) -> None:
-    for study in (pair.before, pair.after):
-        if source == "rules" and study.language != "en" and not study.labels:
-            raise NoText(f"a report in {study.language}: the rules read English")
-
-
-def _by_column(pair: Pair) -> tuple[str, bool]:
-    text = " ".join(pair.after.progression.split())
-    if not text:
-        raise NoText("its column progression is empty")
-    said = read_statements(text).values()
-    same = re.search(r"\b(no|without) (\w+ ){0,2}change|\bunchanged\b|\bstable\b", text.lower())
-    moved = any(one.change in ("new", "resolved", "worse", "better") for one in said)
-    return text, bool(same) and not moved
-
-
-def _by_model(pair: Pair, endpoint: Endpoint | None) -> tuple[str, bool]:
-    assert endpoint is not None  # the source is "api"
-    reports = [f"{one.impression or one.findings}" for one in (pair.before, pair.after)]
-    text = " ".join(endpoint.asked(*reports).split())
-    known = {f for one in (pair.before, pair.after) for f, _ in statements_of(one)}
-    invented = {finding for finding, _ in read_statements(text)} - known - {"no finding"}
-    for holds, reason in (
-        (bool(text), "the answer is empty"),
-        (len(text.split()) <= MOST_WORDS, f"the answer has more than {MOST_WORDS} words"),
-        (not DATE.search(text), "the answer names a date"),
-        (
-            not invented,
-            f"the answer names {', '.join(sorted(invented))}, of which no report speaks",
-        ),
-    ):
-        if not holds:
-            raise NoText(f"{endpoint.model}: {reason}: {text[:80]!r}")
-    return text, not any(
+def _says_no_change(text: str) -> bool:
+    """Say whether a text of what changed says that nothing did."""
+    moved = any(
         one.change in ("new", "resolved", "worse", "better")
         for one in read_statements(text).values()
-    ) and bool(re.search(r"no (\w+ )?change|unchanged|stable", text.lower()))
+    )
+    return not moved and re.search(SAME, text.lower()) is not None

@@ -5,8 +5,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from curate.importing.errors import Refused
+from curate.importing.rows import ImageRow
 
 SECTION = re.compile(r"^[ \t]*([A-Z][A-Z /&]{3,40}):", re.MULTILINE)
 KEPT_SECTIONS = {"FINDINGS": "findings", "IMPRESSION": "impression", "CONCLUSION": "impression"}
@@ -40,6 +42,34 @@ class Film:
     def text(self) -> str:
         """Return what the film shows, in the report's words."""
         return " ".join((self.impression or self.findings).split())
+
+    def image_row(self, line: int, split: str, layout: str) -> ImageRow:
+        """Return the row by which its image is imported."""
+        present = sorted(name for name, value in self.labels.items() if value == 1)
+        return ImageRow(
+            line=line,
+            path=self.written,
+            file=self.file,
+            modality=self.modality,
+            text=self.text,
+            label=present[0] if len(present) == 1 else None,
+            patient=self.patient,
+            split=split,
+            source=layout,
+            licence=None,
+            record={},
+            conditions={},
+        )
+
+    def study_row(self, image_id: object) -> dict[str, Any]:
+        """Return what the workspace keeps of what the image is of."""
+        kept = ("patient", "study", "position", "view", "language", "findings", "impression")
+        return {
+            **{name: getattr(self, name) for name in (*kept, "progression", "place")},
+            "image_id": image_id,
+            "study_date": None if self.date is None else self.date.isoformat(),
+            "labels": dict(self.labels),
+        }
 
 
 def parse_date(written: str, form: str | None) -> dt.date:

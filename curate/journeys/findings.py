@@ -15,6 +15,7 @@ from pathlib import Path
 VOCABULARY = Path(__file__).parent / "findings.toml"
 STATES = ("present", "absent", "uncertain")
 CHANGES = ("new", "resolved", "worse", "better", "unchanged")
+VERBS = {"worse": "Worse", "better": "Improved"}
 BEFORE, AFTER = 9, 8  # words around a finding's name that are read
 WORD = re.compile(r"[a-z][a-z'-]*|\d+")
 SENTENCE = re.compile(r"(?<=[.;:!?])\s+|\n+|\s+\d+\.\s+")
@@ -43,7 +44,7 @@ UNSURE_AFTER = re.compile(
     r"not ruled out|(is|are) questioned|may be present|versus|vs)\b"
 )
 STILL_THERE = re.compile(r"\bno (significant |interval |substantial |appreciable )*changes?\b")
-NO_NEW = re.compile(r"\bno (evidence of )?(new|worsening|increasing|enlarging)\b")
+PARTLY = re.compile(r"\b(partial|partially|incomplete|near|nearly|almost)\b")
 OF_CHANGE = {
     "resolved": r"resol(ved|ution)|cleared|clearing|clearance|disappear\w*|no longer|removed|gone",
     "better": r"improv\w+|decreas\w+|smaller|lessened|less|diminish\w*|reduc\w+|regress\w*|"
@@ -73,7 +74,7 @@ Statements = Mapping[tuple[str, str | None], Statement]
 
 
 @lru_cache(maxsize=1)
-def vocabulary() -> tuple[tuple[str, bool, re.Pattern[str], re.Pattern[str] | None], ...]:
+def _vocabulary() -> tuple[tuple[str, bool, re.Pattern[str], re.Pattern[str] | None], ...]:
     """Return (finding, whether it has sides, its names, phrases that say it is absent)."""
 
     def words(patterns: list[str]) -> re.Pattern[str]:
@@ -101,7 +102,7 @@ def read_statements(text: str) -> Statements:
     for sentence in SENTENCE.split(text.lower()):
         start = 0
         for end in [*(mark.start() for mark in CLAUSE.finditer(sentence)), len(sentence)]:
-            for one in _in_clause(sentence[start:end], sentence):
+            for one in Clause(sentence[start:end]).statements():
                 before = found.get((one.finding, one.side))
                 if before is None or before.state != "present" or one.state == "present":
                     found[one.finding, one.side] = one
@@ -110,57 +111,59 @@ def read_statements(text: str) -> Statements:
     return {key: one for key, one in found.items() if key[1] or key[0] not in sided}
 
 
-def _in_clause(clause: str, sentence: str) -> Iterator[Statement]:
-    """Yield what a clause says; a change may be named elsewhere in its sentence."""
-    taken: list[tuple[int, int]] = []
-    for finding, sided, names, absences in vocabulary():
-        for mark in absences.finditer(clause) if absences else ():
-            taken.append(mark.span())
-            for side in _sides(clause, *mark.span()) if sided else (None,):
-                yield Statement(finding, side, "absent")
-        for mark in names.finditer(clause):
-            if any(low < mark.end() and mark.start() < high for low, high in taken):
-                continue
-            taken.append(mark.span())
-            if finding == "no finding":
-                yield Statement(finding, None, "present")
-                continue
-            before = " ".join(WORD.findall(clause[: mark.start()])[-BEFORE:])
-            after = " ".join(WORD.findall(clause[mark.end() :])[:AFTER])
-            state, change = _context(before, mark.group(), after)
-            for side in _sides(clause, *mark.span()) if sided else (None,):
-                yield Statement(finding, side, state, change)
+@dataclass(frozen=True)
+class Clause:
+    """A part of a sentence in which words of negation, doubt and change reach a finding's name."""
 
+    text: str
 
-def _context(before: str, name: str, after: str) -> tuple[str, str | None]:
-    """Return state and change by the words around a name."""
-    around = f"{before} {name} | {after}"
-    change = next(
-        (one for one, words in OF_CHANGE.items() if re.search(rf"\b({words})\b", around)), None
-    )
-    if STILL_THERE.search(around):
-        return "present", "unchanged"
-    if UNSURE_BEFORE.search(before) or UNSURE_AFTER.search(after):
-        return "uncertain", None if change == "resolved" else change
-    partly = re.search(r"\b(partial|partially|incomplete|near|nearly|almost)\b", around)
-    if change == "resolved" and partly:
-        return "present", "better"
-    if NOT_BEFORE.search(before) or NOT_AFTER.search(after):
-        gone = change == "resolved"
-        return "absent", "resolved" if gone else None
-    return "present", change
+    def statements(self) -> Iterator[Statement]:
+        """Yield what is said; the first name that fits a place in the text counts."""
+        taken: list[tuple[int, int]] = []
+        for finding, sided, names, absences in _vocabulary():
+            for mark in absences.finditer(self.text) if absences else ():
+                taken.append(mark.span())
+                for side in self.sides(*mark.span()) if sided else (None,):
+                    yield Statement(finding, side, "absent")
+            for mark in names.finditer(self.text):
+                if any(low < mark.end() and mark.start() < high for low, high in taken):
+                    continue
+                taken.append(mark.span())
+                state, change = self.context(mark.start(), mark.end())
+                if finding == "no finding":
+                    state, change = "present", None
+                for side in self.sides(*mark.span()) if sided else (None,):
+                    yield Statement(finding, side, state, change)
 
+    def context(self, start: int, end: int) -> tuple[str, str | None]:
+        """Return state and change by the words around a name at `start` .. `end`."""
+        before = " ".join(WORD.findall(self.text[:start])[-BEFORE:])
+        after = " ".join(WORD.findall(self.text[end:])[:AFTER])
+        around = f"{before} {self.text[start:end]} | {after}"
+        change = next(
+            (one for one, words in OF_CHANGE.items() if re.search(rf"\b({words})\b", around)), None
+        )
+        if STILL_THERE.search(around):
+            return "present", "unchanged"
+        if UNSURE_BEFORE.search(before) or UNSURE_AFTER.search(after):
+            return "uncertain", None if change == "resolved" else change
+        if change == "resolved" and PARTLY.search(around):
+            return "present", "better"
+        if NOT_BEFORE.search(before) or NOT_AFTER.search(after):
+            return "absent", "resolved" if change == "resolved" else None
+        return "present", change
 
-def _sides(clause: str, start: int, end: int) -> tuple[str | None, ...]:
-    """Return the sides that a clause names near a finding."""
-    near = " ".join(WORD.findall(clause[:start])[-6:] + WORD.findall(clause[start : end + 32]))
-    both = re.search(r"\b(bilateral(ly)?|both|biapical|bibasilar)\b", near)
-    named = [
-        side
-        for side in ("left", "right")
-        if both or re.search(rf"\b({side}|{side}-sided|{side[0]})\b", near)
-    ]
-    return tuple(named) or (None,)
+    def sides(self, start: int, end: int) -> tuple[str | None, ...]:
+        """Return the sides that are named near a finding; None where none is."""
+        words = [*WORD.findall(self.text[:start])[-6:], *WORD.findall(self.text[start : end + 32])]
+        near = " ".join(words)
+        both = re.search(r"\b(bilateral(ly)?|both|biapical|bibasilar)\b", near)
+        named = [
+            side
+            for side in ("left", "right")
+            if both or re.search(rf"\b({side}|{side}-sided|{side[0]})\b", near)
+        ]
+        return tuple(named) or (None,)
 
 
 def with_labels(said: Statements, labels: Mapping[str, float]) -> Statements:
@@ -183,8 +186,7 @@ def with_labels(said: Statements, labels: Mapping[str, float]) -> Statements:
 def progression(before: Statements, after: Statements) -> tuple[str, bool]:
     """Return what changed from one report to the next in words, and whether nothing did."""
     sentences = []
-    findings = [name for name, *_ in vocabulary() if name != "no finding"]
-    for finding in findings:
+    for finding in (name for name, *_ in _vocabulary() if name != "no finding"):
         earlier = {side: one for (name, side), one in before.items() if name == finding}
         later = {side: one for (name, side), one in after.items() if name == finding}
         for side in sorted({*earlier, *later}, key=str):
@@ -194,22 +196,13 @@ def progression(before: Statements, after: Statements) -> tuple[str, bool]:
             )
             if side is None and any(other for other in (*earlier, *later)):
                 continue  # said of a side in one of the two
-            sentences += _sentence(was, now)
+            here = was is not None and was.state == "present"
+            if now is None:
+                continue  # not spoken of: nothing is known
+            if now.state == "present" and not here:
+                sentences.append(f"New {now.name}.")
+            elif now.state == "absent" and here:
+                sentences.append(f"Resolved {now.name}.")
+            elif now.state == "present" and now.change in VERBS:
+                sentences.append(f"{VERBS[now.change]} {now.name}.")
     return " ".join(sentences) or "No change.", not sentences
-
-
-def _sentence(was: Statement | None, now: Statement | None) -> list[str]:
-    """Return the sentence on one finding; none where it is as before, or not spoken of."""
-    here = was is not None and was.state == "present"
-    one = now or was
-    assert one is not None  # one of the two speaks of it
-    name = one.name
-    if now is None:
-        return []
-    if now.state == "present" and not here:
-        return [f"New {name}."]
-    if here and now.state == "absent":
-        return [f"Resolved {name}."]
-    if here and now.state == "present" and now.change in ("worse", "better"):
-        return [f"{'Worse' if now.change == 'worse' else 'Improved'} {name}."]
-    return []

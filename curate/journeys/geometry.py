@@ -42,6 +42,12 @@ class Move:
             and max(abs(self.down), abs(self.right)) <= MOST_SHIFT
         )
 
+    def transform(self) -> Any:
+        """Return it as SimpleITK has it, from points of the prior to the new film's."""
+        transform = _simple_itk().Similarity2DTransform()
+        transform.SetParameters((self.scale, np.deg2rad(self.degrees), self.right, self.down))
+        return transform
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -65,7 +71,7 @@ def field_of(image: Grey) -> Mask:
     return mask
 
 
-def correlation(one: Grey, other: Grey, where: Mask) -> float:
+def _correlation(one: Grey, other: Grey, where: Mask) -> float:
     """Return the normalised cross-correlation inside a mask; 0 where one of them is flat."""
     if where.sum() < 16:
         return 0.0
@@ -74,7 +80,7 @@ def correlation(one: Grey, other: Grey, where: Mask) -> float:
     return float((a * b).sum()) / norm if norm > 1e-6 else 0.0
 
 
-def masked_shift(fixed: Grey, moving: Grey, in_fixed: Mask, in_moving: Mask) -> tuple[int, int]:
+def _masked_shift(fixed: Grey, moving: Grey, in_fixed: Mask, in_moving: Mask) -> tuple[int, int]:
     """Return (down, right) by which `moving` lies off: the shift of the best correlation.
 
     Each shift's correlation is computed over what both masks then share (Padfield 2012, eq. 20).
@@ -110,17 +116,17 @@ def register(prior: Grey, new: Grey) -> Registration:
     """Return how the new film lies on the prior: the best of four plausible moves."""
     fixed, moving = film_image(prior, COARSE), film_image(new, COARSE)
     field = field_of(fixed.values)
-    as_it_lies, covered = laid(moving, fixed, Move())
-    down, right = masked_shift(fixed.values, as_it_lies, field, covered)
+    as_it_lies, covered = moving.laid(fixed, Move())
+    down, right = _masked_shift(fixed.values, as_it_lies, field, covered)
     starts = [Move(), Move(down=down * fixed.spacing, right=right * fixed.spacing)]
     found = []
-    for move in (*starts, *(refined(fixed, moving, start) for start in starts)):
+    for move in (*starts, *(fixed.refined(moving, start) for start in starts)):
         if not move.is_plausible and move is not starts[0]:
             continue
-        film, covered = laid(moving, fixed, move)
+        film, covered = moving.laid(fixed, move)
         both = field & covered
         overlap = float(both.sum() / max(1, field.sum()))
-        found.append(Registration(move, correlation(fixed.values, film, both), 0.0, overlap))
+        found.append(Registration(move, _correlation(fixed.values, film, both), 0.0, overlap))
     best = max(found, key=lambda one: one.ncc)
     return Registration(best.move, best.ncc, found[0].ncc, best.overlap)
 
@@ -133,6 +139,47 @@ class FilmImage:
     values: Grey
     spacing: float
 
+    def laid(self, prior: "FilmImage", move: Move) -> tuple[Grey, Mask]:
+        """Return the new film on the prior's pixels, and where its field then is."""
+        sitk, transform = _simple_itk(), move.transform()
+        field = sitk.GetImageFromArray(field_of(self.values).astype(np.float32))
+        field.CopyInformation(self.image)
+        film, covered = (
+            sitk.GetArrayFromImage(sitk.Resample(image, prior.image, transform, kind, 0.0))
+            for image, kind in ((self.image, sitk.sitkLinear), (field, sitk.sitkLinear))
+        )
+        return film, covered > 0.99
+
+    def refined(self, new: "FilmImage", start: Move) -> Move:
+        """Return what SimpleITK finds from a start; where it finds nothing, the start."""
+        sitk = _simple_itk()
+        method = sitk.ImageRegistrationMethod()
+        method.SetNumberOfThreads(1)  # one sum, one order: equal films, equal moves
+        method.SetMetricAsCorrelation()
+        for film, set_mask in (
+            (self, method.SetMetricFixedMask),
+            (new, method.SetMetricMovingMask),
+        ):
+            mask = sitk.GetImageFromArray(field_of(film.values).astype(np.uint8))
+            mask.CopyInformation(film.image)
+            set_mask(mask)
+        method.SetInterpolator(sitk.sitkLinear)
+        shrinks = [4, 2] if min(self.values.shape) >= 128 else [1]
+        method.SetShrinkFactorsPerLevel(shrinks)
+        method.SetSmoothingSigmasPerLevel([shrink / 2 for shrink in shrinks])
+        method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=4.0, minStep=0.01, numberOfIterations=80, relaxationFactor=0.6
+        )
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetInitialTransform(start.transform(), inPlace=False)
+        try:
+            found = method.Execute(self.image, new.image)
+        except RuntimeError:  # nothing of the two fields lies on the other
+            return start
+        scale, angle, right, down = found.GetParameters()
+        return Move(scale, float(np.rad2deg(angle)), down, right)
+
 
 def film_image(film: Grey, longest: int | None = None) -> FilmImage:
     """Return a film, shrunk to at most `longest` pixels on its longer side."""
@@ -140,64 +187,14 @@ def film_image(film: Grey, longest: int | None = None) -> FilmImage:
     if factor < 1:
         smooth = ndimage.gaussian_filter(film, 0.4 / factor)
         film = ndimage.zoom(smooth, factor, order=1, grid_mode=True, mode="nearest")
-    image = simple_itk().GetImageFromArray(np.ascontiguousarray(film, np.float32))
+    image = _simple_itk().GetImageFromArray(np.ascontiguousarray(film, np.float32))
     spacing = UNITS / max(film.shape)
     image.SetSpacing((spacing, spacing))
     image.SetOrigin([-spacing * (side - 1) / 2 for side in reversed(film.shape)])
     return FilmImage(image, film.astype(np.float32), spacing)
 
 
-def similarity(move: Move) -> Any:
-    """Return a move as SimpleITK's transform, from points of the prior to the new film's."""
-    transform = simple_itk().Similarity2DTransform()
-    transform.SetParameters((move.scale, np.deg2rad(move.degrees), move.right, move.down))
-    return transform
-
-
-def laid(new: FilmImage, prior: FilmImage, move: Move) -> tuple[Grey, Mask]:
-    """Return the new film on the prior's pixels, and where its field then is."""
-    sitk, transform = simple_itk(), similarity(move)
-    field = sitk.GetImageFromArray(field_of(new.values).astype(np.float32))
-    field.CopyInformation(new.image)
-    film, covered = (
-        sitk.GetArrayFromImage(sitk.Resample(image, prior.image, transform, kind, 0.0))
-        for image, kind in ((new.image, sitk.sitkLinear), (field, sitk.sitkLinear))
-    )
-    return film, covered > 0.99
-
-
-def refined(prior: FilmImage, new: FilmImage, start: Move) -> Move:
-    """Return the similarity that SimpleITK finds from a start; the start where it finds none."""
-    sitk = simple_itk()
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # one sum, one order: equal films, equal moves
-    method.SetMetricAsCorrelation()
-    for film, set_mask in (
-        (prior, method.SetMetricFixedMask),
-        (new, method.SetMetricMovingMask),
-    ):
-        mask = sitk.GetImageFromArray(field_of(film.values).astype(np.uint8))
-        mask.CopyInformation(film.image)
-        set_mask(mask)
-    method.SetInterpolator(sitk.sitkLinear)
-    shrinks = [4, 2] if min(prior.values.shape) >= 128 else [1]
-    method.SetShrinkFactorsPerLevel(shrinks)
-    method.SetSmoothingSigmasPerLevel([shrink / 2 for shrink in shrinks])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=4.0, minStep=0.01, numberOfIterations=80, relaxationFactor=0.6
-    )
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(similarity(start), inPlace=False)
-    try:
-        found = method.Execute(prior.image, new.image)
-    except RuntimeError:  # nothing of the two fields lies on the other
-        return start
-    scale, angle, right, down = found.GetParameters()
-    return Move(scale, float(np.rad2deg(angle)), down, right)
-
-
-def simple_itk() -> Any:
+def _simple_itk() -> Any:
     """Return SimpleITK. Raises CurateError where it is not installed."""
     try:
         import SimpleITK as sitk

@@ -69,6 +69,42 @@ class Patient:
     anatomy: Mapping[str, float]
     visits: tuple[Visit, ...]
 
+    @classmethod
+    def drawn(cls, number: int, visits: tuple[int, int]) -> "Patient":
+        """Return the patient of a number."""
+        random = np.random.default_rng([number, 1])
+        anatomy = {
+            "wide": random.uniform(0.80, 1.08),  # the chest
+            "tall": random.uniform(0.85, 1.08),
+            "gap": random.uniform(0.20, 0.26),  # from the middle to a lung's centre
+            "lung": random.uniform(0.135, 0.175),  # half width of a lung
+            "heart": random.uniform(0.10, 0.13),  # half width of a healthy one
+            "low": random.uniform(0.58, 0.66),  # the heart's centre, from above
+            "spine": random.uniform(0.03, 0.055),
+            "ribs": float(random.integers(5, 9)),
+            "bend": random.uniform(0.03, 0.10),  # of the ribs
+            "soft": random.uniform(0.34, 0.46),  # grey of the soft tissue
+            "air": random.uniform(0.10, 0.18),  # grey of the lungs
+        }
+        found = random.random(len(FINDINGS)) < 0.4
+        day, made = 0, []
+        for place in range(int(random.integers(visits[0], visits[1] + 1))):
+            if place:
+                day += int(random.integers(1, 90))
+                found = found ^ (random.random(len(FINDINGS)) < CHANGE)
+            made.append(
+                Visit(
+                    day=day,
+                    findings=tuple(bool(one) for one in found),
+                    shift=(float(random.uniform(-8, 8)), float(random.uniform(-8, 8))),
+                    degrees=float(random.uniform(-5, 5)),
+                    gain=float(random.uniform(0.95, 1.05)),
+                    offset=float(random.uniform(-0.03, 0.03)),
+                    grain=place,
+                )
+            )
+        return cls(number, anatomy, tuple(made))
+
     def film(self, visit: Visit, side: int) -> Grey:
         """Return the film [H, W] in 0 .. 1, at `side` pixels each way."""
         scene, _ = draw(self.number, self.anatomy, visit.findings, side)
@@ -101,42 +137,7 @@ class Patient:
 
 def patients(count: int, *, seed: int = 0, visits: tuple[int, int] = (2, 4)) -> list[Patient]:
     """Return patients numbered from `seed` x 1,000,000, each with its visits in time order."""
-    return [_patient(seed * 1_000_000 + number, visits) for number in range(count)]
-
-
-def _patient(number: int, visits: tuple[int, int]) -> Patient:
-    random = np.random.default_rng([number, 1])
-    anatomy = {
-        "wide": random.uniform(0.80, 1.08),  # the chest
-        "tall": random.uniform(0.85, 1.08),
-        "gap": random.uniform(0.20, 0.26),  # from the middle to a lung's centre
-        "lung": random.uniform(0.135, 0.175),  # half width of a lung
-        "heart": random.uniform(0.10, 0.13),  # half width of a healthy one
-        "low": random.uniform(0.58, 0.66),  # the heart's centre, from above
-        "spine": random.uniform(0.03, 0.055),
-        "ribs": float(random.integers(5, 9)),
-        "bend": random.uniform(0.03, 0.10),  # of the ribs
-        "soft": random.uniform(0.34, 0.46),  # grey of the soft tissue
-        "air": random.uniform(0.10, 0.18),  # grey of the lungs
-    }
-    found = random.random(len(FINDINGS)) < 0.4
-    day, made = 0, []
-    for place in range(int(random.integers(visits[0], visits[1] + 1))):
-        if place:
-            day += int(random.integers(1, 90))
-            found = found ^ (random.random(len(FINDINGS)) < CHANGE)
-        made.append(
-            Visit(
-                day=day,
-                findings=tuple(bool(one) for one in found),
-                shift=(float(random.uniform(-8, 8)), float(random.uniform(-8, 8))),
-                degrees=float(random.uniform(-5, 5)),
-                gain=float(random.uniform(0.95, 1.05)),
-                offset=float(random.uniform(-0.03, 0.03)),
-                grain=place,
-            )
-        )
-    return Patient(number, anatomy, tuple(made))
+    return [Patient.drawn(seed * 1_000_000 + number, visits) for number in range(count)]
 
 
 def draw(

@@ -20,7 +20,6 @@ from curate.journeys.geometry import (
     Registration,
     field_of,
     film_image,
-    laid,
     register,
 )
 from curate.progress import ShowProgress
@@ -118,12 +117,12 @@ def register_journeys(ws: Workspace, config: RegisterConfig, show: ShowProgress)
     with show(len(waiting), "pairs registered") as advance:
         for start in range(0, len(waiting), A_BATCH):
             some = waiting[start : start + A_BATCH]
-            done = {pair.journey.id: _one(ws, pair) for pair in some}
+            done = {pair.journey.id: _registered_columns(ws, pair) for pair in some}
             queries.journeys.update_journeys(ws.session, done)
             advance(len(some))
     found, dropped, decided = queries.journeys.journeys(ws.session), [], {}
     for pair in found:
-        reason = _why_not(pair, config)
+        reason = config.why_not(pair.journey.ncc or 0.0, pair.journey.overlap or 0.0)
         decided[pair.journey.id] = {"refused": reason}
         if reason is not None:
             dropped.append(f"{pair.after.place}: {reason}")
@@ -143,28 +142,19 @@ def register_journeys(ws: Workspace, config: RegisterConfig, show: ShowProgress)
     return made
 
 
-def _why_not(pair: Pair, config: RegisterConfig) -> str | None:
-    ncc, overlap = pair.journey.ncc or 0.0, pair.journey.overlap or 0.0
-    if ncc < config.min_ncc:
-        return f"correlation {ncc:.2f} with its prior, below {config.min_ncc:g}"
-    if overlap < config.min_overlap:
-        return f"covers {overlap:.2f} of its prior, below {config.min_overlap:g}"
-    return None
-
-
-def grey_of(ws: Workspace, image: Image) -> Grey:
+def _grey_of(ws: Workspace, image: Image) -> Grey:
     """Return a stored film as float32 [H, W] in 0 .. 1."""
     grey: Grey = rgb(read_sample(ws.store, image.file_sha256)).mean(0).numpy()
     return grey
 
 
-def laid_over(prior: Grey, new: Grey, move: Move) -> Grey:
+def _laid_over(prior: Grey, new: Grey, move: Move) -> Grey:
     """Return the new film on the prior's pixels, as a training sees it.
 
     Mean and spread inside both fields become the prior's: exposure is no finding. Where the prior
     has a patient and the new film no data, the prior is shown: black wedges would be learned.
     """
-    film, covered = laid(film_image(new), film_image(prior), move)
+    film, covered = film_image(new).laid(film_image(prior), move)
     field = field_of(prior)
     both = field & covered
     if both.any():
@@ -175,11 +165,11 @@ def laid_over(prior: Grey, new: Grey, move: Move) -> Grey:
     return result
 
 
-def _one(ws: Workspace, pair: Pair) -> dict[str, Any]:
+def _registered_columns(ws: Workspace, pair: Pair) -> dict[str, Any]:
     """Return a pair's columns: the move, what it is worth, and the file that is learned."""
-    prior, new = grey_of(ws, pair.prior), grey_of(ws, pair.new)
+    prior, new = _grey_of(ws, pair.prior), _grey_of(ws, pair.new)
     found: Registration = register(prior, new)
-    levels = np.rint(laid_over(prior, new, found.move) * 255).astype(np.uint8)
+    levels = np.rint(_laid_over(prior, new, found.move) * 255).astype(np.uint8)
     [sha256] = queries.files.add_files(ws.session, ws.store, [(png_bytes(levels), "image/png")])
     return {
         "registered_sha256": sha256,
@@ -204,7 +194,7 @@ def _strangers(ws: Workspace, pairs: Sequence[Pair], count: int, show: ShowProgr
             one, other = draw.choice(pairs), draw.choice(pairs)
             if one.journey.patient == other.journey.patient:
                 continue
-            values.append(register(grey_of(ws, one.prior), grey_of(ws, other.new)).ncc)
+            values.append(register(_grey_of(ws, one.prior), _grey_of(ws, other.new)).ncc)
             advance(1)
     return values
 
@@ -213,21 +203,15 @@ def _contact_sheet(ws: Workspace, pairs: Sequence[Pair]) -> str:
     """Write prior, new and registered film with what is left between them, worst pairs first."""
     ordered = sorted(pairs, key=lambda pair: pair.journey.ncc or 0.0)
     step = max(1, len(ordered) // SHOWN_PAIRS)
-    rows = []
+    rows, square = [], film_image(np.zeros((TILE, TILE), np.float32))
     for pair in ordered[::step][:SHOWN_PAIRS]:
-        prior, new = grey_of(ws, pair.prior), grey_of(ws, pair.new)
+        prior, new = _grey_of(ws, pair.prior), _grey_of(ws, pair.new)
         move = Move(**{k: (pair.journey.transform or {})[k] for k in asdict(Move())})
-        film = laid_over(prior, new, move)
+        film = _laid_over(prior, new, move)
         rest = np.abs(film - prior)
-        rows.append(np.hstack([_tile(one) for one in (prior, new, film, rest)]))
+        tiles = [film_image(one).laid(square, Move())[0] for one in (prior, new, film, rest)]
+        rows.append(np.hstack(tiles).clip(0, 1))
     path = ws.folder / "reports" / "journeys" / "registered.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png_bytes(np.rint(np.vstack(rows) * 255).astype(np.uint8)))
     return str(Path(path).relative_to(ws.folder))
-
-
-def _tile(film: Grey) -> Grey:
-    """Return a film in the middle of a square tile."""
-    square = film_image(np.zeros((TILE, TILE), np.float32))
-    shown, _ = laid(film_image(film), square, Move())
-    return np.clip(shown, 0, 1)

@@ -6,10 +6,9 @@ from typing import Any
 
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import import_rows
-from curate.importing.rows import ImageRow, ImageRows
+from curate.importing.rows import ImageRows
 from curate.importing.table import Remark
 from curate.journeys.config import JourneyImport
-from curate.journeys.films import Film
 from curate.journeys.layouts import read_films
 from curate.journeys.pairing import (
     Funnel,
@@ -75,7 +74,10 @@ def import_studies(ws: Workspace, table: Path, config: JourneyImport) -> Studies
     funnel.note("can be read", len(read.films), read.refused)
     films = chosen_films(read.films, config, funnel)
     numbered = {line: film for line, film in enumerate(films, 2)}  # a folder has no lines
-    rows = [_image_row(line, film, config) for line, film in numbered.items()]
+    rows = [
+        film.image_row(line, split_of_patient(film, config), config.layout)
+        for line, film in numbered.items()
+    ]
     took = ImportConfig(folder=config.folder, unlabelled=True, window=config.window)
     pixels: dict[int, str] = {}
     num_images = 0
@@ -94,7 +96,7 @@ def import_studies(ws: Workspace, table: Path, config: JourneyImport) -> Studies
     ids = {
         film.place: known[pixels[line]][0].id for line, film in numbered.items() if line in pixels
     }
-    queries.journeys.add_studies(ws.session, [_study_row(ids[f.place], f) for f in films])
+    queries.journeys.add_studies(ws.session, [film.study_row(ids[film.place]) for film in films])
     num_journeys = queries.journeys.add_journeys(
         ws.session,
         [
@@ -113,38 +115,3 @@ def import_studies(ws: Workspace, table: Path, config: JourneyImport) -> Studies
     return StudiesImported(
         funnel.steps, funnel.refused, num_images, num_journeys, counts, stopped=False
     )
-
-
-def _image_row(line: int, film: Film, config: JourneyImport) -> ImageRow:
-    present = sorted(name for name, value in film.labels.items() if value == 1)
-    return ImageRow(
-        line=line,
-        path=film.written,
-        file=film.file,
-        modality=film.modality,
-        text=film.text,
-        label=present[0] if len(present) == 1 else None,
-        patient=film.patient,
-        split=split_of_patient(film, config),
-        source=config.layout,
-        licence=None,
-        record={},
-        conditions={},
-    )
-
-
-def _study_row(image_id: object, film: Film) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "patient": film.patient,
-        "study": film.study,
-        "study_date": None if film.date is None else film.date.isoformat(),
-        "position": film.position,
-        "view": film.view,
-        "language": film.language,
-        "findings": film.findings,
-        "impression": film.impression,
-        "progression": film.progression,
-        "labels": dict(film.labels),
-        "place": film.place,
-    }

@@ -7,9 +7,9 @@ pytest.importorskip("SimpleITK")
 
 from curate.journeys.config import JourneyDemo, RegisterConfig
 from curate.journeys.demo import make_demo
-from curate.journeys.geometry import correlation, field_of, masked_shift, register
+from curate.journeys.geometry import _correlation, _masked_shift, field_of, register
 from curate.journeys.phantoms import _moved_by, draw, patients
-from curate.journeys.register import laid_over, register_journeys
+from curate.journeys.register import _laid_over, register_journeys
 from curate.progress import progress
 from curate.samples.formats import read_sample
 from curate.workspace import Workspace
@@ -57,7 +57,7 @@ def test_the_shift_is_that_of_a_search_over_all_shifts() -> None:
                 a, b = fixed[rows, columns].ravel(), moving[there].ravel()
                 best = max(best, (float(np.corrcoef(a, b)[0, 1]), (down, right)))
     assert best[1] == (2, -1)
-    assert masked_shift(fixed, moving, everywhere, everywhere) == best[1]
+    assert _masked_shift(fixed, moving, everywhere, everywhere) == best[1]
 
 
 def test_a_film_without_data_is_filled_from_the_prior_and_never_black() -> None:
@@ -65,11 +65,11 @@ def test_a_film_without_data_is_filled_from_the_prior_and_never_black() -> None:
     new = _moved_by(prior, (8.0, 0.0), 0.0).astype(np.float32)
     new[: len(new) // 3] = 0  # cut off
     found = register(prior, new)
-    result = laid_over(prior, 0.6 * new, found.move)
+    result = _laid_over(prior, 0.6 * new, found.move)
     inside = field_of(prior)
     cut_off = inside[:16] & (prior[:16] > 0.1)
     assert cut_off.sum() > 100 and result[:16][cut_off].min() > 0.05
-    assert correlation(result, prior, inside) > 0.95
+    assert _correlation(result, prior, inside) > 0.95
     assert result[inside].mean() == pytest.approx(prior[inside].mean(), abs=0.01)
 
 
