@@ -153,6 +153,10 @@ class Codec(Protocol):
         """Return the latents of images in `value_range`: no randomness, about unit variance."""
         ...
 
+    def unscaled(self, images: Tensor) -> Tensor:
+        """Return the latents as they are before they are brought to unit variance."""
+        ...
+
     def to(self, device: torch.device | str) -> Any:
         """Move the weights."""
         ...
@@ -250,6 +254,7 @@ class Denoiser(nn.Module):
 
     part = "unet"  # the name of its folder, and the first word of its weights' names
     needs: frozenset[str] = frozenset()  # parts of conditions that it cannot do without
+    whole: tuple[str, ...] = ()  # modules that learn in full beside adapters
 
     def __init__(self, network: nn.Module) -> None:
         """Wrap it."""

@@ -54,8 +54,13 @@ class AutoencoderCodec(_Range):
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the scaled mean of the posterior: float32 [B, C, H, W]."""
+        return self._to_standard(self.unscaled(images))
+
+    def unscaled(self, images: Tensor) -> Tensor:
+        """Return the autoencoder's own latents, as a prior's are joined to a network's input."""
         posterior = self.vae.encode((images * 2 - 1).to(self.vae.dtype)).latent_dist
-        return self._to_standard(posterior.mode().float())
+        mean: Tensor = posterior.mode().float()
+        return mean
 
     def _from_standard(self, latents: Tensor) -> Tensor:
         """Return the autoencoder's own latents, as diffusers' pipelines undo its normalisation."""
@@ -115,6 +120,10 @@ class PixelCodec(_Range):
     def encode(self, images: Tensor) -> Tensor:
         """Return float32 images in -1 .. 1."""
         return self.to_unit(images.float()) * 2 - 1
+
+    def unscaled(self, images: Tensor) -> Tensor:
+        """Return the same: there is no scale to undo."""
+        return self.encode(images)
 
     def to(self, device: object) -> "PixelCodec":
         """Return itself: there are no weights."""

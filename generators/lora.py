@@ -56,8 +56,10 @@ def is_adapted(generator: Trajectory) -> bool:
 def lora_state(generator: Trajectory) -> dict[str, Tensor]:
     """Return the adapters' weights by name: the parameters themselves, not copies."""
     network = generator.denoiser.network
-    state: dict[str, Tensor] = get_peft_model_state_dict(network, dict(network.named_parameters()))
-    return state
+    named = dict(network.named_parameters())
+    state: dict[str, Tensor] = get_peft_model_state_dict(network, named)
+    whole = tuple(f"{name}." for name in generator.denoiser.whole)
+    return state | {name: named[name] for name in named if name.startswith(whole)}
 
 
 def save_lora(generator: Trajectory, folder: Path) -> None:

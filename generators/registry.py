@@ -18,12 +18,14 @@ from generators.training.config import TrainingConfig
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
 OWN_FAMILIES = (
     EntryPoint("text-to-image", "generators.families.text_to_image:load", GROUP),
+    EntryPoint("counterfactual", "generators.families.counterfactual:load", GROUP),
     EntryPoint("sdxl", "generators.families.sdxl:load", GROUP),
     EntryPoint("sd3", "generators.families.sd3:load", GROUP),
     EntryPoint("clinical", "generators.families.clinical:load", GROUP),
 )
 PIPELINES = {  # of diffusers, by the family that opens their folders
     "StableDiffusionPipeline": "text-to-image",
+    "StableDiffusionInstructPix2PixPipeline": "counterfactual",
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd3",
 }

@@ -39,6 +39,9 @@ class LessonConfig:
     rated: bool = setting(False, "Learn images that people rated well, too.")  # real or generated
     # 3 = the default rubric's best
     least_rating: float = setting(3.0, "Lowest mean rating of a --rated image.")
+    journeys: bool = setting(
+        False, "Learn pairs of a prior and a later image (`curate journeys`), too."
+    )
     balance: bool = setting(False, "Show rare modalities and labels as often as common ones.")
 
     # continual learning. images: imported ones of the other modalities; prompts: images that the
@@ -74,8 +77,8 @@ class LessonConfig:
         """Refuse what cannot be run."""
         for holds, needed in (
             (
-                self.real or self.captioner or self.synthetic or self.rated,
-                "nothing to learn from: real, captioner, synthetic or rated",
+                self.real or self.captioner or self.synthetic or self.rated or self.journeys,
+                "nothing to learn from: real, captioner, synthetic, rated or journeys",
             ),
             (self.fit in FITS, f"fit is one of {', '.join(FITS)}"),
             (self.replay in REPLAYS, f"replay is one of {', '.join(REPLAYS)}"),
@@ -97,7 +100,7 @@ class LessonConfig:
         """Return plain values for a row."""
         values = asdict(self) | {"modalities": list(self.modalities)}
         del values["long_captions"]  # what came of it stands in the examples
-        return values
+        return {name: value for name, value in values.items() if name != "journeys" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "LessonConfig":

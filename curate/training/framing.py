@@ -1,11 +1,7 @@
-"""Images brought to a generator's square without changing their aspect. H x W pixels."""
+"""What a mirrored image may not show."""
 
 import re
 from collections.abc import Iterable
-
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from curate.errors import CurateError
 
@@ -16,34 +12,6 @@ SIDES = re.compile(
     re.IGNORECASE,
 )
 NUM_SHOWN = 3
-
-
-def framed(image_CHW: Tensor, height: int, width: int, fit: str, *, labels: bool = False) -> Tensor:
-    """Return the image at height x width; `fit` says what gives: "crop" the margins, "pad" none.
-
-    Values stay in 0 .. 1; padding is black, as beyond a scan's edge. Of `labels` each pixel keeps a
-    class that was there: classes are never blended.
-    """
-    _, found_height, found_width = image_CHW.shape
-    scales = (height / found_height, width / found_width)
-    scale = max(scales) if fit == "crop" else min(scales)
-    bound = max if fit == "crop" else min  # rounding must not leave a gap, or stick out
-    inner = (
-        bound(height, round(found_height * scale)),
-        bound(width, round(found_width * scale)),
-    )
-    if labels:
-        resized = functional.interpolate(image_CHW[None], inner, mode="nearest-exact")[0]
-    else:
-        resized = functional.interpolate(image_CHW[None], inner, mode="bicubic", antialias=True)[0]
-        resized = resized.clamp(0, 1)
-    if fit == "crop":
-        top, left = (inner[0] - height) // 2, (inner[1] - width) // 2
-        return resized[:, top : top + height, left : left + width]
-    whole = torch.zeros(len(resized), height, width)
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    whole[:, top : top + inner[0], left : left + inner[1]] = resized
-    return whole
 
 
 def refuse_sided_texts(texts: Iterable[str]) -> None:

@@ -18,13 +18,13 @@ from curate.progress import ShowProgress
 from curate.samples.formats import read_sample
 from curate.samples.renderings import rgb
 from curate.training.config import LessonConfig
-from curate.training.framing import framed
 from curate.training.kept_tensors import KeptTensors
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from generators.base import Conditions, Prompt, Trajectory
+from generators.framing import framed
 from generators.sample import Kind, Sample
 
 ENCODE_BATCH = 8  # images: one shape, see above

@@ -12,6 +12,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.queries.images import ImageToLearn
+from db.queries.prompts import NewPrompt
 
 MOST_REPEATS = 20  # of a rare label's images in one round: more is learning them by heart
 
@@ -48,6 +49,8 @@ def select_images(ws: Workspace, config: LessonConfig) -> Selection:
         )
     with_text = [image for image in real if image.text]
     held_out = [i for i in with_text if split_of(i, config.validation_share) == "val"]
+    if config.journeys:
+        held_out = [i for i in wanted if i.text and split_of(i, config.validation_share) == "val"]
     if not any(not new or image.modality in new for image in held_out):
         more = [i for i in wanted if i.text and split_of(i, config.validation_share) == "val"]
         held_out += [image for image in more if image not in held_out]
@@ -102,7 +105,49 @@ def _routes(
         notes.append("synthetic images teach the generator its own mistakes: see `curate evaluate`")
     if config.rated:
         images += _rated(ws, config, notes)
+    if config.journeys:
+        images += _journeys(ws)
+        notes.append(f"{len(images)} images and pairs of a prior and a later image")
     return images, notes
+
+
+def _journeys(ws: Workspace) -> list[ImageToLearn]:
+    """Return the kept pairs with a text: the later image, shown with its prior and what changed.
+
+    What is learned is the later image as it was laid onto the prior, where it was.
+    """
+    pairs = queries.journeys.journeys(ws.session, kept=True, described=True)
+    if not pairs:
+        raise CurateError(
+            "No pair with a text in this workspace: `curate journeys import` (or `demo`), then "
+            "`curate journeys describe` and `register`."
+        )
+    prompts = [
+        NewPrompt(
+            modality=pair.modality,
+            text=pair.journey.text or "",
+            conditions={"prior": pair.prior.file_sha256},
+            images={"prior": pair.prior.id},
+        )
+        for pair in pairs
+    ]
+    queries.prompts.add_prompts(ws.session, prompts)
+    return [
+        ImageToLearn(
+            image_id=pair.new.id,
+            file_sha256=pair.journey.registered_sha256 or pair.new.file_sha256,
+            origin="real",
+            patient=pair.journey.patient,
+            split=pair.journey.split,
+            seed=None,
+            prompt_id=prompt.prompt_id,
+            modality=prompt.modality,
+            text=prompt.text,
+            label=None,
+            record={},
+        )
+        for pair, prompt in zip(pairs, prompts, strict=True)
+    ]
 
 
 def _rated(ws: Workspace, config: LessonConfig, notes: list[str]) -> list[ImageToLearn]:

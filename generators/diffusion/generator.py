@@ -71,6 +71,7 @@ class DiffusionGenerator:
     process: Process
     latent_shape: tuple[int, ...]  # of one sample: channels, then spatial axes
     reads: frozenset[str] = frozenset()  # roles of condition images that the conditioner looks at
+    stock: str | None = None  # the pipeline that opens it, where not the usual one of its parts
 
     @property
     def output(self) -> Output:
@@ -140,7 +141,7 @@ class DiffusionGenerator:
             index |= part.save(folder)
         if frozenset(index) in PIPELINES:
             name, more = PIPELINES[frozenset(index)]
-            index |= {"_class_name": name, **more}
+            index |= {"_class_name": self.stock or name, **more}
         else:
             index["family"] = self.family
         (folder / "model_index.json").write_text(json.dumps(index))

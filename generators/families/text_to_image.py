@@ -6,6 +6,8 @@ tokens, so that no image depends on the length of another's text. Cross-attentio
 padding tokens are read too, in training, in sampling and in the stock pipeline alike.
 """
 
+import copy
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -33,20 +35,26 @@ from generators.families.parts import (
 
 FAMILY = "text-to-image"
 KEPT_TEXTS = 256  # embeddings remembered between calls
+LENGTHS = "tokenizer/lengths.json"  # how many tokens each of PARTS has, where it is not the usual
+PARTS = ("modality", "text")
 
 
 class TextConditioner:
     """A frozen text encoder: a BERT (given the attention mask) or Stable Diffusion's CLIP."""
 
-    def __init__(self, tokenizer: Any, text_encoder: Any) -> None:
-        """Split the tokenizer's length: a quarter for the modality, the rest for the text."""
+    def __init__(
+        self, tokenizer: Any, text_encoder: Any, lengths: tuple[int, int] | None = None
+    ) -> None:
+        """Take how many tokens modality and text have; else a quarter is the modality's."""
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
         num_tokens = min(
             tokenizer.model_max_length, text_encoder.config.max_position_embeddings
         )  # 32: 8 + 24 tokens; CLIP's 77: 19 + 58
-        self.modality_length = num_tokens // 4
-        self.text_length = num_tokens - self.modality_length
+        self.lengths = lengths
+        quarter = num_tokens // 4
+        self.modality_length = quarter if lengths is None else lengths[0]
+        self.text_length = num_tokens - quarter if lengths is None else lengths[1]
         self._remembered = lru_cache(maxsize=KEPT_TEXTS)(torch.no_grad()(self._encode))
 
     def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
@@ -89,6 +97,18 @@ class TextConditioner:
         ]
         return Conditions.of(tokens=torch.stack(rows))
 
+    def reading(self, text_length: int) -> "TextConditioner":
+        """Return one that reads so many tokens of text. Raises GeneratorError for too many."""
+        most = self.text_encoder.config.max_position_embeddings - self.modality_length
+        if not 3 <= text_length <= most:
+            raise GeneratorError(
+                f"text_length {text_length}: this text encoder has places for 3 to {most} tokens "
+                f"of text beside {self.modality_length} of the modality."
+            )
+        tokenizer = copy.deepcopy(self.tokenizer)
+        tokenizer.model_max_length = self.modality_length + text_length
+        return TextConditioner(tokenizer, self.text_encoder, (self.modality_length, text_length))
+
     def forget(self) -> None:
         """Drop remembered embeddings: the text encoder has learned."""
         self._remembered.cache_clear()
@@ -124,6 +144,8 @@ class TextConditioner:
         """Write tokenizer and text encoder; return their `model_index.json` entries."""
         self.tokenizer("")  # forgets padding that its maker may have set: see `_embed`
         self.tokenizer.save_pretrained(folder / "tokenizer")
+        if self.lengths is not None:
+            (folder / LENGTHS).write_text(json.dumps(dict(zip(PARTS, self.lengths, strict=True))))
         with quietly():
             self.text_encoder.save_pretrained(folder / "text_encoder")
         return {
@@ -137,22 +159,42 @@ def load(folder_or_name: str | Path, unet: str | Path | None = None) -> Diffusio
 
     `unet` is a folder with a fine-tuned U-Net (or with one in its `unet` folder) to use instead.
     """
-    folder = fetched(folder_or_name)
+    with quietly():
+        return text_to_image(**parts_of(fetched(folder_or_name), unet))
+
+
+def parts_of(folder: Path, unet: str | Path | None) -> dict[str, Any]:
+    """Return the opened parts of a Stable Diffusion 1.x style folder, by name."""
     unet_folder = folder if unet is None else fetched(unet)
     if (unet_folder / "unet").is_dir():
         unet_folder = unet_folder / "unet"
-    with quietly():
-        return text_to_image(
-            tokenizer=tokenizer_in(folder / "tokenizer"),
-            text_encoder=with_weights(AutoModel, folder / "text_encoder"),
-            unet=with_weights(UNet2DConditionModel, unet_folder),
-            vae=with_weights(AutoencoderKL, folder / "vae"),
-            scheduler_config=opened(DDIMScheduler.load_config, folder / "scheduler"),
-        )
+    return {
+        "tokenizer": tokenizer_in(folder / "tokenizer"),
+        "text_encoder": with_weights(AutoModel, folder / "text_encoder"),
+        "unet": with_weights(UNet2DConditionModel, unet_folder),
+        "vae": with_weights(AutoencoderKL, folder / "vae"),
+        "scheduler_config": opened(DDIMScheduler.load_config, folder / "scheduler"),
+        "lengths": text_lengths(folder),
+    }
+
+
+def text_lengths(folder: Path) -> tuple[int, int] | None:
+    """Return how many tokens modality and text have, where a folder says so."""
+    path = folder / LENGTHS
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return int(found["modality"]), int(found["text"])
 
 
 def text_to_image(
-    *, tokenizer: Any, text_encoder: Any, unet: Any, vae: Any, scheduler_config: dict[str, Any]
+    *,
+    tokenizer: Any,
+    text_encoder: Any,
+    unet: Any,
+    vae: Any,
+    scheduler_config: dict[str, Any],
+    lengths: tuple[int, int] | None = None,
 ) -> DiffusionGenerator:
     """Put the parts of a Stable Diffusion 1.x style pipeline together, frozen."""
     denoiser = denoiser_of(unet)
@@ -161,11 +203,17 @@ def text_to_image(
             f"This U-Net wants {', '.join(sorted(denoiser.needs))} beside the text, which this "
             "family does not make. Is it SDXL's? Name the folder of its whole checkpoint."
         )
+    if unet.config.in_channels == 2 * unet.config.out_channels:
+        raise GeneratorError(
+            f"This U-Net reads {unet.config.in_channels} channels and makes "
+            f"{unet.config.out_channels}: it reads a prior image, too. Its family is "
+            "counterfactual, whose folders name StableDiffusionInstructPix2PixPipeline."
+        )
     for part in (text_encoder, unet, vae):
         part.eval().requires_grad_(False)
     return DiffusionGenerator(
         family=FAMILY,
-        conditioner=TextConditioner(tokenizer, text_encoder),
+        conditioner=TextConditioner(tokenizer, text_encoder, lengths),
         denoiser=denoiser,
         codec=AutoencoderCodec(vae),
         process=read_process(scheduler_config),

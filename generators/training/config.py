@@ -73,6 +73,7 @@ class TrainingConfig:
     drop_text: float = setting(0.0, "Share shown without text, modality kept, 0 to 1.")
     drop_modality: float = setting(0.0, "Share shown without modality, text kept, 0 to 1.")
     drop_images: float = setting(0.0, "Share shown without condition images, 0 to 1.")
+    drop_words: float = setting(0.0, "Share shown with condition images alone, 0 to 1.")
     # at the noisiest level conditions are all that there is to go by
     noisiest_share: float = setting(0.0, "Share of images shown at the noisiest level, 0 to 1.")
     noisy_share: float = setting(0.0, "Share shown in the noisiest quarter of levels, 0 to 1.")
@@ -105,7 +106,8 @@ class TrainingConfig:
 
     def _needs(self) -> list[tuple[bool, str]]:
         counts = (self.num_steps, self.batch_size, self.micro_batch, self.checkpoint_every)
-        shares = (self.drop_conditions, self.drop_text, self.drop_modality, self.drop_images)
+        texts = (self.drop_text, self.drop_modality, self.drop_words)
+        shares = (self.drop_conditions, *texts, self.drop_images)
         return [
             (
                 min(*counts, self.validate_every, self.validation_noises) >= 1,
@@ -130,8 +132,8 @@ class TrainingConfig:
             ),
             (
                 min(shares) >= 0 and sum(shares) <= 1,
-                "drop_conditions, drop_text, drop_modality and drop_images are shares, at most 1 "
-                "in all",
+                "drop_conditions, drop_text, drop_modality, drop_images and drop_words are shares, "
+                "at most 1 in all",
             ),
             (
                 min(self.noisiest_share, self.noisy_share) >= 0
@@ -157,7 +159,7 @@ class TrainingConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row; what came later is named only where it is used."""
-        later = ("noisiest_share", "noisy_share")
+        later = ("noisiest_share", "noisy_share", "drop_words")
         return {k: v for k, v in asdict(self).items() if k not in later or v}
 
     @classmethod

@@ -28,6 +28,7 @@ class Drop(Enum):
     CONDITIONS = "conditions"  # all of them: what guidance steers away from
     TEXT = "text"
     MODALITY = "modality"
+    WORDS = "words"  # text and modality; condition images stay
     IMAGES = "images"
 
 
@@ -191,6 +192,7 @@ def drop_at(config: TrainingConfig, draw: float) -> Drop:
         (config.drop_text, Drop.TEXT),
         (config.drop_modality, Drop.MODALITY),
         (config.drop_images, Drop.IMAGES),
+        (config.drop_words, Drop.WORDS),
     ):
         if draw < share:
             return drop
@@ -204,6 +206,8 @@ def shown_prompt(prompt: Prompt, drop: Drop) -> Prompt:
         return Prompt("", "")
     if drop is Drop.TEXT:
         return replace(prompt, text="", record={})  # which says the same in other words
+    if drop is Drop.WORDS:
+        return replace(prompt, modality="", text="", record={})
     if drop is Drop.MODALITY:
         return replace(prompt, modality="")
     return prompt

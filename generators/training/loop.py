@@ -108,6 +108,8 @@ def weights_to_train(generator: Trajectory, config: TrainingConfig) -> Weights:
         generator.process = generator.process.predicting(config.prediction_type)
     adapters = Adapters(config.lora_rank, config.lora_targets, config.seed, config.lora_alpha)
     free(generator, adapters)
+    for name in generator.denoiser.whole:  # adapters beside a layer that begins at 0 learn nothing
+        generator.denoiser.network.get_submodule(name).requires_grad_(True)
     modules: dict[str, nn.Module] = {"denoiser.": generator.denoiser}
     conditioner = trainable_conditioner(generator) if config.train_text_encoder else None
     if conditioner is not None:

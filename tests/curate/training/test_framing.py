@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.training.framing import framed, refuse_sided_texts
+from curate.training.framing import refuse_sided_texts
+from generators.framing import framed
 
 
 def test_cropping_keeps_the_centre_and_the_aspect() -> None:
