@@ -102,6 +102,7 @@ class Book:
             drops = [Drop.NOTHING]
             drops += [Drop.TEXT] if self._training.drop_text else []
             drops += [Drop.MODALITY] if self._training.drop_modality else []
+            drops += [Drop.WORDS] if self._training.drop_words else []
             forms = [shown_prompt(one, drop) for one in self._prompts.values() for drop in drops]
             embeddings.fill(forms, show)
         replays = bool(self.replayed)

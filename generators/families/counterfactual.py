@@ -193,6 +193,22 @@ class PriorUNet(UNet):
 
     whole = ("conv_in",)
 
+    @staticmethod
+    def widened(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+        """Return a copy whose first convolution reads twice the channels, the new ones by 0."""
+        channels = unet.config.out_channels
+        if unet.config.in_channels != channels:
+            raise GeneratorError(
+                f"The U-Net reads {unet.config.in_channels} channels and makes {channels}: it has "
+                "been widened already."
+            )
+        wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": 2 * channels})
+        state = unet.state_dict()
+        weight = state["conv_in.weight"]
+        state["conv_in.weight"] = torch.cat([weight, torch.zeros_like(weight)], dim=1)
+        wide.load_state_dict(state)
+        return wide
+
 
 def load(folder_or_name: str | Path) -> DiffusionGenerator:
     """Open what `save` wrote, or a folder of InstructPix2Pix; in float32 on the CPU."""
@@ -225,7 +241,9 @@ def create(settings: CounterfactualSettings, beginning: Beginning) -> DiffusionG
     text = base.conditioner
     if settings.text_length is not None:
         text = text.reading(settings.text_length)
-    return _together(text, widened(base.denoiser.network), base.codec, dict(base.process.config))
+    return _together(
+        text, PriorUNet.widened(base.denoiser.network), base.codec, dict(base.process.config)
+    )
 
 
 def generator(
@@ -240,22 +258,6 @@ def generator(
     """Put the parts of an InstructPix2Pix-style pipeline together, frozen."""
     text = TextConditioner(tokenizer, text_encoder, lengths)
     return _together(text, unet, AutoencoderCodec(vae), scheduler_config)
-
-
-def widened(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a copy whose first convolution reads as many channels more; their weights are 0."""
-    channels = unet.config.out_channels
-    if unet.config.in_channels != channels:
-        raise GeneratorError(
-            f"The U-Net reads {unet.config.in_channels} channels and makes {channels}: it has been "
-            "widened already."
-        )
-    wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": 2 * channels})
-    state = unet.state_dict()
-    weight = state["conv_in.weight"]
-    state["conv_in.weight"] = torch.cat([weight, torch.zeros_like(weight)], dim=1)
-    wide.load_state_dict(state)
-    return wide
 
 
 def _together(

@@ -106,8 +106,7 @@ class TrainingConfig:
 
     def _needs(self) -> list[tuple[bool, str]]:
         counts = (self.num_steps, self.batch_size, self.micro_batch, self.checkpoint_every)
-        texts = (self.drop_text, self.drop_modality, self.drop_words)
-        shares = (self.drop_conditions, *texts, self.drop_images)
+        shares = [value for name, value in asdict(self).items() if name.startswith("drop_")]
         return [
             (
                 min(*counts, self.validate_every, self.validation_noises) >= 1,

@@ -37,7 +37,7 @@ def picture(seed: int, side: int = 16, channels: int = 3) -> Sample:
 def widened(scaling: float = 1.0, **settings: int) -> DiffusionGenerator:
     base = tiny_generator()
     base.codec.vae.register_to_config(scaling_factor=scaling)  # type: ignore[attr-defined]
-    return create(CounterfactualSettings(**settings), Beginning([], base=base))  # type: ignore[arg-type]
+    return create(CounterfactualSettings(**settings), Beginning([], base=base))
 
 
 def edits(seed: int, side: int = 16) -> list[Prompt]:
