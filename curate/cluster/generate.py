@@ -7,7 +7,7 @@ the batches it had, which others make again.
 from collections.abc import Callable
 
 from curate.cluster.crew import Crew
-from curate.cluster.image_worker import Equipment, ImageWorker, Made, packed
+from curate.cluster.image_worker import Equipment, ImageWorker, MadeBatch, packed
 from curate.cluster.joining import connected
 from curate.production.keeping import RunKeeper
 from curate.production.plan import Batch, Plan
@@ -46,7 +46,7 @@ def run_plan_on_ray(
 
 
 def _make_all(
-    crew: Crew[Batch, Made],
+    crew: Crew[Batch, MadeBatch],
     ws: Workspace,
     plan: Plan,
     writer: Writer,

@@ -23,7 +23,7 @@ from generators.config import SamplingSettings
 
 
 @dataclass(frozen=True)
-class Weights:
+class PackedGenerator:
     """A generator version's merged folder, as it travels."""
 
     family: str
@@ -34,12 +34,12 @@ class Weights:
 class Equipment:
     """What a worker opens: a generator, and how it samples."""
 
-    weights: Weights
+    weights: PackedGenerator
     settings: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeBatch:
     """A batch's images, and what its worker wants to have told: [(event, details)]."""
 
     batch: EncodedBatch
@@ -65,25 +65,25 @@ class ImageWorker:
         """Return what decides the images' bytes, as soon as the generator is open."""
         return own_versions()
 
-    def work(self, batch: Batch) -> Made:
+    def work(self, batch: Batch) -> MadeBatch:
         """Return the items' images as files."""
         self._notes = []
         encoded = encode(batch.items, self._maker.make(batch))
         device = str(self._maker.generator.device)
-        return Made(encoded, self._notes, self._maker.batch_size, device)
+        return MadeBatch(encoded, self._notes, self._maker.batch_size, device)
 
 
-def packed(generator: Generator) -> Weights:
+def packed(generator: Generator) -> PackedGenerator:
     """Return a generator as its folder's files."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         generator.save(folder)
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-    return Weights(generator.family, files)
+    return PackedGenerator(generator.family, files)
 
 
-def opened(weights: Weights) -> Generator:
+def opened(weights: PackedGenerator) -> Generator:
     """Return the generator that was packed."""
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in weights.files.items():

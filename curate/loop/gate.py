@@ -19,7 +19,7 @@ ARMS = ("base", "start", "new", "real")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What the gate found, and why."""
 
     promoted: bool
@@ -35,7 +35,7 @@ def judge_round(
     new_version_id: str,
     tolerance: float,
     confidence: float,
-) -> Verdict:
+) -> GateVerdict:
     """Promote the new version when its share of top ratings rose and cannot have fallen far.
 
     It is promoted when the paired difference to the start is above 0 and the lower end of its
@@ -78,4 +78,4 @@ def judge_round(
         reasons.append("the new version was not rated better")
     if not safe:
         reasons.append(f"a fall of more than {100 * tolerance:.0f} points cannot be excluded")
-    return Verdict(risen and safe, tuple(reasons), metrics)
+    return GateVerdict(risen and safe, tuple(reasons), metrics)

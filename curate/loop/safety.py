@@ -29,7 +29,7 @@ GREY_LEVEL = 1 / 255  # statistics that differ less between images have no sprea
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What one version's images look like in figures."""
 
     likeness: float | None  # MS-SSIM among images of a prompt; None without two of one
@@ -73,14 +73,14 @@ def check_new_version(
 
 def _look(
     ws: Workspace, images: Sequence[Image], features_BD: Tensor, reference: Reference
-) -> Look:
+) -> Appearance:
     unit_BD, train_MD = unit(features_BD), unit(reference.train_MD)
     rows: dict[str, list[int]] = defaultdict(list)
     for row, image in enumerate(images):
         rows[image.prompt_id].append(row)
     vendi = [vendi_score(unit_BD[of_one_prompt]) for of_one_prompt in rows.values()]
     likeness = similarity_within_prompts(ws, _asked(ws, images), len(images))
-    return Look(
+    return Appearance(
         likeness=None if likeness is None else likeness.value,
         vendi=sum(vendi) / len(vendi),
         copied=memorised_share(unit_BD, train_MD, radius=reference.radius).low,
@@ -97,7 +97,7 @@ def _asked(ws: Workspace, images: Sequence[Image]) -> list[ToJudge]:
     ]
 
 
-def _reasons(before: Look, after: Look, limits: SafetyLimits) -> list[str]:
+def _reasons(before: Appearance, after: Appearance, limits: SafetyLimits) -> list[str]:
     found = []
     if before.likeness is not None and after.likeness is not None:
         rise = after.likeness / before.likeness - 1

@@ -46,7 +46,7 @@ REPLAYED_TO_VALIDATE = 2  # images of each replayed prompt that are held out
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """All that decides a training."""
 
     start: GeneratorVersion
@@ -55,7 +55,9 @@ class Task:
     replay_prompts: Sequence[PromptRow] = ()  # for replay "prompts"
 
 
-def train_generator(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> GeneratorVersion:
+def train_generator(
+    ws: Workspace, task: TrainingTask, *, say: Say, show: ShowProgress
+) -> GeneratorVersion:
     """Fine-tune the start version on the workspace's images; return the new version, its child.
 
     Stopped anywhere, even by SIGKILL, the same call goes on after the last checkpoint and ends with
@@ -98,7 +100,7 @@ class _Ready:
     key: str  # of this very training
 
 
-def _prepare(ws: Workspace, task: Task, *, say: Say, show: ShowProgress) -> _Ready:
+def _prepare(ws: Workspace, task: TrainingTask, *, say: Say, show: ShowProgress) -> _Ready:
     start_id, generator_name = task.start.id, task.start.generator_name
     generator = _at_size(require_trajectory(load_version(ws, start_id)), task)
     kept = KeptTensors(ws)
@@ -127,7 +129,7 @@ def grid_folder(ws: Workspace, key: str) -> Path:
     return ws.folder / "reports" / "train-generator" / key[:12]
 
 
-def _at_size(generator: Trajectory, task: Task) -> Trajectory:
+def _at_size(generator: Trajectory, task: TrainingTask) -> Trajectory:
     """Return the generator for squares of `size` pixels; full weights only, they carry the size."""
     if task.lesson.size is None:
         return generator
@@ -148,7 +150,7 @@ def _at_size(generator: Trajectory, task: Task) -> Trajectory:
 
 
 def _select(
-    ws: Workspace, task: Task, kept: KeptTensors, say: Say, show: ShowProgress
+    ws: Workspace, task: TrainingTask, kept: KeptTensors, say: Say, show: ShowProgress
 ) -> Selection:
     chosen = select_images(ws, task.lesson)
     for note in chosen.notes:
@@ -172,7 +174,7 @@ def _select(
 
 
 def _with_replayed_prompts(
-    ws: Workspace, task: Task, chosen: Selection, show: ShowProgress
+    ws: Workspace, task: TrainingTask, chosen: Selection, show: ShowProgress
 ) -> Selection:
     """Let the start version show what it knows; some of it is held out to see what is kept."""
     if not task.replay_prompts:
@@ -200,7 +202,7 @@ def _with_replayed_prompts(
 
 
 def _trained(
-    ws: Workspace, task: Task, ready: _Ready, processes: Processes, show: ShowProgress
+    ws: Workspace, task: TrainingTask, ready: _Ready, processes: Processes, show: ShowProgress
 ) -> Trained:
     config, lesson = task.lesson, ready.lesson
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
@@ -227,7 +229,7 @@ def _trained(
         )
 
 
-def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
+def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> None:
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
         trained.weights.save_result(folder)
         version = save_version(
@@ -250,7 +252,7 @@ def _save(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> None:
     queries.audit.record_event(ws.session, "train-generator", details)
 
 
-def _metrics(ws: Workspace, trained: Trained, task: Task, ready: _Ready) -> dict[str, Any]:
+def _metrics(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> dict[str, Any]:
     chosen = ready.chosen
     history = trained.history
     first, last = history.validations[0], history.validations[-1]

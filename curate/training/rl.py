@@ -24,12 +24,12 @@ from db.models import RewardModel as RewardModelRow
 from generators.base import Prompt, Trajectory, require_trajectory
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.estimate import Estimate, OneReward, estimate
+from generators.rl.estimate import Cost, OneReward, estimate
 from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
 from generators.rl.source import Source
 from generators.rl.trainers import trainer_named
-from generators.rl.training import Report, Trained, train_on
+from generators.rl.training import Report, TrainedPolicy, train_on
 from generators.training.processes import ALONE, Processes
 from rewards.model import RewardModel
 
@@ -57,7 +57,7 @@ def rl_step(
     known = prompt_values(ws, prompt_ids, loaded=False)
     values = [known[prompt_id] for prompt_id in prompt_ids]
 
-    def learn(generator: Trajectory, folder: Path) -> Trained:
+    def learn(generator: Trajectory, folder: Path) -> TrainedPolicy:
         take_updates = trainer_named(config.algorithm)
         return take_updates(
             generator,
@@ -124,7 +124,7 @@ def rl_step_on_people(
     """
     said = said_for(ws, config.algorithm)
 
-    def learn(generator: Trajectory, folder: Path) -> Trained:
+    def learn(generator: Trajectory, folder: Path) -> TrainedPolicy:
         source: Source = (
             rated_latents(ws, generator, said, config)
             if config.algorithm == "nft"
@@ -161,7 +161,7 @@ class _Step:
 def _taken(
     ws: Workspace,
     step: _Step,
-    learn: Callable[[Trajectory, Path], Trained],
+    learn: Callable[[Trajectory, Path], TrainedPolicy],
     processes: Processes,
 ) -> GeneratorVersion:
     """Return the version that the step makes, or made before; only the first process writes."""
@@ -210,7 +210,7 @@ def cost_of(
     prompt: PromptRow | None = None,
     reward_model: RewardModelRow | None = None,
     processes: Processes = ALONE,
-) -> Estimate:
+) -> Cost:
     """Return what the step will cost, timed on the start version itself, for any of its prompts.
 
     Without a prompt and a reward model it learns from what people said of images: it makes none.
@@ -287,7 +287,7 @@ def rgb_rendering(values: Tensor) -> Tensor:
     return values.expand(-1, 3, -1, -1)  # grey is repeated; three channels are taken as they are
 
 
-def _save_result(ws: Workspace, trained: Trained, step: _Step) -> GeneratorVersion:
+def _save_result(ws: Workspace, trained: TrainedPolicy, step: _Step) -> GeneratorVersion:
     policy, history = trained.policy, trained.history
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
         policy.weights.save_result(folder)

@@ -25,7 +25,7 @@ from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
 from generators.rl.config import RLConfig, usual
-from generators.rl.estimate import Estimate
+from generators.rl.estimate import Cost
 from generators.rl.peers.ddpo_config import read_ddpo_config
 from generators.rl.progress import UpdateHealth
 from generators.rl.training import Report
@@ -105,7 +105,7 @@ def price_of_rl_step(
     options: RLStepOptions,
     *,
     say: Say,
-) -> Estimate:
+) -> Cost:
     """Return what `run_rl_step` would cost, without taking the step."""
     found = _materials(ws, config, options, say, ())
     return _price(ws, config, *found, joined_processes())
@@ -140,7 +140,7 @@ def _price(
     model: RewardModelRow | None,
     prompts: Sequence[PromptRow],
     processes: Processes,
-) -> Estimate:
+) -> Cost:
     prompt = prompts[0] if prompts else None
     return cost_of(ws, config, start=start, prompt=prompt, reward_model=model, processes=processes)
 
@@ -162,7 +162,7 @@ def _reported(config: RLConfig, processes: Processes) -> Iterator[Report]:
         yield report
 
 
-def in_words(cost: Estimate) -> str:
+def in_words(cost: Cost) -> str:
     """Return the price in one line."""
     return (
         f"{cost.images} images, {cost.evaluations} U-Net evaluations (rollouts "

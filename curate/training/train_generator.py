@@ -15,7 +15,7 @@ from curate.prompts.plan import sheet_rows
 from curate.settings import Given
 from curate.training.begin import begun_version
 from curate.training.config import FamilyChoice, LessonConfig
-from curate.training.finetune import Task, train_generator
+from curate.training.finetune import TrainingTask, train_generator
 from curate.workspace import Workspace
 from db.models import GeneratorVersion
 from generators import registry
@@ -54,7 +54,7 @@ def run_train_generator(
         start = begun_version(ws, family, choice, lesson, seed=training.seed)
         prompts = sheet_rows(ws, replay_prompts, tell) if replay_prompts is not None else []
         ws.session.commit()
-    task = Task(start, training, lesson, replay_prompts=prompts)
+    task = TrainingTask(start, training, lesson, replay_prompts=prompts)
     made = train_generator(ws, task, say=tell, show=show)
     return made if processes.is_first else None
 

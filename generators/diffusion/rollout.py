@@ -15,7 +15,7 @@ from generators.base import Conditions, Trajectory
 from generators.config import SamplingSettings
 from generators.diffusion.guidance import predict
 from generators.diffusion.samplers import (
-    Batch,
+    ComputeBatch,
     FirstOrder,
     batches,
     initial_noise,
@@ -130,7 +130,7 @@ def rollout(
 
 def _rollout_batch(
     generator: Trajectory,
-    batch: Batch,
+    batch: ComputeBatch,
     settings: SamplingSettings,
     window: range,
     eta: float,

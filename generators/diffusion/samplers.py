@@ -87,7 +87,7 @@ def sample(
     return torch.cat(latents)
 
 
-def _start(generator: Trajectory, batch: "Batch", settings: SamplingSettings) -> Tensor:
+def _start(generator: Trajectory, batch: "ComputeBatch", settings: SamplingSettings) -> Tensor:
     """Return noise, or source images as they look at the first step's noise level."""
     shape = item_shape(generator, batch.conditions)
     noise = initial_noise(batch.seeds, shape).to(generator.device)
@@ -129,7 +129,7 @@ def decode(generator: Trajectory, latents: Tensor, batch_size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ComputeBatch:
     """One compute batch: always `batch_size` rows, of which the first `num_images` count."""
 
     seeds: list[int]
@@ -139,13 +139,13 @@ class Batch:
 
 def batches(
     generator: Trajectory, conditions: Conditions, seeds: Sequence[int], batch_size: int
-) -> Iterator[Batch]:
+) -> Iterator[ComputeBatch]:
     """Yield compute batches of one fixed shape, on the generator's device."""
     if len(conditions) != len(seeds) or not seeds:
         raise ValueError(f"{len(conditions)} conditions for {len(seeds)} seeds")
     for rows, num_images in _fixed_shape(len(seeds), batch_size):
         chosen = conditions.select(rows).to(generator.device)
-        yield Batch([int(seeds[row]) for row in rows], chosen, num_images)
+        yield ComputeBatch([int(seeds[row]) for row in rows], chosen, num_images)
 
 
 def _fixed_shape(total: int, batch_size: int) -> Iterator[tuple[list[int], int]]:

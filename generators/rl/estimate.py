@@ -23,7 +23,7 @@ OneReward = Callable[[Tensor], tuple[Tensor, Tensor]]  # of images of one and th
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """The cost of a whole RL step, over all processes; the seconds are those of one process."""
 
     images: int
@@ -45,7 +45,7 @@ def estimate(
     *,
     reward: OneReward | None = None,
     makes_images: bool = True,
-) -> Estimate:
+) -> Cost:
     """Count the evaluations, and time one batch of each kind; `conditions` are of any image.
 
     `policy.fit` says what the training pass need not predict again.
@@ -73,7 +73,7 @@ def estimate(
         seconds += images * _seconds_of_image(policy, reward)
     if config.algorithm == "draft" and reward is not None:
         seconds += num_training * _seconds_of_gradient(policy, reward)
-    return Estimate(
+    return Cost(
         images=images,
         rollout_evaluations=rollouts,
         training_evaluations=training,

@@ -25,22 +25,22 @@ FASTEST_ON_CPU = 32  # pairs a backward pass; more spill the caches
 
 
 @dataclass(frozen=True)
-class Fit:
+class MemoryFit:
     """How an update is cut into passes: speed and memory, and the gradient to rounding only."""
 
     micro_batch: int  # (image, step) pairs a backward pass
     kept_images: int = 0  # whose rollout keeps its graphs, whole compute batches
 
-    def smaller(self) -> "Fit":
+    def smaller(self) -> "MemoryFit":
         """Return the fit to try after a lack of memory; GeneratorError when there is none."""
         if self.kept_images:
-            return Fit(self.micro_batch)
+            return MemoryFit(self.micro_batch)
         if self.micro_batch == 1:
             raise GeneratorError(
                 "Not enough memory to train on a single (image, step) pair. Use a GPU with more, "
                 "--training-dtype bfloat16, or adapters instead of full weights."
             )
-        return Fit(self.micro_batch // 2)
+        return MemoryFit(self.micro_batch // 2)
 
 
 class Policy:
@@ -50,7 +50,9 @@ class Policy:
         """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
         self.generator = generator
         self.config = config
-        self.fit = Fit(config.micro_batch or FASTEST_ON_CPU)  # until something better was found
+        self.fit = MemoryFit(
+            config.micro_batch or FASTEST_ON_CPU
+        )  # until something better was found
         self._start: nn.Module | None = None
         if config.lora_rank == 0:
             self._start = copy.deepcopy(generator.denoiser.network)

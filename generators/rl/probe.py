@@ -21,7 +21,7 @@ from generators.base import Conditions
 from generators.diffusion.guidance import predict
 from generators.diffusion.samplers import initial_noise
 from generators.rl.config import RLConfig
-from generators.rl.policy import FASTEST_ON_CPU, Fit, Policy, training_settings
+from generators.rl.policy import FASTEST_ON_CPU, MemoryFit, Policy, training_settings
 
 MOST_ON_GPU = 1024  # pairs
 SHARE = 0.8  # of a GPU's free memory: the rest is for fragments and the reward
@@ -30,7 +30,7 @@ GIB = 2**30
 
 def found_fit(
     policy: Policy, conditions: Conditions, num_images: int, remembered: Path | None = None
-) -> Fit:
+) -> MemoryFit:
     """Return the fit for updates of `num_images` in this process; `conditions` are of any image.
 
     On a CPU it is worked out from `memory_gib`, so that equal settings give equal results; on a GPU
@@ -46,7 +46,7 @@ def found_fit(
     key = hashlib.sha256(named.encode()).hexdigest()
     known = json.loads(remembered.read_text()) if remembered and remembered.exists() else {}
     if key in known:
-        return Fit(**known[key])
+        return MemoryFit(**known[key])
     pair = bytes_of_pair(policy, conditions)
     if device.type == "cuda":
         memory = int(SHARE * torch.cuda.mem_get_info(device)[0])
@@ -56,7 +56,9 @@ def found_fit(
     else:
         memory = int(config.memory_gib * GIB)
         micro_batch = min(config.micro_batch or FASTEST_ON_CPU, max(memory // pair, 1))
-    fit = Fit(micro_batch, _images_to_keep(config, num_images, pair, memory - micro_batch * pair))
+    fit = MemoryFit(
+        micro_batch, _images_to_keep(config, num_images, pair, memory - micro_batch * pair)
+    )
     if remembered:
         remembered.parent.mkdir(parents=True, exist_ok=True)
         aside = remembered.with_suffix(f".{os.getpid()}.tmp")  # a kill leaves the file whole

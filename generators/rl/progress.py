@@ -12,7 +12,7 @@ from typing import Any
 
 from generators.rl.advantages import PromptBuffers
 from generators.rl.config import RLConfig
-from generators.rl.policy import Fit, Policy
+from generators.rl.policy import MemoryFit, Policy
 from generators.training.checkpoint import load_checkpoint, save_checkpoint, write_log
 
 LOG = "updates.jsonl"
@@ -94,7 +94,7 @@ def load_progress(folder: Path, policy: Policy) -> Progress:
     notes = load_checkpoint(folder, policy.weights, policy.config, old=policy.old)
     if notes is None:
         return fresh_progress(policy.config)
-    policy.fit = Fit(**json.loads(notes["fit"]))
+    policy.fit = MemoryFit(**json.loads(notes["fit"]))
     history = [UpdateHealth.from_json(one) for one in json.loads(notes["history"])]
     buffers = PromptBuffers(policy.config.baseline_buffer, dict(json.loads(notes["buffers"])))
     return Progress(tuple(history), float(notes["kl_weight"]), buffers)

@@ -14,7 +14,7 @@ from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
 from generators.rl.algorithms.nft import Images
 from generators.rl.policy import Policy
-from generators.rl.source import Lesson, RewardFigures, drawn, rollout_seed
+from generators.rl.source import UpdateLesson, UpdateRewards, drawn, rollout_seed
 from generators.training.processes import Processes
 
 
@@ -28,7 +28,7 @@ class RatedLatents:
 
     def lesson(
         self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
-    ) -> Lesson:
+    ) -> UpdateLesson:
         """Draw this process's share of the update's images; each comes with fresh noise."""
         config = policy.config
         chosen = drawn(len(self.latents), config.images_per_update, config, update, "images")
@@ -39,13 +39,13 @@ class RatedLatents:
             conditions_B=policy.generator.condition([self.prompts[row] for row in rows]),
             seeds_B=[rollout_seed(config, update, index) for index in mine],
         )
-        figures = RewardFigures(
+        figures = UpdateRewards(
             mean=self.advantages_N[chosen].mean().item(),
             sd=self.advantages_N[chosen].std().item(),
             spread_mean=0.0,
             zero_spread_groups=0,
         )
-        return Lesson(made, self.advantages_N[rows], figures, buffers)
+        return UpdateLesson(made, self.advantages_N[rows], figures, buffers)
 
 
 def advantages_of_ratings(

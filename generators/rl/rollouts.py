@@ -13,10 +13,10 @@ from generators.base import Prompt
 from generators.diffusion.samplers import decode
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers, advantages_within
-from generators.rl.algorithms.base import Batch, Made, Reward
+from generators.rl.algorithms.base import MadeImages, Reward, UpdateBatch
 from generators.rl.algorithms.registry import algorithm_named
 from generators.rl.policy import Policy
-from generators.rl.source import Lesson, RewardFigures, prompts_of_update, rollout_seed
+from generators.rl.source import UpdateLesson, UpdateRewards, prompts_of_update, rollout_seed
 from generators.training.processes import Processes
 
 
@@ -24,7 +24,7 @@ from generators.training.processes import Processes
 class Rewarded:
     """The images of one update, made and scored."""
 
-    made: Made
+    made: MadeImages
     mean_B: Tensor  # rewards, float32 on the CPU
     spread_B: Tensor
 
@@ -42,7 +42,7 @@ class Rollouts:
 
     def lesson(
         self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
-    ) -> Lesson:
+    ) -> UpdateLesson:
         """Make and score this process's groups; their advantages are taken among all."""
         config = policy.config
         rewarded = rewarded_images(policy, self.prompts, self.reward, update, processes)
@@ -59,14 +59,16 @@ class Rollouts:
             clip=config.advantage_clip,
             baselines_B=buffers.baselines(prompts_A) if config.baseline_buffer else None,
         )
-        figures = RewardFigures(
+        figures = UpdateRewards(
             mean=mean_A.mean().item(),
             sd=rewards_A.std().item(),
             spread_mean=spread_A.mean().item(),
             zero_spread_groups=advantages.num_zero_spread_groups,
         )
         mine = processes.in_blocks(len(rewards_A))
-        return Lesson(rewarded.made, advantages.values_B[mine.start : mine.stop], figures, buffers)
+        return UpdateLesson(
+            rewarded.made, advantages.values_B[mine.start : mine.stop], figures, buffers
+        )
 
 
 def rewarded_images(
@@ -83,7 +85,7 @@ def rewarded_images(
     of_groups = [prompts[chosen[group]] for group in groups]
     rows_B = torch.arange(len(groups)).repeat_interleave(config.group_size)
     first = groups.start * config.group_size
-    batch = Batch(
+    batch = UpdateBatch(
         prompts_B=[of_groups[row] for row in rows_B],
         conditions_B=generator.condition(of_groups).select(rows_B),
         seeds_B=[rollout_seed(config, update, first + index) for index in range(len(rows_B))],

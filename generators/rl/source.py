@@ -15,7 +15,7 @@ from torch import Tensor
 
 from generators.base import Prompt
 from generators.rl.advantages import PromptBuffers
-from generators.rl.algorithms.base import Made
+from generators.rl.algorithms.base import MadeImages
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.seeds import hashed_seed
@@ -23,7 +23,7 @@ from generators.training.processes import Processes
 
 
 @dataclass(frozen=True)
-class RewardFigures:
+class UpdateRewards:
     """What the rewards of an update looked like, over the images of all processes."""
 
     mean: float
@@ -33,12 +33,12 @@ class RewardFigures:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class UpdateLesson:
     """One update's images with what each is worth."""
 
-    made: Made
+    made: MadeImages
     advantages_B: Tensor
-    figures: RewardFigures
+    figures: UpdateRewards
     buffers: PromptBuffers  # as the next update finds them
 
 
@@ -52,7 +52,7 @@ class Source(Protocol):
 
     def lesson(
         self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
-    ) -> Lesson:
+    ) -> UpdateLesson:
         """Return this process's share. Raises GeneratorError where nothing can be learned."""
         ...
 

@@ -8,7 +8,7 @@ from generators.base import Prompt, Trajectory
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.peers.trl_ddpo import train_with_trl
-from generators.rl.training import Report, Trained, train
+from generators.rl.training import Report, TrainedPolicy, train
 from generators.training.processes import ALONE, Processes
 
 
@@ -26,7 +26,7 @@ class Trainer(Protocol):
         report: Report,
         processes: Processes = ALONE,
         fits: Path | None = None,
-    ) -> Trained:
+    ) -> TrainedPolicy:
         """Take all updates; return the trained policy with every update's health."""
         ...
 

@@ -25,7 +25,7 @@ Report = Callable[[UpdateHealth], None]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPolicy:
     """A finished run: the weights, and every update's health."""
 
     policy: Policy
@@ -42,7 +42,7 @@ def train(
     report: Report,
     processes: Processes = ALONE,
     fits: Path | None = None,
-) -> Trained:
+) -> TrainedPolicy:
     """Run the updates that `folder`'s checkpoint has not; return what all of them made.
 
     `report` is told of each new update once its checkpoint is written; `fits` is a file that
@@ -68,7 +68,7 @@ def train_on(
     report: Report,
     processes: Processes = ALONE,
     fits: Path | None = None,
-) -> Trained:
+) -> TrainedPolicy:
     """Like `train`, from any source of lessons. Only the first process writes and reports."""
     policy = Policy(require_trajectory(generator), config)
     progress = load_progress(folder, policy)
@@ -83,7 +83,7 @@ def train_on(
         if processes.is_first:
             save_progress(folder, policy, progress)
             report(progress.history[-1])
-    return Trained(policy, progress.history)
+    return TrainedPolicy(policy, progress.history)
 
 
 def one_update(

@@ -21,7 +21,7 @@ Reward = Callable[[Tensor, Sequence[Prompt]], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Batch:
+class UpdateBatch:
     """What one update asks for: B images, and what will score them."""
 
     prompts_B: Sequence[Prompt]
@@ -96,7 +96,7 @@ class Examples(Protocol):
         ...
 
 
-class Made(Protocol):
+class MadeImages(Protocol):
     """The images of one update, and what the algorithm must remember of their making."""
 
     @property
@@ -117,6 +117,6 @@ class Made(Protocol):
 class Algorithm(Protocol):
     """Makes the images of one update."""
 
-    def __call__(self, policy: Policy, batch: Batch) -> Made:
+    def __call__(self, policy: Policy, batch: UpdateBatch) -> MadeImages:
         """Return an image for each condition and seed; equal seeds give equal images."""
         ...

@@ -17,7 +17,7 @@ from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.base import ExamplesLoss, Kept
 from generators.rl.algorithms.nft import drawn_levels, fresh_noise
 from generators.rl.policy import Policy
-from generators.rl.source import Lesson, RewardFigures, drawn, rollout_seed
+from generators.rl.source import UpdateLesson, UpdateRewards, drawn, rollout_seed
 from generators.training.processes import Processes
 
 
@@ -31,7 +31,7 @@ class PreferredPairs:
 
     def lesson(
         self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
-    ) -> Lesson:
+    ) -> UpdateLesson:
         """Draw this process's share of the update's pairs; there are no rewards."""
         config = policy.config
         per_update = config.images_per_update // 2
@@ -43,8 +43,8 @@ class PreferredPairs:
             conditions_P=policy.generator.condition([self.prompts[row] for row in rows]),
             seeds_P=[rollout_seed(config, update, index) for index in mine],
         )
-        no_rewards = RewardFigures(mean=0.0, sd=0.0, spread_mean=0.0, zero_spread_groups=0)
-        return Lesson(made, torch.zeros(2 * len(rows)), no_rewards, buffers)
+        no_rewards = UpdateRewards(mean=0.0, sd=0.0, spread_mean=0.0, zero_spread_groups=0)
+        return UpdateLesson(made, torch.zeros(2 * len(rows)), no_rewards, buffers)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from generators.base import Conditions, Prompt, Trajectory
 from generators.diffusion.samplers import sample
-from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept, Reward
+from generators.rl.algorithms.base import ExamplesLoss, Kept, Reward, UpdateBatch
 from generators.rl.algorithms.nft import fresh_noise
 from generators.rl.policy import Policy, rollout_settings
 
 COPIES = 2  # of an image at the last step
 
 
-def draft(policy: Policy, batch: Batch) -> "Finished":
+def draft(policy: Policy, batch: UpdateBatch) -> "Finished":
     """Make images with DDIM, trailing spacing.
 
     With leading spacing the last step is so clean that the prediction hardly moves the image: the
@@ -42,7 +42,7 @@ class Finished:
     """Finished images, to be improved in their last step."""
 
     latents: Tensor
-    batch: Batch
+    batch: UpdateBatch
     last_timestep: float
     window_start: None = None
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from generators.base import Conditions, Process, Trajectory
 from generators.diffusion.samplers import initial_noise, sample
-from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
+from generators.rl.algorithms.base import ExamplesLoss, Kept, UpdateBatch
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
 from generators.seeds import hashed_seed
@@ -24,7 +24,7 @@ from generators.seeds import hashed_seed
 NO_ERROR = 1e-5  # below, a branch's error is rounding
 
 
-def nft(policy: Policy, batch: Batch) -> "Images":
+def nft(policy: Policy, batch: UpdateBatch) -> "Images":
     """Make images with the old policy and the sampler that is deployed."""
     settings = rollout_settings(policy.config, policy.config.sampler)
     with policy.at_old():

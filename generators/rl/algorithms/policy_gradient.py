@@ -15,7 +15,7 @@ from torch import Tensor
 from generators.base import Conditions, Process
 from generators.diffusion.rollout import Rollout, log_prob, rollout
 from generators.memory import lacks_memory
-from generators.rl.algorithms.base import Batch, ExamplesLoss, Kept
+from generators.rl.algorithms.base import ExamplesLoss, Kept, UpdateBatch
 from generators.rl.config import RLConfig
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
 from generators.rl.policy import Policy, rollout_settings
@@ -32,7 +32,7 @@ def window_of_update(config: RLConfig, update: int) -> range:
     return range(start, start + config.num_trained_steps)
 
 
-def policy_gradient(policy: Policy, batch: Batch) -> "RandomSteps":
+def policy_gradient(policy: Policy, batch: UpdateBatch) -> "RandomSteps":
     """Make images whose window is random, and record its steps.
 
     Where the graphs of the random steps do not fit into memory after all, none are kept.
@@ -65,14 +65,14 @@ class RandomSteps:
         """Return the images' latents."""
         return self.rollout.latents
 
-    def examples(self, policy: Policy, advantages_B: Tensor) -> "Pairs":
+    def examples(self, policy: Policy, advantages_B: Tensor) -> "StepPairs":
         """Flatten the steps of all images into pairs; an image's steps share its advantage."""
         made, config, process = self.rollout, policy.config, policy.generator.process
         num_images, num_steps = made.log_probs_BK.shape
         device = made.latents.device
         weights_K = step_weights(process, made.timesteps_K, made.next_timesteps_K, eta=ETA)
         num_elements = made.latents[0].numel()
-        pairs = Pairs(
+        pairs = StepPairs(
             x_t=made.x_t.flatten(0, 1),
             x_next=made.x_next.flatten(0, 1),
             t_N=made.timesteps_K.repeat(num_images),
@@ -99,7 +99,7 @@ class RandomSteps:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class StepPairs:
     """Recorded (image, step) pairs with what each is worth; every tensor has N rows."""
 
     x_t: Tensor

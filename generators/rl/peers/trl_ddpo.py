@@ -24,7 +24,7 @@ from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.progress import UpdateHealth
 from generators.rl.source import prompts_of_update
-from generators.rl.training import Report, Trained
+from generators.rl.training import Report, TrainedPolicy
 from generators.training.processes import ALONE, Processes
 
 BEGUN = "trl-updates-done.txt"
@@ -40,7 +40,7 @@ def train_with_trl(
     report: Report,
     processes: Processes = ALONE,
     fits: Path | None = None,
-) -> Trained:
+) -> TrainedPolicy:
     """Run all updates from the start; return the trained policy, as `train` does.
 
     In one process, and its own batches are what it needs: nothing is looked up in `fits`.
@@ -71,7 +71,7 @@ def train_with_trl(
             begun.write_text(f"{update + 1} of {config.num_updates}\n")
             report(history[-1])
     policy.weights.averages.clear()  # TRL keeps none: the last weights are the result
-    return Trained(policy, tuple(history))
+    return TrainedPolicy(policy, tuple(history))
 
 
 def trl_trainer(

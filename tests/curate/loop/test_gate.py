@@ -3,7 +3,7 @@ from uuid import uuid4
 
 import pytest
 
-from curate.loop.gate import Verdict, judge_round
+from curate.loop.gate import GateVerdict, judge_round
 from db.queries.ratings import RatingView
 
 
@@ -32,7 +32,7 @@ def rating(version: str | None, prompt: str, value: int) -> RatingView:
     )
 
 
-def judged(start: list[list[int]], new: list[list[int]], **options: float) -> Verdict:
+def judged(start: list[list[int]], new: list[list[int]], **options: float) -> GateVerdict:
     ratings = [
         rating(version, str(prompt), value)
         for version, by_prompt in (("start", start), ("new", new), ("base", start))

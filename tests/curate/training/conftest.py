@@ -12,7 +12,7 @@ __all__ = ["brightness", "prompts", "small"]  # fixtures that RL's tests share
 
 if TYPE_CHECKING:
     from curate.training.config import LessonConfig
-    from curate.training.finetune import Task
+    from curate.training.finetune import TrainingTask
     from curate.workspace import Workspace
     from db.models import GeneratorVersion
     from generators.diffusion.generator import DiffusionGenerator
@@ -77,10 +77,10 @@ def pictures(workspace: "Workspace") -> "Workspace":
 
 def quick_task(
     start: "GeneratorVersion", lesson: "LessonConfig | None" = None, **training: object
-) -> "Task":
+) -> "TrainingTask":
     """Return a training of a second."""
     from curate.training.config import LessonConfig
-    from curate.training.finetune import Task
+    from curate.training.finetune import TrainingTask
     from generators.training.config import TrainingConfig
 
     settings: dict = {
@@ -93,4 +93,4 @@ def quick_task(
         "checkpoint_every": 1,
     } | training
     lesson = lesson or LessonConfig(num_samples=2, sample_steps=2)
-    return Task(start, TrainingConfig(**settings), lesson)
+    return TrainingTask(start, TrainingConfig(**settings), lesson)

@@ -14,7 +14,7 @@ from curate.production.run import run_plan
 from curate.production.versions import load_version
 from curate.samples.pixels import array_of
 from curate.training.config import LessonConfig
-from curate.training.finetune import Task, train_generator
+from curate.training.finetune import TrainingTask, train_generator
 from curate.workspace import Workspace
 from db import queries
 from db.models import GeneratorVersion
@@ -35,7 +35,7 @@ def silent(total: int, what: str) -> Iterator[Any]:
     yield lambda count: None
 
 
-def trained(ws: Workspace, task: Task, notes: list[str] | None = None) -> GeneratorVersion:
+def trained(ws: Workspace, task: TrainingTask, notes: list[str] | None = None) -> GeneratorVersion:
     say = (lambda line: None) if notes is None else notes.append
     return train_generator(ws, task, say=say, show=silent)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.process import VariancePreserving
-from generators.rl.algorithms.base import Batch, Reward
+from generators.rl.algorithms.base import Reward, UpdateBatch
 from generators.rl.algorithms.draft import Finished, draft
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
@@ -20,9 +20,9 @@ from tests.generators.rl.planted import brightness_of_fresh_images, standard_err
 Small = Callable[..., RLConfig]
 
 
-def batch_of(generator: DiffusionGenerator, prompts: list[Prompt], reward: Reward) -> Batch:
+def batch_of(generator: DiffusionGenerator, prompts: list[Prompt], reward: Reward) -> UpdateBatch:
     prompts_B = [prompt for prompt in prompts[:2] for _ in range(4)]
-    return Batch(prompts_B, generator.conditioner(prompts_B), range(8), 0, reward)
+    return UpdateBatch(prompts_B, generator.conditioner(prompts_B), range(8), 0, reward)
 
 
 def gradient_norm(policy: Policy, made: Finished) -> float:

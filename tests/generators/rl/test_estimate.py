@@ -10,7 +10,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import estimate
-from generators.rl.policy import Fit, Policy
+from generators.rl.policy import MemoryFit, Policy
 from generators.rl.probe import found_fit
 from generators.rl.training import train
 from tests.tiny import tiny_generator as make_tiny_generator
@@ -33,7 +33,7 @@ def test_an_estimate_by_hand(
     forward = _flops_of_forward(tiny_generator, conditions)
     # the anchor's and the rollout's forward passes; with its backward pass one costs 2 to 3
     assert (112 + 32 * 1.5) * forward < cost.flops < (112 + 32 * 3) * forward
-    policy.fit = Fit(6, kept_images=8)
+    policy.fit = MemoryFit(6, kept_images=8)
     kept = estimate(policy, conditions)  # the training pass begins with the backward pass
     assert kept.training_evaluations == 16 * 2 * 2
     assert cost.flops - kept.flops == pytest.approx(32 * forward)

@@ -9,7 +9,7 @@ from torch import Tensor
 from generators.base import Conditions, Prompt, Trajectory
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.samplers import sample
-from generators.rl.algorithms.base import Batch, Reward
+from generators.rl.algorithms.base import Reward, UpdateBatch
 from generators.rl.algorithms.nft import NoisedImages, goodness, nft
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
@@ -26,9 +26,9 @@ def no_reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor
     raise AssertionError("nft asked for a reward")
 
 
-def batch_of(generator: Trajectory, prompts: list[Prompt]) -> Batch:
+def batch_of(generator: Trajectory, prompts: list[Prompt]) -> UpdateBatch:
     prompts_B = [prompt for prompt in prompts[:2] for _ in range(4)]
-    return Batch(prompts_B, generator.conditioner(prompts_B), SEEDS, 0, no_reward)
+    return UpdateBatch(prompts_B, generator.conditioner(prompts_B), SEEDS, 0, no_reward)
 
 
 def examples_of(policy: Policy, prompts: list[Prompt], advantages_B: Tensor) -> NoisedImages:

@@ -9,7 +9,7 @@ from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.policy import Fit, Policy
+from generators.rl.policy import MemoryFit, Policy
 from generators.rl.probe import bytes_of_pair, found_fit, largest
 from generators.rl.progress import UpdateHealth
 from generators.rl.training import train
@@ -46,19 +46,19 @@ def test_a_pair_keeps_what_its_backward_pass_needs_and_guidance_doubles_it(
 def test_what_is_kept_follows_the_memory_and_the_settings(
     tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
 ) -> None:
-    def found(num_images: int = 64, **changes: object) -> Fit:
+    def found(num_images: int = 64, **changes: object) -> MemoryFit:
         policy.config = small(rollout_batch=16, **changes)
         return found_fit(policy, conditions, num_images)
 
     policy, conditions = Policy(tiny_generator, small()), tiny_generator.conditioner(prompts)
     pair = bytes_of_pair(policy, conditions)
     for_40_images = (6 + 40 * 2) * pair / 2**30  # the micro-batch, and two steps an image
-    assert found() == Fit(6, 64)
-    assert found(memory_gib=for_40_images) == Fit(6, 32)  # two whole compute batches
-    assert found(memory_gib=0, micro_batch=0) == Fit(1, 0)
-    assert found(micro_batch=0) == Fit(32, 64)
+    assert found() == MemoryFit(6, 64)
+    assert found(memory_gib=for_40_images) == MemoryFit(6, 32)  # two whole compute batches
+    assert found(memory_gib=0, micro_batch=0) == MemoryFit(1, 0)
+    assert found(micro_batch=0) == MemoryFit(32, 64)
     for other in ({"minibatches": 2}, {"rollout_dtype": "bfloat16"}, {"algorithm": "nft"}):
-        assert found(**other) == Fit(6, 0)  # the training pass is another than the rollout's
+        assert found(**other) == MemoryFit(6, 0)  # the training pass is another than the rollout's
 
 
 def test_what_was_found_is_remembered_for_the_same_model_and_shape(
@@ -70,8 +70,8 @@ def test_what_was_found_is_remembered_for_the_same_model_and_shape(
     path.write_text(
         path.read_text().replace(f'"kept_images": {first.kept_images}', '"kept_images": 3')
     )
-    assert found_fit(policy, conditions, 8, path) == Fit(6, 3)
-    assert found_fit(policy, conditions, 16, path) == Fit(6, 16)
+    assert found_fit(policy, conditions, 8, path) == MemoryFit(6, 3)
+    assert found_fit(policy, conditions, 16, path) == MemoryFit(6, 16)
 
 
 def test_with_and_without_memory_a_run_ends_alike_and_a_resumed_one_keeps_its_fit(

@@ -11,10 +11,10 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 from generators.rl.advantages import group_advantages
 from generators.rl.algorithms.base import Reward
-from generators.rl.algorithms.policy_gradient import Pairs
+from generators.rl.algorithms.policy_gradient import StepPairs
 from generators.rl.config import RLConfig
 from generators.rl.loss import step_weights
-from generators.rl.policy import Fit, Policy
+from generators.rl.policy import MemoryFit, Policy
 from generators.rl.rollouts import rewarded_images
 from generators.rl.update import accumulate_gradient, learn, start_predictions
 from generators.training.processes import ALONE
@@ -28,22 +28,22 @@ def first_update(
 ) -> "FirstUpdate":
     """A policy before its first step, with the pairs to learn from."""
 
-    def made(config: RLConfig, kept_images: int = 0) -> tuple[Policy, Pairs]:
+    def made(config: RLConfig, kept_images: int = 0) -> tuple[Policy, StepPairs]:
         policy = Policy(tiny_generator, config)
-        policy.fit = Fit(config.micro_batch, kept_images)
+        policy.fit = MemoryFit(config.micro_batch, kept_images)
         rewarded = rewarded_images(policy, prompts, brightness, 0, ALONE)
         advantages = group_advantages(rewarded.mean_B, config.group_size, clip=5.0)
         pairs = rewarded.made.examples(policy, advantages.values_B)
-        assert isinstance(pairs, Pairs)
+        assert isinstance(pairs, StepPairs)
         return policy, pairs
 
     return made
 
 
-FirstUpdate = Callable[..., tuple[Policy, Pairs]]
+FirstUpdate = Callable[..., tuple[Policy, StepPairs]]
 
 
-def gradient_of(policy: Policy, pairs: Pairs, kl_weight: float = 0.1) -> Tensor:
+def gradient_of(policy: Policy, pairs: StepPairs, kl_weight: float = 0.1) -> Tensor:
     start = start_predictions(policy, pairs)
     accumulate_gradient(policy, pairs, start, kl_weight=kl_weight)
     gradients = [weight.grad.flatten() for weight in policy.weights.named.values()]  # type: ignore[union-attr]
@@ -84,7 +84,7 @@ def test_log_probabilities_agree_with_diffusers_and_torch(
 def test_micro_batches_do_not_change_the_gradient(small: Small, first_update: FirstUpdate) -> None:
     policy, pairs = first_update(small(micro_batch=100))
     whole = gradient_of(policy, pairs)
-    policy.fit = Fit(micro_batch=5)  # 16 pairs: 5, 5, 5 and 1
+    policy.fit = MemoryFit(micro_batch=5)  # 16 pairs: 5, 5, 5 and 1
     in_parts = gradient_of(policy, pairs)
     assert whole.norm() > 1e-3
     assert (whole - in_parts).norm() < 1e-6 * whole.norm()
@@ -122,7 +122,7 @@ def test_out_of_memory_it_goes_on_in_smaller_passes_to_the_same_gradient(
     hook = policy.generator.denoiser.network.register_forward_pre_hook(refuse)
     pairs.kept[0].prediction.register_hook(refuse_backward)
     found = gradient_of(policy, pairs)
-    assert policy.fit == Fit(micro_batch=4)  # nothing kept, then 16, 8, 4
+    assert policy.fit == MemoryFit(micro_batch=4)  # nothing kept, then 16, 8, 4
     assert (found - enough).norm() < 1e-5 * enough.norm()
     hook.remove()
     policy.generator.denoiser.network.register_forward_pre_hook(fail_always)
