@@ -36,6 +36,13 @@ def evaluate(
     cache: Annotated[
         Path, typer.Option(help="Folder that keeps features for the next time.")
     ] = Path(".curate-cache"),
+    survival: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare survival instead: a CSV with the columns time, event (0, 1), group.",
+            show_default=False,
+        ),
+    ] = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
@@ -47,10 +54,15 @@ def evaluate(
     Example: curate evaluate
     """
     from curate.evaluation.compare import compare_tables, compare_versions
+    from curate.evaluation.survival import survival_of
     from curate.evaluation.table import evaluate as measure
     from curate.progress import progress
     from curate.workspace import open_workspace
 
+    if survival is not None:
+        of_groups = survival_of(survival)
+        tell(as_json, of_groups.to_json(), of_groups.lines())
+        return
     if synthetic or real or test:
         if not synthetic or real is None:
             raise typer.BadParameter("--synthetic and --real go together")
