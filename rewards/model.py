@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from rewards.backbones import Backbone, load_backbone
 from rewards.check import check_enough, what_to_know
+from rewards.conditioning import Conditioning, ConditioningCode, ConditioningFeatures, looked_at
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
 from rewards.folds import kind_of_groups, parts
@@ -54,6 +55,7 @@ KERNELS: dict[str, tuple[float, float]] = {
 }
 SHARES = (0.25, 0.5)  # of the images: points of the learning curve before the last, all of them
 PROCESS = "process_."  # what the names of its tensors begin with
+CODE = ("process_.code.mean_RD", "process_.code.std_RD")
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.backbone, self.config = backbone, config
         self.process_: Process | None = None
+        self.code_: ConditioningCode | None = None  # where rated images were given more than words
         self.calibration_: tuple[Calibration, ...] = ()  # one a criterion
         self.modalities_: tuple[str, ...] = ()
         self.values_: tuple[int, ...] = ()
@@ -109,6 +112,7 @@ class RewardModel(nn.Module):
         self.modalities_ = tuple(sorted(set(rated.modalities)))
         self.values_ = tuple(rated.values)
         self.criteria_ = tuple(rated.criteria)
+        self.code_ = ConditioningCode.learned(rated.given)
         encoded = self._encoded(rated)
         everything = torch.arange(len(encoded.rated.prompts))
         best = self._fit(encoded, everything, _usual_kernel(len(self.modalities_)))
@@ -126,20 +130,48 @@ class RewardModel(nn.Module):
         return self
 
     def predict(
-        self, images_B3HW: Tensor, modalities: Sequence[str], texts: Sequence[str]
+        self,
+        images_B3HW: Tensor,
+        modalities: Sequence[str],
+        texts: Sequence[str],
+        given: Sequence[Conditioning] = (),
     ) -> tuple[Tensor, Tensor]:
         """Return (mean [B], spread [B]) of the probability of the top rating, with gradients.
 
-        The spread is the standard deviation over what the ratings leave possible. RewardError for a
-        modality of which no image was rated.
+        The spread is the standard deviation over what the ratings leave possible. Images are
+        [B, 3, H, W], or slices of volumes [B, S, 3, H, W]. RewardError for a modality of which no
+        image was rated.
         """
-        return self.predict_features(self.backbone.features(images_B3HW), modalities, texts)
+        features_BD = self.backbone.features(images_B3HW)
+        return self.predict_features(
+            features_BD, modalities, texts, self.features_of_given(images_B3HW, given)
+        )
+
+    def features_of_given(
+        self, images_B3HW: Tensor, given: Sequence[Conditioning]
+    ) -> list[ConditioningFeatures]:
+        """Return the backbone's features of what was given, as far as the ratings knew such."""
+        roles = () if self.code_ is None else self.code_.roles
+        found = []
+        for image, each in zip(images_B3HW, given, strict=False):
+            shown = {
+                role: looked_at(role, each.images[role].to(image), image)
+                for role in roles
+                if role in each.images
+            }
+            features = {role: self.backbone.features(s[None])[0] for role, s in shown.items()}
+            found.append(ConditioningFeatures(features, each.record))
+        return found
 
     def predict_features(
-        self, features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str]
+        self,
+        features_BD: Tensor,
+        modalities: Sequence[str],
+        texts: Sequence[str],
+        given: Sequence[ConditioningFeatures] = (),
     ) -> tuple[Tensor, Tensor]:
         """Like `predict`, from the backbone's features."""
-        chances_CMBK = self._chances(features_BD, modalities, texts)
+        chances_CMBK = self._chances(features_BD, modalities, texts, given)
         means_CB = torch.stack([expected(each)[:, -1] for each in chances_CMBK])
         squares_CB = torch.stack([expected(each.square())[:, -1] for each in chances_CMBK])
         spreads_CB = (squares_CB - means_CB.square()).clamp(min=1e-12).sqrt()
@@ -160,14 +192,18 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def joint(
-        self, features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str]
+        self,
+        features_BD: Tensor,
+        modalities: Sequence[str],
+        texts: Sequence[str],
+        given: Sequence[ConditioningFeatures] = (),
     ) -> list[Joint]:
         """Return what is known of these images together, a criterion each; memory grows as B^2."""
         if self.process_ is None:
             raise ValueError("a reward model predicts after fit() or load()")
-        prompts_BP = self._prompts(modalities, texts)
-        means_CB, _ = self.process_.latent(features_BD, prompts_BP, self._congruence)
-        covariance_CBB = self.process_.covariance(features_BD, prompts_BP)
+        pairs = self._pairs(features_BD, modalities, texts, given)
+        means_CB, _ = self.process_.latent(pairs, self._congruence)
+        covariance_CBB = self.process_.covariance(pairs)
         return [
             Joint(*each)
             for each in zip(means_CB.double(), covariance_CBB, self.calibration_, strict=True)
@@ -185,12 +221,14 @@ class RewardModel(nn.Module):
             if name.startswith(PROCESS)
         }
         assert self.process_ is not None  # only a fitted model is saved
+        told = {"roles": self.code_.roles, "fields": self.code_.fields} if self.code_ else None
         save_file(
             tensors,
             path,
             metadata={
                 "curate": json.dumps(
                     {
+                        **({"given": told} if told else {}),
                         "format": FORMAT,
                         "config": self.config.to_json(),
                         "backbone": self.backbone.fingerprint,
@@ -244,12 +282,17 @@ class RewardModel(nn.Module):
             for each in settings["calibration"]
         )
         model.quality_ = Quality(**settings["quality"]) if settings["quality"] else None
-        own = {name.removeprefix(PROCESS): tensor for name, tensor in tensors.items()}
-        model.process_ = Process(Kernel(**settings["kernel"]), own)
+        own = {n.removeprefix(PROCESS): tensor for n, tensor in tensors.items()}
+        if "given" in settings:
+            scales = [own.pop(name.removeprefix(PROCESS)) for name in CODE]
+            model.code_ = ConditioningCode(
+                settings["given"]["roles"], settings["given"]["fields"], *scales
+            )
+        model.process_ = Process(Kernel(**settings["kernel"]), own, model.code_)
         return model
 
     def _encoded(self, rated: RatedImages) -> "_Encoded":
-        pairs = Pairs(rated.features_ND, self._prompts(rated.modalities, rated.texts))
+        pairs = self._pairs(rated.features_ND, rated.modalities, rated.texts, rated.given)
         known = rated.references.of_modalities(self.modalities_)
         prompts_SP = self._prompts(known.modalities, known.texts)
         features_SD = known.features_SD if known.texts else rated.features_ND[:0]
@@ -272,6 +315,7 @@ class RewardModel(nn.Module):
             num_raters=len(raters),
             landmarks=self.config.max_landmarks,
             seed=self.config.seed,
+            code=self.code_,
         )
 
     def _measure(self, encoded: "_Encoded", known: HeldOut) -> None:
@@ -311,19 +355,39 @@ class RewardModel(nn.Module):
         return Congruence(self.config.modality_congruence, self.config.text_congruence)
 
     def _chances(
-        self, features_BD: Tensor, modalities: Sequence[str], texts: Sequence[str]
+        self,
+        features_BD: Tensor,
+        modalities: Sequence[str],
+        texts: Sequence[str],
+        given: Sequence[ConditioningFeatures] = (),
     ) -> list[Tensor]:
         """Return a criterion's chances of a grade above each threshold, [nodes, B, K] each."""
         if self.process_ is None:
             raise ValueError("a reward model predicts after fit() or load()")
-        prompts_BP = self._prompts(modalities, texts).to(features_BD.device)
-        means_CB, variances_CB = self.process_.latent(features_BD, prompts_BP, self._congruence)
+        pairs = self._pairs(features_BD, modalities, texts, given)
+        means_CB, variances_CB = self.process_.latent(pairs, self._congruence)
         return [
             above(mean_B, variance_B, calibration)
             for mean_B, variance_B, calibration in zip(
                 means_CB, variances_CB, self.calibration_, strict=True
             )
         ]
+
+    def _pairs(
+        self,
+        features_BD: Tensor,
+        modalities: Sequence[str],
+        texts: Sequence[str],
+        given: Sequence[ConditioningFeatures],
+    ) -> Pairs:
+        prompts_BP = self._prompts(modalities, texts).to(features_BD.device)
+        if self.code_ is None or not len(features_BD):
+            return Pairs(features_BD, prompts_BP)
+        return Pairs(
+            features_BD,
+            prompts_BP,
+            self.code_(given or [ConditioningFeatures()] * len(features_BD)),
+        )
 
     def _prompts(self, modalities: Sequence[str], texts: Sequence[str]) -> Tensor:
         unknown = set(modalities) - set(self.modalities_)

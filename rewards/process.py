@@ -6,11 +6,12 @@ texts that enough images were asked for by.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from rewards.conditioning import ConditioningCode
 from rewards.likelihood import Scale
 from rewards.posterior import fit_posterior
 from rewards.ratings import Answers
@@ -27,13 +28,16 @@ class Pairs:
 
     features_ND: Tensor
     prompts_NP: Tensor
+    given_NG: Tensor | None = None  # what the prompts give beside their words, if any gives some
 
-    def chosen(self, positions: Tensor) -> "Pairs":
-        """Return some of them."""
-        return Pairs(self.features_ND[positions], self.prompts_NP[positions])
+    def chosen(self, positions: Tensor, prompts: Tensor | None = None) -> "Pairs":
+        """Return some of them, or some images with the prompts of others."""
+        asked = positions if prompts is None else prompts
+        given_NG = None if self.given_NG is None else self.given_NG[asked]
+        return Pairs(self.features_ND[positions], self.prompts_NP[asked], given_NG)
 
     def joined(self, others: "Pairs") -> "Pairs":
-        """Return these, then the others."""
+        """Return these, then the others: images and words."""
         return Pairs(
             torch.cat([self.features_ND, others.features_ND]),
             torch.cat([self.prompts_NP, others.prompts_NP]),
@@ -47,6 +51,7 @@ class Process(nn.Module):
     feature_std_D: Tensor
     landmarks_SD: Tensor  # the L landmarks, then the references
     landmark_prompts_LP: Tensor
+    landmark_given_LG: Tensor  # only where any rated image was given something beside words
     whitener_LL: Tensor
     modality_SM: Tensor  # likeness to them -> 1 for the modality an image shows, else 0
     text_ST: Tensor  # ... for the text
@@ -54,20 +59,21 @@ class Process(nn.Module):
     weights_CL: Tensor
     unsure_CLL: Tensor
 
-    def __init__(self, kernel: Kernel, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, kernel: Kernel, tensors: Mapping[str, Tensor], code: ConditioningCode | None = None
+    ) -> None:
         super().__init__()
-        self.kernel = kernel
+        self.kernel, self.code = kernel, code
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.float().contiguous())
 
-    def latent(
-        self, features_BD: Tensor, prompts_BP: Tensor, congruence: "Congruence"
-    ) -> tuple[Tensor, Tensor]:
+    def latent(self, pairs: Pairs, congruence: "Congruence") -> tuple[Tensor, Tensor]:
         """Return mean [C, B] and variance [C, B] of the latent quality, with gradients."""
-        standard_BD = (features_BD - self.feature_mean_D) / self.feature_std_D
+        prompts_BP = pairs.prompts_NP
+        standard_BD = (pairs.features_ND - self.feature_mean_D) / self.feature_std_D
         likeness_BS = self.kernel.images(standard_BD, self.landmarks_SD)
         likeness_BL = likeness_BS[:, : len(self.landmark_prompts_LP)]
-        pairs_BL = self.kernel.pairs(likeness_BL, prompts_BP, self.landmark_prompts_LP)
+        pairs_BL = self._to_landmarks(likeness_BL, pairs)
         coordinates_BL = pairs_BL @ self.whitener_LL.T
         novel_B = (self.kernel.variance - coordinates_BL.square().sum(1)).clamp(min=0)
         unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL)
@@ -80,18 +86,35 @@ class Process(nn.Module):
         lost_B = congruence.modality * modality_B + congruence.text * text_B
         return mean_CB - lost_B, novel_B + unsure_CBL.square().sum(2)
 
-    def covariance(self, features_BD: Tensor, prompts_BP: Tensor) -> Tensor:
+    def covariance(self, pairs: Pairs) -> Tensor:
         """Return the covariance [C, B, B] of the latent quality of these images, float64."""
-        standard_BD = (features_BD - self.feature_mean_D) / self.feature_std_D
+        standard_BD = (pairs.features_ND - self.feature_mean_D) / self.feature_std_D
         marks_LD = self.landmarks_SD[: len(self.landmark_prompts_LP)]
         likeness_BL = self.kernel.images(standard_BD, marks_LD)
-        pairs_BL = self.kernel.pairs(likeness_BL, prompts_BP, self.landmark_prompts_LP)
+        pairs_BL = self._to_landmarks(likeness_BL, pairs)
         coordinates_BL = pairs_BL.double() @ self.whitener_LL.double().T
         likeness_BB = self.kernel.images(standard_BD, standard_BD)
-        before_BB = self.kernel.pairs(likeness_BB, prompts_BP, prompts_BP).double()
+        given_BB = alike(self.code, pairs.given_NG, pairs.given_NG)
+        prompts_BP = pairs.prompts_NP
+        before_BB = self.kernel.pairs(likeness_BB, prompts_BP, prompts_BP, given_BB).double()
         novel_BB = before_BB - coordinates_BL @ coordinates_BL.T
         unsure_CBL = torch.einsum("bl,ckl->cbk", coordinates_BL, self.unsure_CLL.double())
         return novel_BB + unsure_CBL @ unsure_CBL.transpose(1, 2)
+
+    def _to_landmarks(self, likeness_BL: Tensor, pairs: Pairs) -> Tensor:
+        given_BL = None
+        if self.code is not None:
+            given_BL = alike(self.code, pairs.given_NG, self.landmark_given_LG)
+        return self.kernel.pairs(likeness_BL, pairs.prompts_NP, self.landmark_prompts_LP, given_BL)
+
+
+def alike(
+    code: ConditioningCode | None, given_BG: Tensor | None, others_LG: Tensor | None
+) -> Tensor | None:
+    """Return how alike given things are [B, L]; None where nothing was ever given."""
+    if code is None or given_BG is None or others_LG is None:
+        return None
+    return code.likeness(given_BG, others_LG)
 
 
 @dataclass(frozen=True)
@@ -132,6 +155,7 @@ def fit_process(
     num_raters: int,
     landmarks: int,
     seed: int,
+    code: ConditioningCode | None = None,
 ) -> Fit:
     """Fit every criterion to its `answers`, which speak of the images `learn_N` (positions) only.
 
@@ -140,11 +164,12 @@ def fit_process(
     """
     mean_D = pairs.features_ND[learn_N].mean(0)
     std_D = pairs.features_ND[learn_N].std(0).clamp(min=1e-6)
-    known = Pairs((pairs.features_ND - mean_D) / std_D, pairs.prompts_NP)
+    known = replace(pairs, features_ND=(pairs.features_ND - mean_D) / std_D)
     place_L = _landmarks(learn_N, landmarks, seed)
     marks = known.chosen(place_L)
     likeness_NL = kernel.images(known.features_ND, marks.features_ND)
-    pairs_NL = kernel.pairs(likeness_NL, known.prompts_NP, marks.prompts_NP)
+    given_NL = alike(code, known.given_NG, marks.given_NG)
+    pairs_NL = kernel.pairs(likeness_NL, known.prompts_NP, marks.prompts_NP, given_NL)
     whitener_LL = whitener(pairs_NL[place_L], kernel.variance)
     coordinates_NL = pairs_NL.double() @ whitener_LL.T
     found = [
@@ -170,8 +195,10 @@ def fit_process(
         "weights_CL": torch.stack([each.weights_L for each in found]),
         "unsure_CLL": torch.stack([each.unsure_LL for each in found]),
     }
+    if marks.given_NG is not None:
+        tensors["landmark_given_LG"] = marks.given_NG
     evidence = sum(each.log_evidence for each in found)
-    return Fit(Process(kernel, tensors), tuple(each.scale for each in found), evidence)
+    return Fit(Process(kernel, tensors, code), tuple(each.scale for each in found), evidence)
 
 
 def _landmarks(learn_N: Tensor, count: int, seed: int) -> Tensor:

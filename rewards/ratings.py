@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rewards.conditioning import ConditioningFeatures
+
 Chosen = NDArray[np.bool_]
 
 
@@ -71,6 +73,9 @@ class RatedImages:
     patients: Sequence[str | None] = ()  # [N] where known: a real image's, or its source's
     labels: Sequence[str | None] = ()  # [N] what the prompts ask for, for the fairness table
     references: References = field(default_factory=References)
+    given: Sequence[
+        ConditioningFeatures
+    ] = ()  # [N] beside the words of the prompts; none: nothing was
 
     def of_images(self, chosen_N: Chosen) -> Tensor:
         """Return the positions of the ratings of the chosen images."""

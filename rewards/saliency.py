@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rewards.conditioning import Conditioning
 from rewards.model import RewardModel
 
 NUM_NOISY, NOISE = 8, 0.03  # copies of an image, and their noise, in intensities of [0, 1]
@@ -16,7 +17,11 @@ BLUR = 1 / 16  # of the side: single pixels say more of the network than of the 
 
 
 def saliency(
-    model: RewardModel, images_B3HW: Tensor, modalities: Sequence[str], texts: Sequence[str]
+    model: RewardModel,
+    images_B3HW: Tensor,
+    modalities: Sequence[str],
+    texts: Sequence[str],
+    given: Sequence[Conditioning] = (),
 ) -> Tensor:
     """Return maps [B, H, W] in [0, 1], 1 where the score's gradient is largest.
 
@@ -28,7 +33,7 @@ def saliency(
     for _ in range(NUM_NOISY):
         noise = NOISE * torch.randn(images_B3HW.shape, generator=chance)
         pixels = (images_B3HW + noise).clamp(0, 1).requires_grad_(True)
-        mean_B, _ = model.predict(pixels, modalities, texts)
+        mean_B, _ = model.predict(pixels, modalities, texts, given)
         (slope,) = torch.autograd.grad(torch.logit(mean_B, eps=1e-4).sum(), pixels)
         total_BHW = total_BHW + slope.abs().sum(1)
     side = 2 * max(1, round(BLUR * min(images_B3HW.shape[2:]))) + 1

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rewards.conditioning import OWN
+
 JITTER = 1e-3  # of the prior variance: equal images must not make the landmarks singular
 
 
@@ -36,15 +38,25 @@ class Kernel:
         distance_BL = (squares_BL - 2 * products_BL).clamp(min=0) / features_BD.shape[1]
         return torch.exp(-distance_BL / (2 * self.reach**2))
 
-    def pairs(self, images_BL: Tensor, prompts_BP: Tensor, others_LP: Tensor) -> Tensor:
-        """Return the likeness [B, L] of images with their prompts, in prior variances."""
+    def pairs(
+        self,
+        images_BL: Tensor,
+        prompts_BP: Tensor,
+        others_LP: Tensor,
+        given_BL: Tensor | None = None,
+    ) -> Tensor:
+        """Return the likeness [B, L] of images with their prompts, in prior variances.
+
+        `given_BL` is how alike the other things are that the prompts give, 1 where there are none.
+        """
         count = self.num_modalities
         modality_BL = prompts_BP[:, :count] @ others_LP[:, :count].T
         text_BL = modality_BL * (prompts_BP[:, count:] @ others_LP[:, count:].T)
         shown_BL = images_BL * (self.shared + modality_BL + self.text * text_BL)
         asked_BL = self.habit * (modality_BL + text_BL)
         whole = self.shared + 1 + self.text + 2 * self.habit
-        return self.variance * (shown_BL + asked_BL) / whole
+        likeness_BL = self.variance * (shown_BL + asked_BL) / whole
+        return likeness_BL if given_BL is None else likeness_BL * (1 - OWN + OWN * given_BL)
 
 
 def whitener(likeness_LL: Tensor, variance: float) -> Tensor:

@@ -63,7 +63,7 @@ def cross_fit(
         here = torch.from_numpy(np.flatnonzero(part_N == part))
         other = here[torch.from_numpy(np.random.default_rng(part).permutation(len(here)))]
         for way, (image, prompt) in enumerate([(here, here), (other, here), (here, other)]):
-            latent = process.latent(pairs.features_ND[image], pairs.prompts_NP[prompt], congruence)
+            latent = process.latent(pairs.chosen(image, prompt), congruence)
             kept[way, :, :, here] = torch.stack(latent).double()
     return HeldOut(*(Latents(*latents) for latents in kept))
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from curate.cluster.versions import own_versions
+from curate.samples.formats import decode
 from curate.samples.renderings import for_backbones
 from curate.samples.stored import by_shape
 from rewards.backbones import Backbone
@@ -50,7 +51,8 @@ class FeatureWorker:
     def work(self, batch: Files) -> Features:
         """Return the features of the batch's images."""
         sha256s, features = list(batch.files), {}
-        for positions, images in by_shape(list(batch.files.values()), for_backbones):
+        shown = [for_backbones(decode(file)) for file in batch.files.values()]
+        for positions, images in by_shape(shown):
             features_BD = self._backbone.features(images.to(self._device)).cpu()
             for position, features_D in zip(positions, features_BD, strict=True):
                 features[sha256s[position]] = features_D.clone()

@@ -15,7 +15,9 @@ from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
 from curate.samples.formats import read_sample
+from curate.samples.renderings import montage
 from curate.samples.stored import batches
+from curate.scoring.conditioning import conditioning_of
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db import queries
@@ -23,6 +25,7 @@ from db.models import Prompt
 from generators.config import SamplingSettings
 from generators.registry import simulated_of
 from rewards import frozen
+from rewards.conditioning import Conditioning
 
 BATCH = 64
 NO_JUDGE = "no independent judge"
@@ -112,8 +115,13 @@ def _trained_judge(ws: Workspace, judge_id: str) -> Judge:
     model = load_reward_model(ws, judge_id)
 
     def gives_top(images_BCHW: Tensor, asked: Sequence[ToJudge]) -> Tensor:
+        given: list[Conditioning] = []
+        if model.code_ is not None:
+            prompts = prompt_values(ws, list({image.prompt_id for image in asked}))
+            given = [conditioning_of(prompts[image.prompt_id], montage) for image in asked]
+        modalities, texts = [a.modality for a in asked], [a.text for a in asked]
         mean_B: Tensor
-        mean_B, _ = model.predict(images_BCHW, [a.modality for a in asked], [a.text for a in asked])
+        mean_B, _ = model.predict(images_BCHW, modalities, texts, given)
         return mean_B >= 0.5  # the top rating is likelier than not
 
     return _picture_judge(f"judge {judge_id[:12]}", None, gives_top)

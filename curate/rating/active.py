@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from curate.rating.answers import goodness
 from curate.rating.draws import Selected
 from curate.samples.features import features_of
+from curate.scoring.conditioning import conditioning_for
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db import queries
@@ -90,7 +91,8 @@ def _chosen(
     if model is None:
         joints: Sequence[Joint] = [joint_before_any_rating(features_ND, modalities, texts, config)]
     else:
-        joints = model.joint(features_ND, modalities, texts)
+        shown = [(image.file_sha256, image.prompt_id) for image in known]
+        joints = model.joint(features_ND, modalities, texts, conditioning_for(ws, model, shown))
     noise_N, minutes_N = _noise_and_time(ws, known, views)
     answered_N = np.arange(len(noise_N)) >= len(new)
     return most_informative(

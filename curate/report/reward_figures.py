@@ -10,10 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image as PillowImage
 
+from curate.production.images import prompt_value
 from curate.report.pictures import png_uri
 from curate.report.plots import LAST, MUTED, RATERS, plain, uri
 from curate.samples.formats import read_sample
 from curate.samples.renderings import montage
+from curate.scoring.conditioning import conditioning_of
 from curate.scoring.fit import load_reward_model
 from curate.workspace import Workspace
 from db.models import RewardModel
@@ -115,7 +117,10 @@ def _overlays(
             continue
         pixels = montage(read_sample(ws.store, image.file_sha256))
         with torch.enable_grad():
-            heat_HW = saliency(model, pixels[None], [image.modality], [image.text])[0].numpy()
+            asked = conditioning_of(prompt_value(ws, image.prompt_id), montage)
+            heat_HW = saliency(model, pixels[None], [image.modality], [image.text], [asked])[
+                0
+            ].numpy()
         grey_HW3 = np.repeat(pixels.permute(1, 2, 0).numpy().mean(2, keepdims=True), 3, axis=2)
         weight_HW1 = STRENGTH * heat_HW[:, :, None] ** 2
         mixed_HW3 = (1 - weight_HW1) * grey_HW3 + weight_HW1 * np.array(ORANGE)

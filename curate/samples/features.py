@@ -6,7 +6,7 @@ D features.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from curate.errors import is_full_disk
+from curate.samples.formats import decode
 from curate.samples.renderings import for_backbones
-from curate.samples.stored import Bytes, batches
+from curate.samples.stored import Bytes, batches_of
 from rewards.backbones import Backbone
 
 IMAGES_A_BATCH = 64
@@ -39,23 +40,32 @@ class Held(Protocol):
         ...
 
 
-@torch.no_grad()
 def features_of(held: Held, backbone: Backbone, sha256s: Sequence[str]) -> Tensor:
     """Return the backbone's features [N, D] of stored images; those seen before are not computed.
 
     A cache that cannot be read is made again.
     """
+    return features_of_renderings(
+        held, backbone, sha256s, lambda sha256: for_backbones(decode(held.store.get(sha256)))
+    )
+
+
+@torch.no_grad()
+def features_of_renderings(
+    held: Held, backbone: Backbone, names: Sequence[str], rendering: Callable[[str], Tensor]
+) -> Tensor:
+    """Return the backbone's features [N, D] of renderings, kept by names that say all of them."""
     with closing(_open(_path(held, backbone))) as cache:
-        features_ND = torch.zeros(len(sha256s), backbone.dim)
-        known = _read(cache, sorted(set(sha256s)), backbone.dim)
-        missing = sorted(set(sha256s) - known.keys())
-        for positions, images in batches(held.store, missing, IMAGES_A_BATCH, for_backbones):
+        features_ND = torch.zeros(len(names), backbone.dim)
+        known = _read(cache, sorted(set(names)), backbone.dim)
+        missing = sorted(set(names) - known.keys())
+        for positions, images in batches_of(missing, IMAGES_A_BATCH, rendering):
             features_BD = backbone.features(images)
             new = {missing[p]: f.clone() for p, f in zip(positions, features_BD, strict=True)}
             _write(cache, new)
             known |= new
-        for place, sha256 in enumerate(sha256s):
-            features_ND[place] = known[sha256]
+        for place, name in enumerate(names):
+            features_ND[place] = known[name]
     return features_ND
 
 

@@ -29,19 +29,23 @@ def batches(
     Of volumes they are montages, or what `render` makes of them. A batch holds neighbours of equal
     shape: a network gives the same for the same neighbours.
     """
-    for start in range(0, len(sha256s), batch_size):
-        files = [store.get(sha256) for sha256 in sha256s[start : start + batch_size]]
-        for positions, images_B3HW in by_shape(files, render):
+    return batches_of(sha256s, batch_size, lambda sha256: render(decode(store.get(sha256))))
+
+
+def batches_of(
+    names: Sequence[str], batch_size: int, rendering: Callable[[str], Tensor]
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield (positions in `names`, their renderings [B, ...]), neighbours of one shape together."""
+    for start in range(0, len(names), batch_size):
+        images = [rendering(name) for name in names[start : start + batch_size]]
+        for positions, images_B3HW in by_shape(images):
             yield [start + position for position in positions], images_B3HW
 
 
-def by_shape(
-    files: Sequence[bytes], render: Render = montage
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield (positions in `files`, their renderings [B, ...]), one batch a shape."""
-    shapes: dict[tuple[int, ...], list[tuple[int, Tensor]]] = {}
-    for position, file in enumerate(files):
-        image = render(decode(file))
-        shapes.setdefault(tuple(image.shape), []).append((position, image))
-    for entries in shapes.values():
-        yield [position for position, _ in entries], torch.stack([image for _, image in entries])
+def by_shape(images: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield (positions in `images`, those of one shape [B, ...])."""
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for position, image in enumerate(images):
+        shapes.setdefault(tuple(image.shape), []).append(position)
+    for positions in shapes.values():
+        yield positions, torch.stack([images[position] for position in positions])

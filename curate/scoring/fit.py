@@ -13,6 +13,7 @@ import torch
 from curate.errors import CurateError
 from curate.rating.answers import goodness, unknown_campaign
 from curate.samples.features import features_of
+from curate.scoring.conditioning import conditioning_features
 from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
@@ -289,6 +290,9 @@ def _rated_images(
             criterion_C=_longs(criteria.index(view.criterion) for view in pairs),
         ),
         references=_references(ws, backbone, references),
+        given=conditioning_features(
+            ws, backbone, [(image.file_sha256, image.prompt_id) for image in images]
+        ),
     )
 
 

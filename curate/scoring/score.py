@@ -8,6 +8,7 @@ from uuid import UUID
 import torch
 
 from curate.samples.features import features_of
+from curate.scoring.conditioning import conditioning_for
 from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
@@ -108,6 +109,7 @@ def _scores(
         features_of(ws, model.backbone, [image.file_sha256 for image, _ in images]),
         [prompt.modality for _, prompt in images],
         [prompt.text for _, prompt in images],
+        conditioning_for(ws, model, [(image.file_sha256, image.prompt_id) for image, _ in images]),
     )
     ids = [image.id for image, _ in images]
     return list(zip(ids, mean_B.tolist(), spread_B.tolist(), strict=True))
@@ -121,5 +123,6 @@ def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) 
         features_of(ws, model.backbone, [image.file_sha256 for image in images]),
         [prompt.modality for prompt in prompts],
         [prompt.text for prompt in prompts],
+        conditioning_for(ws, model, [(image.file_sha256, image.prompt_id) for image in images]),
     )
     return float(means_B.mean())

@@ -12,6 +12,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.production.images import prompt_value, prompt_values
 from curate.production.versions import load_version, save_version
+from curate.scoring.conditioning import conditioning_of
 from curate.training.rated_images import preferred_pairs, rated_latents, said_for
 from curate.verified import verified_path
 from curate.workspace import Workspace
@@ -271,7 +272,9 @@ def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
     def reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         modalities = [prompt.modality for prompt in prompts]
         texts = [prompt.text for prompt in prompts]
-        mean_B, spread_B = model.predict(rgb_rendering(images).to(device), modalities, texts)
+        given = [conditioning_of(prompt) for prompt in prompts] if model.code_ else []
+        shown = rgb_rendering(images).to(device)
+        mean_B, spread_B = model.predict(shown, modalities, texts, given)
         return mean_B, spread_B
 
     return reward

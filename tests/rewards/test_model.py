@@ -19,6 +19,7 @@ from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.errors import RewardError
 from rewards.model import RewardModel
+from rewards.process import Pairs
 from rewards.ratings import RatedImages, References
 
 DIRECTIONS = ("across", "down")
@@ -278,7 +279,7 @@ def test_what_is_known_of_images_together_agrees_with_each_ones_own() -> None:
     [known] = model.joint(features, ["Stripes"] * 12, texts)
     prompts = model._prompts(["Stripes"] * 12, texts)
     assert model.process_ is not None
-    mean_CN, variance_CN = model.process_.latent(features, prompts, model._congruence)
+    mean_CN, variance_CN = model.process_.latent(Pairs(features, prompts), model._congruence)
     assert torch.allclose(known.mean_N.float(), mean_CN[0])
     assert torch.allclose(known.covariance_NN.diagonal().float(), variance_CN[0], atol=0.02)
     assert torch.linalg.eigvalsh(known.covariance_NN).min() > -0.02
