@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curate.evaluation.judge import Judge, find_judge, to_judge, tops
 from curate.production.images import prompt_value
-from curate.rating.answers import create_campaign, simulate_campaign, simulated_raters
+from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.samples.formats import encode, read_sample
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.samples.renderings import rgb
@@ -27,6 +27,7 @@ from generators.sample import Sample
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
+from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, picture
 from tests.curate.scoring.test_fit import Brightness
 
