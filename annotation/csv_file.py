@@ -85,6 +85,16 @@ def read_ratings(path: Path) -> tuple[list[RatingLine], list[BadLine]]:
             bad.append(BadLine(str(path), reader.line_num, str(error)))
 
 
+def defused(cell: object) -> object:
+    """Return a cell that no spreadsheet runs; `as_meant` gives back what it was."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def as_meant(cell: str) -> str:
+    """Return a cell without the apostrophe that kept a spreadsheet from running it."""
+    return cell[1:] if _DEFUSED.match(cell) else cell
+
+
 def write_ratings(path: Path, lines: Iterable[RatingLine]) -> int:
     """Write the lines, MINIM's columns first; return how many."""
     num_lines = 0
@@ -99,10 +109,7 @@ def write_ratings(path: Path, lines: Iterable[RatingLine]) -> int:
                 "rated_at": line.rated_at.isoformat() if line.rated_at else "",
             }
             cells = [plain[column] for column in MINIM_COLUMNS + OUR_COLUMNS]
-            writer.writerow(
-                f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
-                for cell in cells
-            )
+            writer.writerow(map(defused, cells))
             num_lines += 1
     return num_lines
 
@@ -165,8 +172,7 @@ def _line(header: list[str], cells: list[str], number: int) -> RatingLine:
         raise ValueError(
             f"{len(cells)} cells under {len(header)} columns; put a text with a comma in quotes"
         )
-    plain = [cell[1:] if _DEFUSED.match(cell) else cell for cell in cells]
-    row = defaultdict(str, zip(header, plain, strict=True))
+    row = defaultdict(str, zip(header, map(as_meant, cells), strict=True))
     if not row["image_path"].strip():
         raise ValueError("no image_path")
     simulated = row["simulated"].strip().lower()

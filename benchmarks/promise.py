@@ -5,7 +5,7 @@
 A pool of images, each good or not, gets scores; some are drawn at random and rated; a threshold is
 certified from them, or taken naively (the lowest at which the rated images alone look good enough).
 What leaves is known here, so that a broken promise is seen. Repeated 1,000 times a setting.
-No generator, no reward model and no rater takes part: only `curate.release.promise`,
+No generator, no reward model and no rater takes part: only `curate.scoring.promise`,
 as the export uses it.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.evaluation.intervals import wilson_interval
-from curate.release.promise import Promise, Rung, certified
 from curate.release.promised import NUM_RUNGS
+from curate.scoring.promise import Promise, Rung, certified
 
 PROMISE = Promise(0.95, 0.95)
 SCORES = {  # how the score relates to an image's chance of being good

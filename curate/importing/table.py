@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from annotation.csv_file import as_meant
 from curate.errors import CurateError
 from curate.importing.table_form import WORKBOOK, Form, form_of
 from curate.importing.workbook import workbook_rows
@@ -170,7 +171,8 @@ class _Reader:
                     f"unquoted {self.form.separator_name}: {self.free_text} is read as {text!r}",
                 )
             )
-        cells = {name: record[place].strip() for name, place in self.places.items()}
+        # as curate and spreadsheets write texts that look like formulas
+        cells = {name: as_meant(record[place].strip()) for name, place in self.places.items()}
         for name in self.in_words:  # a word that stands for nothing, noted once a column
             cell = cells.get(name, "")
             if cell.casefold() in SAYS_NOTHING:

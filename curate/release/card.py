@@ -1,5 +1,7 @@
 """The dataset card of a release: what it is, how it was made, what it must not be used for."""
 
+import html
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,23 +23,26 @@ TEMPLATE = Path(__file__).parent / "card.md"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card_bytes(chosen: Chosen) -> bytes:
-    """Return README.md with the YAML header that the Hugging Face hub reads."""
-    template = jinja2.Template(
-        TEMPLATE.read_text(encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
+def card_bytes(chosen: Chosen, *, has_formulas: bool) -> bytes:
+    """Return README.md with the YAML header that the Hugging Face hub reads.
+
+    `has_formulas`: a text in the tables looks like a formula and was written so that it is none.
+    """
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["text"] = as_text
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     kept = [decision.image for decision in chosen.kept.values()]
     rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
     modalities = sorted({image.modality for image in kept})
     model = chosen.reward_model
+    licence = licence_of(chosen.config, chosen.lineage)
     real = [entry for entry in chosen.entries if entry.origin == "real"]
     sources = Counter((e.source or "not stated", e.licence or "not stated") for e in real)
     text: str = template.render(
         {
             "title": f"Synthetic {', '.join(modalities)} images",
-            "licence": licence_of(chosen.config, chosen.lineage),
+            "licence": licence,
+            "licence_text": as_text(licence["text"]) if chosen.config.licence else licence["text"],
             "size_category": next((name for top, name in SIZES if len(kept) < top), "n>1M"),
             "num_kept": len(kept),
             "num_decisions": len(chosen.decisions),
@@ -51,6 +56,8 @@ def card_bytes(chosen: Chosen) -> bytes:
             "certificate": chosen.certificate and certificate_json(chosen.certificate),
             "formats": chosen.config.formats,
             "rule_notes": _rule_notes(chosen.config),
+            "mixed_settings": list(chosen.mixed_settings.items()),
+            "has_formulas": has_formulas,
             "reasons": sorted(rejected.items()),
             "num_train": len(chosen.reference.train_MD),
             "feature_network": FEATURE_NETWORK,
@@ -64,6 +71,12 @@ def card_bytes(chosen: Chosen) -> bytes:
         }
     )
     return text.encode()
+
+
+def as_text(value: object) -> str:
+    """Return a text that shows as it is in Markdown, in a table too: no markup, no HTML."""
+    line = " ".join(str(value).split())
+    return re.sub(r"[\\`*\[\]|]", r"\\\g<0>", html.escape(line, quote=False))
 
 
 def licence_of(config: ExportConfig, lineage: Lineage) -> dict[str, str]:
@@ -113,12 +126,12 @@ def _rule_notes(config: ExportConfig) -> str:
 
 def _generator_line(version: GeneratorVersion, chosen: Chosen) -> str:
     images = sum(d.image.version_id == version.id for d in chosen.kept.values())
-    made = f"`{version.id[:12]}` ({version.generator_name}, {version.how_made}"
+    made = f"`{version.id[:12]}` ({as_text(version.generator_name)}, {version.how_made}"
     if version.parent_id is not None:
         made += f" from `{version.parent_id[:12]}`"
     in_round = chosen.lineage.rounds.get(version.id)
     if in_round is not None:
-        made += f" in round {in_round.number} of {in_round.loop_name}, {in_round.state}"
+        made += f" in round {in_round.number} of {as_text(in_round.loop_name)}, {in_round.state}"
     return f"{made}): {images} images." if images else f"{made})."
 
 
@@ -128,5 +141,5 @@ def _campaign_line(campaign: Campaign, chosen: Chosen) -> str:
     num_raters = len({rating.rater_id for rating in own})
     who = "simulated raters" if campaign.simulated else "raters"
     if not own:
-        return f"Campaign {campaign.name} judged a generator version only."
-    return f"Campaign {campaign.name}: {num_ratings} ratings by {num_raters} {who}."
+        return f"Campaign {as_text(campaign.name)} judged a generator version only."
+    return f"Campaign {as_text(campaign.name)}: {num_ratings} ratings by {num_raters} {who}."

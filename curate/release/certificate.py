@@ -4,16 +4,15 @@ It holds the counts that the promise rests on, so that anybody can work it out a
 does, from the release alone.
 """
 
-import csv
-import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.errors import CurateError
-from curate.release.promise import Promise, Rung, certified, chance_of_so_few, lower_bound
+from curate.release.tables import csv_bytes, read_csv
 from curate.scoring.calibration import Calibration
+from curate.scoring.promise import Promise, Rung, certified, chance_of_so_few, lower_bound
 from db.queries.images import ScoredImage
 
 CERTIFICATE = "certificate.json"
@@ -118,15 +117,18 @@ def calibration_csv(
 
     The certificate's counts are those of the admitted; `admitted` are item keys.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["item_key", "modality", "score", "good", "admitted"])
-    for image in sorted(images, key=lambda image: image.item_key):
-        if image.image_id in calibration.good:
-            good = VERDICTS[calibration.good[image.image_id]]
-            passed = "yes" if image.item_key in admitted else "no"
-            table.writerow([image.item_key, image.modality, image.score, good, passed])
-    return text.getvalue().encode()
+    rows = (
+        [
+            image.item_key,
+            image.modality,
+            image.score,
+            VERDICTS[calibration.good[image.image_id]],
+            "yes" if image.item_key in admitted else "no",
+        ]
+        for image in sorted(images, key=lambda image: image.item_key)
+        if image.image_id in calibration.good
+    )
+    return csv_bytes(["item_key", "modality", "score", "good", "admitted"], rows)
 
 
 def certificate_lines(values: Mapping[str, Any]) -> list[str]:
@@ -153,11 +155,11 @@ def certificate_lines(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def recheck(certificate: bytes, calibration: bytes) -> list[str]:
+def recheck(certificate: bytes, calibration: bytes, *, are_defused: bool = False) -> list[str]:
     """Work a certificate's tests out again from its files; return what does not hold."""
     try:
         values = json.loads(certificate)
-        rows = list(csv.DictReader(io.StringIO(calibration.decode())))
+        rows = read_csv(calibration, are_defused=are_defused)
         return [*_tests_that_fail(values), *_counts_that_differ(values, rows)]
     except (ValueError, KeyError, TypeError, ZeroDivisionError, CurateError) as error:
         return [f"not a whole certificate ({type(error).__name__}: {error})"]

@@ -1,8 +1,8 @@
 """Which images go out, and all that stands behind them."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,17 +10,18 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, reference_of, unit
+from curate.production.plan import settings_hash
 from curate.progress import ShowProgress
 from curate.release.certificate import Certificate
 from curate.release.classes import ClassKept, kept_by_class
 from curate.release.config import ExportConfig
 from curate.release.entries import Entry, entries_of, real_for_release
 from curate.release.lineage import Lineage, lineage_of
-from curate.release.promise import Promise
 from curate.release.promised import Promised, select_with_promise
 from curate.release.selection import Decision, Features, Known, select_images
 from curate.release.splits import shares_of
 from curate.scoring.calibration import find_calibration
+from curate.scoring.promise import Promise
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Prompt, RewardModel
@@ -39,6 +40,7 @@ class Chosen:
     lineage: Lineage
     reference: Reference
     promised: Promised | None = None
+    mixed_settings: Mapping[str, int] = field(default_factory=dict)  # images by what differs
 
     @property
     def certificate(self) -> Certificate | None:
@@ -76,6 +78,14 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     scored = queries.images.synthetic_images(
         ws.session, reward_model_id=model.id, version_id=version.id if version else None
     )
+    if config.run:
+        runs = [queries.runs.find_run(ws.session, name) for name in config.run]
+        made = {
+            image.id
+            for run in runs
+            for image in queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
+        }
+        scored = [image for image in scored if image.image_id in made]
     images = cautious(scored, config.spread_penalty)
     network = frozen.load_features()
     reference = reference_of(ws, network)
@@ -104,7 +114,26 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     entries = entries_of(ws, kept, real, shares)
     versions = {image.version_id for image in kept}
     lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
-    return Chosen(config, model, decisions, entries, lineage, reference, promised)
+    mixed = mixed_settings(ws, kept)
+    return Chosen(config, model, decisions, entries, lineage, reference, promised, mixed)
+
+
+def mixed_settings(ws: Workspace, images: Sequence[ScoredImage]) -> dict[str, int]:
+    """Return how many images were sampled with which settings, named by what differs.
+
+    Of images that were all sampled alike there is nothing to say.
+    """
+    num = Counter(image.settings_hash for image in images)
+    ids = {image.settings_hash: image.image_id for image in images}
+    rows = queries.images.images_by_id(ws.session, list(ids.values()))
+    settings = {name: rows[image_id][0].settings or {} for name, image_id in ids.items()}
+    names = sorted({name for own in settings.values() for name in own})
+    differ = [n for n in names if len({repr(own.get(n)) for own in settings.values()}) > 1]
+    return {
+        ", ".join(f"{name} {settings[hash_].get(name, 'as usual')}" for name in differ): count
+        for hash_, count in num.most_common()
+        if differ
+    }
 
 
 def cautious(images: Sequence[ScoredImage], penalty: float) -> list[ScoredImage]:

@@ -71,6 +71,12 @@ class ExportConfig:
         shown="all",
         panel="Which images",
     )
+    run: tuple[str, ...] = setting(
+        (),
+        "Only images of this run, which have one set of sampling settings; repeat for several.",
+        option="--run",
+        shown="all",
+    )
     reward_model: str = setting(
         "latest", "Reward model whose scores decide: an id or its beginning."
     )
@@ -83,9 +89,11 @@ class ExportConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row."""
-        return {**asdict(self), "formats": list(self.formats)}
+        values = {**asdict(self), "formats": list(self.formats), "run": list(self.run)}
+        return values if self.run else {k: v for k, v in values.items() if k != "run"}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ExportConfig":
         """Read what `to_json` wrote."""
-        return cls(**{**values, "formats": tuple(values.get("formats", ()))})
+        lists = {name: tuple(values.get(name, ())) for name in ("formats", "run")}
+        return cls(**{**values, **lists})

@@ -1,13 +1,12 @@
 """From a release back to the ratings: versions, their rounds, reward models, campaigns."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from curate.release.tables import csv_bytes
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, GeneratorVersion, RewardModel, Round
@@ -127,10 +126,5 @@ RATING_COLUMNS = (
 
 def ratings_csv(lineage: Lineage) -> bytes:
     """Return every rating behind the release, raters by their identifiers and never by name."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(RATING_COLUMNS)
-    for rating in lineage.ratings:
-        values = {**vars(rating), "rated_at": rating.rated_at.isoformat()}
-        table.writerow(["" if values[c] is None else values[c] for c in RATING_COLUMNS])
-    return text.getvalue().encode()
+    told = [{**vars(row), "rated_at": row.rated_at.isoformat()} for row in lineage.ratings]
+    return csv_bytes(RATING_COLUMNS, ([row[name] for name in RATING_COLUMNS] for row in told))

@@ -12,6 +12,7 @@ from curate.errors import CurateError
 from curate.outside import relative_name
 
 MANIFEST = "manifest.json"
+DEFUSED = "defused_cells"  # what was done to the tables, where a text looked like a formula
 FORMAT = "curate-release-1"
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from curate.errors import CurateError
 from curate.release.certificate import ALL, Certificate, certify
 from curate.release.config import ExportConfig
-from curate.release.promise import Promise, Rung, num_needed
 from curate.release.selection import (
     Decision,
     Distinct,
@@ -22,6 +21,7 @@ from curate.release.selection import (
     over_the_limit,
 )
 from curate.scoring.calibration import Calibration
+from curate.scoring.promise import Promise, Rung, num_needed
 from db.queries.images import ScoredImage
 
 NUM_RUNGS = 40  # thresholds tried: each admits another fortieth of the images

@@ -28,9 +28,9 @@ from curate.release.config import ExportConfig
 from curate.release.entries import IMAGES
 from curate.release.formats import check_formats, files_of
 from curate.release.lineage import lineage_json, ratings_csv
-from curate.release.manifest import MANIFEST, manifest_bytes, read_manifest
+from curate.release.manifest import DEFUSED, MANIFEST, manifest_bytes, read_manifest
 from curate.release.selection import kind_of
-from curate.release.tables import imagefolder_csv, minim_csv, rejected_csv
+from curate.release.tables import MINIM, has_defused, imagefolder_csv, minim_csv, rejected_csv
 from curate.release.verify import files_that_differ
 from curate.workspace import Workspace
 from db import queries
@@ -38,6 +38,7 @@ from db.folders import publish_folder, unfinished_folder
 from db.models import Release, ReleaseDecision
 from generators import embedded
 
+FORMULAS = "in tables, an apostrophe stands before texts that begin with = + - @ or a tab"
 OF_IMAGE = (
     "pixels_sha256", "item_key", "prompt_id", "version_id", "seed", "settings_hash", "score",
     "spread",
@@ -62,6 +63,7 @@ class Exported:
     simulated_ratings: bool  # the reward model that chose was fitted to simulated ratings
     certificate: Mapping[str, Any] | None  # what is promised of the images
     new: bool  # False: the same release lay there already
+    mixed_settings: Mapping[str, int]  # images by sampling settings, where they differ
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -75,6 +77,15 @@ class Exported:
             f"(threshold {self.threshold:.3f}; scores learned from {chosen_by})",
             *([f"{self.num_real} real training images mixed in"] if self.num_real else []),
             *(certificate_lines(self.certificate) if self.certificate else []),
+            *(
+                [
+                    f"{len(self.mixed_settings)} sets of sampling settings are mixed; `--run` "
+                    "takes the images of one run:",
+                    *(f"  {count:>6} {name}" for name, count in self.mixed_settings.items()),
+                ]
+                if self.mixed_settings
+                else []
+            ),
             *(f"  {count:>6} {reason}" for reason, count in self.reasons.items()),
             *warning_lines(self.classes),
             f"release {self.release_id}",
@@ -116,6 +127,7 @@ def export_release(
         simulated_ratings=chosen.reward_model.simulated,
         certificate=certificate_json(chosen.certificate) if chosen.certificate else None,
         new=new,
+        mixed_settings=chosen.mixed_settings,
     )
 
 
@@ -127,7 +139,7 @@ def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) 
             written.add(entry.path, ws.store.get(entry.file_sha256))
             advance(1)
     simulated = chosen.reward_model.simulated
-    written.add("data.csv", minim_csv(chosen.entries))
+    written.add(MINIM, minim_csv(chosen.entries))
     splits = sorted({entry.split for entry in chosen.entries})
     for split in splits:  # a metadata.csv describes its folder: one a split
         place = IMAGES if len(splits) == 1 else f"{IMAGES}/{split}"
@@ -152,7 +164,7 @@ def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) 
             written.add(path, content)
     if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
         written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
-    written.add("README.md", card_bytes(chosen))
+    written.add("README.md", card_bytes(chosen, has_formulas=written.has_defused))
     manifest = manifest_bytes(_manifest(ws, chosen, written))
     (folder / MANIFEST).write_bytes(manifest)
     return manifest
@@ -164,6 +176,7 @@ class _Written:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: dict[str, dict[str, Any]] = {}
+        self.has_defused = False  # of texts in tables that a spreadsheet would run
 
     def add(self, path: str, content: bytes) -> None:
         if path in self.files:
@@ -173,6 +186,7 @@ class _Written:
         target.write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
         self.files[path] = {"path": path, "sha256": sha256, "num_bytes": len(content)}
+        self.has_defused |= path.endswith(".csv") and has_defused(content)
 
 
 def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any]:
@@ -215,6 +229,7 @@ def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any
             id_: row.details
             for id_, row in queries.runs.environments(ws.session, environments).items()
         },
+        **({DEFUSED: FORMULAS} if written.has_defused else {}),
         "rule": rule_json(chosen),
         "licence": licence_of(chosen.config, chosen.lineage),
         **lineage_json(ws, chosen.lineage),

@@ -5,8 +5,11 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from annotation.csv_file import as_meant, defused
 from curate.release.entries import Entry
 from curate.release.selection import Decision
+
+MINIM = "data.csv"
 
 
 def columns_of(entry: Entry, *, simulated_ratings: bool) -> dict[str, Any]:
@@ -28,8 +31,8 @@ def columns_of(entry: Entry, *, simulated_ratings: bool) -> dict[str, Any]:
 def minim_csv(entries: Sequence[Entry]) -> bytes:
     """Return MINIM's table, `path,Text,modality` and more, as `curate import` reads it."""
     header = ["path", "Text", "modality", "label", "origin", "split"]
-    rows = ([e.path, e.text, e.modality, e.label or "", e.origin, e.split] for e in entries)
-    return _csv(header, rows)
+    rows = ([e.path, e.text, e.modality, e.label, e.origin, e.split] for e in entries)
+    return csv_bytes(header, rows)
 
 
 def imagefolder_csv(entries: Sequence[Entry], folder: str, *, simulated_ratings: bool) -> bytes:
@@ -41,8 +44,7 @@ def imagefolder_csv(entries: Sequence[Entry], folder: str, *, simulated_ratings:
         }
         for entry in entries
     ]
-    rows = (["" if value is None else value for value in row.values()] for row in described)
-    return _csv(list(described[0]), rows)
+    return csv_bytes(list(described[0]), (row.values() for row in described))
 
 
 def rejected_csv(decisions: Sequence[Decision]) -> bytes:
@@ -53,22 +55,39 @@ def rejected_csv(decisions: Sequence[Decision]) -> bytes:
             decision.image.item_key,
             decision.image.modality,
             decision.image.text,
-            decision.image.label or "",
+            decision.image.label,
             decision.image.version_id,
             decision.image.seed,
-            "" if decision.image.score is None else decision.image.score,
+            decision.image.score,
             decision.threshold,
             decision.reason,
         ]
         for decision in decisions
         if not decision.kept
     )
-    return _csv([*header, "score", "threshold", "reason"], rows)
+    return csv_bytes([*header, "score", "threshold", "reason"], rows)
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+def csv_bytes(header: Sequence[str], rows: Iterable[Iterable[object]]) -> bytes:
+    """Return a table in which no cell is a formula: an apostrophe stands before such texts."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(header)
-    table.writerows(rows)
+    table.writerows(["" if cell is None else defused(cell) for cell in row] for row in rows)
     return text.getvalue().encode()
+
+
+def has_defused(content: bytes) -> bool:
+    """Tell whether an apostrophe was put before a text of this table."""
+    rows = csv.reader(io.StringIO(content.decode(), newline=""))
+    return any(as_meant(cell) != cell for row in rows for cell in row)
+
+
+def read_csv(content: bytes, *, are_defused: bool) -> list[dict[str, str]]:
+    """Return a table's rows; `are_defused`, texts are what they were before `csv_bytes`.
+
+    Releases of curate 0.2.0 have them bare, and a manifest says where an apostrophe was put.
+    """
+    rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
+    meant = as_meant if are_defused else str
+    return [{name: meant(cell or "") for name, cell in row.items()} for row in rows]

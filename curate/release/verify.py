@@ -1,5 +1,6 @@
 """Proof of a release: every byte against its manifest, and its images made again."""
 
+import csv
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -18,12 +19,14 @@ from curate.release.certificate import (
     recheck,
 )
 from curate.release.manifest import (
+    DEFUSED,
     MANIFEST,
     Manifest,
     ManifestImage,
     ManifestPrompt,
     read_manifest,
 )
+from curate.release.tables import MINIM, read_csv
 from curate.samples.formats import decode, pixels_of
 from curate.samples.pixels import pixels_hash
 from db import queries
@@ -50,7 +53,7 @@ class Problem:
     """A file of the folder that is not what the manifest says."""
 
     path: str
-    kind: str  # "missing", "altered", "extra", "pixels", "item", "decision", "promise"
+    kind: str  # "missing", "altered", "extra", "pixels", "item", "decision", "table", "promise"
     found: str
 
 
@@ -138,6 +141,7 @@ def verify_release(
     problems = list(files_that_differ(folder, manifest))
     damaged = {problem.path for problem in problems}
     problems += _images_that_differ(folder, manifest, damaged)
+    problems += _tables_that_differ(folder, manifest, damaged)
     problems += _promises_that_fail(folder, manifest, damaged)
     whole = [image for image in manifest.images if image.path not in damaged]
     return Verification(
@@ -266,6 +270,26 @@ def _images_that_differ(
             yield Problem(image.path, "decision", f"score {image.score} is below the threshold")
 
 
+def _tables_that_differ(
+    folder: Path, manifest: Manifest, damaged: Collection[str]
+) -> Iterator[Problem]:
+    """Hold the words in MINIM's table against the prompts that the images were made of."""
+    if MINIM not in {file.path for file in manifest.files} - set(damaged):
+        return
+    try:
+        rows = read_csv((folder / MINIM).read_bytes(), are_defused=DEFUSED in manifest.raw)
+    except (ValueError, csv.Error) as error:
+        yield Problem(MINIM, "table", f"not a table ({error})")
+        return
+    said = {
+        row.get("path"): (row.get("Text"), row.get("modality"), row.get("label")) for row in rows
+    }
+    for image in manifest.images:
+        prompt = image.prompt
+        if said.get(image.path) != (prompt.text, prompt.modality, prompt.label or ""):
+            yield Problem(MINIM, "table", f"says something else of {image.path}")
+
+
 def _promises_that_fail(
     folder: Path, manifest: Manifest, damaged: Collection[str]
 ) -> Iterator[Problem]:
@@ -277,7 +301,8 @@ def _promises_that_fail(
         return
     certificate = (folder / CERTIFICATE).read_bytes()
     table = folder / CALIBRATION
-    for fault in recheck(certificate, table.read_bytes() if table.is_file() else b""):
+    rated = table.read_bytes() if table.is_file() else b""
+    for fault in recheck(certificate, rated, are_defused=DEFUSED in manifest.raw):
         yield Problem(CERTIFICATE, "promise", fault)
     for fault in images_that_differ(
         certificate, [(image.prompt.modality, image.score) for image in manifest.images]

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from curate.errors import CurateError
 from curate.rating.answers import goodness
-from curate.release.promise import Promise, num_needed
+from curate.scoring.promise import Promise, num_needed
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from db.bulk import in_parts
+from db.errors import StoreError
 from db.hashing import json_hash
 from db.models import (
     Environment,
@@ -57,6 +58,17 @@ def get_or_add_run(session: Session, run: Run) -> Run:
 def last_run(session: Session) -> Run | None:
     """Return the run that was planned last."""
     return session.exec(select(Run).order_by(col(Run.sequence).desc())).first()
+
+
+def find_run(session: Session, name: str) -> Run:
+    """Return the run whose id begins with `name`; StoreError where none or several do."""
+    found = session.exec(select(Run).where(col(Run.id).startswith(name))).all() if name else []
+    if len(found) != 1:
+        raise StoreError(
+            f"{len(found) or 'No'} runs begin with {name!r}. Give the first digits of one, as "
+            "`curate runs list` shows them."
+        )
+    return found[0]
 
 
 def num_items_done(session: Session, run: Planned) -> int:

@@ -55,7 +55,10 @@ def files(
         ):  # fmt: skip
             setattr(dataset, empty, "")
         _describe(dataset, entry, simulated_ratings)
-        _pixels(dataset, array_of(read(entry)))
+        array = array_of(read(entry))
+        if array.ndim == 3 and (array == array[..., :1]).all():
+            array = array[..., 0]  # grey in three equal channels: a viewer windows one only
+        _pixels(dataset, array)
         encoded = io.BytesIO()
         dataset.save_as(encoded, enforce_file_format=True)
         path = entry.path.removeprefix(f"{IMAGES}/").removesuffix(".png")

@@ -1,11 +1,13 @@
 """Every format is opened again by the library that its users open it with."""
 
+import io
 import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pydicom
@@ -15,6 +17,8 @@ from PIL import Image as PillowImage
 from curate.errors import CurateError
 from curate.progress import Advance
 from curate.release.config import ExportConfig
+from curate.release.entries import Entry
+from curate.release.formats import dicom
 from curate.release.manifest import read_manifest
 from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
@@ -199,3 +203,36 @@ def test_dicom_of_a_volume_is_refused_in_one_line(story: Any, tmp_path: Path) ->
     _with_a_volume(story)
     with pytest.raises(CurateError, match="DICOM here holds pictures"):
         _export(story, tmp_path / "release", formats=("dicom",))
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(np.uint8, 8), (np.uint16, 16)])
+def test_a_grey_image_is_monochrome_in_dicom_with_all_its_bits(dtype: Any, bits: int) -> None:
+    """A viewer windows one channel; three equal ones, as colour generators make, are one."""
+    grey = (np.arange(30).reshape(5, 6) * (np.iinfo(dtype).max // 30)).astype(dtype)
+    shown = [grey] if bits == 16 else [grey, np.repeat(grey[..., None], 3, axis=2)]
+    colour = np.repeat(grey[..., None], 3, axis=2)
+    colour[0, 0, 1] += 1
+    for array in shown:
+        dataset = _as_dicom(array)
+        assert dataset.PhotometricInterpretation == "MONOCHROME2"
+        assert (dataset.SamplesPerPixel, dataset.BitsStored) == (1, bits)
+        assert np.array_equal(dataset.pixel_array, grey)
+    if bits == 8:
+        assert np.array_equal(_as_dicom(colour).pixel_array, colour)
+
+
+def _as_dicom(array: Any) -> pydicom.Dataset:
+    entry = Entry(
+        path="images/OCT/a.png",
+        image_id=uuid4(),
+        file_sha256="0" * 64,
+        origin="synthetic",
+        modality="OCT",
+        text="normal",
+        label=None,
+        score=0.5,
+        split="train",
+        group="group-000001",
+    )
+    [(_, content)] = dicom.files([entry], lambda _: png_bytes(array), simulated_ratings=True)
+    return pydicom.dcmread(io.BytesIO(content))

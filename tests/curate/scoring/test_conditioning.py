@@ -16,7 +16,7 @@ from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.samples.formats import encode, read_sample
 from curate.samples.pixels import pixels_hash, png_bytes
 from curate.samples.renderings import rgb
-from curate.scoring import fit
+from curate.scoring.conditioning import conditioning_features
 from curate.scoring.fit import train_reward
 from curate.scoring.score import score_images
 from curate.training.rl import reward_of
@@ -124,5 +124,5 @@ def test_where_nothing_but_words_was_given_nothing_more_is_looked_at(
     backbone = Backbone("brightness", network, 12)
     images = add_images(workspace, lambda *_: {}, 8)
     shown = [(image.file_sha256, image.prompt_id) for image in images]
-    assert fit.conditioning_features(workspace, backbone, shown) == []
+    assert conditioning_features(workspace, backbone, shown) == []
     assert network.num_seen == 0

@@ -2,7 +2,7 @@ import pytest
 from scipy.stats import hypergeom
 
 from curate.errors import CurateError
-from curate.release.promise import (
+from curate.scoring.promise import (
     Promise,
     Rung,
     certified,
