@@ -1,12 +1,14 @@
 """What is in a workspace, and how far its last run is. Light: it is asked often and of millions."""
 
+import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curate.production.watch import RunState, run_states, state_of
 from curate.workspace import Workspace
 from db import queries
-from db.models import Run
+
+ENDS = ("promoted", "rejected")  # states of a round that nothing follows
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Status:
     counts: dict[str, int]
     last_run: RunProgress | None
     working: list[RunState] = field(default_factory=list)
+    next_step: str = ""  # what a person would do now, and the command for it
 
     def to_json(self) -> dict[str, Any]:
         """Return counts as top-level integers, with the runs beside them."""
@@ -40,7 +43,8 @@ class Status:
         if self.last_run is not None and self.last_run.run_id not in at_work:
             run = self.last_run
             lines.append(f"last run {run.run_id[:12]}: {run.done:,} of {run.planned:,} images")
-        return lines + [state.line() for state in self.working]
+        lines += [state.line() for state in self.working]
+        return [*lines, f"next: {self.next_step}"] if self.next_step else lines
 
 
 def read_status(ws: Workspace) -> Status:
@@ -48,14 +52,40 @@ def read_status(ws: Workspace) -> Status:
     run = queries.runs.last_run(ws.session)
     progress = None
     if run is not None:
-        progress = RunProgress(run.id, run.version_id, _num_done(ws, run), run.num_items)
+        # what the run itself has told; counting a million rows takes a tenth of a second
+        state = state_of(ws.folder, run.id)
+        told = state is not None and (state.is_working or state.done >= run.num_items)
+        done = state.done if state and told else queries.runs.num_items_done(ws.session, run)
+        progress = RunProgress(run.id, run.version_id, done, run.num_items)
     working = [state for state in run_states(ws.folder) if state.is_working]
-    return Status(queries.audit.counts(ws.session), progress, working)
+    counts = queries.audit.counts(ws.session)
+    next_step = "watch what is at work: `curate runs list`"
+    return Status(counts, progress, working, next_step if working else _next(ws, counts, progress))
 
 
-def _num_done(ws: Workspace, run: Run) -> int:
-    """Return what the run itself has told; counting a million rows takes a tenth of a second."""
-    state = state_of(ws.folder, run.id)
-    if state is not None and (state.is_working or state.done >= run.num_items):
-        return state.done
-    return queries.runs.num_items_done(ws.session, run)
+def _next(ws: Workspace, counts: dict[str, int], run: RunProgress | None) -> str:
+    """Return the first step of the circle that is still to be taken, in words and as a command."""
+    open_rounds = [row for row in queries.rounds.rounds(ws.session) if row.state not in ENDS]
+    if open_rounds:
+        row = open_rounds[-1]
+        name = shlex.quote(row.loop_name)
+        return f"go on with round {row.number}, which is {row.state}: `curate loop --name {name}`"
+    if run is not None and run.done < run.planned:
+        missing = run.planned - run.done
+        return f"make the {missing:,} missing images of the last run: the same `curate generate`"
+    if not counts["synthetic_images"]:
+        return "make images: `curate generate`"
+    if not counts["ratings"] + counts["comparisons"]:
+        asked = [row for row in queries.campaigns.campaigns(ws.session) if not row.simulated]
+        if asked:
+            name = shlex.quote(asked[-1].name)
+            return f"fetch what raters have answered: `curate rate pull --campaign {name}`"
+        return "ask raters with `curate rate push`, or simulated ones: `curate rate simulate`"
+    if not counts["reward_models"]:
+        return "learn from the ratings what is good: `curate train-reward`"
+    model = queries.reward_models.reward_models(ws.session)[-1]
+    if model.role == "reward" and not queries.reward_models.has_scores(ws.session, model.id):
+        return "score the images with the newest reward model: `curate score`"
+    if not counts["releases"]:
+        return "export the best images: `curate export`"
+    return "make the generator better: `curate loop`; or see all of it: `curate report`"

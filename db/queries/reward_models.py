@@ -200,6 +200,12 @@ def unscored_images(
     return list(session.exec(query))
 
 
+def has_scores(session: Session, reward_model_id: str) -> bool:
+    """Tell whether this reward model has scored any image."""
+    any_score = select(Score.image_id).where(Score.reward_model_id == reward_model_id).limit(1)
+    return session.exec(any_score).first() is not None
+
+
 def num_images_and_scores(
     session: Session,
     reward_model_id: str,

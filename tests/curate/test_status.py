@@ -131,3 +131,45 @@ def test_status_loads_no_heavy_library() -> None:
     script = "import sys, curate.status; print({'torch', 'numpy'} & set(sys.modules))"
     found = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)
     assert found.strip() == "set()"
+
+
+def test_status_ends_with_the_next_step_until_the_circle_is_closed(
+    workspace: Workspace,
+) -> None:
+    """Each state of a workspace names a command that there is; `curate` itself reads its words."""
+    from click import Context
+    from typer.main import get_command
+
+    import cli
+    from tests.curate.conftest import Story, steps
+
+    told, said = Story(workspace), []
+    for step in [lambda _: None, *steps()]:
+        step(told)
+        said.append(read_status(workspace).lines()[-1])
+    seen = [line.rpartition("`curate ")[2].rstrip("`") for line in said]
+    assert seen == [
+        "generate",
+        "generate",
+        "generate",
+        "rate simulate",
+        "train-reward",
+        "score",
+        "score",
+        "score",
+        "export",
+    ]
+    base = told.versions[0].id
+    queries.rounds.add_round(
+        workspace.session,
+        loop_name="my loop",
+        number=1,
+        base_version_id=base,
+        start_version_id=base,
+    )
+    assert "`curate loop --name 'my loop'`" in read_status(workspace).lines()[-1]
+    for words in {"runs list", "rate pull --campaign a", "loop --name a", "report", "loop", *seen}:
+        command, names = get_command(cli.app), words.split()
+        while hasattr(command, "commands"):
+            command = command.commands[names.pop(0)]
+        command.make_context("curate", names, parent=Context(command))
