@@ -75,13 +75,13 @@ def test_the_last_run_counts_what_an_earlier_one_made(workspace: Workspace) -> N
     status = read_status(workspace)
     assert status.last_run == RunProgress(second.id, second.version_id, done=2, planned=6)
     assert status.counts["synthetic_images"] == 3
-    assert status.lines()[-1] == f"last run {second.id[:12]}: 2 of 6 images"
+    assert status.lines()[-2] == f"last run {second.id[:12]}: 2 of 6 images"
 
 
 def test_a_working_run_says_how_it_is(workspace: Workspace) -> None:
     run = add_run(workspace, 50, 0)
     watch = Watch(workspace.folder, run.id, planned=100, done=10)
-    assert read_status(workspace).lines()[-1].endswith(": 10 of 100 images, starting")
+    assert read_status(workspace).lines()[-2].endswith(": 10 of 100 images, starting")
     watch.progress(30, 0, device="cpu", batch_size=8)
     status = read_status(workspace)
     assert status.last_run is not None and status.last_run.done == 40
