@@ -85,8 +85,8 @@ def test_a_working_run_says_how_it_is(workspace: Workspace) -> None:
     watch.progress(30, 0, device="cpu", batch_size=8)
     status = read_status(workspace)
     assert status.last_run is not None and status.last_run.done == 40
-    assert f"run {run.id[:12]}: 40 of 100 images, running" in status.lines()[-1]
-    assert "(cpu, batches of 8)" in status.lines()[-1]
+    assert f"run {run.id[:12]}: 40 of 100 images, running" in status.lines()[-2]
+    assert "(cpu, batches of 8)" in status.lines()[-2]
     assert status.to_json()["working_runs"][0]["is_working"] is True
     watch.end("stopped", made=30)
     assert read_status(workspace).working == []
