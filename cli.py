@@ -20,6 +20,7 @@ from curate.commands.import_ import import_
 from curate.commands.init import init
 from curate.commands.journeys import journeys
 from curate.commands.loop import gate, loop
+from curate.commands.prune import archive, prune
 from curate.commands.quickstart import quickstart
 from curate.commands.rate import rate
 from curate.commands.report import report
@@ -98,6 +99,8 @@ app.command(rich_help_panel="Workspace")(status)
 app.command(rich_help_panel="Workspace")(doctor)
 app.command(rich_help_panel="Workspace")(backup)
 app.command(rich_help_panel="Workspace")(restore)
+app.command(rich_help_panel="Workspace")(archive)
+app.command(rich_help_panel="Workspace")(prune)
 app.command(rich_help_panel="Images")(generate)
 app.command(rich_help_panel="Images")(benchmark)
 app.add_typer(runs, name="runs", rich_help_panel="Images")

@@ -1,5 +1,7 @@
-"""Names of files that come from outside: a manifest, a table, an archive, a sheet."""
+"""Names of files that come from outside (a manifest, a table, an archive), and texts for pages."""
 
+import html
+import re
 import stat
 from pathlib import Path, PurePosixPath
 
@@ -49,3 +51,9 @@ def require_regular_file(path: Path) -> None:
         raise CurateError(f"{str(path)[:200]} cannot be opened ({reason})") from error
     if not stat.S_ISREG(mode):
         raise CurateError(f"{path} is no regular file")
+
+
+def as_text(value: object) -> str:
+    """Return a text that shows as it is in Markdown, in a table too: no markup, no HTML."""
+    line = " ".join(str(value).split())
+    return re.sub(r"[\\`*\[\]|]", r"\\\g<0>", html.escape(line, quote=False))

@@ -12,7 +12,13 @@ Version = Annotated[str, typer.Argument(help="An id or its beginning, or latest.
 
 
 @generators.command("list")
-def list_generators(workspace: Workspace = Path("."), as_json: Json = False) -> None:
+def list_generators(
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Also those that were put aside.")
+    ] = False,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
     """List families and versions: what each was made from, and how.
 
     Example: curate generators list
@@ -21,7 +27,7 @@ def list_generators(workspace: Workspace = Path("."), as_json: Json = False) -> 
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
-        versions = describe_versions(ws)
+        versions = describe_versions(ws, archived=archived)
     header = f"{'version':<14}{'generator':<16}{'family':<16}{'how made':<16}{'parent':<14}images"
     tell(
         as_json,

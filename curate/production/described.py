@@ -7,13 +7,18 @@ from db import queries
 from db.models import GeneratorVersion
 
 
-def describe_versions(ws: Workspace) -> list[dict[str, Any]]:
-    """Return all versions, oldest first; the embedded model is added when there is none."""
+def describe_versions(ws: Workspace, *, archived: bool = False) -> list[dict[str, Any]]:
+    """Return the versions, oldest first; the embedded model is added when there is none.
+
+    Those that were put aside are left out, unless `archived`.
+    """
     if queries.versions.latest_version(ws.session) is None:
         from curate.production.versions import embedded_version  # torch: only where needed
 
         embedded_version(ws)
-    return [_summary(ws, version) for version in queries.versions.versions(ws.session)]
+    aside = [] if archived else queries.archive.archived_ids(ws.session, "version")
+    versions = queries.versions.versions(ws.session)
+    return [_summary(ws, version) for version in versions if version.id not in aside]
 
 
 def describe_version(ws: Workspace, name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.production.config import GeneratorChoice
+from curate.production.model_card import CARD, model_card
 from curate.verified import damaged_files
 from curate.workspace import Workspace
 from db import queries
@@ -15,7 +16,7 @@ from db.folders import publish_folder, unfinished_folder
 from db.models import GeneratorVersion
 from generators import lora, registry
 from generators.base import Generator, require_trajectory
-from generators.embedded import WEIGHTS
+from generators.embedded import ATTRIBUTION, WEIGHTS
 from generators.families.parts import fetched
 
 MEDIA_TYPES = {".safetensors": "application/x-safetensors", ".json": "application/json"}
@@ -178,7 +179,8 @@ def save_merged(ws: Workspace, version: str, folder: Path) -> bool:
     Written aside, read back and renamed. Raises CurateError where the folder holds anything else.
     """
     with unfinished_folder(folder.absolute().parent, f".{folder.name}.partial-") as aside:
-        generator = load_version(ws, queries.versions.find_version(ws.session, version).id)
+        row = queries.versions.find_version(ws.session, version)
+        generator = load_version(ws, row.id)
         generator.save(aside)
         written = _hashes_below(aside)
         if folder.is_dir() and _hashes_below(folder) == written:
@@ -192,6 +194,9 @@ def save_merged(ws: Workspace, version: str, folder: Path) -> bool:
                     f"What was written for {folder} does not read back as it was. "
                     "Look at the disk, then save again."
                 )
+        (aside / CARD).write_text(model_card(ws, row, generator), encoding="utf-8")
+        if queries.versions.ancestry(ws.session, row.id)[-1].how_made == "embedded":
+            (aside / ATTRIBUTION.name).write_bytes(ATTRIBUTION.read_bytes())
         publish_folder(aside, folder)
         return True
 
@@ -200,5 +205,5 @@ def _hashes_below(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name not in (CARD, ATTRIBUTION.name)
     }

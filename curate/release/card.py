@@ -1,7 +1,5 @@
 """The dataset card of a release: what it is, how it was made, what it must not be used for."""
 
-import html
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import jinja2
 
 from curate.evaluation.features import FEATURE_NETWORK
+from curate.outside import as_text
 from curate.release.certificate import certificate_json
 from curate.release.choice import Chosen
 from curate.release.classes import warning_lines
@@ -71,12 +70,6 @@ def card_bytes(chosen: Chosen, *, has_formulas: bool) -> bytes:
         }
     )
     return text.encode()
-
-
-def as_text(value: object) -> str:
-    """Return a text that shows as it is in Markdown, in a table too: no markup, no HTML."""
-    line = " ".join(str(value).split())
-    return re.sub(r"[\\`*\[\]|]", r"\\\g<0>", html.escape(line, quote=False))
 
 
 def licence_of(config: ExportConfig, lineage: Lineage) -> dict[str, str]:

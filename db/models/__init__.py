@@ -37,9 +37,17 @@ from db.models.ratings import (
     Score,
     SyncMark,
 )
-from db.models.rounds import ROUND_STATES, AuditEvent, Release, ReleaseDecision, Round
+from db.models.rounds import (
+    ROUND_STATES,
+    Archived,
+    AuditEvent,
+    Release,
+    ReleaseDecision,
+    Round,
+)
 
 __all__ = [
+    "Archived",
     "Assignment",
     "AuditEvent",
     "CRITERION_KINDS",

@@ -9,6 +9,7 @@ from sqlmodel import JSON, Column, Field, SQLModel
 
 from db.models.base import UtcDateTime, one_of, sequence, utc_now
 
+ARCHIVABLE = ("version", "campaign", "run", "release")
 ROUND_STATES = (
     "planned",
     "generated",
@@ -80,6 +81,15 @@ class ReleaseDecision(SQLModel, table=True):
     reason: str
     score: float | None = None
     threshold: float | None = None
+
+
+class Archived(SQLModel, table=True):
+    """Something put aside: out of lists and of "latest", and deleted once nothing needs it."""
+
+    __table_args__ = (CheckConstraint(one_of("kind", ARCHIVABLE), name="kind_is_known"),)
+    kind: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
 class AuditEvent(SQLModel, table=True):

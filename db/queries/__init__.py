@@ -6,6 +6,7 @@ Files are durable in the store before any row names them.
 """
 
 from db.queries import (
+    archive,
     audit,
     campaigns,
     files,
@@ -22,6 +23,7 @@ from db.queries import (
 )
 
 __all__ = [
+    "archive",
     "audit",
     "campaigns",
     "files",

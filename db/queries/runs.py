@@ -10,6 +10,7 @@ from db.bulk import in_parts
 from db.errors import StoreError
 from db.hashing import json_hash
 from db.models import (
+    Archived,
     Environment,
     Image,
     Run,
@@ -57,7 +58,9 @@ def get_or_add_run(session: Session, run: Run) -> Run:
 
 def last_run(session: Session) -> Run | None:
     """Return the run that was planned last."""
-    return session.exec(select(Run).order_by(col(Run.sequence).desc())).first()
+    archived = select(Archived.id).where(Archived.kind == "run")
+    present = select(Run).where(col(Run.id).not_in(archived))
+    return session.exec(present.order_by(col(Run.sequence).desc())).first()
 
 
 def find_run(session: Session, name: str) -> Run:

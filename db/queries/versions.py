@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 from db.errors import StoreError
 from db.hashing import json_hash
 from db.models import (
+    Archived,
     Generator,
     GeneratorVersion,
     GeneratorVersionFile,
@@ -113,8 +114,13 @@ def latest_version(session: Session) -> GeneratorVersion | None:
     return session.exec(
         select(GeneratorVersion)
         .where(col(GeneratorVersion.id).not_in(waiting), GeneratorVersion.how_made != "begun")
+        .where(col(GeneratorVersion.id).not_in(_archived()))
         .order_by(col(GeneratorVersion.sequence).desc())
     ).first()
+
+
+def _archived() -> Any:
+    return select(Archived.id).where(Archived.kind == "version")
 
 
 def find_version(session: Session, name: str) -> GeneratorVersion:

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
-from curate.release.card import as_text
+from curate.outside import as_text
 from curate.release.config import ExportConfig
 from curate.release.manifest import DEFUSED, manifest_bytes, read_manifest
 from curate.release.publish import export_release
