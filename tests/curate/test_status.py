@@ -137,7 +137,6 @@ def test_status_ends_with_the_next_step_until_the_circle_is_closed(
     workspace: Workspace,
 ) -> None:
     """Each state of a workspace names a command that there is; `curate` itself reads its words."""
-    from click import Context
     from typer.main import get_command
 
     import cli
@@ -169,7 +168,8 @@ def test_status_ends_with_the_next_step_until_the_circle_is_closed(
     )
     assert "`curate loop --name 'my loop'`" in read_status(workspace).lines()[-1]
     for words in {"runs list", "rate pull --campaign a", "loop --name a", "report", "loop", *seen}:
-        command, names = get_command(cli.app), words.split()
+        command: Any = get_command(cli.app)
+        names = words.split()
         while hasattr(command, "commands"):
             command = command.commands[names.pop(0)]
-        command.make_context("curate", names, parent=Context(command))
+        command.make_context("curate", names)
