@@ -1,6 +1,7 @@
 """What a user can fix in the workflow, and the tuple of all such errors."""
 
 import errno
+from collections.abc import Sequence
 
 from annotation.errors import AnnotationError
 from db.errors import StoreError
@@ -26,3 +27,11 @@ def is_full_disk(error: BaseException) -> bool:
         return True
     said = str(error)
     return "(os error 28)" in said or "No space left on device" in said or "disk is full" in said
+
+
+def unknown_campaign(name: str, known: Sequence[str]) -> CurateError:
+    """Return the error for a campaign that is not there."""
+    return CurateError(
+        f"No campaign {name!r}. Known: {', '.join(sorted(known)) or 'none'}. "
+        "Make one with `curate rate simulate`, or fetch one with `curate rate import`."
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.errors import CurateError
+from curate.errors import CurateError, unknown_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.folders import replace_file
@@ -161,14 +161,14 @@ def _found(ws: Workspace, kind: str, name: str) -> tuple[str, str]:
     elif kind == "campaign":
         row = queries.campaigns.find_campaign(ws.session, name)
         if row is None:
-            known = ", ".join(c.name for c in queries.campaigns.campaigns(ws.session)) or "none"
-            raise CurateError(f"No campaign {name!r}. Known: {known}.")
+            known = queries.campaigns.campaigns(ws.session)
+            raise unknown_campaign(name, [campaign.name for campaign in known])
         return str(row.id), row.name
     else:
         rows = queries.releases.releases(ws.session)
         found = [row.id for row in rows if row.name == name or row.id.startswith(name)]
         if len(found) != 1:
-            known = ", ".join(f"{row.name} ({row.id[:12]})" for row in rows) or "none"
-            raise CurateError(f"{len(found) or 'No'} releases are named {name!r}. Known: {known}.")
+            shown = ", ".join(f"{row.name} ({row.id[:12]})" for row in rows) or "none"
+            raise CurateError(f"{len(found) or 'No'} releases are named {name!r}. Known: {shown}.")
         [id_] = found
     return id_, id_[:12]

@@ -16,7 +16,6 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.rating.answers import goodness
 from curate.rating.draws import Selected
 from curate.samples.features import features_of
 from curate.scoring.conditioning import conditioning_for
@@ -25,7 +24,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import Image
 from db.queries.images import PromptedImage
-from db.queries.ratings import RatingView
+from db.queries.ratings import RatingView, goodness
 from rewards.backbones import load_backbone
 from rewards.config import RewardConfig
 from rewards.informative import Joint, most_informative

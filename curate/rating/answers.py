@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from annotation.base import PREFERENCES, Answer, Unreadable
-from curate.errors import CurateError
+from curate.errors import unknown_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import (
@@ -25,7 +25,7 @@ from db.models import (
     utc_now,
 )
 from db.queries.campaigns import AssignmentView
-from db.queries.ratings import RatingView, Verdict
+from db.queries.ratings import Verdict
 
 
 @dataclass(frozen=True)
@@ -158,14 +158,6 @@ def _quarantined(campaign: Campaign, bad: Unreadable) -> QuarantinedAnswer:
     )
 
 
-def unknown_campaign(name: str, known: Sequence[str]) -> CurateError:
-    """Return the error for a campaign that is not there."""
-    return CurateError(
-        f"No campaign {name!r}. Known: {', '.join(sorted(known)) or 'none'}. "
-        "Make one with `curate rate simulate`, or fetch one with `curate rate import`."
-    )
-
-
 def find_campaign(ws: Workspace, name: str) -> Campaign:
     """Return the campaign of this name; CurateError with the known ones when there is none."""
     row = queries.campaigns.find_campaign(ws.session, name)
@@ -173,10 +165,3 @@ def find_campaign(ws: Workspace, name: str) -> Campaign:
         known = queries.campaigns.campaigns(ws.session)
         raise unknown_campaign(name, [campaign.name for campaign in known])
     return row
-
-
-def goodness(view: RatingView) -> int:
-    """Return the value with the better end up, on the same scale."""
-    if view.polarity == "higher":
-        return view.value
-    return view.min_value + view.max_value - view.value

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from annotation.base import RatingBackend
-from curate.rating.answers import Taken, take_answers, unknown_campaign
+from curate.errors import unknown_campaign
+from curate.rating.answers import Taken, take_answers
 from curate.rating.label_studio import BACKEND, label_studio_backend
 from curate.rating.send import study_of
 from curate.workspace import Workspace

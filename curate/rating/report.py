@@ -13,10 +13,10 @@ from annotation.agreement.pairs import (
     within_raters,
 )
 from annotation.agreement.table import Verdict
-from curate.rating.answers import find_campaign, goodness
+from curate.rating.answers import find_campaign
 from curate.workspace import Workspace
 from db import queries
-from db.queries.ratings import RatingView
+from db.queries.ratings import RatingView, goodness
 
 
 @dataclass(frozen=True)

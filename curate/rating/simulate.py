@@ -10,7 +10,7 @@ from annotation.config import FIRST_EYES, default_raters
 from annotation.simulated import SimulatedBackend, SimulatedRater, Truths
 from curate.errors import CurateError
 from curate.progress import progress
-from curate.rating.answers import Taken, goodness
+from curate.rating.answers import Taken
 from curate.rating.ask import ask, candidates, items_of
 from curate.rating.config import SIMULATED, SimulateOptions
 from curate.rating.draws import draw_at_random
@@ -21,6 +21,7 @@ from curate.rating.send import push_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import SIDES, Campaign, Image, Rater
+from db.queries.ratings import goodness
 from rewards.frozen import TruthNetwork
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from curate.evaluation.intervals import Estimate
@@ -156,5 +157,7 @@ def uri(figure: Figure) -> str:
     """Return the drawing as a data URI."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names of others are words: a dollar begins no formula
     figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
     return png_uri(buffer.getvalue())

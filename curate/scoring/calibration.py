@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from curate.errors import CurateError
-from curate.rating.answers import goodness
 from curate.scoring.promise import Promise, num_needed
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign
 from db.queries.campaigns import DrawnImage
-from db.queries.ratings import RatingView
+from db.queries.ratings import RatingView, goodness
 
 RANDOM = ("random", "all", "version")  # ways to choose that ask nothing of the images
 NUM_SUGGESTED = 300  # images: a draw that certifies a mixed but decent set about as often as not

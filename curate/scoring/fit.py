@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from curate.errors import CurateError
-from curate.rating.answers import goodness, unknown_campaign
+from curate.errors import CurateError, unknown_campaign
 from curate.samples.features import features_of
 from curate.scoring.conditioning import conditioning_features
 from curate.verified import verified_path
@@ -21,7 +20,7 @@ from db.hashing import json_hash
 from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
 from db.queries.images import PromptedImage
-from db.queries.ratings import ComparisonView, RatingView
+from db.queries.ratings import ComparisonView, RatingView, goodness
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel

@@ -13,13 +13,12 @@ from torch.nn import functional
 
 from curate.errors import CurateError
 from curate.production.images import prompt_values
-from curate.rating.answers import goodness
 from curate.samples.stored import batches
 from curate.scoring.fit import answers_to_train_on
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
-from db.queries.ratings import ComparisonView, RatingView
+from db.queries.ratings import ComparisonView, RatingView, goodness
 from generators.base import Prompt, Trajectory
 from generators.rl.algorithms.dpo import PreferredPairs
 from generators.rl.config import RLConfig

@@ -55,6 +55,13 @@ class RatingView:
     spoiled: str | None = None  # a known-bad control: how the image was spoiled before it was shown
 
 
+def goodness(view: RatingView) -> int:
+    """Return the value with the better end up, on the same scale."""
+    if view.polarity == "higher":
+        return view.value
+    return view.min_value + view.max_value - view.value
+
+
 @dataclass(frozen=True)
 class ComparisonView:
     """A comparison that counts: its two images, under one prompt each, and who preferred which."""
