@@ -43,20 +43,14 @@ def restore(folder: Path, source: Path) -> Path | None:
         with unfinished_folder(root, ".restore.partial-") as aside:
             copy_database(source, aside / DATABASE)
             sync([str(aside / DATABASE)])
-            moved = _moved_away(root)
+            there = [path for end in BESIDE if (path := root / f"{DATABASE}{end}").exists()]
+            place = root / "quarantine" / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
+            if there:
+                place.mkdir(parents=True)
+            for path in there:  # the database first: killed, what is left beside it opens nothing
+                path.rename(place / path.name)
             (aside / DATABASE).rename(root / DATABASE)
-    return moved
-
-
-def _moved_away(root: Path) -> Path | None:
-    there = [path for end in BESIDE if (path := root / f"{DATABASE}{end}").exists()]
-    if not there:
-        return None
-    place = root / "quarantine" / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}"
-    place.mkdir(parents=True)
-    for path in there:  # the database first: killed here, what is left beside it opens nothing
-        path.rename(place / path.name)
-    return place
+    return place if there else None
 
 
 def _refuse_a_server(root: Path) -> None:

@@ -144,17 +144,17 @@ def _make_again(ws: Workspace, findings: Sequence[Finding]) -> list[Finding]:
 
     with progress(len(lost), "images made again") as advance:
         problems = remake_files(ws, lost, advance)
-    return [
-        _made_again(finding, problems.get(finding.name)) if finding.remakeable else finding
-        for finding in findings
-    ]
-
-
-def _made_again(finding: Finding, problem: str | None) -> Finding:
-    if problem is None:
-        detail = f"{finding.detail}; made again, the same bytes"
-        return replace(finding, detail=detail, repaired=True)
-    return replace(finding, detail=f"{finding.detail}; {problem}")
+    made = []
+    for finding in findings:
+        problem = problems.get(finding.name)
+        told = "made again, the same bytes" if problem is None else problem
+        again = replace(
+            finding,
+            detail=f"{finding.detail}; {told}",
+            repaired=finding.repaired or problem is None,
+        )
+        made.append(again if finding.remakeable else finding)
+    return made
 
 
 def _examine_file(ws: Workspace, sha256: str, num_bytes: int) -> Finding | None:
@@ -174,21 +174,18 @@ def _examine_file(ws: Workspace, sha256: str, num_bytes: int) -> Finding | None:
 def _with_uses(ws: Workspace, finding: Finding) -> Finding:
     uses = queries.files.uses_of_file(ws.session, finding.name)
     remakeable = bool(uses) and all(use.startswith("synthetic") for use in uses)
-    advice = "can be made again: `curate doctor --repair`" if remakeable else _advice(uses)
-    parts = [finding.detail, *(uses or ["used by nothing"]), advice if uses else ""]
-    return replace(finding, detail="; ".join(filter(None, parts)), remakeable=remakeable)
-
-
-def _advice(uses: Sequence[str]) -> str:
-    """Say what brings a file back that cannot be computed."""
-    if all(use.startswith("real image") for use in uses):
-        return "the same `curate import` again restores it"
-    if any("of generator version" in use for use in uses):
-        return (
+    advice = "restore it from a backup of the store"
+    if remakeable:
+        advice = "can be made again: `curate doctor --repair`"
+    elif all(use.startswith("real image") for use in uses):
+        advice = "the same `curate import` again restores it"
+    elif any("of generator version" in use for use in uses):
+        advice = (
             "`curate doctor --repair` restores the weights that ship with the curate that made "
             "them; others from a backup, or by the same `--base` again"
         )
-    return "restore it from a backup of the store"
+    parts = [finding.detail, *(uses or ["used by nothing"]), advice if uses else ""]
+    return replace(finding, detail="; ".join(filter(None, parts)), remakeable=remakeable)
 
 
 def _stray_findings(before: Sequence[str], after: set[str]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ A file is hashed when it is opened first, and again when its size, time or inode
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from curate.workspace import Workspace
@@ -43,7 +44,9 @@ def is_whole(ws: Workspace, sha256: str) -> bool:
 def damaged_files(ws: Workspace, files: Mapping[Path, str]) -> list[Path]:
     """Return which of these files are missing or have other bytes than their SHA-256 says."""
     memory_path = ws.cache / MEMORY
-    known = _remembered(memory_path)
+    known: dict[str, list[int | str]] = {}
+    with suppress(OSError, ValueError, TypeError):  # none yet, or torn: the files are hashed again
+        known = dict(json.loads(memory_path.read_text(encoding="utf-8")))
     looked_at: dict[str, list[int | str]] = {}
     damaged = []
     for path, sha256 in files.items():
@@ -59,21 +62,7 @@ def damaged_files(ws: Workspace, files: Mapping[Path, str]) -> list[Path]:
         except FileNotFoundError:
             damaged.append(path)
     if looked_at:
-        _remember(memory_path, {**known, **looked_at})
+        there = {p: seen for p, seen in (known | looked_at).items() if Path(p).exists()}
+        with suppress(OSError):  # a full disk costs another look next time, not the work at hand
+            replace_file(memory_path, json.dumps(there).encode())
     return damaged
-
-
-def _remembered(path: Path) -> dict[str, list[int | str]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or torn: the files are hashed again
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _remember(path: Path, known: Mapping[str, list[int | str]]) -> None:
-    there = {name: seen for name, seen in known.items() if Path(name).exists()}
-    try:
-        replace_file(path, json.dumps(there).encode())
-    except OSError:  # a full disk costs another look next time, never the work at hand
-        return

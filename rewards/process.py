@@ -165,7 +165,11 @@ def fit_process(
     mean_D = pairs.features_ND[learn_N].mean(0)
     std_D = pairs.features_ND[learn_N].std(0).clamp(min=1e-6)
     known = replace(pairs, features_ND=(pairs.features_ND - mean_D) / std_D)
-    place_L = _landmarks(learn_N, landmarks, seed)
+    place_L = learn_N
+    if len(learn_N) > landmarks:
+        chance = torch.Generator().manual_seed(seed)
+        some = torch.randperm(len(learn_N), generator=chance)[:landmarks]
+        place_L = learn_N[some.sort().values]
     marks = known.chosen(place_L)
     likeness_NL = kernel.images(known.features_ND, marks.features_ND)
     given_NL = alike(code, known.given_NG, marks.given_NG)
@@ -199,13 +203,6 @@ def fit_process(
         tensors["landmark_given_LG"] = marks.given_NG
     evidence = sum(each.log_evidence for each in found)
     return Fit(Process(kernel, tensors, code), tuple(each.scale for each in found), evidence)
-
-
-def _landmarks(learn_N: Tensor, count: int, seed: int) -> Tensor:
-    if len(learn_N) <= count:
-        return learn_N
-    chance = torch.Generator().manual_seed(seed)
-    return learn_N[torch.randperm(len(learn_N), generator=chance)[:count].sort().values]
 
 
 def _asked_text(prompts_BP: Tensor, texts_TP: Tensor, num_modalities: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ A ```bash block of the README is run, all of them in order in one temporary fold
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,30 @@ def test_every_option_says_what_it_is_for(name: str, command: Any) -> None:
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
 def test_every_command_stands_in_the_readme(name: str) -> None:
     assert f"curate {name}" in README
+
+
+PRINTED = re.compile(r"^(?: {4}|\$ )(curate .*)$|`(curate [^`]+)`", re.MULTILINE)
+CARDS = sorted((ROOT / "curate").rglob("card.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: page.name)
+def test_every_command_that_a_page_prints_can_be_given(page: Path) -> None:
+    """The command line reads it: no unknown command, option or value. Placeholders are words."""
+    wrong = []
+    for found in PRINTED.finditer(page.read_text()):
+        command: Any = typer.main.get_command(cli.app)
+        words = shlex.split((found[1] or found[2]).replace("\n", " "), comments=True)[1:]
+        try:
+            while words and hasattr(command, "commands"):
+                command = command.commands[words.pop(0)]
+            if words:  # one without is named, not given
+                command.make_context("curate", words)
+        except KeyError as unknown:
+            wrong.append(f"{found[0].strip()}: no command {unknown}")
+        except (typer.TyperException, SystemExit) as error:
+            if not str(error).startswith(("Missing parameter", "Option '")):  # named, not given
+                wrong.append(f"{found[0].strip()}: {error}")
+    assert wrong == []
 
 
 def test_the_two_commands_stand_in_the_first_screen_of_the_readme() -> None:

@@ -99,7 +99,11 @@ def _nifti(sample: Sample) -> nibabel.Nifti1Image:
         *((1, channels) if channels > 1 else ()),
     ]
     voxels = array.ravel().reshape(shape, order="F")
-    image = nibabel.Nifti1Image(voxels, _placed(sample), dtype=array.dtype)
+    steps = sample.spacing_mm or (1.0,) * len(spatial)
+    placed = np.diag([*reversed(steps), *(1.0,) * (3 - len(spatial)), 1.0])
+    if sample.affine is not None:
+        placed = np.asarray(sample.affine, float)
+    image = nibabel.Nifti1Image(voxels, placed, dtype=array.dtype)
     image.header.set_slope_inter(1, 0)
     image.header.set_xyzt_units(IN_MM)
     if sample.kind == "labels":
@@ -115,13 +119,6 @@ def _nifti(sample: Sample) -> nibabel.Nifti1Image:
     text = json.dumps(says, sort_keys=True).encode()
     image.header.extensions.append(Nifti1Extension(COMMENT, text))
     return image
-
-
-def _placed(sample: Sample) -> np.ndarray[Any, Any]:
-    if sample.affine is not None:
-        return np.asarray(sample.affine, float)
-    steps = sample.spacing_mm or (1.0,) * (sample.array.ndim - 1)
-    return np.diag([*reversed(steps), *(1.0,) * (4 - sample.array.ndim), 1.0])
 
 
 def _from_nifti(content: bytes) -> Sample:

@@ -211,3 +211,12 @@ def test_the_page_opens_after_each_step_of_the_work(
         step(told)
     workspace.session.commit()
     assert _read(write_report(workspace, tmp_path / "page.html")).text
+
+
+def test_a_dollar_in_a_name_begins_no_formula() -> None:
+    from curate.evaluation.intervals import Estimate
+    from curate.report import plots
+
+    name = r"r$\frac{$"
+    points = {name: Estimate(0.5, 0.4, 0.6, 10)}
+    assert plots.shares({name: points}, {name: "black"}, [name], None).startswith("data:image/png")
