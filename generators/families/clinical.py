@@ -65,7 +65,7 @@ MOST_VALUES = 24  # a field of words with more of them is a text
 
 
 @dataclass
-class Seen:
+class SeenExamples:
     """What the examples are, looked at once."""
 
     kinds: set[tuple[Kind, int, int]] = field(default_factory=set)  # with channels and axes
@@ -91,7 +91,7 @@ class Seen:
 
 def create(settings: ClinicalSettings, beginning: Beginning) -> DiffusionGenerator:
     """Begin one for the labels, records and kind of the examples."""
-    seen = Seen()
+    seen = SeenExamples()
     for sample, prompt in beginning.examples:
         seen.add(sample, prompt)
     if len(seen.kinds) != 1:
