@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Step:
+class SurvivalStep:
     """A Kaplan-Meier curve just after one time of events."""
 
     time: float
@@ -43,7 +43,7 @@ class Step:
 class Survival:
     """Groups of a table: a curve each, whether they differ, and each one's hazard."""
 
-    curves: Mapping[str, tuple[Step, ...]]
+    curves: Mapping[str, tuple[SurvivalStep, ...]]
     chi_squared: float
     p_value: float
     hazard_ratios: Mapping[str, Estimate]  # to the first group by name
@@ -121,7 +121,7 @@ def survival_of(table: Path) -> Survival:
     )
 
 
-def kaplan_meier(time_N: NDArray[Any], event_N: NDArray[Any]) -> list[Step]:
+def kaplan_meier(time_N: NDArray[Any], event_N: NDArray[Any]) -> list[SurvivalStep]:
     """Return the curve (Kaplan & Meier 1958), its intervals by Greenwood on the log-log scale."""
     survival, variance, steps = 1.0, 0.0, []
     z = normal_quantile(0.95)
@@ -134,7 +134,9 @@ def kaplan_meier(time_N: NDArray[Any], event_N: NDArray[Any]) -> list[Step]:
             variance += events / (at_risk * (at_risk - events))
             half = z * np.sqrt(variance) / abs(np.log(survival))
             low, high = (float(survival ** np.exp(sign * half)) for sign in (1, -1))
-        steps.append(Step(float(time), at_risk, events, Estimate(survival, low, high, len(time_N))))
+        steps.append(
+            SurvivalStep(float(time), at_risk, events, Estimate(survival, low, high, len(time_N)))
+        )
     return steps
 
 
