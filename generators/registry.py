@@ -22,6 +22,7 @@ OWN_FAMILIES = (
     EntryPoint("sdxl", "generators.families.sdxl:load", GROUP),
     EntryPoint("sd3", "generators.families.sd3:load", GROUP),
     EntryPoint("clinical", "generators.families.clinical:load", GROUP),
+    EntryPoint("translation", "generators.families.translation:load", GROUP),
 )
 PIPELINES = {  # of diffusers, by the family that opens their folders
     "StableDiffusionPipeline": "text-to-image",
