@@ -25,9 +25,9 @@ from curate.importing.errors import Refused
 from curate.importing.nifti import SUFFIXES, in_reading_order
 from curate.importing.patients import pseudonym
 from curate.samples.pixels import png_bytes
-from curate.training.framing import framed
 from curate.workspace import Workspace
 from db.folders import replace_file
+from generators.framing import framed
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def test_a_family_opens_what_its_generator_saved(
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(GeneratorError, match="'gan'. Known: clinical, sd3, sdxl, text"):
+    with pytest.raises(GeneratorError, match="'gan'. Known: clinical, counterfactual, sd3"):
         registry.load("gan", Path("anywhere"))
 
 
