@@ -246,8 +246,10 @@ def _record_at(
             return (line, 1) if num_lines == 1 else (_unclosed_quote(), 1)
         text += line + "\n"
         try:
-            mark = {"delimiter": separator, "skipinitialspace": separator != "\t"}
-            return next(csv.reader([text], strict=True, **mark)), num_lines
+            cells = csv.reader(
+                [text], strict=True, delimiter=separator, skipinitialspace=separator != "\t"
+            )
+            return next(cells), num_lines
         except csv.Error as error:
             if "unexpected end of data" not in str(error):
                 return _NotATable(

@@ -52,7 +52,7 @@ def packaged() -> Iterator[Path]:
 def taken(path: Path) -> tuple[list[Picture], str]:
     """Return the pictures of a file and the window that they are shown in."""
     for window in ("header", "full"):
-        config = ImportConfig(slice="all", window=window)  # type: ignore[arg-type]
+        config = ImportConfig(slice="all", window=window)
         try:
             pictures = list(pictures_of(path, path.name, config, str, lambda _: None))
             if not pictures:
