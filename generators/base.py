@@ -250,6 +250,8 @@ class Denoiser(nn.Module):
 
     part = "unet"  # the name of its folder, and the first word of its weights' names
     needs: frozenset[str] = frozenset()  # parts of conditions that it cannot do without
+    # roles in which an image that is learned from stands itself: no other file is opened for them
+    learns_itself: frozenset[str] = frozenset()
 
     def __init__(self, network: nn.Module) -> None:
         """Wrap it."""

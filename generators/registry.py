@@ -20,6 +20,7 @@ OWN_FAMILIES = (
     EntryPoint("text-to-image", "generators.families.text_to_image:load", GROUP),
     EntryPoint("sdxl", "generators.families.sdxl:load", GROUP),
     EntryPoint("sd3", "generators.families.sd3:load", GROUP),
+    EntryPoint("translation", "generators.families.translation:load", GROUP),
 )
 PIPELINES = {  # of diffusers, by the family that opens their folders
     "StableDiffusionPipeline": "text-to-image",

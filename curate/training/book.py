@@ -33,7 +33,7 @@ class Book:
         everything = (*chosen.learned, *chosen.replayed, *chosen.validated)
         ids = list(dict.fromkeys(image.prompt_id for image in everything))
         self._conditions = queries.prompts.conditions_of(ws.session, ids)
-        self._prompts: dict[tuple[str, str, bool], Prompt] = {}
+        self._prompts: dict[tuple[str, str, str, bool], Prompt] = {}
         mirror = config.mirror
         self.learned = [self._example(image, mirror) for image in chosen.learned]
         self.replayed = [self._example(image, mirror) for image in chosen.replayed]
@@ -55,9 +55,11 @@ class Book:
 
     def _prompt(self, image: ImageToLearn, *, mirrored: bool = False) -> Prompt:
         """Return what the image shows; its condition images are framed and mirrored as it is."""
-        files = self._conditions.get(image.prompt_id, {})
+        own = dict.fromkeys(self._frame.itself, image.file_sha256)
+        files = {**self._conditions.get(image.prompt_id, {}), **own}
         # a captioned image has a text of its own
-        known = (image.prompt_id, image.text, mirrored and bool(files))
+        itself = image.file_sha256 if own else ""
+        known = (image.prompt_id, image.text, itself, mirrored and bool(files))
         if known not in self._prompts:
             shown = partial(self._frame.shown_sample, mirrored=mirrored)
             images = StoredImages(self._ws.store, files, shown)

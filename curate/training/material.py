@@ -56,6 +56,7 @@ class Frame:
     shape: tuple[int, ...]  # channels and spatial axes of what the codec decodes to
     fit: str
     kind: Kind = "intensity"
+    itself: frozenset[str] = frozenset()  # roles of condition images that are the image itself
 
     @property
     def is_patch(self) -> bool:
@@ -72,7 +73,10 @@ class Frame:
     def shown_sample(self, sample: Sample, *, mirrored: bool) -> Sample:
         """Return a condition image as `shown`, intensities in 0 .. 1; HU and classes stay."""
         labels, dtype = sample.kind == "labels", sample.array.dtype
-        array = self.shown(_numbers(sample), mirrored=mirrored, labels=labels).numpy()
+        values = _numbers(sample)
+        if self.itself and len(values) > self.shape[0]:  # an image in colour as its own source
+            values = values.mean(dim=0, keepdim=True)
+        array = self.shown(values, mirrored=mirrored, labels=labels).numpy()
         return Sample(array.astype(dtype) if labels else array, sample.kind)
 
     def pixels(self, ws: Workspace, file_sha256: str, *, mirrored: bool) -> Tensor:
@@ -110,7 +114,8 @@ def _numbers(sample: Sample) -> Tensor:
 
 def frame_of(generator: Trajectory, config: LessonConfig, codec_id: str) -> Frame:
     """Return how images are shown to this generator."""
-    return Frame(codec_id, generator.output.shape, config.fit, generator.output.kind)
+    output, itself = generator.output, generator.denoiser.learns_itself
+    return Frame(codec_id, output.shape, config.fit, output.kind, itself)
 
 
 def keep_latents(

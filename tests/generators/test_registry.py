@@ -13,7 +13,7 @@ def test_a_family_opens_what_its_generator_saved(
 ) -> None:
     tiny_generator.save(tmp_path)
     assert registry.load(tiny_generator.family, tmp_path).output.shape == (3, 16, 16)
-    assert registry.families() == ["sd3", "sdxl", "text-to-image"]
+    assert registry.families() == ["sd3", "sdxl", "text-to-image", "translation"]
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
@@ -29,7 +29,7 @@ def test_a_package_brings_a_family_by_an_entry_point_and_replaces_none(tmp_path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)
-        assert registry.families() == ["from-file", "sd3", "sdxl", "text-to-image"]
+        assert registry.families() == ["from-file", "sd3", "sdxl", "text-to-image", "translation"]
         assert registry.load("from-file", "opened") == "opened"  # type: ignore[comparison-overlap]
         own, *_ = registry.OWN_FAMILIES
         assert own == EntryPoint(
