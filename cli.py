@@ -28,6 +28,7 @@ from curate.commands.serve import serve
 from curate.commands.status import status
 from curate.commands.train_generator import train_generator
 from curate.commands.train_reward import train_reward
+from curate.commands.translate import translate
 from curate.commands.utility import utility
 
 PANELS = ("Start here", "Workspace", "Images", "Ratings", "Reward", "Training", "Evidence")
@@ -97,6 +98,7 @@ app.command(rich_help_panel="Workspace")(doctor)
 app.command(rich_help_panel="Workspace")(backup)
 app.command(rich_help_panel="Workspace")(restore)
 app.command(rich_help_panel="Images")(generate)
+app.command(rich_help_panel="Images")(translate)
 app.command(rich_help_panel="Images")(benchmark)
 app.add_typer(runs, name="runs", rich_help_panel="Images")
 app.add_typer(generators, name="generators", rich_help_panel="Images")

@@ -33,7 +33,7 @@ HOMES = {
     "jinja2": ("curate/release", "curate/report", "curate/site", "curate/web"),
     "label_studio_sdk": ("annotation",),
     "matplotlib": ("curate/report",),
-    "nibabel": ("curate/importing", "curate/samples"),
+    "nibabel": ("curate/importing", "curate/samples", "curate/translation"),
     "openpyxl": ("curate/importing",),
     "peft": ("generators",),
     "pyarrow": ("curate/release",),

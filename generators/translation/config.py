@@ -17,7 +17,7 @@ class TranslationSettings:
 
     size: int = setting(64, "Side of the square images, in pixels.")
     shows: tuple[str, ...] = setting(
-        ("contrast", "mind"),
+        ("cross", "self"),
         "What the network is shown: contrast (the source; in training the image itself in random "
         "contrasts), cross (map of mutual information with the noisy image), self (of the source "
         "with itself), mind (self-similarity). Several with commas between them; none: nothing.",
@@ -27,8 +27,8 @@ class TranslationSettings:
     estimator: str = setting("renyi", "Estimator of mutual information: renyi or histogram.")
     channels: tuple[int, ...] = setting((32, 64, 96), "Channels of the U-Net, by level.")
     layers: int = setting(1, "Residual blocks at each level of the U-Net.")
-    # a quarter of the work for 2, at a little sharpness
-    fold: int = setting(2, "Pixels a side that enter the U-Net as channels of one place.")
+    # 2 is a quarter of the work
+    fold: int = setting(1, "Pixels a side that enter the U-Net as channels of one place.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""

@@ -1,0 +1,1 @@
+"""Images of one modality brought into another: translated, segmented, measured, shown."""
