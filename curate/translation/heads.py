@@ -84,7 +84,8 @@ class MadeUpHeads:
             nucleus = np.hypot((y - 0.1) / 0.16, (x - side * (apart + 0.16)) / 0.08) < 1
             labels[nucleus & (labels == 5)] = 4
         one_hot = labels[None] == np.arange(len(TISSUES))[:, None, None]
-        return one_hot.reshape(len(TISSUES), size, FINER, size, FINER).mean(axis=(2, 4))
+        shares = one_hot.reshape(len(TISSUES), size, FINER, size, FINER).mean(axis=(2, 4))
+        return np.asarray(shares)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -93,7 +94,7 @@ class MadeUpHeads:
     @property
     def labels(self) -> NDArray[np.uint8]:
         """Return the commonest tissue of each pixel: [N, H, W]."""
-        return self.shares.argmax(axis=1).astype(np.uint8)
+        return np.asarray(self.shares.argmax(axis=1), np.uint8)
 
     def pictures(
         self, levels: Sequence[float], *, seed: int = 0, bias: float = 0.0

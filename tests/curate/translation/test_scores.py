@@ -12,9 +12,8 @@ from curate.translation.heads import LOOKUPS, TISSUES, MadeUpHeads
 def pictures(seed: int, height: int = 24, width: int = 17) -> np.ndarray:
     draws = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    return (0.5 + 0.3 * np.sin(x / 3 + seed) * np.cos(y / 4) + draws.normal(0, 0.05, y.shape)).clip(
-        0, 1
-    )
+    waves = 0.5 + 0.3 * np.sin(x / 3 + seed) * np.cos(y / 4)
+    return np.asarray((waves + draws.normal(0, 0.05, y.shape)).clip(0, 1))
 
 
 def test_ssim_and_psnr_are_scikit_images() -> None:
@@ -63,8 +62,8 @@ def test_dice_is_twice_what_is_shared() -> None:
 
 @pytest.mark.parametrize("modality", ["PD", "T2", "inverted"])
 def test_no_random_contrast_leads_to_a_modality_that_is_tested_on(modality: str) -> None:
-    levels = [torch.tensor(LOOKUPS[name]) for name in ("T1", modality)]
-    assert not can_be_drawn(*levels)
+    learned, asked = torch.tensor(LOOKUPS["T1"]), torch.tensor(LOOKUPS[modality])
+    assert not can_be_drawn(learned, asked)
 
 
 def test_made_up_heads_are_their_seeds_and_of_six_tissues() -> None:

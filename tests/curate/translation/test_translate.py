@@ -125,7 +125,7 @@ def test_a_volume_comes_back_on_its_own_oblique_grid(
     image.set_qform(AFFINE, 1)
     nibabel.save(image, tmp_path / "scan.nii.gz")
     done = translating(tmp_path / "scan.nii.gz")
-    made = nibabel.load(done.files[tmp_path / "scan.nii.gz"])
+    made: Any = nibabel.load(done.files[tmp_path / "scan.nii.gz"])
     assert made.shape == voxels.shape and made.get_data_dtype() == np.uint8
     np.testing.assert_allclose(made.affine, AFFINE, atol=1e-6)
     assert (int(made.header["sform_code"]), int(made.header["qform_code"])) == (1, 1)
