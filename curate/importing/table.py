@@ -248,10 +248,10 @@ def _record_at(
             return (line, 1) if num_lines == 1 else (_unclosed_quote(), 1)
         text += line + "\n"
         try:
-            reader = csv.reader(
+            cells = csv.reader(
                 [text], strict=True, delimiter=separator, skipinitialspace=separator != "\t"
             )
-            return next(reader), num_lines
+            return next(cells), num_lines
         except csv.Error as error:
             if "unexpected end of data" not in str(error):
                 return _NotATable(

@@ -248,7 +248,7 @@ def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
             filled = dict(zip(names, chosen, strict=True))
             text = _filled(cells["text"], filled)
             canonical, text = _pair(text, given or None, beside.new_modalities)
-            written = {role: _with_choices(template, filled) for role, template in named.items()}
+            written = {role: _put_in(template, filled) for role, template in named.items()}
             yield PromptLine(
                 modality=canonical,
                 text=text,
@@ -260,7 +260,7 @@ def _expanded(row: Row, beside: Beside) -> Iterator[PromptLine]:
             )
 
 
-def _with_choices(template: str, choices: Mapping[str, str]) -> str:
+def _put_in(template: str, choices: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda found: choices[found[1]], template)
 
 
@@ -268,7 +268,7 @@ def _filled(template: str, choices: Mapping[str, str]) -> str:
     """Put the choices in; where one is empty, no double spaces or stray commas stay behind."""
     if not choices:
         return template
-    text = _with_choices(template, choices)
+    text = _put_in(template, choices)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\s+([,;.:])", r"\1", text)
     text = re.sub(r"([,;])(?:\s*[,;])+", r"\1", text)

@@ -152,7 +152,7 @@ def test_sources_of_another_shape_or_without_numbers_are_refused(
 def test_another_familys_folder_and_impossible_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match="maps need pixels"):
         load(tmp_path)
-    for wrong in ({"shows": ("maps",)}, {"patch": 4}, {"size": 18}, {"channels": (10,)}):
+    for wrong in ({"shows": ("maps",)}, {"patch": 4}, {"size": 17}, {"channels": (10,)}):
         with pytest.raises(GeneratorError, match="No such translator"):
             replace(TINY, **wrong)
 
