@@ -38,6 +38,9 @@ def valid_rows() -> dict[str, dict[str, Any]]:
         item_key="key",
         environment_id="cpu",
     )
+    later = models.Image(
+        **image.model_dump(exclude={"id", "item_key", "run_index"}), item_key="later", run_index=1
+    )
     assignment = models.Assignment(
         campaign_id=campaign.id, rater_id=rater.id, image_id=image.id, position=0
     )
@@ -69,6 +72,20 @@ def valid_rows() -> dict[str, dict[str, Any]]:
         ),
         models.Environment(id="cpu", details={}),
         image,
+        later,
+        models.ImageStudy(
+            image_id=image.id, patient="p", study="s", position=0, view="PA", place="t.csv:2"
+        ),
+        models.Journey(
+            prior_image_id=image.id,
+            new_image_id=later.id,
+            patient="p",
+            days=3,
+            split="train",
+            text_source="rules",
+            registered_sha256=sha("a"),
+            ncc=0.5,
+        ),
         rubric,
         criterion,
         campaign,

@@ -58,6 +58,11 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("round", {"state": "done"}, "state_is_known"),
     ("round", {"number": 0}, "number_is_positive"),
     ("round", {"state": "promoted"}, "promoted_has_a_version"),
+    ("journey", {"new_image_id": "prior_image_id"}, "journey_has_two_images"),
+    ("journey", {"days": 0}, "prior_is_earlier"),
+    ("journey", {"split": "rest"}, "split_is_known"),
+    ("journey", {"text_source": "hearsay"}, "text_source_is_known"),
+    ("journey", {"ncc": 1.5}, "ncc_is_a_correlation"),
     ("release", {"id": "abc"}, "id_is_a_hash"),
     ("release_decision", {"decision": "maybe"}, "decision_is_known"),
 ]
