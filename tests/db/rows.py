@@ -2,17 +2,24 @@
 
 import datetime as dt
 from typing import Any
+from uuid import UUID
 
 from sqlmodel import SQLModel
 
 from db import models
 
+LATER = UUID(int=1)  # another image of the patient, which `later_image` gives
 MOMENT = dt.datetime(2026, 5, 4, 3, 2, 1, tzinfo=dt.UTC)
 
 
 def sha(digit: str) -> str:
     """Return something as long as a SHA-256."""
     return digit * 64
+
+
+def later_image(image: dict[str, Any]) -> dict[str, Any]:
+    """Return a second image like one."""
+    return image | {"id": LATER, "item_key": "later", "run_index": 1}
 
 
 def valid_rows() -> dict[str, dict[str, Any]]:
@@ -37,9 +44,6 @@ def valid_rows() -> dict[str, dict[str, Any]]:
         seed=0,
         item_key="key",
         environment_id="cpu",
-    )
-    later = models.Image(
-        **image.model_dump(exclude={"id", "item_key", "run_index"}), item_key="later", run_index=1
     )
     assignment = models.Assignment(
         campaign_id=campaign.id, rater_id=rater.id, image_id=image.id, position=0
@@ -72,13 +76,12 @@ def valid_rows() -> dict[str, dict[str, Any]]:
         ),
         models.Environment(id="cpu", details={}),
         image,
-        later,
         models.ImageStudy(
             image_id=image.id, patient="p", study="s", position=0, view="PA", place="t.csv:2"
         ),
         models.Journey(
             prior_image_id=image.id,
-            new_image_id=later.id,
+            new_image_id=LATER,
             patient="p",
             days=3,
             split="train",

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
 from db.engine import Session
-from tests.db.rows import sha, valid_rows
+from tests.db.rows import LATER, later_image, sha, valid_rows
 
 METADATA = SQLModel.metadata
 TABLES = list(valid_rows())
@@ -69,7 +69,10 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
 
 
 def insert(session: Session, table: str, row: dict[str, Any]) -> None:
-    session.connection().execute(sa.insert(METADATA.tables[table]).values(row))
+    rows = sa.insert(METADATA.tables[table])
+    session.connection().execute(rows.values(row))
+    if table == "image" and row.get("id") not in (None, LATER):
+        session.connection().execute(rows.values(later_image(row)))
 
 
 def insert_parents(session: Session, table: str) -> dict[str, Any]:
