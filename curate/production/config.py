@@ -60,6 +60,9 @@ class GenerateOptions:
         "Modality of --prompt, or of sheet lines that name none; repeat for several.",
         option="--modality",
     )
+    prior: str | None = setting(
+        None, "Prior image of --prompt: a file, or the id or SHA-256 of one in the workspace."
+    )
     count: int = setting(10, "Images of each prompt.")
     balance: int | None = setting(
         None, "Bring each label to this many images instead, real ones included.", min=1

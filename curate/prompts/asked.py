@@ -25,6 +25,8 @@ def check_asked(options: GenerateOptions) -> None:
             )
     if options.sheet is not None and options.texts:
         raise CurateError("Both --prompts and --prompt: give one of them.")
+    if options.sheet is not None and options.prior is not None:
+        raise CurateError("--prior belongs to --prompt: a sheet has a column prior.")
     if options.sheet is not None:
         return
     if options.records is not None:

@@ -3,10 +3,13 @@
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from curate.errors import CurateError
 from curate.importing.conditions import ConditionImages
+from curate.importing.errors import Refused
 from curate.importing.records import read_records
 from curate.importing.table import Remark
 from curate.production.config import GenerateOptions
@@ -100,7 +103,18 @@ def _prompt_lines(
     ws: Workspace, options: GenerateOptions, remarks: _Remarks
 ) -> Iterable[PromptLine]:
     if options.sheet is None:
-        return prompts_from_options(options.texts, options.modalities)
+        lines = prompts_from_options(options.texts, options.modalities)
+        if options.prior is None:
+            return lines
+        file = Path(options.prior)
+        images = ConditionImages(
+            ws, file.parent if file.is_file() else Path(), keep=not options.dry_run
+        )
+        try:
+            found = images.of({"prior": file.name if file.is_file() else options.prior})
+        except Refused as reason:
+            raise CurateError(f"--prior {options.prior}: {reason}.") from reason
+        return [replace(line, conditions=found) for line in lines]
     sheet = options.sheet
     beside = Beside(
         modality=options.modalities[0] if options.modalities else None,

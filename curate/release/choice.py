@@ -96,6 +96,7 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
             return unit(features_of(ws, network, hashes, advance))
 
     rejected = queries.rounds.rejected_versions(ws.session)
+    learned = queries.images.real_images(ws.session, splits=("train", None))
     known = Known(
         real_pixels=queries.images.real_pixels_among(
             ws.session, [image.pixels_sha256 for image in images]
@@ -106,6 +107,8 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
             version_id: f"by the gate of round {row.number} of {row.loop_name}"
             for version_id, row in rejected.items()
         },
+        own_patients=[image.patient for image, _ in learned],
+        behind=queries.prompts.patients_behind(ws.session, [i.prompt_id for i in images]),
     )
     promised = _promised(ws, config, images, known, features, model)
     decisions = promised.decisions if promised else select_images(images, config, known, features)

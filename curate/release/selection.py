@@ -42,6 +42,25 @@ class Known:
     train_MD: Tensor  # features of the images that generators were trained on
     radius: float  # nearer than this in features, two images count as one
     rejected_versions: Mapping[str, str]  # version id -> "round 2 of loop"
+    own_patients: Sequence[str | None] = ()  # of the last of the training images
+    # {prompt: patients whose images are its condition images}
+    behind: Mapping[str, Collection[str | None]] = field(default_factory=dict)
+
+    def distances(self, images: Sequence[ScoredImage], features_ND: Tensor) -> list[float]:
+        """Return how far each image is from the nearest training image.
+
+        Of an edit the training images of its own patient do not count: near its prior it shall be.
+        """
+        distances: list[float] = nearest_known(features_ND, self.train_MD).tolist()
+        unknown = [None] * (len(self.train_MD) - len(self.own_patients))
+        patients = [*unknown, *self.own_patients]
+        for place, image in enumerate(images):
+            own = set(self.behind.get(image.prompt_id, ())) - {None}
+            if own and distances[place] < self.radius:
+                others = [row for row, patient in enumerate(patients) if patient not in own]
+                feature_1D = features_ND[place : place + 1]
+                distances[place] = nearest_known(feature_1D, self.train_MD[others]).item()
+        return distances
 
 
 @dataclass
@@ -74,7 +93,8 @@ def select_images(
 
     Best first, an image is kept when its score reaches the threshold, its version was not
     rejected by a gate, its pixels are those of no other image, its features are not within
-    `known.radius` of a training image or of an image kept before it, and its label is not full.
+    `known.radius` of a training image (of another patient, where it is an edit) or of an image kept
+    before it, and its label is not full.
     `features` gives [N, D] and is asked only for images that got that far.
     Raises CurateError when nothing is scored or nothing passes.
     """
@@ -127,7 +147,7 @@ def distinct_images(
 
     distinct.drop(same_pixels)
     distinct.features_ND = features(distinct.images)
-    distances = nearest_known(distinct.features_ND, known.train_MD).tolist()
+    distances = known.distances(distinct.images, distinct.features_ND)
     near_train = {
         image.item_key: f"near a training image: distance {distance:.4f}, radius {known.radius:.4f}"
         for image, distance in zip(distinct.images, distances, strict=True)

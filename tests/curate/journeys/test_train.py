@@ -6,16 +6,19 @@ from curate.errors import CurateError
 from curate.journeys.config import DescribeConfig, JourneyDemo
 from curate.journeys.demo import make_demo
 from curate.journeys.describe import describe_journeys
-from curate.production.config import GeneratorChoice
+from curate.production.config import GenerateOptions, GeneratorChoice
 from curate.production.images import prompt_value, samples_of
 from curate.production.versions import load_version
 from curate.progress import progress
+from curate.prompts.generate import generate_images
 from curate.training.config import FamilyChoice, LessonConfig
 from curate.training.selection import select_images
 from curate.training.train_generator import run_train_generator
 from curate.workspace import Workspace
 from db import queries
+from generators.beginning import Beginning
 from generators.config import SamplingSettings
+from generators.families.counterfactual import CounterfactualSettings, create
 from generators.training.config import TrainingConfig
 
 LESSON = LessonConfig(real=False, journeys=True, num_samples=0)
@@ -53,6 +56,38 @@ def test_pairs_are_learned_with_their_prior_and_another_prior_is_another_image(
     one, other = samples_of(generator, prompts, [1, 1], SamplingSettings(num_steps=2, batch_size=2))
     assert one.array.shape == (1, 16, 16) and one != other
     assert len({image.prompt_id for image in chosen.learned}) == len(chosen.learned)
+
+
+def test_a_prior_is_named_beside_a_prompt_and_its_patient_is_found(workspace: Workspace) -> None:
+    make_demo(workspace, JourneyDemo(num_patients=4, side=16))
+    first, other = queries.journeys.journeys(workspace.session)[:2]
+    films = workspace.folder / "journeys-demo"
+    made = create(CounterfactualSettings(side=16, width=16), Beginning([]))
+    made.save(workspace.folder / "base")
+
+    def ask(prior: str) -> set[str | None]:
+        options = GenerateOptions(
+            texts=("CXR: No change.",),
+            prior=prior,
+            count=1,
+            generator=GeneratorChoice(base=str(workspace.folder / "base")),
+            settings=SamplingSettings(num_steps=1, batch_size=1),
+        )
+        run = generate_images(workspace, options)
+        assert run.is_whole
+        [image, *_] = [
+            row for row, _ in queries.images.images(workspace.session, run_id=run.runs[0].run_id)
+        ]
+        return queries.prompts.patients_behind(workspace.session, [image.prompt_id])[
+            image.prompt_id
+        ]
+
+    assert ask(str(films / (first.prior.source_path or ""))) == {first.journey.patient}
+    assert ask(str(other.prior.id)) == {other.journey.patient}
+    num_made = queries.images.images(workspace.session, origin="synthetic")
+    assert len(num_made) == len({first.prior.id, other.prior.id})  # two priors, two prompts
+    with pytest.raises(CurateError, match="--prior nowhere.png"):
+        ask("nowhere.png")
 
 
 def test_settings_without_journeys_are_stored_as_before() -> None:

@@ -107,6 +107,27 @@ def test_images_near_a_training_image_are_dropped_and_drop_no_other() -> None:
     assert decisions[2].reason == f"near a better image: {images[3].item_key[:12]}"
 
 
+def test_an_edit_may_lie_near_its_own_patient_and_near_no_other() -> None:
+    trained = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [50.0, 0.0]])
+    known = Known(
+        frozenset(),
+        trained,
+        0.1,
+        {},
+        own_patients=["ann", "bob", None],  # nobody knows whose the first one is
+        behind={"of ann": {"ann"}, "plain": set()},
+    )
+    at = {0: (1.01, "of ann"), 1: (2.02, "of ann"), 2: (0.01, "of ann"), 3: (1.03, "plain")}
+    images = [_image(seed, 0.9, prompt_id=prompt) for seed, (_, prompt) in at.items()]
+
+    def features(images: Sequence[ScoredImage]) -> Tensor:
+        return torch.tensor([[at[image.seed][0], 0.0] for image in images])
+
+    decisions = select_images(images, ExportConfig(), known, features)
+    assert _kept(decisions) == [0]
+    assert {_kind(decisions, seed) for seed in (1, 2, 3)} == {"near a training image"}
+
+
 def test_copies_only_is_an_error_of_its_own() -> None:
     known = Known(frozenset(), torch.zeros(1, 2), 100.0, {})
     with pytest.raises(CurateError, match="near a training image.*memorised share"):
