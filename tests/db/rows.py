@@ -4,11 +4,12 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from sqlmodel import SQLModel
+import sqlalchemy as sa
+from sqlmodel import Session, SQLModel
 
 from db import models
 
-LATER = UUID(int=1)  # another image of the patient, which `later_image` gives
+LATER = UUID(int=1)  # another image of the patient, which `insert` adds before a journey
 MOMENT = dt.datetime(2026, 5, 4, 3, 2, 1, tzinfo=dt.UTC)
 
 
@@ -17,12 +18,17 @@ def sha(digit: str) -> str:
     return digit * 64
 
 
-def later_image(image: dict[str, Any]) -> dict[str, Any]:
-    """Return a second image like one."""
-    return image | {"id": LATER, "item_key": "later", "run_index": 1}
+def insert(session: Session, table: str, row: dict[str, Any]) -> None:
+    """Insert a row; before a journey the second image that it needs."""
+    if table == "journey":
+        later = valid_rows()["image"] | {"id": LATER, "item_key": "later", "run_index": 1}
+        images = SQLModel.metadata.tables["image"]
+        if session.connection().execute(sa.select(images.c.id).filter_by(id=LATER)).first() is None:
+            session.connection().execute(sa.insert(images).values(later))
+    session.connection().execute(sa.insert(SQLModel.metadata.tables[table]).values(row))
 
 
-def valid_rows() -> dict[str, dict[str, Any]]:
+def valid_rows(*, journeys: bool = False) -> dict[str, dict[str, Any]]:
     """Return {table: values} in an order in which they can be inserted."""
     rubric = models.Rubric(name="r", version=1)
     criterion = models.Criterion(
@@ -107,6 +113,7 @@ def valid_rows() -> dict[str, dict[str, Any]]:
         models.ReleaseDecision(
             release_id=sha("9"), image_id=image.id, decision="kept", reason="score"
         ),
+        models.Archived(kind="run", id=sha("e")),
         models.AuditEvent(actor="ann", command="generate"),
     ]
     return {
@@ -114,4 +121,5 @@ def valid_rows() -> dict[str, dict[str, Any]]:
             exclude={"sequence"}  # the database counts
         )
         for row in rows
+        if journeys or not isinstance(row, models.Journey)
     }

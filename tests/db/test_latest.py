@@ -7,12 +7,11 @@ from uuid import uuid4
 import alembic.command
 import pytest
 import sqlalchemy as sa
-from sqlmodel import SQLModel
 
 from db import queries
 from db.engine import Engine, Session, migrate, migration_config, open_session
 from db.models import Campaign, Release, RewardModel, Round, Run
-from tests.db.rows import MOMENT, sha, valid_rows
+from tests.db.rows import MOMENT, insert, sha, valid_rows
 
 CLOCKS = {"stands still": MOMENT, "goes back": MOMENT - dt.timedelta(days=1)}
 
@@ -30,7 +29,7 @@ def rows(session: Session) -> dict[str, dict[str, Any]]:
     for name, row in known.items():
         if "created_at" in row:
             row["created_at"] = MOMENT
-        session.connection().execute(sa.insert(SQLModel.metadata.tables[name]).values(row))
+        insert(session, name, row)
     return known
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlmodel import SQLModel, select
+from sqlmodel import select
 
 from db import queries
 from db.engine import Session
@@ -25,7 +25,7 @@ from db.models import (
 )
 from db.queries.prompts import NewPrompt
 from db.store import open_store
-from tests.db.rows import sha, valid_rows
+from tests.db.rows import insert, sha, valid_rows
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def rows(session: Session) -> dict[str, dict[str, Any]]:
     """One row of every table, inserted."""
     known = valid_rows()
     for name, row in known.items():
-        session.connection().execute(sa.insert(SQLModel.metadata.tables[name]).values(row))
+        insert(session, name, row)
     return known
 
 

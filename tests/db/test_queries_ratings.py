@@ -4,14 +4,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import sqlalchemy as sa
-from sqlmodel import SQLModel
 
 from db import queries
 from db.engine import Session
 from db.errors import StoreError
 from db.models import Assignment, Campaign, Image, Rating, RewardModel
-from tests.db.rows import sha, valid_rows
+from tests.db.rows import insert, sha, valid_rows
 
 Rows = dict[str, dict[str, Any]]
 
@@ -21,7 +19,7 @@ def rows(session: Session) -> Rows:
     """One row of every table, inserted: one campaign, one rating, one score."""
     known = valid_rows()
     for name, row in known.items():
-        session.connection().execute(sa.insert(SQLModel.metadata.tables[name]).values(row))
+        insert(session, name, row)
     return known
 
 

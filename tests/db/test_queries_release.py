@@ -2,13 +2,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import sqlalchemy as sa
-from sqlmodel import SQLModel
 
 from db import queries
 from db.engine import Session
 from db.models import GeneratorVersion, Image, Release, ReleaseDecision, Round
-from tests.db.rows import sha, valid_rows
+from tests.db.rows import insert, sha, valid_rows
 
 
 @pytest.fixture
@@ -16,7 +14,7 @@ def rows(session: Session) -> dict[str, dict[str, Any]]:
     """One valid row in every table."""
     rows = valid_rows()
     for name, values in rows.items():
-        session.connection().execute(sa.insert(SQLModel.metadata.tables[name]), [values])
+        insert(session, name, values)
     return rows
 
 
