@@ -204,9 +204,9 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
     return bytes(data)
 
 
-def originals() -> dict[str, tuple[bytes, Callable[[bytes], bytes]]]:
+def originals(seed: int = 0) -> dict[str, tuple[bytes, Callable[[bytes], bytes]]]:
     """Return {name: (bytes to damage, how they are packed)} of every format that is read."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     grey, colour = (
         rng.integers(0, 256, (24, 20), np.uint8),
         rng.integers(0, 256, (24, 20, 3), np.uint8),
@@ -283,10 +283,10 @@ def _dicom(pixels: Any, syntax: str) -> bytes:
 def fuzz_images(ws: Workspace, folder: Path, count: int, seed: int, found: Found) -> None:
     """Damage `count` images, ten of them in a table with three whole ones."""
     folder.mkdir()
-    made = originals()
+    made, whole_ones = originals(), originals(seed=1)  # no damaged one has a whole one's pixels
     whole = [f"whole-{name}" for name in ("grey.png", "explicit.dcm", "short.nii.gz")]
     for name in whole:
-        content, pack = made[name.removeprefix("whole-")]
+        content, pack = whole_ones[name.removeprefix("whole-")]
         (folder / name).write_bytes(pack(content))
     good = [f"{name},whole {place},ChestCT" for place, name in enumerate(whole)]
     options = {"window": "full", "slice": "middle"}

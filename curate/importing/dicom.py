@@ -37,6 +37,19 @@ Pseudonym = Callable[[str], str]
 NO_PIXELS = "no pixels can be read from this DICOM file"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 BYTES_A_PIXEL = 6  # of a deflated file at most: three colours of 16 bits
+# All of a header that is asked for.
+KEYWORDS = (
+    *("BurnedInAnnotation", "PatientID", "Modality", "SeriesInstanceUID", "NumberOfFrames"),
+    *("Rows", "Columns", "BitsStored", "BitsAllocated", "HighBit", "PhotometricInterpretation"),
+    *("PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "ImageOrientationPatient"),
+    *("ImagePositionPatient", "RescaleSlope", "RescaleIntercept", "RescaleType"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+)
+SEQUENCES = (
+    *("ModalityLUTSequence", "VOILUTSequence"),
+    *("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"),
+)
 JPEG_FAMILY = "1.2.840.10008.1.2.4."  # transfer syntaxes: JPEG, JPEG-LS, JPEG 2000
 HEADER_BYTES = 2**24
 NOT_DICOM = "not a DICOM file that can be read"
@@ -73,6 +86,13 @@ def open_dicom(
             file.write(content)
             file.flush()
             dataset = _read(Path(file.name), config, say, pixels=pixels)
+    with foreign("a value of its header cannot be read"):  # pydicom parses a value when asked
+        for keyword in KEYWORDS:
+            dataset.get(keyword)
+        for sequence in SEQUENCES:
+            for item in dataset.get(sequence) or ():
+                list(item.iterall())
+        dataset.file_meta.get("MediaStorageSOPClassUID")
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
         raise Refused("its header says that text is burned into the pixels (BurnedInAnnotation)")
     if "Rows" not in dataset:
