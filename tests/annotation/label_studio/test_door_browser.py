@@ -53,7 +53,8 @@ def test_the_page_rates_skips_and_edits_at_the_door_and_reaches_nothing_else(
     page.press("1")
     page.update()
     page.page.goto(page.address)
-    page.page.wait_for_selector("button[name=submit]")
+    page.page.wait_for_selector(".konvajs-content canvas")
+    page.press("Escape")  # the instructions, anew
     page.skip()
     page.delete(first)
     taken = pull(ws, campaign)
