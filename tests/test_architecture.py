@@ -211,12 +211,12 @@ def calls_in(value: ast.expr) -> Iterator[ast.Call]:
 
 
 # What the house measures at most. A ceiling may only fall: lower it where a figure has come down.
-ONE_CALLER_SHARE = 0.15  # of all functions
+ONE_CALLER_SHARE = 0.125  # of all functions
 UNNAMED_ELSEWHERE = 135  # public functions; commands are among them: typer calls those
 LONG_FUNCTIONS = 0
 LONG_FILES = 0
-CLASSES_TWICE = 14
-ARROWS_UP = 4
+CLASSES_TWICE = 13
+ARROWS_UP = 0
 SAME_BODIES = 0
 
 
@@ -244,6 +244,7 @@ def test_a_name_of_a_public_class_stands_in_one_place(house: House) -> None:
 
 def test_no_arrow_between_rooms_runs_up_and_no_function_stands_twice(house: House) -> None:
     assert len(house.arrows_up) <= ARROWS_UP, house.arrows_up
+    assert house.circles == []
     assert len(house.same_bodies) <= SAME_BODIES, house.same_bodies
 
 

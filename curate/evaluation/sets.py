@@ -14,7 +14,7 @@ from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
 from curate.importing.rows import COLUMNS, file_in
 from curate.importing.table import Columns, Remark, Row, header_of, read_table
-from curate.prompts.modalities import canonical_modality
+from curate.modalities import canonical_modality
 from curate.samples.stored import Bytes
 from curate.workspace import Workspace
 from db import queries

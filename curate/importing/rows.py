@@ -12,7 +12,7 @@ from curate.importing.errors import Refused
 from curate.importing.extra import named_conditions, with_extra_columns
 from curate.importing.records import RECORD, Records, read_records, record_of
 from curate.importing.table import Columns, Remark, Row, read_table, remark_on
-from curate.prompts.modalities import NoModality, is_modality, resolve_modality
+from curate.modalities import NoModality, is_modality, resolve_modality
 
 COLUMNS = Columns(
     spellings={

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from curate.errors import CurateError
+from curate.modalities import NoModality, resolve_modality
 from curate.production.config import GenerateOptions
-from curate.prompts.modalities import NoModality, resolve_modality
 
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".json")
 

@@ -21,7 +21,7 @@ from curate.importing.extra import named_conditions, with_extra_columns
 from curate.importing.records import RECORD, Records, record_of
 from curate.importing.table import Columns, Remark, Row, header_of, stream_rows
 from curate.importing.workbook import SUFFIX, workbook_rows
-from curate.prompts.modalities import NoModality, canonical_modality, is_modality, resolve_modality
+from curate.modalities import NoModality, canonical_modality, is_modality, resolve_modality
 from db.queries.prompts import NewPrompt
 
 COLUMNS = Columns(

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from annotation.csv_file import BadLine, CsvBackend, RatingLine, read_ratings, write_ratings
-from curate.prompts.modalities import canonical_modality
+from curate.modalities import canonical_modality
 from curate.rating.answers import Taken, find_campaign
 from curate.rating.pull import pull_campaign
 from curate.rating.send import push_campaign

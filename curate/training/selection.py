@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from curate.errors import CurateError
-from curate.prompts.modalities import canonical_modality
+from curate.modalities import canonical_modality
 from curate.training.config import LessonConfig
 from curate.workspace import Workspace
 from db import queries

@@ -7,7 +7,7 @@ import pytest
 from curate.errors import CurateError
 from curate.importing.rows import COLUMNS
 from curate.importing.table import Table, read_table
-from curate.prompts.modalities import is_modality
+from curate.modalities import is_modality
 
 
 def read(folder: Path, content: str | bytes) -> Table:

@@ -1,6 +1,6 @@
 import pytest
 
-from curate.prompts.modalities import ALIASES, canonical_modality, modalities_named_in
+from curate.modalities import ALIASES, canonical_modality, modalities_named_in
 
 
 @pytest.mark.parametrize(
