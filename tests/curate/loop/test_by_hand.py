@@ -10,13 +10,11 @@ from typer.testing import CliRunner
 
 import cli
 from curate.errors import CurateError
-from curate.loop import by_hand as by_hand_steps
-from curate.loop import whole
 from curate.loop.config import LoopConfig
 from curate.loop.raters import check_loops_eyes
 from curate.loop.rounds import run_loop
 from curate.production.versions import save_version
-from curate.rating import simulate
+from curate.rating import eyes as eyes_of_raters
 from curate.rating.raters import Raters
 from curate.workspace import init_workspace, open_workspace
 from db import queries
@@ -55,8 +53,7 @@ def study(
     (tmp_path / "prompts.csv").write_text("\n".join(["modality,text", *lines]))
     monkeypatch.chdir(tmp_path)
     eyes = RednessEyes(tiny_generator, SAMPLING)  # the shipped ones find all noise alike
-    for module in (whole, by_hand_steps, simulate):
-        monkeypatch.setattr(module, "load_eyes", lambda: eyes)
+    monkeypatch.setattr(eyes_of_raters, "load_eyes", lambda: eyes)
     return tmp_path / "study"
 
 
@@ -152,7 +149,6 @@ def test_a_loop_goes_on_with_the_eyes_that_it_was_begun_with(
         check_loops_eyes(ws, "another loop", others)
         with pytest.raises(CurateError, match="Loop 'first' was begun .* eyes are 0f48b472343c"):
             check_loops_eyes(ws, "first", others)
-    for module in (whole, by_hand_steps, simulate):
-        monkeypatch.setattr(module, "load_eyes", lambda: others)
+    monkeypatch.setattr(eyes_of_raters, "load_eyes", lambda: others)
     assert "Loop 'first' was begun" in run(study, "loop", "--name", "first", status=1)
     assert "Loop 'first' was begun" in by_hand(study, *BY_HAND[1], status=1)
