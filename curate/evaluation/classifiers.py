@@ -23,7 +23,9 @@ from rewards.frozen.data import to_side
 LINEAR = "linear"
 STRENGTH = 0.01  # of the probe: the inverse of its penalty, on standardised features
 ITERATIONS = 300
-STEPS, BATCH, LEARNING_RATE = 250, 64, 2e-3  # of a network; steps, so that more data cost no more
+STEPS, BATCH = 250, 64  # of a network; steps, so that more data cost no more
+LEARNING_RATE = 2e-3
+OF_ATTENTION = 5e-4  # windows of attention do not learn at the convolutions' rate
 READ_AT_ONCE = 256
 
 Predict = Callable[[Tensor], Tensor]  # inputs to the probability of each class [N, C]
@@ -61,10 +63,11 @@ class Classifier:
         if self.name == LINEAR:
             return _fit_probe(examples, _balanced(examples, num_classes), num_classes)
         network = new_classifier(self.name, num_classes, seed=seed)
+        rate = OF_ATTENTION if "swin" in self.name else LEARNING_RATE
         for some in (first, examples):
             if some is not None:
                 weights_N = _balanced(some, num_classes)
-                _train_network(network, some, weights_N, steps=self.steps, seed=seed)
+                _train_network(network, some, weights_N, rate, steps=self.steps, seed=seed)
         return lambda inputs: _read(network, inputs)
 
 
@@ -98,15 +101,21 @@ def _fit_probe(examples: ClassExamples, weights_N: Tensor, num_classes: int) -> 
 
 
 def _train_network(
-    network: nn.Module, examples: ClassExamples, weights_N: Tensor, *, steps: int, seed: int
+    network: nn.Module,
+    examples: ClassExamples,
+    weights_N: Tensor,
+    rate: float,
+    *,
+    steps: int,
+    seed: int,
 ) -> None:
     """Train for a number of steps: batches drawn by weight, shifted and re-lit, never flipped.
 
     A flip would turn left into right, which some findings depend on.
     """
     random = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     network.train()
     for _ in range(steps):
         drawn = torch.multinomial(weights_N, BATCH, replacement=True, generator=random)

@@ -139,10 +139,9 @@ def test_a_difference_of_shares_has_newcombes_interval() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cnn", "swin-tiny"])
-def test_a_small_network_learns_what_shows(name: str, real: ImageSet) -> None:
+def test_a_small_network_learns_what_shows(real: ImageSet) -> None:
     pixels = pixels_of(real)
     classes_N = torch.tensor([int(i.label == "bar") for i in real.images])
-    predict = Classifier(name, steps=25).fit(ClassExamples(pixels[::2], classes_N[::2]), 2, seed=0)
+    predict = Classifier("cnn", steps=25).fit(ClassExamples(pixels[::2], classes_N[::2]), 2, seed=0)
     right = predict(pixels[1::2]).argmax(1) == classes_N[1::2]
     assert right.double().mean() > 0.75
