@@ -69,7 +69,9 @@ def test_the_page_gets_plots_tables_and_overlays(
         ws.session, ws.store, [(png_bytes(picture(0.5, 1)), "image/png")]
     )
     nothing: dict[str, Any] = dict.fromkeys(field.name for field in fields(ScoredImage))
-    image = ScoredImage(**{**nothing, "file_sha256": sha, "modality": "OCT", "text": "x"})
+    prompt = queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="x")
+    shown = {"file_sha256": sha, "modality": "OCT", "text": "x", "prompt_id": prompt.id}
+    image = ScoredImage(**{**nothing, **shown})
     found = reward_figures(ws, row, [image])
     assert found is not None
     assert found.reliability is not None and found.reliability.startswith("data:image/png")

@@ -46,7 +46,7 @@ def test_status_tells_of_a_training_that_stops_when_asked_and_goes_on_later(
     lines = []
 
     def look_and_stop() -> None:
-        lines.append(read_status(pictures).lines()[-1])
+        lines.append(read_status(pictures).lines()[-2])  # the last says what is next
         ask_run(pictures.folder, None, "stop")
 
     with pytest.raises(CurateError, match="Stopped after 3 of 6 steps.*same command goes on"):
