@@ -1,6 +1,6 @@
 """The site's routes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +36,9 @@ PAGES: Mapping[str, Callable[[Workspace, Asked], Page | Response]] = {
 }
 
 
-def site_app(ws: Workspace, sessions: Sessions, *, hosts: list[str]) -> Site:
+def site_app(
+    ws: Workspace, sessions: Sessions, *, hosts: Sequence[str], behind_tls: Sequence[str] = ()
+) -> Site:
     """Return the site as a WSGI application."""
     bind = ws.session.get_bind()
     assert isinstance(bind, Engine)
@@ -75,4 +77,6 @@ def site_app(ws: Workspace, sessions: Sessions, *, hosts: list[str]) -> Site:
         Rule("/sign-out", endpoint=sign_out, methods=["POST"]),
         Rule("/static/<name>", endpoint=static, methods=["GET"]),
     ]
-    return Site(Map(routes), pages, sessions, hosts=hosts, open_to_all=[static])
+    return Site(
+        Map(routes), pages, sessions, hosts=hosts, behind_tls=behind_tls, open_to_all=[static]
+    )

@@ -17,7 +17,7 @@ class SiteConfig:
     )
     names: tuple[str, ...] = setting(
         (),
-        "Further name that browsers call the site by, as a proxy's; repeat for several.",
+        "Name of a proxy with TLS that browsers call the site by; repeat for several.",
         option="--name",
         shown="the address itself",
     )

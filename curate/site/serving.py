@@ -42,7 +42,7 @@ def site(ws: Workspace, config: SiteConfig) -> Iterator[RunningSite]:
     port = listener.getsockname()[1]
     sessions = Sessions()
     hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
-    app = site_app(ws, sessions, hosts=[*hosts, *config.names])
+    app = site_app(ws, sessions, hosts=hosts, behind_tls=config.names)
     with served(app, listener, threads=THREADS, max_header=16_384, max_body=65_536):
         url = f"http://{'[::1]' if config.host == '::1' else config.host}:{port}"
         yield RunningSite(url, lambda: f"{url}/?token={sessions.invite('owner', may_act=True)}")

@@ -4,6 +4,7 @@ Pages are rendered here and hold no script of their own: the content security po
 run or load that this site does not serve itself, so it works in a hospital without a network.
 """
 
+import json
 import secrets
 import sys
 import time
@@ -129,7 +130,7 @@ class Site:
 
     A route's endpoint is its view; "static" in its place serves without sign-in. `hosts` are the
     names that a browser may call the site by (a page elsewhere that points its own name here, DNS
-    rebinding, is refused).
+    rebinding, is refused), `behind_tls` those of a proxy that speaks TLS with browsers and not with us.
     """
 
     def __init__(
@@ -140,10 +141,11 @@ class Site:
         *,
         hosts: Iterable[str],
         open_to_all: Iterable[View] = (),
-        secure: bool = False,
+        behind_tls: Iterable[str] = (),
     ) -> None:
         self._routes, self._templates, self._sessions = routes, templates, sessions
-        self._hosts, self._secure = frozenset(hosts), secure
+        self._behind_tls = frozenset(behind_tls)
+        self._hosts = frozenset(hosts) | self._behind_tls
         self._open_to_all = frozenset(open_to_all)
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
@@ -172,7 +174,8 @@ class Site:
             raise BadRequest("This site does not answer to that name.")
         if request.method not in ("GET", "HEAD"):
             origin = request.headers.get("Origin")
-            if origin != f"{request.scheme}://{request.host}":
+            scheme = "https" if request.host in self._behind_tls else "http"
+            if origin != f"{scheme}://{request.host}":
                 raise Forbidden("Only pages of this site may send that.")
 
     def _answer(self, request: Request, visitor: Visitor | None) -> Response:
@@ -207,7 +210,7 @@ class Site:
             max_age=round(SIGNED_IN_S),
             httponly=True,
             samesite="Strict",
-            secure=self._secure,
+            secure=request.host in self._behind_tls,
         )
         return answer
 
@@ -229,6 +232,4 @@ class Site:
 
 
 def _as_json(plain: Any) -> str:
-    import json
-
     return json.dumps(plain, indent=2, ensure_ascii=False, default=str)

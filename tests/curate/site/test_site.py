@@ -130,6 +130,26 @@ def test_a_form_needs_this_site_this_visitor_and_the_right_to_act(
     assert looker.post("/runs/abc", {**data, "csrf": looker.csrf()}).status_code == 403
 
 
+def test_behind_a_proxy_with_tls_forms_come_from_https_and_the_cookie_stays_there(
+    workspace: Workspace, sessions: Sessions
+) -> None:
+    name = "curate.hospital.example"
+    app = site_app(workspace, sessions, hosts=[HOST], behind_tls=[name])
+    client = Client(app, use_cookies=False)
+    token = sessions.invite("lead", may_act=True)
+    answer = client.get(f"/?token={token}", base_url=f"http://{name}")
+    assert "Secure" in answer.headers["Set-Cookie"]
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    page = client.get("/", base_url=f"http://{name}", headers={"Cookie": cookie})
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found
+    for origin, status in ((f"http://{name}", 403), (f"https://{name}", 303)):
+        headers = {"Cookie": cookie, "Origin": origin}
+        data = {"csrf": found[1]}
+        sent = client.post("/sign-out", base_url=f"http://{name}", data=data, headers=headers)
+        assert sent.status_code == status
+
+
 def test_signing_out_ends_the_session(browser: Browser) -> None:
     assert browser.post("/sign-out", {"csrf": browser.csrf()}).status_code == 303
     assert browser.get("/").status_code == 401
