@@ -130,7 +130,7 @@ class Site:
 
     A route's endpoint is its view; "static" in its place serves without sign-in. `hosts` are the
     names that a browser may call the site by (a page elsewhere that points its own name here, DNS
-    rebinding, is refused), `behind_tls` those of a proxy that speaks TLS with browsers and not with us.
+    rebinding, is refused), `behind_tls` those of a proxy that speaks TLS with browsers not with us.
     """
 
     def __init__(
