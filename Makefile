@@ -1,6 +1,8 @@
 # With Python 3.11 to 3.13 and nothing else: `make demo`, `make test`. Another Python: make PYTHON=python3.12 ...
 
 SHELL := /bin/bash
+# Bytecode is kept: else each process of the tests compiles what it imports
+unexport PYTHONDONTWRITEBYTECODE
 .SHELLFLAGS := -o pipefail -c
 
 PYTHON ?= python3
@@ -18,16 +20,19 @@ ALL_EXTRAS := dev,postgres,ray,s3,test,train-embedded,trl
 # A file's tests stay in one process, and files with slow tests begin: tests/conftest.py
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
-.PHONY: demo test test-avx2 check lint wheel-check constraints clean
+.PHONY: demo test test-apart test-avx2 check lint label-studio wheel-check constraints clean
 
 demo: .venv/installed  ## the whole loop on the small model that ships
 	$(BIN)/curate quickstart
 
 test: .venv/installed-test  ## the tests
-	$(PYTEST)
+	$(PYTEST) -m 'not apart'
+
+test-apart: .venv/installed-test  ## those with a browser, a peer or a real table
+	$(PYTEST) -m apart
 
 test-avx2: .venv/installed-test  ## the numerical tests as a processor without AVX-512 computes
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m 'not slow' tests/generators tests/rewards
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m 'not apart' tests/generators tests/rewards
 
 check: lint test  ## all that must hold before a commit
 
@@ -53,6 +58,10 @@ lint: .venv/installed-all  ## format, style, types, and that the installed packa
 .venv/installed-all: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[$(ALL_EXTRAS)]' | $(PROGRESS)
 	@touch $@ .venv/installed .venv/installed-test
+
+label-studio: .venv/installed-test  ## the environment that its tests and `curate rate serve` run it in
+	$(BIN)/python -c 'from annotation.label_studio import environment as made; \
+	    made.ensure_environment(made.environment_folder(), say=print)'
 
 # The wheel with its own dependencies only, run where no source lies: are the weights in it?
 wheel-check: .venv/installed-all

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
+from curate.commands.accounts import accounts
 from curate.commands.backup import backup, restore
 from curate.commands.benchmark import benchmark
 from curate.commands.clinical import clinical
@@ -27,14 +28,21 @@ from curate.commands.report import report
 from curate.commands.rl_step import rl_step
 from curate.commands.runs import runs
 from curate.commands.score import score
+from curate.commands.search import search
 from curate.commands.serve import serve
 from curate.commands.status import status
 from curate.commands.train_generator import train_generator
 from curate.commands.train_reward import train_reward
 from curate.commands.translate import translate
 from curate.commands.utility import utility
+from curate.quiet import QUIET
 
 PANELS = ("Start here", "Workspace", "Images", "Ratings", "Reward", "Training", "Evidence")
+EVERYWHERE = ("--debug", "--quiet", "-q")  # often added after a first try
+NO_WINDOWS = (
+    "curate needs Linux's file locks, which Windows lacks. Run it in WSL2 or in a container: see "
+    "docs/installing.md."
+)
 INTERRUPTED = 130  # what a shell reports for a command stopped by Ctrl-C
 
 
@@ -53,6 +61,7 @@ class Commands(TyperGroup):
         """Run the chosen command, its imports included."""
         from curate.errors import USER_ERRORS, is_full_disk
 
+        before = QUIET.set(bool(ctx.params.get("quiet")))
         try:
             return super().invoke(ctx)
         except USER_ERRORS as error:
@@ -66,6 +75,11 @@ class Commands(TyperGroup):
                 raise
             typer.echo(f"Error: {said}.{_where_to_look(error)}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except ModuleNotFoundError as error:
+            if error.name != "fcntl" or ctx.params["debug"]:
+                raise
+            typer.echo(f"Error: {NO_WINDOWS}", err=True)
+            raise typer.Exit(1) from error
         except Exception as error:
             if ctx.params["debug"] or not is_full_disk(error):
                 raise
@@ -76,8 +90,10 @@ class Commands(TyperGroup):
             )
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stop:
-            typer.echo("Stopped. The same command again goes on from here.", err=True)
+            typer.echo("Stopped. Run the same command again to resume.", err=True)
             raise typer.Exit(INTERRUPTED) from stop
+        finally:
+            QUIET.reset(before)
 
 
 def _where_to_look(error: typer.TyperException) -> str:
@@ -88,7 +104,6 @@ def _where_to_look(error: typer.TyperException) -> str:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -104,6 +119,7 @@ app.command(rich_help_panel="Workspace")(archive)
 app.command(rich_help_panel="Workspace")(prune)
 app.command(rich_help_panel="Images")(generate)
 app.command(rich_help_panel="Images")(translate)
+app.command(rich_help_panel="Images")(search)
 app.command(rich_help_panel="Images")(benchmark)
 app.add_typer(runs, name="runs", rich_help_panel="Images")
 app.add_typer(generators, name="generators", rich_help_panel="Images")
@@ -121,6 +137,7 @@ app.command(rich_help_panel="Evidence")(effect)
 app.add_typer(clinical, name="clinical", rich_help_panel="Start here")
 app.command(rich_help_panel="Evidence")(report)
 app.command(rich_help_panel="Evidence")(serve)
+app.add_typer(accounts, name="accounts", rich_help_panel="Workspace")
 
 
 def _show_version(wanted: bool) -> None:
@@ -140,6 +157,9 @@ def curate(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error (in any place).")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show results and errors only (in any place).")
+    ] = False,
 ) -> None:
     """Grow a better image generator and a vetted, traceable dataset from radiologists' ratings.
 
@@ -148,10 +168,10 @@ def curate(
 
 
 def main() -> None:
-    """Run the command line; `--debug` may stand anywhere, since it is added after an error."""
-    arguments = sys.argv[1:]
-    debug = ["--debug"] if "--debug" in arguments else []
-    app(debug + [argument for argument in arguments if argument != "--debug"], prog_name="curate")
+    """Run the command line; what holds of every command may stand anywhere in it."""
+    everywhere = [word for word in sys.argv[1:] if word in EVERYWHERE]
+    rest = [word for word in sys.argv[1:] if word not in EVERYWHERE]
+    app(everywhere + rest, prog_name="curate")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class Pulled:
     answers: tuple[Answer, ...]
     unreadable: tuple[Unreadable, ...]
     mark: dt.datetime | None  # by the backend's clock; None: nothing there yet
+    record: Mapping[str, Any] = field(default_factory=dict)  # for the audit trail, kept with them
     warnings: tuple[str, ...] = ()
 
 

@@ -45,7 +45,7 @@ class SimulatedRaterConfig:
 def default_raters(
     count: int = 3, *, seed: int = 0, eyes: str = FIRST_EYES
 ) -> list[SimulatedRaterConfig]:
-    """Return raters of different strictness and experience, the most experienced first.
+    """Return raters of different severity and experience, the most experienced first.
 
     Raters with other eyes are other raters, so they have names of their own.
     """
@@ -72,9 +72,10 @@ LOOPBACK = "127.0.0.1"
 class ServerConfig:
     """Where the managed Label Studio listens."""
 
-    host: str = field(default=LOOPBACK, metadata={"help": "Host that raters reach."})
+    host: str = field(default=LOOPBACK, metadata={"help": "Host or address to listen on."})
     port: int = field(
-        default=8090, metadata={"help": "Port; a busy one is refused.", "min": 1, "max": 65535}
+        default=8090,
+        metadata={"help": "Port to listen on; it must be free.", "min": 1, "max": 65535},
     )
 
     @property

@@ -2,6 +2,8 @@
 
 More columns may follow; the ones below are written too, so that a file read back says the same:
 who rated, when, on which criterion and for what purpose, and whether the rater was simulated.
+Where several criteria were asked about, `rating` is the weakest of them, and a column for each,
+`criterion:NAME`, has its own; an empty cell was not answered.
 """
 
 import csv
@@ -10,7 +12,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from annotation.base import Answer, Health, Pulled, Study, Task
@@ -19,6 +21,7 @@ from annotation.errors import AnnotationError
 MINIM_COLUMNS = ("image_path", "rating", "modality", "expert_level", "prompt")
 OUR_COLUMNS = ("rater", "simulated", "criterion", "purpose", "campaign", "rated_at")
 NEEDED_COLUMNS = ("image_path", "rating")
+OF_CRITERION = "criterion:"  # begins the name of a criterion's own column
 # A spreadsheet would run such a text; behind an apostrophe it is shown as it is.
 _FORMULA, _DEFUSED = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
 _TEXTS = ("modality", "prompt", "rater", "criterion", "purpose", "campaign")  # as they stand
@@ -41,6 +44,7 @@ class RatingLine:
     campaign: str = ""
     rated_at: dt.datetime | None = None
     line: int = 0  # where it stood in the file; 1 is the header
+    criteria: Mapping[str, int] = field(default_factory=dict)  # of several: each one's grade
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def read_ratings(path: Path) -> tuple[list[RatingLine], list[BadLine]]:
         first = next(reader, [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise AnnotationError(
-            f"{path} is no table of ratings ({error}). Give a CSV in UTF-8 with the columns "
+            f"{path} is not a table of ratings ({error}). Give a CSV in UTF-8 with the columns "
             f"{','.join(MINIM_COLUMNS)}."
         ) from error
     header = [cell.strip().lower() for cell in first]
@@ -95,20 +99,22 @@ def as_meant(cell: str) -> str:
     return cell[1:] if _DEFUSED.match(cell) else cell
 
 
-def write_ratings(path: Path, lines: Iterable[RatingLine]) -> int:
-    """Write the lines, MINIM's columns first; return how many."""
+def write_ratings(path: Path, lines: Iterable[RatingLine], criteria: Sequence[str] = ()) -> int:
+    """Write the lines, MINIM's columns first, those of `criteria` last; return how many."""
     num_lines = 0
+    header = MINIM_COLUMNS + OUR_COLUMNS
     with path.open("w", newline="", encoding="utf-8") as file:
         # every text in quotes: a leading space is part of it
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(MINIM_COLUMNS + OUR_COLUMNS)
+        writer.writerow([*header, *(f"{OF_CRITERION}{name}" for name in criteria)])
         for line in lines:
             plain = {
                 **vars(line),
                 "simulated": "true" if line.simulated else "false",
                 "rated_at": line.rated_at.isoformat() if line.rated_at else "",
             }
-            cells = [plain[column] for column in MINIM_COLUMNS + OUR_COLUMNS]
+            cells = [plain[column] for column in header]
+            cells += [line.criteria.get(name, "") for name in criteria]
             writer.writerow(map(defused, cells))
             num_lines += 1
     return num_lines
@@ -146,12 +152,13 @@ class CsvBackend:
                 Answer(
                     task_uid=uid,
                     rater=line.rater,
-                    criterion=line.criterion or study.questions[0].name,
-                    value=line.rating,
+                    criterion=name or study.questions[0].name,
+                    value=value,
                     source_uid=f"{self._file}:{number}",
                     rated_at=line.rated_at,
                 )
                 for number, uid, line in sorted(answers, key=lambda entry: entry[:2])
+                for name, value in (line.criteria or {line.criterion: line.rating}).items()
             ),
             unreadable=(),
             mark=None,
@@ -197,6 +204,11 @@ def _line(header: list[str], cells: list[str], number: int) -> RatingLine:
         simulated=_TRUE[simulated],
         rated_at=moment,
         line=number,
+        criteria={
+            column.removeprefix(OF_CRITERION): _whole_number(row, column)
+            for column in header
+            if column.startswith(OF_CRITERION) and row[column].strip()
+        },
         **{name: row[name] for name in _TEXTS},
     )
 

@@ -5,11 +5,12 @@ Shapes: B images.
 
 import datetime as dt
 import json
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -31,7 +32,8 @@ from annotation.errors import AnnotationError
 TIE_WIDTH = 0.25  # grades
 IMAGES_A_PULL = 64  # whose answers come together: a killed simulation loses at most these
 
-Truths = Mapping[str, float]  # name of a task's picture -> its latent quality
+# name of a task's picture -> its latent quality, or that of each question; NaN: nobody can tell
+Truths = Mapping[str, float | Mapping[str, float]]
 Look = Callable[[Sequence[Task]], Sequence[Truths]]
 
 
@@ -52,6 +54,25 @@ class Eyes(Protocol):
         self, images: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
     ) -> Tensor:
         """Return the latent quality [B], higher is better, of images [B, 3, H, W] in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class GradesCriteria(Protocol):
+    """The capability of eyes that see each criterion on its own."""
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """Return their names, as the rubric has them; none: one quality for all."""
+        ...
+
+    def grades(
+        self, images: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
+    ) -> Mapping[str, Tensor]:
+        """Return each criterion's quality [B] in grades, a 2 from 0 on and a 3 from 1 on.
+
+        NaN: it cannot be told, and is left blank.
+        """
         ...
 
 
@@ -134,8 +155,8 @@ class SimulatedBackend:
         """Note what to answer; tasks that show the same follow one another."""
         if any(question.kind == ORIGIN for question in study.questions):
             raise AnnotationError(
-                "Simulated raters cannot tell real from synthetic. Ask people, or leave ask_origin "
-                "out of the rubric."
+                "Simulated raters cannot tell real from synthetic. Ask people, or remove "
+                "ask_origin from the rubric."
             )
         known = self._tasks.setdefault(study.uid, {})
         num_known = len(known)
@@ -158,12 +179,14 @@ class SimulatedBackend:
                     task_uid=task.uid,
                     rater=task.rater,
                     criterion=question.name,
-                    value=self._value(study, question, raters[task.rater], task, truths),
+                    value=self._value(study, question, raters[task.rater], task, own_truths),
                     source_uid=f"simulated/{task.uid}",
                 )
                 for own, truths in zip(some, seen, strict=True)
                 for task in own
                 for question in study.questions
+                for own_truths in [_of_question(truths, question)]
+                if not any(math.isnan(truth) for truth in own_truths.values())  # left blank
             )
             yield Pulled(place="simulated", answers=answers, unreadable=(), mark=None)
 
@@ -176,7 +199,12 @@ class SimulatedBackend:
         return Health(is_up=True, message="simulated raters are always there")
 
     def _value(
-        self, study: Study, question: Question, rater: SimulatedRater, task: Task, truths: Truths
+        self,
+        study: Study,
+        question: Question,
+        rater: SimulatedRater,
+        task: Task,
+        truths: Mapping[str, float],
     ) -> int | str:
         """Each question after the first is a look of its own: noise on one is not noise on all."""
         sides = [name for name in ("left", "right") if name in task.pictures]
@@ -190,6 +218,14 @@ class SimulatedBackend:
             [truths["left"]], self._thresholds, [occasion], min_value=question.min_value
         )
         return value
+
+
+def _of_question(truths: Truths, question: Question) -> dict[str, float]:
+    """Return each picture's quality as this question asks for it."""
+    return {
+        name: truth[question.name] if isinstance(truth, Mapping) else truth
+        for name, truth in truths.items()
+    }
 
 
 def _grade_width(thresholds: Sequence[float]) -> float:

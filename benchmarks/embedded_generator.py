@@ -27,8 +27,7 @@ from curate.evaluation.intervals import wilson_interval
 from generators import registry
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 from generators.embedded import WEIGHTS
 from recipes.embedded_model.data import PHRASES, RealImage, central_square, load_real_images
 from rewards.frozen import load_features

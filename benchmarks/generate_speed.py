@@ -32,10 +32,9 @@ from typing import Any
 
 import torch
 
-from curate.production.images import Maker
 from curate.production.keeping import RunKeeper
 from curate.production.plan import plan_run
-from curate.production.run import batches, make_all, writing
+from curate.production.run import Maker, batches, make_all, writing
 from curate.production.versions import embedded_version, load_version
 from curate.production.watch import Watch
 from curate.workspace import Workspace, init_workspace, open_workspace

@@ -34,9 +34,9 @@ from curate.production.versions import save_version
 from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.generator import DiffusionGenerator, decode
 from generators.diffusion.guidance import predict
-from generators.diffusion.samplers import decode, initial_noise
+from generators.diffusion.samplers import initial_noise
 from tests.tiny import SCHEDULE, tiny_generator
 
 GUIDANCE = 7.5
@@ -209,22 +209,34 @@ def show(rates: dict[str, list[float]], flop: float, peak: float) -> None:
         print(f"peak memory of both {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
 
 
-def main() -> None:
-    """Read the options and measure, where there is a GPU."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is a script's first lines, as they stand."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--blocks", type=int, default=5)
+
+
+def measure_on_gpu(
+    parser: argparse.ArgumentParser, measured: Callable[[argparse.Namespace, Path], None]
+) -> None:
+    """Read the options, and measure where there is a GPU; with --tiny anywhere."""
     parser.add_argument("--tiny", action="store_true", help="prove the script, on any machine")
     options = parser.parse_args()
     if not options.tiny and not torch.cuda.is_available():
         print("No NVIDIA GPU here: nothing was measured.")
         sys.exit(0)
     with tempfile.TemporaryDirectory() as folder:
-        measure(options, Path(folder))
+        measured(options, Path(folder))
+
+
+def main() -> None:
+    """Read the options and measure, where there is a GPU."""
+    parser = options_of(__doc__)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--blocks", type=int, default=5)
+    measure_on_gpu(parser, measure)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,11 @@ either. Without a GPU it says so; `--tiny` proves on any machine that the script
 
 import argparse
 import statistics
-import sys
-import tempfile
 from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_generate import device_name, shape
+from benchmarks.gpu_generate import device_name, measure_on_gpu, options_of, shape
 from generators.base import Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.training.checkpoint import CHECKPOINT
@@ -96,21 +94,13 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
 
 def main() -> None:
     """Read the options and measure, where there is a GPU."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options_of(__doc__)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
     parser.add_argument("--lora-rank", type=int, default=0)
-    parser.add_argument("--tiny", action="store_true", help="prove the script, on any machine")
-    options = parser.parse_args()
-    if not options.tiny and not torch.cuda.is_available():
-        print("No NVIDIA GPU here: nothing was measured.")
-        sys.exit(0)
-    with tempfile.TemporaryDirectory() as folder:
-        measure(options, Path(folder))
+    measure_on_gpu(parser, measure)
 
 
 if __name__ == "__main__":

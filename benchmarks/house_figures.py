@@ -37,15 +37,20 @@ class Module:
         return ast.parse(self.text)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Return all that it is made of, level by level."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def functions(self) -> list[Function]:
         """Return its functions and methods, inner ones too."""
-        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+        return [node for node in self.nodes if isinstance(node, Function)]
 
     @cached_property
     def names(self) -> Counter[str]:
         """Count the names that it mentions: variables, attributes, imported ones."""
         found: Counter[str] = Counter()
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Name):
                 found[node.id] += 1
             elif isinstance(node, ast.Attribute):
@@ -132,7 +137,7 @@ class House:
         places = Counter(
             node.name
             for module in self.modules
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
         )
         return sorted(name for name, count in places.items() if count > 1)
@@ -162,7 +167,7 @@ class House:
         return Counter(
             (module.room, rooms[imported])
             for module in self.modules
-            for imported in _imported(module.tree)
+            for imported in _imported(module.nodes)
             if imported in rooms and not _is_within(module.room, rooms[imported])
         )
 
@@ -253,8 +258,8 @@ def _dotted(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(nodes: list[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

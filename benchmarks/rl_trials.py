@@ -26,14 +26,13 @@ from curate.production.images import prompt_value
 from curate.production.versions import embedded_version, load_version
 from curate.prompts.plan import embedded_prompts
 from curate.scoring.fit import load_reward_model
-from curate.training.rl import reward_of
+from curate.training.rl_step import reward_of
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from generators.base import Prompt
-from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 from generators.rl.config import RLConfig
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from rewards.frozen import load_eyes, load_features
 from rewards.frozen.data import central_squares, read_images
 
@@ -169,7 +168,7 @@ def trained(
     generator = load_version(ws, embedded_version(ws).id)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        train(generator, prompts, reward, config, folder=Path(folder), report=lambda _: None)
+        train(generator, Rollouts(prompts, reward), config, Conduct(Path(folder), lambda _: None))
     return generator, time.monotonic() - started
 
 

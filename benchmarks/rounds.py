@@ -39,7 +39,7 @@ from curate.prompts.plan import embedded_prompts
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from generators.base import Prompt
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import decode, sample
 from rewards.frozen import load_judge
 
 SETTINGS = quickstart_config().loop.sampling
@@ -73,14 +73,14 @@ def show(ws: Workspace, version_id: str, prompts: Sequence[Prompt], sheet: Path 
     latents = sample(generator, generator.conditioner(asked), seeds, SETTINGS)
     images = generator.codec.to_unit(decode(generator, latents, SETTINGS.batch_size))
     images_BCHW = images.expand(-1, 3, -1, -1)
-    judged_B = load_judge().score(
+    judged_B = load_judge().is_good(
         images_BCHW, [p.modality for p in asked], [p.label for p in asked]
     )
     if sheet is not None:
         sheet.parent.mkdir(parents=True, exist_ok=True)
         save_image(images_BCHW, sheet, nrow=IMAGES_PER_PROMPT)
     return Shown(
-        (judged_B == 3).double().view(-1, IMAGES_PER_PROMPT).mean(1),
+        judged_B.double().view(-1, IMAGES_PER_PROMPT).mean(1),
         likeness_P(images_BCHW, IMAGES_PER_PROMPT),
         features_in_d(images_BCHW),
     )

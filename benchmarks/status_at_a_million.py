@@ -132,7 +132,7 @@ def add_parents(folder: Path) -> dict[str, Any]:
         model = RewardModel(
             id="b" * 64, backbone="b", file_sha256="a" * 64, simulated=True, num_ratings=1
         )
-        rubric, (criterion,) = queries.campaigns.default_rubric(ws.session)
+        rubric, (criterion,) = queries.campaigns.default_rubric(ws.session, 1)
         rater = Rater(name="simulated", simulated=True)
         campaign = Campaign(
             name="c", rubric_id=rubric.id, seed=0, overlap=1, simulated=True, backend="simulated"

@@ -23,7 +23,7 @@ def backup(folder: Path, target: Path) -> int:
         source = ws.folder / DATABASE
         _refuse_a_server(ws.folder)
     if target.exists():
-        raise CurateError(f"{target} exists. Name a new file.")
+        raise CurateError(f"{target} already exists. Name a new file.")
     with unfinished_folder(target.absolute().parent, f".{target.name}.partial-") as aside:
         copy_database(source, aside / DATABASE)
         sync([str(aside / DATABASE)])
@@ -56,4 +56,6 @@ def restore(folder: Path, source: Path) -> Path | None:
 def _refuse_a_server(root: Path) -> None:
     url = read_settings(root).database_url
     if url is not None and not url.startswith("sqlite"):
-        raise CurateError("The rows are on a database server: use its own tools, like pg_dump.")
+        raise CurateError(
+            "The database is on a server: use the server's own tools, such as pg_dump."
+        )

@@ -13,6 +13,10 @@ class CurateError(Exception):
     """The workflow cannot do what was asked; the message says what to do next."""
 
 
+class Stopped(CurateError):
+    """Work ended early because somebody asked for it: no failure."""
+
+
 # What cli.py shows as one line; anything else is a bug and keeps its traceback.
 USER_ERRORS = (CurateError, StoreError, GeneratorError, RewardError, AnnotationError)
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -123,7 +123,7 @@ def resolve_modality(
         near = get_close_matches(_key(given), spellings, n=1, cutoff=0.7)
         meant = f" (did you mean {spellings[near[0]]}?)" if near else ""
         raise NoModality(
-            f"modality {given!r} is not known{meant}; known are {known_modalities()}. To "
-            f"take it as it is into a workspace: `curate import --new-modality {given!r}`"
+            f"modality {given!r} is not known{meant}; known: {known_modalities()}. To "
+            f"take it as it is: `curate import --new-modality {given!r}`"
         )
     return canonical

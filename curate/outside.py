@@ -50,7 +50,7 @@ def require_regular_file(path: Path) -> None:
         reason = getattr(error, "strerror", None) or error
         raise CurateError(f"{str(path)[:200]} cannot be opened ({reason})") from error
     if not stat.S_ISREG(mode):
-        raise CurateError(f"{path} is no regular file")
+        raise CurateError(f"{path} is not a regular file")
 
 
 def as_text(value: object) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import (
@@ -16,10 +17,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from curate.quiet import QUIET
+
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal, in a log
 
 Advance = Callable[[int], None]
 ShowProgress = Callable[[int, str], AbstractContextManager[Advance]]  # `progress` is one
+# who else is told of each part of the present command, and may end it by an error
+Listener = Callable[[int, str], Advance]
+LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
 
 
 @contextmanager
@@ -28,10 +34,27 @@ def progress(total: int, what: str) -> Iterator[Advance]:
 
     Yields a function that is told how many more are done.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=QUIET.get())
     shown = _bar(console, total, what) if console.is_terminal else _lines(console, total, what)
+    listener = LISTENER.get()
     with shown as advance:
-        yield advance
+        if listener is None:
+            yield advance
+            return
+        tell = listener(total, what)
+
+        def advance_and_tell(number: int) -> None:
+            advance(number)
+            tell(number)
+
+        yield advance_and_tell
+
+
+def wait_for(what: str) -> None:
+    """Tell who watches the present command that it waits for `what`; they may end it."""
+    listener = LISTENER.get()
+    if listener is not None:
+        listener(1, what)
 
 
 class _RateColumn(ProgressColumn):
@@ -69,12 +92,10 @@ def _lines(console: Console, total: int, what: str) -> Iterator[Advance]:
         now = time.monotonic()
         if done >= total or now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now
-            rate = done / max(now - started, 1e-9)
-            left = (total - done) / rate if rate else 0.0
-            console.print(
-                f"{done} of {total} {what}, {rate:.1f} {what}/s, {left:.0f} s left",
-                soft_wrap=True,
-                highlight=False,
-            )
+            line = f"{done} of {total} {what}"
+            if done:  # before that there is no rate, and no time left to tell
+                rate = done / max(now - started, 1e-9)
+                line += f", {rate:.1f} {what}/s, {(total - done) / rate:.0f} s left"
+            console.print(line, soft_wrap=True, highlight=False)
 
     yield advance

@@ -10,7 +10,7 @@ What a field's metadata says:
     help     the words of `--help`; a field without them is not an option
     option   its name on the command line where it is not the field's: "--steps", "--real/--no-real"
     shown    its default in words, where the value says nothing
-    choices  the values there are
+    choices  the values there are; of a list also a function that finds them when one is given
     min, max the least and the largest number
     parse    text from the command line -> the value, for what is no plain type
     panel    the part of `--help` that it and the fields after it stand in
@@ -18,16 +18,42 @@ What a field's metadata says:
 """
 
 import dataclasses
+import difflib
 import functools
 import inspect
+import os
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
 Config = TypeVar("Config")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+# what a shell completes an option's value with, by the option's name
+IDS = {
+    "--version": "version",
+    "--reward-model": "reward model",
+    "--campaign": "campaign",
+    "--calibration": "campaign",
+    "--run": "run",
+}
+
+
+def ids_of(kind: str) -> Callable[[typer.Context, str], list[tuple[str, str]]]:
+    """Return what tells a shell the ids or names of this kind in the workspace at hand."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+        from curate.completion import known  # here: --help stays instant
+
+        named = ctx.params.get("workspace") or os.environ.get("CURATE_WORKSPACE") or "."
+        return known(kind, Path(named), incomplete)
+
+    return complete
 
 
 @dataclass(frozen=True)
@@ -84,7 +110,10 @@ class Setting:
             min=says.get("min"),
             max=says.get("max"),
             rich_help_panel=self.panel,
-            metavar=f"[{'|'.join(one_of)}]" if one_of and get_origin(self.hint) is tuple else None,
+            metavar=f"[{'|'.join(one_of)}]"
+            if isinstance(one_of, tuple) and get_origin(self.hint) is tuple
+            else None,
+            autocompletion=ids_of(IDS[self.option]) if self.option in IDS else None,
         )
         return inspect.Parameter(
             self.name,
@@ -111,6 +140,8 @@ class Setting:
         if get_origin(self.hint) is not tuple:
             return given
         one_of = self.field.metadata.get("choices")  # typer has no list of several values
+        if callable(one_of) and given:
+            one_of = one_of()
         for value in given or ():
             if one_of and value not in one_of:
                 known = ", ".join(one_of)
@@ -128,6 +159,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(context: typer.Context, **given: Any) -> None:
+        given.pop(FROM_FILE.name)
         for name, of_config in settings.items():
             if of_config:
                 values = {setting.name: given.pop(setting.name) for setting in of_config}
@@ -142,8 +174,9 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     ]
     del run.__wrapped__  # typer would read the command's own signature
     context = inspect.Parameter("context", _KEYWORD, annotation=typer.Context)
-    run.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-    run.__annotations__ = {own.name: own.annotation for own in (context, *parameters)}
+    taken = [context, *parameters, FROM_FILE]
+    run.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    run.__annotations__ = {own.name: own.annotation for own in taken}
     return run
 
 
@@ -199,7 +232,57 @@ def _built(
 
 def _is_named(context: typer.Context, parameter: str) -> bool:
     source = context.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
+    return source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
+
+
+def _read_options(context: typer.Context, file: Path | None) -> Path | None:
+    """Let a TOML file's options stand where the command line names none.
+
+    Names are those of the options without their dashes; a section belongs to the command of its
+    name. Raises BadParameter for what the command does not have.
+    """
+    if file is None:
+        return None
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{file} cannot be read as TOML: {error}") from error
+    own = found.pop(context.info_name or "", {})
+    values = {name: value for name, value in found.items() if not isinstance(value, dict)} | own
+    known: dict[str, tuple[str, bool]] = {}
+    for option in context.command.params:
+        if option.param_type_name == "option" and option.name:
+            known |= {spelled.lstrip("-"): (option.name, False) for spelled in option.opts}
+            known |= {spelled.lstrip("-"): (option.name, True) for spelled in option.secondary_opts}
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            raise typer.BadParameter(f"{file}: `{context.info_name}` has no option {name}{meant}")
+        parameter, is_opposite = known[name]
+        plain = value if isinstance(value, bool | list) else str(value)
+        named[parameter] = (not value) if is_opposite else plain
+    context.default_map = {**(context.default_map or {}), **named}
+    return file
+
+
+FROM_FILE = inspect.Parameter(
+    "options_file",
+    _KEYWORD,
+    default=None,
+    annotation=Annotated[
+        Path | None,
+        typer.Option(
+            "--options",
+            metavar="FILE",
+            help="TOML file of options, such as steps = 200; those named here are stronger.",
+            show_default=False,
+            is_eager=True,
+            callback=_read_options,
+        ),
+    ],
+)
 
 
 def _made(config: type, values: Mapping[str, Any]) -> Any:

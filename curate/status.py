@@ -2,13 +2,15 @@
 
 import shlex
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from curate.loop.config import ENDS
 from curate.production.watch import RunState, run_states, state_of
 from curate.workspace import Workspace
 from db import queries
 
-ENDS = ("promoted", "rejected")  # states of a round that nothing follows
+if TYPE_CHECKING:
+    from curate.release.live import LivePromise
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,14 @@ class Status:
     last_run: RunProgress | None
     working: list[RunState] = field(default_factory=list)
     next_step: str = ""  # what a person would do now, and the command for it
+    promises: list["LivePromise"] = field(default_factory=list)  # of releases, rated anew since
 
     def to_json(self) -> dict[str, Any]:
-        """Return counts as top-level integers, with the runs beside them."""
+        """Return counts as top-level integers, with the runs and the next step beside them."""
         last_run = asdict(self.last_run) if self.last_run else None
         working = [state.to_json() for state in self.working]
-        return {**self.counts, "last_run": last_run, "working_runs": working}
+        beside = {"last_run": last_run, "working_runs": working, "next_step": self.next_step}
+        return {**self.counts, **beside, "promises": [one.to_json() for one in self.promises]}
 
     def lines(self) -> list[str]:
         """Return the status for a person to read."""
@@ -44,6 +48,7 @@ class Status:
             run = self.last_run
             lines.append(f"last run {run.run_id[:12]}: {run.done:,} of {run.planned:,} images")
         lines += [state.line() for state in self.working]
+        lines += [promise.line() for promise in self.promises]
         return [*lines, f"next: {self.next_step}"] if self.next_step else lines
 
 
@@ -60,7 +65,18 @@ def read_status(ws: Workspace) -> Status:
     working = [state for state in run_states(ws.folder) if state.is_working]
     counts = queries.audit.counts(ws.session)
     next_step = "watch what is at work: `curate runs list`"
-    return Status(counts, progress, working, next_step if working else _next(ws, counts, progress))
+    if not working:
+        next_step = _next(ws, counts, progress)
+    return Status(counts, progress, working, next_step, _changed_promises(ws))
+
+
+def _changed_promises(ws: Workspace) -> list["LivePromise"]:
+    rows = queries.releases.releases(ws.session)
+    if not any(row.evidence.get("certificate") for row in rows):
+        return []
+    from curate.release.live import changed_promises  # here: its statistics take long to load
+
+    return changed_promises(ws)
 
 
 def _next(ws: Workspace, counts: dict[str, int], run: RunProgress | None) -> str:
@@ -76,7 +92,8 @@ def _next(ws: Workspace, counts: dict[str, int], run: RunProgress | None) -> str
     if not counts["synthetic_images"]:
         return "make images: `curate generate`"
     if not counts["ratings"] + counts["comparisons"]:
-        asked = [row for row in queries.campaigns.campaigns(ws.session) if not row.simulated]
+        rows = queries.campaigns.campaigns(ws.session, with_archived=False)
+        asked = [row for row in rows if not row.simulated]
         if asked:
             name = shlex.quote(asked[-1].name)
             return f"fetch what raters have answered: `curate rate pull --campaign {name}`"

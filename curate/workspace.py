@@ -7,7 +7,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from curate.errors import CurateError
@@ -17,7 +17,9 @@ from db.engine import (
     Engine,
     Session,
     make_engine,
+    make_engine_to_read,
     migrate,
+    open_dry_session,
     open_session,
     require_tables,
 )
@@ -39,6 +41,8 @@ class WorkspaceSettings:
 
     database_url: str | None = None  # postgresql://user@host/name
     storage_url: str | None = None  # s3://bucket/prefix
+    # what is generated has noise by prompt and seed; workspaces begun before do not say it
+    own_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ def init_workspace(
     Its settings are written last, so that what failed half-way is no workspace.
     """
     root = Path(folder).absolute()
-    settings = WorkspaceSettings(database_url, storage_url)
+    settings = WorkspaceSettings(database_url, storage_url, own_noise=True)
     if (root / SETTINGS).exists():
-        if read_settings(root) != settings:
+        if replace(read_settings(root), own_noise=True) != settings:
             raise CurateError(
                 f"{root} is a workspace already, with other settings. "
                 f"Change them in {root / SETTINGS}, or name another folder."
@@ -82,6 +86,18 @@ def init_workspace(
         (root / SETTINGS).write_text(text, encoding="utf-8")
 
 
+def nearest_workspace(folder: Path) -> Path:
+    """Return the folder that was named; of the current one, the workspace that it lies in.
+
+    As git looks for its repository: here, then in every folder above.
+    """
+    if folder != Path("."):
+        return folder
+    here = Path.cwd()
+    above = (parent for parent in here.parents if (parent / SETTINGS).is_file())
+    return folder if (here / SETTINGS).is_file() else next(above, folder)
+
+
 @contextmanager
 def open_workspace(folder: Path | str, *, alone: bool = False) -> Iterator[Workspace]:
     """Open a workspace, its tables brought up to date; what is pending is committed at a clean end.
@@ -93,6 +109,41 @@ def open_workspace(folder: Path | str, *, alone: bool = False) -> Iterator[Works
     with _locked(root, alone), _opened(root, read_settings(root)) as workspace:
         yield workspace
         workspace.session.commit()
+
+
+@contextmanager
+def read_workspace(folder: Path | str) -> Iterator[Workspace]:
+    """Open a workspace for reading: no lock, no migration, and a database that takes no row."""
+    root = _root_of(folder)
+    settings = read_settings(root)
+    engine = make_engine_to_read(settings.database_url or f"sqlite:///{root / DATABASE}")
+    try:
+        with open_session(engine) as session:
+            cache = root / "cache"
+            store = open_store(settings.storage_url or root / "files", cache=cache / "files")
+            yield Workspace(root, session, store, cache, settings)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def dry_workspace(folder: Path | str) -> Iterator[Workspace]:
+    """Open a workspace to see what a command would do: every row is as before at the end.
+
+    Files below `cache/` may come: they are computed once, and the command itself needs them.
+    """
+    root = _root_of(folder)
+    settings = read_settings(root)
+    url = settings.database_url or f"sqlite:///{root / DATABASE}"
+    make_engine_to_read(url).dispose()  # refuses tables that would have to be migrated first
+    engine = make_engine(url)
+    try:
+        with _locked(root, False), open_dry_session(engine) as session:
+            cache = root / "cache"
+            store = open_store(settings.storage_url or root / "files", cache=cache / "files")
+            yield Workspace(root, session, store, cache, settings)
+    finally:
+        engine.dispose()
 
 
 def _root_of(folder: Path | str) -> Path:
@@ -171,5 +222,5 @@ def read_settings(root: Path) -> WorkspaceSettings:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CurateError(
             f"{path} cannot be read ({error}). It needs format {FORMAT}, database_url and "
-            "storage_url, each null or a URL."
+            "storage_url, each null or a URL; own_noise is true or false."
         ) from error

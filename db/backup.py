@@ -28,7 +28,7 @@ def require_whole(path: Path) -> None:
             connection.execute("SELECT version_num FROM alembic_version").fetchone()
             problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     except (sqlite3.Error, OSError, UnicodeError) as error:  # the last: SQLite quotes what it read
-        raise StoreError(f"{path} is no whole database of curate ({error}).") from error
+        raise StoreError(f"{path} is not a complete curate database ({error}).") from error
     if problems != ["ok"]:
         raise StoreError(f"{path} is damaged ({problems[0]}).")
 

@@ -1,8 +1,11 @@
 """Engine, migrations and sessions, for SQLite and PostgreSQL alike."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import Engine, event
@@ -20,7 +23,9 @@ __all__ = [
     "Engine",
     "Session",
     "make_engine",
+    "make_engine_to_read",
     "migrate",
+    "open_dry_session",
     "open_session",
     "require_tables",
 ]
@@ -39,7 +44,7 @@ def make_engine(url: str) -> Engine:
         engine = sa.create_engine(url, pool_pre_ping=url.startswith("postgresql"))
     except sa.exc.ArgumentError as error:
         raise StoreError(
-            f"{url!r} is no database URL. Give one like postgresql://user@host/name."
+            f"{url!r} is not a database URL. Give one like postgresql://user@host/name."
         ) from error
     except ImportError as error:
         raise StoreError(
@@ -57,6 +62,24 @@ def make_engine(url: str) -> Engine:
     return engine
 
 
+def make_engine_to_read(url: str) -> Engine:
+    """Return an engine on `url` that cannot write: neither rows nor tables.
+
+    Raises StoreError where the tables are of another version: nothing here would migrate them.
+    """
+    path = Path(sa.make_url(url).database or "").as_posix()
+    is_sqlite = engine_name(url) == "sqlite"
+    engine = make_engine(f"sqlite:///file:{quote(path)}?mode=ro&uri=true" if is_sqlite else url)
+    engine = engine.execution_options(postgresql_readonly=True)
+    if (found := _revision(engine)) != HEAD:
+        engine.dispose()
+        raise StoreError(
+            f"The database's tables are of revision {found}, this curate's of {HEAD}, and reading "
+            "them changes nothing. Run a command on it once, such as `curate status`."
+        )
+    return engine
+
+
 def engine_name(url: str) -> str:
     """Return the part of a URL before its colon: what may be shown without a password."""
     return url.partition(":")[0]
@@ -65,6 +88,20 @@ def engine_name(url: str) -> str:
 def open_session(engine: Engine) -> Session:
     """Return a session whose rows stay readable after a commit."""
     return Session(engine, expire_on_commit=False)
+
+
+@contextmanager
+def open_dry_session(engine: Engine) -> Iterator[Session]:
+    """Give a session that sees what it writes, even committed; at the end nothing was written."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":  # else the driver's first savepoint would be outermost
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection.begin()
+        how: Any = {"join_transaction_mode": "create_savepoint", "expire_on_commit": False}
+        with Session(connection, **how) as session:
+            yield session
+        connection.rollback()
 
 
 def migrate(engine: Engine) -> None:
@@ -141,7 +178,7 @@ def _explain(context: ExceptionContext) -> None:
         kind = ConnectionLost if _is_lost(context) else StoreError
         raise kind(
             f"The database refuses: {first_line}. Is it running, is its disk full, does another "
-            "program hold it? See `curate doctor`; the same command can be run again."
+            "program hold it? See `curate doctor`; then run the same command again."
         ) from error
 
 

@@ -64,18 +64,41 @@ def folders_below(folder: Path) -> list[Path]:
     return [Path(parent) / name for parent, names, _ in os.walk(folder) for name in names]
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole: aside, durable, renamed over what was there."""
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
+    """Write a file whole: aside, renamed over what was there; `mode` from the start.
+
+    It is durable, unless that does not matter. What a killed process left aside is used again, so
+    that nothing stays; a process that is writing the same file is waited for.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    aside = path.with_name(f".{path.name}.partial")
+    descriptor = _locked_file(aside, mode)
     try:
-        with aside.open("xb") as file:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.truncate()
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(descriptor)
         aside.replace(path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _locked_file(path: Path, mode: int) -> int:
+    """Open a file, made if need be, that no other process holds by then; `mode` at most is its."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        status = os.fstat(descriptor)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(status, path.stat()):
+                os.fchmod(descriptor, status.st_mode & mode)
+                return descriptor
+        os.close(descriptor)  # another process has given it its name, or removed it
 
 
 def sync(paths: Iterable[str]) -> None:

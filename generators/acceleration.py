@@ -39,7 +39,7 @@ def require_compiler() -> None:
     if shutil.which(name) is None:
         raise GeneratorError(
             f"--compile needs a C++ compiler, and there is no {name}. Install one (Debian: apt "
-            "install g++), name yours in the environment variable CXX, or leave --compile away."
+            "install g++), name yours in the environment variable CXX, or omit --compile."
         )
 
 

@@ -38,7 +38,8 @@ class Conditions:
     `tokens` [B, L, D] are for cross-attention, `pooled` [B, D] is a text in one vector, `channels`
     [B, C, *spatial] are joined to the latents (masks, prior images), `modulation` [B, D] is
     feature-wise scale and shift beside the timestep's, `time_ids` [B, 6] are SDXL's sizes and crop.
-    `start` are the latents of a source image, which no network is shown: a sampler starts there.
+    No network is shown `start`, the latents of a source image where a sampler starts, nor `kept`
+    [B, C + 1, *spatial]: the picture that stays, 0 .. 1, and a mask that is 1 where it may change.
     """
 
     parts: Mapping[str, Tensor]
@@ -75,6 +76,11 @@ class Conditions:
     def without(self, name: str) -> "Conditions":
         """Return these conditions without a part, where there is one."""
         return Conditions({part: self.parts[part] for part in self.parts if part != name})
+
+    @property
+    def shown(self) -> "Conditions":
+        """Return what a network is shown."""
+        return self.without("start").without("kept")
 
     @staticmethod
     def join(several: Sequence["Conditions"]) -> "Conditions":

@@ -54,7 +54,7 @@ class TransformersCaptioner:
             ).eval()
         except (OSError, ValueError, KeyError) as error:
             raise GeneratorError(
-                f"{folder_or_name!r} is no image-to-text model of transformers "
+                f"{folder_or_name!r} is not an image-to-text model of transformers "
                 f"({str(error).splitlines()[0]}). Give its folder (config.json, model.safetensors, "
                 "preprocessor_config.json and the tokenizer's files), or a hub name where there is "
                 "a network."

@@ -1,9 +1,11 @@
 """The codecs that families share: a diffusers autoencoder, and the identity for pixel models."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffusers import AutoencoderKL
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
 from generators.base import Entries, Output
@@ -32,11 +34,13 @@ class _Range:
 
 
 class AutoencoderCodec(_Range):
-    """A diffusers `AutoencoderKL`: intensities in 0 .. 1 to scaled latents and back."""
+    """A diffusers autoencoder, `KL` or `Tiny`: intensities in 0 .. 1 to scaled latents and back."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
         """Wrap it; its configuration carries what gives its latents mean 0 and variance 1."""
         self.vae = vae
+        if isinstance(vae, AutoencoderTiny):  # a quarter faster on a processor
+            vae.to(memory_format=torch.channels_last)
 
     def output(self, latent_shape: Sequence[int]) -> Output:
         """Return what latents of this shape become: as many times larger as it has halvings."""
@@ -53,14 +57,15 @@ class AutoencoderCodec(_Range):
         return (images_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return the scaled mean of the posterior: float32 [B, C, H, W]."""
+        """Return the scaled latents, of a posterior its mean: float32 [B, C, H, W]."""
         return self._to_standard(self.unscaled(images))
 
     def unscaled(self, images: Tensor) -> Tensor:
         """Return the autoencoder's own latents, as a prior's are joined to a network's input."""
-        posterior = self.vae.encode((images * 2 - 1).to(self.vae.dtype)).latent_dist
-        mean: Tensor = posterior.mode().float()
-        return mean
+        encoded = self.vae.encode((images * 2 - 1).to(self.vae.dtype))
+        # a tiny autoencoder has no posterior
+        own: Tensor = encoded.latents if "latents" in encoded else encoded.latent_dist.mode()
+        return own.float()
 
     def _from_standard(self, latents: Tensor) -> Tensor:
         """Return the autoencoder's own latents, as diffusers' pipelines undo its normalisation."""
@@ -97,6 +102,13 @@ class AutoencoderCodec(_Range):
     def save(self, folder: Path) -> Entries:
         """Write the autoencoder; return its `model_index.json` entry."""
         self.vae.save_pretrained(folder / "vae", safe_serialization=True)
+        if isinstance(self.vae, AutoencoderTiny):  # diffusers warns of its own entry when it opens
+            written = folder / "vae" / "config.json"
+            config = json.loads(written.read_text(encoding="utf-8"))
+            config.pop("block_out_channels", None)
+            written.write_text(
+                json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+            )
         return {"vae": ["diffusers", type(self.vae).__name__]}
 
 

@@ -8,6 +8,7 @@ from generators.errors import GeneratorError
 
 SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
+METHODS = ("instruct", "sdedit", "inversion")
 FIRST = ("num_steps", "guidance", "sampler", "eta", "batch_size", "dtype")  # always stored
 
 
@@ -30,11 +31,11 @@ class SamplingSettings:
     num_steps: int = setting(
         20, "Sampling steps for each image.", option="--steps", panel="Sampling", min=1
     )
-    guidance: float = setting(1.0, "Scale of classifier-free guidance; 1: none.")
+    guidance: float = setting(1.0, "Classifier-free guidance scale; 1: none.")
     sampler: str = setting("ddim", "Sampling algorithm.", choices=SAMPLERS)
     eta: float = 0.0  # DDIM's share of fresh noise: 0 = deterministic, 1 = DDPM's variance
     # a batch's shape changes float sums, so it is kept with the image
-    batch_size: int = setting(16, "Images in a compute batch.", min=1)
+    batch_size: int = setting(16, "Images per compute batch.", min=1)
     # inside the denoiser; latents and the scheduler stay float32
     dtype: str = setting("float32", "Number format inside the denoiser.", choices=DTYPES)
     # bfloat16 is faster on a GPU, and up to 1/128 off in a pixel
@@ -43,26 +44,34 @@ class SamplingSettings:
     )
     # other kernels, other float sums
     channels_last: bool = setting(False, "Use the channels-last memory layout; may be faster.")
-    compile: bool = setting(False, "Use torch.compile; on a GPU with CUDA graphs.")
+    compile: bool = setting(False, "Use torch.compile, on a GPU with CUDA graphs.")
     image_guidance: float | None = setting(
-        None, "Scale of guidance by condition images; --guidance is then the text's alone."
+        None, "Guidance scale of the condition images; --guidance then applies to the text only."
     )
     # shares of the noise levels: 1 is pure noise, 0 the image
-    guidance_from: float = setting(1.0, "Noise level, 0 to 1, at which guidance sets in.")
+    guidance_from: float = setting(1.0, "Noise level, 0 to 1, at which guidance starts.")
     guidance_until: float = setting(0.0, "Noise level, 0 to 1, at which guidance ends.")
     strength: float = setting(
         1.0, "Start from each prompt's source image, noised for this share of the steps; 1: noise."
     )
     invert: bool = setting(
-        False, "Find the noise of each prompt's source image (DDIM inversion) and start there."
+        False, "Start from the noise that DDIM inversion finds for each prompt's source image."
     )
     window: tuple[int, ...] | None = setting(
         None,
-        "Sides of the windows that larger images are made of, as 64,64,32 (depth, height, width).",
+        "Sides of the windows in which larger images are made, as 64,64,32 (depth, height, width).",
         shown="none; for volumes the generator's own",
         parse=parse_sides,
     )
-    overlap: float = setting(0.25, "Share of a window that the next one covers again, 0 to 1.")
+    overlap: float = setting(0.25, "Share of a window that overlaps with the next one, 0 to 1.")
+    method: str = setting(
+        "instruct",
+        "How a prior is edited: by a network that reads it, or, by any network, from it noised "
+        "(sdedit, with --strength) or from its noise maps (inversion).",
+        choices=METHODS,
+    )
+    # noise from (prompt, seed); else from the seed alone: paired, equal seeds of all prompts
+    own_noise: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no sampler can do."""
@@ -85,10 +94,21 @@ class SamplingSettings:
                 f"Strength {self.strength} of {self.num_steps} steps is no step. Give a strength "
                 "above 0, at most 1, or more steps."
             )
+        if self.method not in METHODS:
+            raise GeneratorError(f"No method {self.method!r}. Known: {', '.join(METHODS)}.")
+        if self.method != "instruct" and self.invert:
+            raise GeneratorError(
+                f"--method {self.method} and --invert are two ways of starting. Give one of them."
+            )
+        if self.method == "sdedit" and self.strength == 1:
+            raise GeneratorError(
+                "--method sdedit at strength 1 starts from noise alone, and nothing of the prior "
+                "would be left. Add --strength, such as 0.6."
+            )
         if self.starts_from_source and self.sampler != "ddim":
             raise GeneratorError(
-                f"{self.sampler} starts from noise alone. Use --sampler ddim with --strength or "
-                "--invert."
+                f"{self.sampler} starts from noise alone. Use --sampler ddim with --strength, "
+                "--invert or --method."
             )
         if not 0 <= self.overlap < 1 or (self.window is not None and min(self.window) < 1):
             raise GeneratorError(
@@ -109,7 +129,7 @@ class SamplingSettings:
     @property
     def starts_from_source(self) -> bool:
         """Say whether each prompt must have a source image to start from."""
-        return self.strength < 1 or self.invert
+        return self.strength < 1 or self.invert or self.method != "instruct"
 
     @property
     def first_step(self) -> int:

@@ -1,8 +1,12 @@
 """Images brought to a generator's square without changing their aspect. H x W pixels."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from generators.errors import GeneratorError
+from generators.sample import Sample
 
 
 def framed(image_CHW: Tensor, height: int, width: int, fit: str, *, labels: bool = False) -> Tensor:
@@ -31,3 +35,23 @@ def framed(image_CHW: Tensor, height: int, width: int, fit: str, *, labels: bool
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
     whole[:, top : top + inner[0], left : left + inner[1]] = resized
     return whole
+
+
+def picture_in(sample: Sample, shape: tuple[int, ...], role: str) -> Tensor:
+    """Return a picture as float32 [C, H, W] of this shape, in 0 .. 1, its margins cropped.
+
+    Raises GeneratorError for a volume, and for colour where the shape is grey.
+    """
+    array = np.ascontiguousarray(sample.array)
+    if array.ndim != 3:
+        raise GeneratorError(f"A {role} is a picture, and this one is {list(array.shape)}.")
+    top = 1 if array.dtype == np.float32 else np.iinfo(array.dtype).max
+    image = torch.from_numpy(array.astype(np.float32) / top)
+    channels, height, width = shape
+    if channels == 1 and len(image) == 3:
+        if (image.amax(0) - image.amin(0)).max() > 2 / 255:
+            raise GeneratorError(
+                f"A {role} is in colour, and this generator makes grey images. Save it as grey."
+            )
+        image = image[:1]
+    return framed(image, height, width, "crop").expand(channels, -1, -1)

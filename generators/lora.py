@@ -48,6 +48,11 @@ def add_lora(
     inject_adapter_in_model(config, generator.denoiser.network)
 
 
+def begins_at_zero(name: str) -> bool:
+    """Return whether a weight of this name is the half of an adapter that begins at zero."""
+    return "lora_B" in name
+
+
 def is_adapted(generator: Trajectory) -> bool:
     """Return whether the generator has adapters beside its weights."""
     return hasattr(generator.denoiser.network, "peft_config")
@@ -102,8 +107,8 @@ def load_lora(generator: Trajectory, folder: Path) -> None:
             tensor.detach().copy_(tensors[name])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise GeneratorError(
-            f"{path} does not fit this generator, or is no adapter that curate saved ({error}). "
-            "Load it on the version that it was trained on."
+            f"{path} does not fit this generator, or is not an adapter that curate saved "
+            f"({error}). Load it on the version that it was trained on."
         ) from error
 
 

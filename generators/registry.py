@@ -100,8 +100,8 @@ def _begun(family: str) -> ModuleType:
     module = import_module(_found(family).module)
     if not hasattr(module, "create"):
         raise GeneratorError(
-            f"Family {family!r} cannot be begun here. Leave --family away, and name weights of it "
-            "with --base."
+            f"Family {family!r} cannot be begun here. Omit --family, and name weights of that "
+            "family with --base."
         )
     return module
 

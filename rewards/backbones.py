@@ -6,6 +6,7 @@ Shapes: B images, D features.
 import hashlib
 import json
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from rewards import open_clip
 from rewards.errors import RewardError
 
 TORCHVISION = "torchvision/"
+GROUP = "curate.backbones"  # a package's entry points here: name = "module:load"
 IMAGENET_SIDE = 224
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -62,7 +64,7 @@ def load_backbone(name: str) -> Backbone:
     first). "torchvision/resnet50" takes torchvision's own weights, fetched once. Anything else is a
     folder that transformers saved a vision model into, or its name on the hub, fetched once. Of a
     model of images and texts (CLIP, SigLIP) the image tower is taken; so it is of what open_clip
-    saved (BiomedCLIP).
+    saved (BiomedCLIP). A package brings others, by "module:load", where load(name) returns one.
     """
     if name in ("embedded", "features"):
         from rewards import frozen
@@ -75,6 +77,10 @@ def load_backbone(name: str) -> Backbone:
         return Backbone(name, network, dim)
     if name.startswith(TORCHVISION):
         return _from_torchvision(name)
+    brought = {point.name: point for point in entry_points(group=GROUP)}
+    if name in brought:
+        backbone: Backbone = brought[name].load()(name)
+        return backbone
     if (Path(name) / open_clip.CONFIG).is_file():
         return _from_open_clip(name, Path(name) / open_clip.CONFIG)
     if (Path(name) / "config.json").is_file():
@@ -85,7 +91,8 @@ def load_backbone(name: str) -> Backbone:
     raise RewardError(
         f"No backbone {name!r}. Known: embedded, features, {TORCHVISION}NAME, a folder with a "
         "transformers vision model (config.json and model.safetensors) or an open_clip one "
-        f"({open_clip.CONFIG}), or its hub name OWNER/NAME."
+        f"({open_clip.CONFIG}), or its hub name OWNER/NAME. A package can bring more, by an entry "
+        f"point in the group {GROUP!r}."
     )
 
 

@@ -20,11 +20,9 @@ class RewardConfig:
     text_congruence: float = 1.5  # ... the like of another prompt of its modality
     num_parts: int = 5  # of the cross-validation, whole prompts and patients each
     # comparisons count as ratings
-    min_ratings: int = field(
-        default=40, metadata={"help": "Fewest ratings to fit to; fewer are refused."}
-    )
+    min_ratings: int = field(default=40, metadata={"help": "Fewest ratings to accept for a fit."})
     min_of_a_kind: int = 10  # top ratings, and others: fewer of either teach nothing
-    seed: int = field(default=0, metadata={"help": "Seed of the fit's random draws."})
+    seed: int = field(default=0, metadata={"help": "Random seed of the fit."})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row."""

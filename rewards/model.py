@@ -12,8 +12,8 @@ K thresholds between K + 1 rating values.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +57,8 @@ SHARES = (0.25, 0.5)  # of the images: points of the learning curve before the l
 PROCESS = "process_."  # what the names of its tensors begin with
 CODE = ("process_.code.mean_RD", "process_.code.std_RD")
 
+Tell = Callable[[int], None]  # is told of so many fits that are done
+
 
 @dataclass(frozen=True)
 class _Encoded:
@@ -65,6 +67,7 @@ class _Encoded:
     rated: RatedImages
     pairs: Pairs  # the rated images
     references: Pairs
+    tell: Tell
 
 
 def _usual_kernel(num_modalities: int) -> Kernel:
@@ -99,21 +102,28 @@ class RewardModel(nn.Module):
         self.quality_: Quality | None = None
         self.held_out_by_ = ""  # "prompt" or "image"
 
-    def fit(self, rated: RatedImages, *, measured: bool = True) -> "RewardModel":
+    def num_fits(self, rated: RatedImages) -> int:
+        """Return how many fits `fit` takes, measured: one a kernel, and one a held-out part."""
+        rounds = 1 + len(SHARES) + (kind_of_groups(rated) == "prompt")  # of the cross-validation
+        return 1 + len(KERNELS) + rounds * self.config.num_parts
+
+    def fit(
+        self, rated: RatedImages, *, measured: bool = True, tell: Tell = lambda num_fits: None
+    ) -> "RewardModel":
         """Fit to ratings and comparisons; deterministic. RewardError when they do not do.
 
         Quality and calibration are cross-validated. For the quality whole prompts and patients are
         left out in turn; the calibration is that of new images of known prompts, which is what is
         scored most. The model itself then learns from everything, since a finding that it has never
         seen rated could not be scored. Not `measured`, it predicts the same after a third of the
-        time, and `quality_` stays None.
+        time, and `quality_` stays None. `tell(1)` is called after each fit of `num_fits`.
         """
         check_enough(rated, self.config)
         self.modalities_ = tuple(sorted(set(rated.modalities)))
         self.values_ = tuple(rated.values)
         self.criteria_ = tuple(rated.criteria)
         self.code_ = ConditioningCode.learned(rated.given)
-        encoded = self._encoded(rated)
+        encoded = replace(self._encoded(rated), tell=tell)
         everything = torch.arange(len(encoded.rated.prompts))
         best = self._fit(encoded, everything, _usual_kernel(len(self.modalities_)))
         for name, (_, value) in KERNELS.items():
@@ -255,11 +265,11 @@ class RewardModel(nn.Module):
                 settings = json.loads((file.metadata() or {}).get("curate", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise RewardError(f"{path} is no reward model ({error}).") from error
+            raise RewardError(f"{path} is not a reward model ({error}).") from error
         if settings.get("format") != FORMAT:
             raise RewardError(
-                f"{path} is no reward model of this curate (format {settings.get('format')}, "
-                f"needed {FORMAT}). Fit one with `curate train-reward`."
+                f"{path} is not a reward model for this version of curate (format "
+                f"{settings.get('format')}, needed {FORMAT}). Fit one with `curate train-reward`."
             )
         model = cls(
             backbone or load_backbone(settings["config"]["backbone"]),
@@ -296,7 +306,7 @@ class RewardModel(nn.Module):
         known = rated.references.of_modalities(self.modalities_)
         prompts_SP = self._prompts(known.modalities, known.texts)
         features_SD = known.features_SD if known.texts else rated.features_ND[:0]
-        return _Encoded(rated, pairs, Pairs(features_SD, prompts_SP))
+        return _Encoded(rated, pairs, Pairs(features_SD, prompts_SP), lambda num_fits: None)
 
     def _fit(self, encoded: "_Encoded", learn: Tensor, kernel: Kernel) -> Fit:
         """Fit to the images at the positions `learn` only."""
@@ -304,7 +314,7 @@ class RewardModel(nn.Module):
         chosen_N = torch.zeros(len(rated.prompts), dtype=torch.bool)
         chosen_N[learn] = True
         raters = rated.all_raters()
-        return fit_process(
+        found = fit_process(
             encoded.pairs,
             learn,
             [rated.answers(c, chosen_N, raters) for c in range(len(self.criteria_))],
@@ -317,6 +327,8 @@ class RewardModel(nn.Module):
             seed=self.config.seed,
             code=self.code_,
         )
+        encoded.tell(1)
+        return found
 
     def _measure(self, encoded: "_Encoded", known: HeldOut) -> None:
         """Set the quality; `known` is what was held out of prompts that were learned from."""

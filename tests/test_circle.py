@@ -8,9 +8,7 @@ import csv
 import gzip
 import io
 import json
-import os
-import signal
-import subprocess
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +26,13 @@ from typer.testing import CliRunner
 
 import cli
 from annotation.config import FIRST_EYES
+from annotation.csv_file import OF_CRITERION
 from curate.workspace import open_workspace
 from db import queries
 from generators.base import Generator
 from generators.registry import simulated_of
 from rewards.frozen import load_eyes
+from tests import children
 from tests.tiny import tiny_generator
 from tests.toys import mask, one_step, prior, volume
 
@@ -146,6 +146,11 @@ class Study:
         return result.output
 
     @property
+    def loop(self) -> tuple[str, ...]:
+        """Return what makes single commands a round of a loop, where the family can take one."""
+        return ("--loop", "circle") if self.family.has_trajectory else ()
+
+    @property
     def refused(self) -> int:
         """Return the status of a command that needs a trajectory."""
         return 0 if self.family.has_trajectory else 1
@@ -156,18 +161,17 @@ class Study:
 
     def killed(self, *arguments: str) -> None:
         """Run a command in a process of its own, and kill it when its first images are kept."""
-        place = ["--workspace", str(self.folder / "study")]
-        paths = os.pathsep.join([str(self.site), str(ROOT)])
-        command = [sys.executable, str(ROOT / "cli.py"), *arguments, *place]
-        process = subprocess.Popen(
-            command, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL
-        )
+        words = [*arguments, "--workspace", str(self.folder / "study")]
         kept = self.folder / "study" / "files"
         before = len(list(kept.rglob("*")))
-        while process.poll() is None and len(list(kept.rglob("*"))) <= before:
+        paths = [str(self.site), str(ROOT)]
+        child = children.started(
+            children.curate, words, self.folder, paths, said=self.folder / "killed.txt"
+        )
+        while child.is_alive() and len(list(kept.rglob("*"))) <= before:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        child.kill()
+        child.join()
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: str(family.name))
@@ -184,11 +188,18 @@ def study(request: pytest.FixtureRequest, toys: Path, tmp_path: Path) -> Study:
 def _rated_by_brightness(simulated: Path, workspace: Path) -> None:
     """Write rated.csv: the same images, of which the brighter half gets the best grade."""
     with simulated.open(newline="", encoding="utf-8") as file:
-        paths = sorted({row["image_path"] for row in csv.DictReader(file)})
+        lines = list(csv.DictReader(file))
+    paths = sorted({line["image_path"] for line in lines})
+    # raters who grade several criteria answer version 2 of the rubric: so does this one
+    criteria = [name for name in lines[0] if name.startswith(OF_CRITERION)]
     stored = {path.name: path for path in (workspace / "files").rglob("*") if path.is_file()}
     light = {path: _mean(stored[Path(path).name.partition(".")[0]].read_bytes()) for path in paths}
     middle = float(np.median(list(light.values())))
-    rows = [{"image_path": path, "rating": "3" if light[path] > middle else "1"} for path in paths]
+    grades = {path: "3" if light[path] > middle else "1" for path in paths}
+    rows = [
+        {"image_path": path, "rating": grades[path], **dict.fromkeys(criteria, grades[path])}
+        for path in paths
+    ]
     _write(simulated.with_name("rated.csv"), rows)
 
 
@@ -216,14 +227,14 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
         "--steps",
         "3",
     )
-    sheet = sheet if study.family.has_trajectory else (*sheet, "--base", "base")
+    sheet = (*sheet, *study.loop) if study.family.has_trajectory else (*sheet, "--base", "base")
     study.killed(*sheet)
     run(*sheet)
     made = study.num_made()
     assert made == 12 * len((study.folder / "prompts.csv").read_text().splitlines()[1:])
     assert "0 images made" in run(*sheet)  # killed or not, nothing is made twice
 
-    run("rate", "simulate")
+    run("rate", "simulate", *study.loop)
     own = simulated_of(study.family.name)
     with open_workspace(study.folder / "study") as ws:
         looked = {
@@ -234,11 +245,13 @@ def test_the_circle_closes(study: Study, monkeypatch: pytest.MonkeyPatch) -> Non
     _rated_by_brightness(study.folder / "simulated.csv", study.folder / "study")
     run("rate", "import", "rated.csv", "--rater", "bright")
     assert study.num_made() == made
-    run("train-reward", "--min-ratings", "10")
+    run("train-reward", "--min-ratings", "10", *study.loop)
     run("score")
     step = ("rl-step", "--updates", "1", "--prompts-per-update", "2", "--group-size", "2")
-    said = run(*step, "--steps", "3", status=study.refused)
+    said = run(*step, "--steps", "3", *study.loop, status=study.refused)
     assert study.family.has_trajectory or WHY_NOT in said
+    if study.family.has_trajectory:
+        assert re.search("round 1 of circle: (promoted|rejected): ", run("gate", *study.loop))
 
     run("export", "release", "--top-share", "0.5")
     assert "bit-identical" in run("export", "--verify", "release")

@@ -17,6 +17,7 @@ import cli
 from curate import __version__
 from curate.errors import USER_ERRORS, CurateError
 from curate.production.versions import save_version
+from curate.quiet import QUIET
 from curate.workspace import Workspace
 from generators.base import Generator
 
@@ -90,6 +91,16 @@ def test_what_a_user_can_mend_is_one_line_on_stderr_and_status_1(
     assert result.stdout == ""
 
 
+def test_windows_is_told_where_curate_runs_instead_of_an_import_error(
+    failing: type[Failing],
+) -> None:
+    result = failing.run(ModuleNotFoundError("No module named 'fcntl'", name="fcntl"))
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {cli.NO_WINDOWS}\n"
+    other = failing.run(ModuleNotFoundError("No module named 'ray'", name="ray"))
+    assert isinstance(other.exception, ModuleNotFoundError)
+
+
 def test_debug_shows_the_traceback(failing: type[Failing]) -> None:
     result = failing.run(CurateError("no"), "--debug")
     assert isinstance(result.exception, CurateError)
@@ -137,7 +148,7 @@ def test_a_mistyped_option_or_value_is_one_line_and_status_2(mistyped: str, said
 def test_ctrl_c_is_one_line_and_status_130(failing: type[Failing]) -> None:
     result = failing.run(KeyboardInterrupt())
     assert result.exit_code == 130
-    assert result.stderr == "Stopped. The same command again goes on from here.\n"
+    assert result.stderr == "Stopped. Run the same command again to resume.\n"
 
 
 @pytest.mark.slow
@@ -242,3 +253,26 @@ def test_lists_and_refusals_load_no_library_that_takes_seconds(
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_quiet_shows_results_and_errors_only_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from curate.commands.shared import say
+    from curate.progress import progress
+
+    def called(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["curate", *words, "--workspace", str(tmp_path)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capsys.readouterr().err
+
+    assert called("import", "none.csv", "-q").startswith("Error: No workspace in")
+    token = QUIET.set(True)
+    say("a remark")
+    with progress(1, "images") as advance:
+        advance(1)
+    QUIET.reset(token)
+    assert capsys.readouterr().err == ""
+    say("a remark")
+    assert capsys.readouterr().err == "a remark\n"

@@ -18,6 +18,7 @@ import typer
 from PIL import Image
 
 import cli
+from benchmarks.commands_page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -78,6 +79,11 @@ def test_every_command_that_a_page_prints_can_be_given(page: Path) -> None:
             if not str(error).startswith(("Missing parameter", "Option '")):  # named, not given
                 wrong.append(f"{found[0].strip()}: {error}")
     assert wrong == []
+
+
+def test_the_reference_of_commands_is_current() -> None:
+    """If not: `python -m benchmarks.commands_page`."""
+    assert PAGE.read_text() == page()
 
 
 def test_the_two_commands_stand_in_the_first_screen_of_the_readme() -> None:

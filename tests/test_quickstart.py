@@ -19,9 +19,12 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from generators.embedded import WEIGHTS
 
-pytestmark = pytest.mark.skipif(
-    not (WEIGHTS / "unet").exists(), reason="the embedded weights are not in this checkout"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (WEIGHTS / "unet").exists(), reason="the embedded weights are not in this checkout"
+    ),
+]
 
 
 def small() -> CircleConfig:
@@ -33,14 +36,15 @@ def small() -> CircleConfig:
         judge_images_per_prompt=1,
         loop=replace(
             loop,
-            images_per_prompt=5,
+            images_per_prompt=8,
             gate_images_per_prompt=1,
-            sampling=replace(loop.sampling, num_steps=4),
+            sampling=replace(loop.sampling, num_steps=4, batch_size=8),  # whole batches are made
             rl=replace(
                 loop.rl,
                 num_updates=1,
                 prompts_per_update=4,
                 group_size=2,
+                branches=2,
                 num_steps=4,
                 window_start=1,
             ),
@@ -53,7 +57,9 @@ def circle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Circle]:
     folder = tmp_path_factory.mktemp("quickstart")
     init_workspace(folder)
     with open_workspace(folder) as ws:
-        return folder, run_circle(ws, small(), begin(ws, print), say=print)
+        begun = begin(ws, print)
+        few = replace(begun, prompts=list({p.modality: p for p in begun.prompts}.values()))
+        return folder, run_circle(ws, small(), few, say=print)
 
 
 @pytest.fixture

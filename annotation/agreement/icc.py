@@ -17,8 +17,8 @@ from annotation.agreement.table import Floats, GradeTable
 class Correlations:
     """Intraclass correlations [S]; NaN where they are undefined."""
 
-    agreement: Floats  # ICC(A,1) = ICC(2,1): one rater's grades; strictness counts as disagreement
-    consistency: Floats  # ICC(C,1) = ICC(3,1): one rater's grades; strictness is forgiven
+    agreement: Floats  # ICC(A,1) = ICC(2,1): one rater's grades; severity counts as disagreement
+    consistency: Floats  # ICC(C,1) = ICC(3,1): one rater's grades; severity is removed
     agreement_of_mean: Floats  # ICC(A,k) = ICC(2,k): the mean over an image's raters
 
 

@@ -63,7 +63,7 @@ def read_access(path: Path) -> Access | None:
     url, token = os.environ.get(URL_VARIABLE), os.environ.get(TOKEN_VARIABLE)
     if bool(url) != bool(token):
         found, missing = (URL_VARIABLE, TOKEN_VARIABLE) if url else (TOKEN_VARIABLE, URL_VARIABLE)
-        raise AnnotationError(f"{found} is set, {missing} is not. Set both or neither.")
+        raise AnnotationError(f"{found} is set but {missing} is not. Set both or neither.")
     kept = None
     if path.is_file():
         if path.stat().st_mode & 0o077:

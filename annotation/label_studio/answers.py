@@ -147,7 +147,7 @@ def _statement(study: Study, annotation: Mapping[str, Any]) -> tuple[_Statement,
         question = questions.get(name) if isinstance(name, str) else None
         try:
             if not isinstance(value, Mapping):
-                raise _Malformed("a result that is no object with a value")
+                raise _Malformed("a result that is not an object with a value")
             if question is not None:
                 said.values[question.name] = _verdict(question, value)
             elif name == REASONS:
@@ -175,7 +175,7 @@ def _verdict(question: Question, value: Mapping[str, Any]) -> int | str:
     try:
         return int(chosen[0])
     except ValueError:
-        raise _Malformed(f"{chosen[0]!r} is no answer to {question.name!r}") from None
+        raise _Malformed(f"{chosen[0]!r} is not an answer to {question.name!r}") from None
 
 
 def _texts(value: Mapping[str, Any], key: str) -> list[str]:

@@ -73,7 +73,7 @@ def understood(url: str) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        advice = "Run the same command again; if it stays so, see the server's log."
+        advice = "Run the same command again; if the error persists, see the server's log."
         if error.status_code in (401, 403):
             advice = (
                 "It refuses the token: make a new one on its page Account & Settings and connect "
@@ -85,10 +85,10 @@ def understood(url: str) -> Iterator[None]:
     except httpx.HTTPError as error:
         raise AnnotationError(
             f"Label Studio at {url} cannot be reached ({type(error).__name__}). Is it running? "
-            "Start it with `curate rate serve`; the same command can be run again."
+            "Start it with `curate rate serve`; then run the same command again."
         ) from None
     except (ValueError, TypeError, AttributeError) as error:  # JSON of a shape unheard of
         raise AnnotationError(
-            f"Label Studio at {url} gave an answer that cannot be read ({type(error).__name__}). "
-            "Run the same command again; if it stays so, see the server's log."
+            f"Label Studio at {url} sent an answer that cannot be read ({type(error).__name__}). "
+            "Run the same command again; if the error persists, see the server's log."
         ) from None

@@ -61,7 +61,7 @@ def _run(command: list[str]) -> None:
     if done.returncode != 0:
         last = " / ".join(done.stdout.strip().splitlines()[-3:])
         raise AnnotationError(
-            f"The environment for Label Studio could not be made: {last}. It needs a package index "
-            f"and 1 GB; or name a folder that holds one with {FOLDER_VARIABLE}, or use a server "
-            "that runs elsewhere with `curate rate serve --url`."
+            f"The environment for Label Studio could not be installed: {last}. It needs a package "
+            f"index and 1 GB; or name a folder that holds one with {FOLDER_VARIABLE}, or use a "
+            "server that runs elsewhere with `curate rate serve --url`."
         )

@@ -98,8 +98,9 @@ def refuse_busy_port(config: ServerConfig) -> None:
             probe.bind((config.host, config.port))
         except OSError as error:
             raise AnnotationError(
-                f"Cannot listen on {config.host}:{config.port} ({error.strerror}). Stop what runs "
-                "there (`curate rate stop` ends this workspace's server), or name another --port."
+                f"Cannot listen on {config.host}:{config.port} ({error.strerror}). Stop "
+                f"the process that uses the port (`curate rate stop` ends this "
+                f"workspace's server), or name another --port."
             ) from error
 
 
@@ -177,14 +178,14 @@ def _wait_until_up(server: ManagedServer, access: Access, log: Path) -> None:
             text = log.read_text(encoding="utf-8", errors="replace")
             words = [line for line in text.split("\n") if line.strip()]
             raise AnnotationError(
-                f"Label Studio ended at its start with status {server.process.returncode}: "
+                f"Label Studio exited at startup with status {server.process.returncode}: "
                 f"{words[-1].strip() if words else 'it wrote nothing'}. See {log}."
             )
         if is_healthy(server.config.url):
             check_identity(server.config.url, access)
             return
         time.sleep(POLL_S)
-    raise AnnotationError(f"Label Studio gave no answer in {FIRST_START_S} s. See {log}.")
+    raise AnnotationError(f"Label Studio did not answer within {FIRST_START_S} s. See {log}.")
 
 
 def is_healthy(url: str) -> bool:

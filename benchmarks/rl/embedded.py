@@ -17,9 +17,8 @@ from curate.evaluation.diversity import ms_ssim
 from generators import registry
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 from generators.diffusion.guidance import predict
-from generators.diffusion.samplers import decode, sample
 from generators.embedded import PROMPTS as SHEET
 from generators.embedded import WEIGHTS
 from generators.rl.algorithms.base import Reward

@@ -60,13 +60,13 @@ from curate.prompts.plan import embedded_prompts
 from curate.rating.raters import Raters
 from curate.rating.simulate import simulated_backend
 from curate.scoring.fit import load_reward_model
-from curate.training.rl import reward_of
+from curate.training.rl_step import reward_of
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import Campaign
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.config import RLConfig
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from rewards.frozen import load_eyes
 from rewards.frozen.truth import TruthNetwork
 
@@ -243,11 +243,9 @@ def without_a_loop(
     with tempfile.TemporaryDirectory() as folder:
         train(
             generator,
-            prompts,
-            reward_of(model),
+            Rollouts(prompts, reward_of(model)),
             config,
-            folder=Path(folder),
-            report=lambda health: rewards.append(health.reward_mean),
+            Conduct(Path(folder), lambda health: rewards.append(health.reward_mean)),
         )
     return {"rewards": rewards, **known.against_start(generator)}
 

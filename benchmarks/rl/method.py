@@ -33,8 +33,7 @@ from generators.rl.config import RLConfig
 from generators.rl.estimate import evaluations_of_update
 from generators.rl.policy import Policy
 from generators.rl.progress import fresh_progress
-from generators.rl.rollouts import Rollouts
-from generators.rl.training import one_update
+from generators.rl.training import Rollouts, one_update
 
 RATES = (3e-4, 1e-3, 3e-3)
 RATE_SEED = 0  # whose runs choose the rate and nothing else
@@ -43,7 +42,8 @@ OTHERS_SHARE = 1 / 4  # of DDPO's budget
 GOAL = 1 / 5  # of DDPO's evaluations
 MOST_ALIKE = 1.1  # x the start's MS-SSIM
 MOST_CHANGE = 3 * RLConfig.kl_target
-POINTS = {"ddpo": 6, "window": 6, "nft": 6, "draft": 6}  # measured in a run of full length
+POINTS = {"branched": 12, "one-root": 12}  # measured in a run of full length
+OTHERS_POINTS = 6
 COMMON: dict[str, Any] = dict(
     prompts_per_update=8,
     group_size=8,
@@ -55,6 +55,8 @@ COMMON: dict[str, Any] = dict(
 ARMS: dict[str, dict[str, Any]] = {
     "ddpo": {"algorithm": "ddpo"},
     "window": {"algorithm": "window", "window_start": 5},  # where the embedded model lacks most
+    "branched": {"algorithm": "window", "window_start": 5, "branches": 4},  # 2 roots a prompt
+    "one-root": {"algorithm": "window", "window_start": 5, "branches": 8},
     "nft": {"algorithm": "nft", "minibatches": 4, "advantage_clip": 2.0},  # as it usually runs
     "draft": {"algorithm": "draft"},
 }
@@ -76,7 +78,7 @@ def one_run(
         progress = one_update(policy, source, progress)
         clock["seconds"] += time.perf_counter() - wall
         clock["cpu_seconds"] += time.process_time() - processor
-        clock["evaluations"] += evaluations_of_update(config)
+        clock["evaluations"] += evaluations_of_update(config, len(progress.history) - 1)
         stopped = progress.history[-1].stopped
         if stopped or clock["evaluations"] >= budget * len(curve) / points:
             curve.append({**clock, **yardstick(generator)})
@@ -141,7 +143,7 @@ def plan(
             yield arm, rate, RATE_SEED, budgets[arm] * RATE_SHARE, 1
     for seed in range(1, seeds + 1):
         for arm in arms:
-            yield arm, best_rate(runs, arm), seed, budgets[arm], POINTS[arm]
+            yield arm, best_rate(runs, arm), seed, budgets[arm], POINTS.get(arm, OTHERS_POINTS)
 
 
 def main() -> None:

@@ -23,8 +23,7 @@ from generators.rl.estimate import estimate
 from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
 from generators.rl.progress import fresh_progress
-from generators.rl.rollouts import Rollouts
-from generators.rl.training import one_update
+from generators.rl.training import Rollouts, one_update
 
 ALGORITHMS = ("window", "ddpo", "nft", "draft")
 

@@ -38,8 +38,7 @@ from generators.rl.peers.trl_ddpo import trl_trainer
 from generators.rl.policy import Policy
 from generators.rl.probe import found_fit
 from generators.rl.progress import fresh_progress
-from generators.rl.rollouts import Rollouts, rewarded_images
-from generators.rl.training import one_update
+from generators.rl.training import Rollouts, one_update, rewarded_images
 from generators.rl.update import accumulate_gradient
 from generators.training.processes import ALONE
 from tests.tiny import tiny_generator, tiny_unet

@@ -5,7 +5,7 @@ they are no independent evidence. Shapes: I images, S resamples.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,27 +61,40 @@ def criterion_worth(
     *,
     simulated: bool,
     is_pairwise: bool = False,
+    of: Collection[str] = (),
 ) -> CriterionWorth:
-    """Measure one criterion's verdicts, better values up."""
+    """Measure one criterion's verdicts, better values up.
+
+    With `of`, these raters alone, each with each of the others: nothing then speaks of how the
+    others agree among themselves, but severities stand on one ruler.
+    """
     table = grade_table(verdicts, scale)
-    shared = int((table.rated_IR.sum(1) > 1).sum())
+    is_of_R = np.array([not of or rater in of for rater in table.raters])
+    own_IR, num_I = table.rated_IR[:, is_of_R], table.rated_IR.sum(1)
+    shared = int((own_IR.any(1) & (num_I > (own_IR.sum(1) if of else 1))).sum())
     severity = NoFit("pairs have no severity") if is_pairwise else fit_rasch(table)
     return CriterionWorth(
         criterion=criterion,
         simulated=simulated,
         is_pairwise=is_pairwise,
-        num_ratings=int(table.rated_IR.sum()),
-        num_images=len(table.images),
+        num_ratings=int(own_IR.sum()),
+        num_images=int(own_IR.any(1).sum()),
         num_shared=shared,
-        num_raters=len(table.raters),
+        num_raters=int(is_of_R.sum()),
         figures=(
-            *_between_figures(table, shared, is_pairwise=is_pairwise),
-            *_own_figures(verdicts, table.values),
+            *_between_figures(table, shared, is_pairwise=is_pairwise, of=of),
+            *_own_figures([v for v in verdicts if not of or v.rater in of], table.values),
         ),
         severity=severity,
-        between=tuple(between_raters(verdicts, scale)),
-        within=tuple(within_raters(verdicts, scale)),
+        between=tuple(
+            pair for pair in between_raters(verdicts, scale) if _counts(pair.rater, pair.other, of)
+        ),
+        within=tuple(pair for pair in within_raters(verdicts, scale) if not of or pair.rater in of),
     )
+
+
+def _counts(rater: str, other: str, of: Collection[str]) -> bool:
+    return not of or (rater in of) != (other in of)
 
 
 def bootstrapped(
@@ -105,9 +118,11 @@ def bootstrapped(
     return found
 
 
-def _between_figures(table: GradeTable, shared: int, *, is_pairwise: bool) -> list[Figure]:
-    names = [KAPPA, EQUAL, ALPHA]
-    names += [] if is_pairwise else [ICC_AGREEMENT, ICC_CONSISTENCY, ICC_OF_MEAN]
+def _between_figures(
+    table: GradeTable, shared: int, *, is_pairwise: bool, of: Collection[str]
+) -> list[Figure]:
+    names = [KAPPA, EQUAL] if of else [KAPPA, EQUAL, ALPHA]
+    names += [] if is_pairwise or of else [ICC_AGREEMENT, ICC_CONSISTENCY, ICC_OF_MEAN]
     used = np.unique(table.grades_IR[table.rated_IR])
     reason = f"all ratings are {used[0]:.0f}" if len(used) == 1 else ""
     if len(table.raters) < 2:
@@ -118,9 +133,11 @@ def _between_figures(table: GradeTable, shared: int, *, is_pairwise: bool) -> li
         return [Figure(name, None, reason) for name in names]
 
     def agreement(weights_SI: Floats) -> dict[str, Floats]:
+        if of:
+            return _mean_over_pairs(table, weights_SI, of)
         correlations = intraclass_correlations(table, weights_SI)
         return {
-            **_mean_over_pairs(table, weights_SI),
+            **_mean_over_pairs(table, weights_SI, of),
             ALPHA: krippendorff_alpha(table, weights_SI),
             ICC_AGREEMENT: correlations.agreement,
             ICC_CONSISTENCY: correlations.consistency,
@@ -134,14 +151,16 @@ def _between_figures(table: GradeTable, shared: int, *, is_pairwise: bool) -> li
     ]
 
 
-def _mean_over_pairs(table: GradeTable, weights_SI: Floats) -> dict[str, Floats]:
+def _mean_over_pairs(
+    table: GradeTable, weights_SI: Floats, of: Collection[str]
+) -> dict[str, Floats]:
     """Means weighted by images in common, over the pairs of raters in which each is defined."""
     sums = {name: np.zeros((2, len(weights_SI))) for name in (KAPPA, EQUAL)}
     num_raters = len(table.raters)
     for one in range(num_raters):
         for other in range(one + 1, num_raters):
             both_I = table.rated_IR[:, one] & table.rated_IR[:, other]
-            if not both_I.any():
+            if not (both_I.any() and _counts(table.raters[one], table.raters[other], of)):
                 continue
             columns = table.grades_IR[both_I, one], table.grades_IR[both_I, other]
             weights = weights_SI[:, both_I]

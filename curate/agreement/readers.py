@@ -11,6 +11,7 @@ import numpy as np
 from annotation.base import ORIGIN, SCALE
 from curate.agreement.figures import bootstrapped
 from curate.evaluation.intervals import Estimate, wilson_interval
+from db.queries.campaigns import STAND_INS, stands_in
 from db.queries.ratings import Look
 
 HASTY_S = 2.0  # below that nobody has looked
@@ -97,12 +98,15 @@ def controls_right(looks: Iterable[Look]) -> list[bool]:
     """Return for each control whether the verdict fits what is known of the image.
 
     A real image as it is belongs in the upper half of the scale, its middle included; one that was
-    spoiled belongs below. Several criteria count as one verdict, their mean.
+    spoiled belongs below. Several criteria count as one verdict, their mean. A prior, or another
+    patient, in an edit's place is judged by the criterion that it fails, where that was asked.
     """
     by_look: dict[UUID, list[Look]] = defaultdict(list)
     for look in looks:
         if look.purpose == "control" and look.kind == SCALE and isinstance(look.verdict, int):
-            by_look[look.assignment_id].append(look)
+            other = stands_in(look.spoiled)
+            if other is None or look.criterion == STAND_INS[other[0]]:
+                by_look[look.assignment_id].append(look)
     return [
         (fmean(goodness(look) for look in own) >= 0.5) == (own[0].spoiled is None)
         for own in by_look.values()

@@ -75,7 +75,7 @@ def _consistency(worth: CriterionWorth) -> Iterator[str]:
             if rater.infit > NOISY:
                 yield (
                     f"{rater.rater} on {worth.criterion}: grades vary more than images and "
-                    f"strictness explain (infit {rater.infit:.2f})."
+                    f"severity explain (infit {rater.infit:.2f})."
                 )
             elif rater.infit < TIDY:
                 yield (

@@ -226,7 +226,7 @@ def _asked(config: EffectConfig, fields: FieldMap, prompts: Sequence[Prompt]) ->
         )
         if len(set(values)) < 2 or None in values:
             raise CurateError(
-                f"--field {name} needs two or more known values: {written.get(name, 'none')!r}. "
+                f"--field {name} needs at least two known values: {written.get(name, 'none')!r}. "
                 f"Give --values, as {','.join(list(one.values)[:2]) or '24,68'}."
             )
         asked.append(FieldValues(name, values))
@@ -263,8 +263,8 @@ def _cases(ws: Workspace, config: EffectConfig, fields: FieldMap) -> list[Prompt
     values = prompt_values(ws, sorted(with_mask)[: config.count])
     if not values:
         raise CurateError(
-            f"No held-out image with a mask among {len(real)} real images. Import some with "
-            "columns mask and split, or name cases with --case MASK+RECORD."
+            f"There is no held-out image with a mask among {len(real)} real images. Import some "
+            "with columns mask and split, or name cases with --case MASK+RECORD."
         )
     return list(values.values())
 

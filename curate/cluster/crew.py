@@ -179,8 +179,8 @@ class Crew(Generic[Task, Answer]):
             assignment.deaths += 1
             if assignment.deaths >= MAX_DEATHS:
                 raise CurateError(
-                    f"{MAX_DEATHS} workers died over the same batch. If they had too little "
-                    f"memory, take a smaller --batch-size. The last: {reason}"
+                    f"{MAX_DEATHS} workers died on the same batch. If they ran out of memory, use "
+                    f"a smaller --batch-size. Last error: {reason}"
                 ) from error
         self._stillborn += not member.is_ready
         if not member.is_ready and self._stillborn >= MAX_STILLBORN and not self.num_ready:

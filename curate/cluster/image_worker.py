@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from curate.cluster.versions import own_versions
-from curate.production.images import Maker
 from curate.production.plan import Batch
+from curate.production.run import Maker
 from curate.production.writer import EncodedBatch, encode
 from generators import registry
 from generators.acceleration import accelerate

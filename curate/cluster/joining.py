@@ -52,7 +52,7 @@ def _probe(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise CurateError(
-            f"--ray {address}: needed is auto, local, or the HOST:PORT of `ray start --head`."
+            f"--ray {address}: give auto, local, or the HOST:PORT of `ray start --head`."
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()

@@ -13,6 +13,7 @@ from curate.production.run import Generated, run_plan
 from curate.progress import Advance, progress
 from curate.scoring.config import ScoreOptions
 from curate.scoring.score import Scored, Which, count_scored, score_images
+from curate.tracking import TRACKERS, tracked_by
 from curate.workspace import Workspace, open_workspace
 from db import queries
 from db.models import GeneratorVersion
@@ -57,10 +58,10 @@ def version_made_on_ray(ws: Workspace, make: Make, ray: RayConfig) -> GeneratorV
         from curate.cluster.train import train_on_ray
     assert ray.address is not None
     ws.session.commit()
-    folder = ws.folder  # workers are sent no open workspace
+    folder, trackers = ws.folder, TRACKERS.get()  # workers are sent no open workspace
 
     def work() -> str | None:
-        with open_workspace(folder) as own:
+        with open_workspace(folder) as own, tracked_by(trackers):
             made = make(own)
             return None if made is None else made.id
 

@@ -61,9 +61,7 @@ def train_on_ray(
                     note("worker-lost", reason=lost[:200])
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # nothing in it is asked for again
-    raise CurateError(
-        f"{MAX_LOST} times a worker of the training was lost. The last: {lost[-500:]}"
-    )
+    raise CurateError(f"{MAX_LOST} training workers were lost. Last error: {lost[-500:]}")
 
 
 def _run(config: dict[str, Any]) -> str | None:
@@ -91,7 +89,8 @@ def _places(num_workers: int | None) -> ScalingConfig:
     wanted = room if num_workers is None else num_workers
     if not 1 <= wanted <= room:
         raise CurateError(
-            f"--ray-workers {wanted}: the Ray cluster has {room} {kind}s, one for each worker."
+            f"--ray-workers {wanted}: the Ray cluster has {room} {kind}s, and each "
+            f"worker needs one."
         )
     needs = {"CPU": 1, kind: 1}
     return ScalingConfig(num_workers=wanted, use_gpu=kind == "GPU", resources_per_worker=needs)

@@ -18,7 +18,7 @@ def backup(
     """
     from curate.backup import backup as copy
 
-    typer.echo(f"{copy(workspace, file):,} bytes in {file}. Back with: curate restore {file}")
+    typer.echo(f"{copy(workspace, file):,} bytes in {file}. To restore it: curate restore {file}")
 
 
 def restore(
@@ -34,4 +34,4 @@ def restore(
     moved = put_back(workspace, file)
     typer.echo(f"Restored from {file}. Next: curate doctor")
     if moved:
-        typer.echo(f"What was there before is in {moved}")
+        typer.echo(f"The previous database is in {moved}")

@@ -17,7 +17,7 @@ def benchmark(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Measure a generator here; say which batch shape and settings are fastest.
+    """Measure a generator on this machine and name the fastest batch shape and settings.
 
     Example: curate benchmark --steps 20
     """

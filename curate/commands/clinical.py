@@ -14,9 +14,9 @@ clinical = typer.Typer(no_args_is_help=True, help="Records and masks to volumes:
 @clinical.command("demo")
 @takes_settings
 def demo(config: DemoConfig, workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """Make chests with planted effects, import them, train a clinical generator, and test it.
+    """Make chests with planted effects, import them, train a clinical generator and test it.
 
-    Minutes on a laptop. Everything is made by formulas: no patient is in it.
+    Takes minutes on a laptop. All data is procedural: no patient is in it.
 
     Example: curate clinical demo --workspace chests
     """

@@ -12,11 +12,11 @@ def doctor(
     workspace: Workspace = Path("."),
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Move what does not belong to a quarantine folder."),
+        typer.Option("--repair", help="Move files that do not belong to a quarantine folder."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Prove that rows and files agree: one line for all that is wrong, and exit status 1.
+    """Check that rows and files agree; if not, print one line for each problem and exit with 1.
 
     Example: curate doctor --repair
     """

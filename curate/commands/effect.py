@@ -9,10 +9,10 @@ from curate.settings import takes_settings
 
 @takes_settings
 def effect(config: EffectConfig, workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """Show what a field of the record does to images, and whether it does anything.
+    """Show whether and how a field of the record changes images.
 
     The same masks, the same noise, one field changed: differences by region of the mask, in HU,
-    with intervals, a correction for many tests, and fields drawn by lot to compare with.
+    with intervals, a correction for multiple testing, and random fields to compare with.
 
     Example: curate effect --field smoking --values never,current
     """

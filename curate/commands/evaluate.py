@@ -6,18 +6,25 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Workspace, tell
-from curate.evaluation.config import AxesConfig, EvaluationConfig
-from curate.settings import takes_settings
+from curate.evaluation.config import AxesConfig, EditsConfig, EvaluationConfig
+from curate.production.config import GeneratorChoice
+from curate.settings import Only, takes_settings
+from generators.config import SamplingSettings
 
 
 @takes_settings
 def evaluate(
     config: EvaluationConfig,
     axes: AxesConfig,
+    edits: EditsConfig,
+    choice: Annotated[GeneratorChoice, Only("version")],
+    sampling: Annotated[
+        SamplingSettings, Only("num_steps", "guidance", "image_guidance", "strength")
+    ],
     synthetic: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Measure this set instead of a workspace's: a CSV, release or folder of "
+            help="Measure this set instead of the workspace's: a CSV, a release or a folder of "
             "LABEL/FILE; repeat for several.",
             show_default=False,
             rich_help_panel="Sets from elsewhere",
@@ -25,7 +32,7 @@ def evaluate(
     ] = None,
     real: Annotated[
         Path | None,
-        typer.Option(help="Real images it is compared with.", show_default=False),
+        typer.Option(help="Real images to compare with.", show_default=False),
     ] = None,
     test: Annotated[
         Path | None,
@@ -33,9 +40,9 @@ def evaluate(
             help="Real images of other patients.", show_default="--real's rows of split val, test"
         ),
     ] = None,
-    cache: Annotated[
-        Path, typer.Option(help="Folder that keeps features for the next time.")
-    ] = Path(".curate-cache"),
+    cache: Annotated[Path, typer.Option(help="Folder to cache features in.")] = Path(
+        ".curate-cache"
+    ),
     survival: Annotated[
         Path | None,
         typer.Option(
@@ -46,16 +53,17 @@ def evaluate(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Measure generator versions, or sets from elsewhere, beside real images.
+    """Measure generator versions, or sets made elsewhere, against real images.
 
-    Judged quality, likeness to real images, variety, whether labels show, copies. Stopped at any
-    moment, the same command goes on: features are kept.
+    Judged quality, fidelity, diversity, label truth, copies. Stopped at any
+    moment, the same command resumes: features are cached.
 
     Example: curate evaluate
     """
     from curate.evaluation.compare import compare_tables, compare_versions
     from curate.evaluation.survival import survival_of
     from curate.evaluation.table import evaluate as measure
+    from curate.production.work import at_work
     from curate.progress import progress
     from curate.workspace import open_workspace
 
@@ -69,7 +77,14 @@ def evaluate(
         found = compare_tables(synthetic, real, test, config, axes, progress, cache=cache)
         tell(as_json, found.to_json(), found.lines())
         return
-    with open_workspace(workspace) as ws:
+    if edits.edits:
+        from curate.evaluation.edits import evaluate_edits
+
+        with open_workspace(workspace) as ws, at_work(ws.folder, "evaluate", edits, sampling):
+            measured = evaluate_edits(ws, choice.version, edits, sampling)
+        tell(as_json, measured.to_json(), measured.lines())
+        return
+    with open_workspace(workspace) as ws, at_work(ws.folder, "evaluate", config, axes):
         table = measure(ws, config, progress)
         compared = compare_versions(ws, config, axes, progress)
     lines = table.lines() + compared.lines()

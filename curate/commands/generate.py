@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Loop, Workspace, tell
+from curate.errors import CurateError
 from curate.production.config import GenerateOptions
 from curate.settings import takes_settings
 
@@ -16,7 +17,7 @@ def generate(
     from_manifest: Annotated[
         Path | None,
         typer.Option(
-            help="A release whose images to make again, into --out.",
+            help="Release whose images are made again, into --out.",
             show_default=False,
             rich_help_panel="Make a release again",
         ),
@@ -33,7 +34,7 @@ def generate(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Mass-produce images: prompts x count. What is there already is not made again.
+    """Mass-produce images: prompts x count. Existing images are not made again.
 
     Example: curate generate --prompts prompts.csv --count 200
     """
@@ -50,7 +51,13 @@ def generate(
             return
         from curate.cluster.on_ray import maker_of_runs
 
-        if loop is None:
+        if options.grid is not None and loop is not None:
+            raise CurateError("--grid looks at one prior, and a loop's round makes its own images.")
+        if options.grid is not None:
+            from curate.prompts.grid import make_grid
+
+            made = make_grid(ws, options, maker_of_runs(options))
+        elif loop is None:
             from curate.prompts.generate import generate_images
 
             made = generate_images(ws, options, maker_of_runs(options))

@@ -6,20 +6,24 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Workspace, tell
+from curate.settings import ids_of
 
 generators = typer.Typer(no_args_is_help=True, help="Generator versions: list, show, save.")
-Version = Annotated[str, typer.Argument(help="An id or its beginning, or latest.")]
+Version = Annotated[
+    str,
+    typer.Argument(
+        help="An id, the first digits of one, or latest.", autocompletion=ids_of("version")
+    ),
+]
 
 
 @generators.command("list")
 def list_generators(
-    archived: Annotated[
-        bool, typer.Option("--archived", help="Also those that were put aside.")
-    ] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Also list archived ones.")] = False,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """List families and versions: what each was made from, and how.
+    """List families and versions: what each was made from and how.
 
     Example: curate generators list
     """
@@ -71,4 +75,4 @@ def save(
 
     with open_workspace(workspace) as ws:
         is_new = save_merged(ws, version, folder)
-    typer.echo(f"Saved to {folder}" if is_new else f"Is there already: {folder}")
+    typer.echo(f"Saved to {folder}" if is_new else f"Already saved: {folder}")

@@ -17,19 +17,25 @@ def import_(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Import real images from a CSV; good rows go in, bad ones are listed by line.
+    """Import real images from a CSV; bad rows are skipped and listed by line.
 
-    Optional columns: label, patient, split, source, licence; mask, prior, condition:ROLE name
+    Optional columns: label, patient, split, source, licence; mask, prior, condition:ROLE for
     condition images, record:NAME a clinical record. Importing twice adds nothing.
 
     Example: curate import data.csv --strict
     """
     from curate.importing.real_images import import_table
     from curate.importing.summary import as_lines, to_json
-    from curate.workspace import open_workspace
+    from curate.production.work import at_work
+    from curate.workspace import dry_workspace, open_workspace
 
-    with open_workspace(workspace) as ws:
-        imported = import_table(ws, table, config)
+    if config.dry_run:
+        with dry_workspace(workspace) as ws:
+            imported = import_table(ws, table, config)
+    else:
+        named = (table.absolute(), config)
+        with open_workspace(workspace) as ws, at_work(ws.folder, "import", *named):
+            imported = import_table(ws, table, config)
     tell(as_json, to_json(imported), as_lines(imported))
     if imported.stopped or not (imported.imported or imported.already_there):
         raise typer.Exit(1)

@@ -13,14 +13,14 @@ def init(
     database_url: Annotated[
         str | None,
         typer.Option(
-            help="Database, as postgresql://USER@HOST/NAME (password: ~/.pgpass).",
+            help="Database URL, as postgresql://USER@HOST/NAME (password in ~/.pgpass).",
             show_default="SQLite in the folder",
         ),
     ] = None,
     storage_url: Annotated[
         str | None,
         typer.Option(
-            help="Where files go: s3://BUCKET/PREFIX or another fsspec URL.",
+            help="Where to store files: s3://BUCKET/PREFIX or another fsspec URL.",
             show_default="files in the folder",
         ),
     ] = None,

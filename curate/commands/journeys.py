@@ -17,7 +17,7 @@ journeys = typer.Typer(
 @journeys.command()
 @takes_settings
 def demo(config: JourneyDemo, workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """Draw procedural patients whose truth is known, and import them: no data is needed.
+    """Make procedural patients whose truth is known, and import them: no data needed.
 
     Example: curate journeys demo --patients 300
     """
@@ -37,9 +37,9 @@ def import_(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Import dated studies and pair each image with the patient's one before, by date.
+    """Import dated studies and pair each image with the same patient's previous one, by date.
 
-    Splits are by patient. Prints what every step loses; each refused row is named.
+    Splits are by patient. Prints how many rows each step drops, and names each refused row.
 
     Example: curate journeys import studies.csv --view PA --max-days 365
     """
@@ -58,9 +58,9 @@ def import_(
 def register(
     config: RegisterConfig, workspace: Workspace = Path("."), as_json: Json = False
 ) -> None:
-    """Lay each new image onto its prior; drop pairs that do not fit, each with its name.
+    """Register each new image to its prior; drop and name pairs that do not match.
 
-    Prints how well pairs fit beside how well strangers do, and writes a contact sheet.
+    Prints how well pairs match, compared with pairs of strangers, and writes a contact sheet.
 
     Example: curate journeys register --min-ncc 0.5 --min-overlap 0.6
     """
@@ -78,9 +78,9 @@ def register(
 def describe(
     config: DescribeConfig, workspace: Workspace = Path("."), as_json: Json = False
 ) -> None:
-    """Say in words what changed between the two images of each pair.
+    """Describe in words what changed between the two images of each pair.
 
-    By the table's own column, by rules on both reports, or by a language model that you serve.
+    From the table's own column, by rules on both reports, or by a language model that you serve.
 
     Example: curate journeys describe --text rules
     """

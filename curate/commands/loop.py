@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.commands.shared import Json, Workspace, say, tell
+from curate.commands.shared import DryRun, Json, Workspace, say, tell
+from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
 from curate.rating.config import Pictures
 from curate.settings import Given, takes_settings
+from curate.training.config import TrackerOptions
 
 if TYPE_CHECKING:
     from curate.loop.rounds import Looped
@@ -18,22 +20,34 @@ if TYPE_CHECKING:
 def loop(
     options: LoopOptions,
     settings: Given[LoopConfig],
+    trackers: TrackerOptions,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and go on whenever people have answered.")
+        bool,
+        typer.Option("--watch", help="Keep running and continue as people answer."),
     ] = False,
+    dry_run: DryRun = False,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Run the whole circle: generate, rate, learn, RL step, gate.
+    """Run the whole loop: generate, rate, train the reward model, RL step, gate.
 
-    Stopped anywhere, the same command goes on from there; options that are left away stay as the
-    loop was begun. With people it does what is possible now and says what it waits for.
+    Stopped anywhere, the same command resumes; options not given stay as they were when the
+    loop began. With people it does what is possible now and says what it is waiting for.
 
     Example: curate loop --rounds 3
     """
-    from curate.loop.whole import loop_rounds, watch_loop
-    from curate.workspace import init_workspace, open_workspace
+    from curate.loop.whole import loop_rounds, watch_loop, would_loop
+    from curate.production.work import at_work
+    from curate.tracking import tracked_by
+    from curate.workspace import dry_workspace, init_workspace, open_workspace
 
+    if dry_run:
+        if options.demo is not None:
+            raise CurateError("--dry-run with --demo: docs/tutorial.md says what a demo does.")
+        with dry_workspace(workspace) as ws:
+            foreseen = would_loop(ws, options, settings)
+        tell(as_json, foreseen.to_json(), foreseen.lines())
+        return
     if options.demo is not None:
         from curate.demos.base import find_demo
         from curate.demos.circle import run_circle
@@ -41,11 +55,15 @@ def loop(
         demo = find_demo(options.demo)
         if not (workspace / "curate.json").exists():
             init_workspace(workspace)
-        with open_workspace(workspace) as ws:
+        with open_workspace(workspace) as ws, at_work(ws.folder, "loop", options.demo):
             result = run_circle(ws, demo.config(), demo.begin(ws, say), say=say)
         tell(as_json, result.to_json(), result.table())
         return
-    with open_workspace(workspace) as ws:
+    with (
+        open_workspace(workspace) as ws,
+        at_work(ws.folder, "loop", options.name),
+        tracked_by(trackers.report_to),
+    ):
         looped = (watch_loop if watch else loop_rounds)(ws, options, settings, say=say)
         tell(as_json, looped.to_json(), looped_lines(looped))
 
@@ -53,13 +71,13 @@ def loop(
 @takes_settings
 def gate(
     pictures: Pictures,
-    loop: Annotated[str, typer.Option(help="Loop whose new version is judged.")] = LoopConfig.name,
+    loop: Annotated[str, typer.Option(help="Loop whose new version is rated.")] = LoopConfig.name,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
     """Ask raters blind whether a round's new version is better; promote or reject it.
 
-    The last step of a round that is taken by single commands, `--loop NAME` with each of them.
+    The last step of a round run by single commands, each with `--loop NAME`.
 
     Example: curate gate --loop first
     """

@@ -11,15 +11,15 @@ from curate.commands.shared import Json, Workspace, tell
 def archive(
     kind: Annotated[
         Literal["version", "campaign", "run", "release"],
-        typer.Argument(help="What it is.", metavar="version|campaign|run|release"),
+        typer.Argument(help="Kind of thing to archive.", metavar="version|campaign|run|release"),
     ],
     name: Annotated[str, typer.Argument(help="The first digits of its id, or its name.")],
-    undo: Annotated[bool, typer.Option("--undo", help="Take it back.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it out of the archive.")] = False,
     workspace: Workspace = Path("."),
 ) -> None:
-    """Put a generator version, campaign, run or release aside: out of lists and of `latest`.
+    """Archive a generator version, campaign, run or release: hidden from lists and `latest`.
 
-    Nothing is deleted; named in full it works as before. `curate prune` deletes what is archived
+    Nothing is deleted; given its id, it works as before. `curate prune` deletes what is archived
     and needed by nothing.
 
     Example: curate archive version 4f3a91
@@ -33,14 +33,14 @@ def archive(
 
 def prune(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")
+        bool, typer.Option("--dry-run", help="Only list what would be deleted.")
     ] = False,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Delete what is archived and needed by nothing, with its files; the rest stays and says why.
+    """Delete what is archived and no longer needed, with its files; for the rest, say why not.
 
-    Ratings and the audit trail are never deleted, so a campaign with ratings stays. Killed, the
+    Ratings and the audit trail are never deleted, so a campaign with ratings stays. If killed, the
     same command finishes.
 
     Example: curate prune --dry-run

@@ -14,11 +14,11 @@ from curate.settings import takes_settings
 def quickstart(
     options: QuickstartOptions,
     folder: Annotated[
-        Path, typer.Argument(metavar="[PATH]", help="Folder of the workspace that it makes.")
+        Path, typer.Argument(metavar="[PATH]", help="Folder for the new workspace.")
     ] = Path("quickstart"),
     as_json: Json = False,
 ) -> None:
-    """Run all of it on the embedded model with simulated raters, in minutes.
+    """Run the whole loop on the embedded model with simulated raters, in minutes.
 
     Example: curate quickstart
     """

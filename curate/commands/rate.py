@@ -1,14 +1,15 @@
 """`curate rate`: campaigns with simulated raters or people, their answers, what these are worth."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from curate.commands.rate_people import people
+from curate.commands.rate_people import people, read_token
 from curate.commands.rate_raters import raters
 from curate.commands.shared import Campaign, Json, Loop, Workspace, table, tell
-from curate.rating.config import SimulateOptions
+from curate.rating.config import BudgetOptions, MachineOptions, SimulateOptions
 from curate.settings import takes_settings
 
 rate = typer.Typer(
@@ -26,9 +27,9 @@ def simulate(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Let simulated raters rate images that nobody was asked about; marked everywhere.
+    """Let simulated raters rate images that no campaign has shown; marked as simulated everywhere.
 
-    Stopped anywhere, the same command goes on from there.
+    Stopped anywhere, the same command resumes.
 
     Example: curate rate simulate --images 400 --overlap 3
     """
@@ -47,6 +48,60 @@ def simulate(
     tell(as_json, [campaign.to_json() for campaign in done], lines)
 
 
+@rate.command()
+@takes_settings
+def plan(options: BudgetOptions, workspace: Workspace = Path("."), as_json: Json = False) -> None:
+    """Say how many ratings a release's promise needs: chance, images kept, hours of raters.
+
+    From the ratings and scores so far. With --rise, how many raters and images a gate needs.
+    Nothing is written.
+
+    Example: curate rate plan --target-precision 0.95
+    """
+    from curate.workspace import read_workspace
+
+    with read_workspace(workspace) as ws:
+        if options.rise is not None:
+            from curate.loop.gate_plan import plan_gate
+
+            gate = plan_gate(ws, options, options.rise)
+            tell(as_json, gate.to_json(), gate.lines())
+            return
+        from curate.rating.budget import plan_ratings
+
+        budget = plan_ratings(ws, options)
+    tell(as_json, budget.to_json(), budget.lines())
+
+
+@rate.command()
+@takes_settings
+def machine(
+    campaign: Annotated[str, typer.Argument(help="Campaign whose images are to be rated.")],
+    options: MachineOptions,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Let a vision-language model rate a campaign's images; never counted as a person.
+
+    Stopped anywhere, the same command resumes and asks nothing twice.
+
+    Example: curate rate machine first --url http://127.0.0.1:8000/v1 --model qwen3-vl
+    """
+    from dataclasses import replace
+
+    from curate.rating.machine import rate_by_machine
+    from curate.workspace import open_workspace
+
+    key = (
+        os.environ.get("CURATE_MACHINE_KEY")
+        if options.key is None
+        else read_token(options.key, "--key")
+    )
+    with open_workspace(workspace) as ws:
+        done = rate_by_machine(ws, campaign, replace(options, key=key))
+    tell(as_json, done.to_json(), done.lines())
+
+
 @rate.command("import")
 def import_ratings(
     table: Annotated[
@@ -54,16 +109,16 @@ def import_ratings(
     ],
     rater: Annotated[
         str | None,
-        typer.Option(help="Rater of a file that names none.", show_default=False),
+        typer.Option(help="Rater, if the file names none.", show_default=False),
     ] = None,
     campaign: Annotated[
         str | None,
-        typer.Option(help="Campaign of a file that names none.", show_default="the file's name"),
+        typer.Option(help="Campaign, if the file names none.", show_default="the file's name"),
     ] = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Take ratings from MINIM's CSV; good lines go in, bad ones are listed. Twice adds nothing.
+    """Import ratings from MINIM's CSV; bad lines are skipped and listed. Twice adds nothing.
 
     Example: curate rate import ratings.csv --rater "Dr. Lee"
     """
@@ -87,11 +142,13 @@ def import_ratings(
 
 @rate.command("export")
 def export_ratings(
-    table: Annotated[Path, typer.Argument(help="New CSV; its images go into a folder beside it.")],
+    table: Annotated[
+        Path, typer.Argument(help="CSV to write; its images go into a folder beside it.")
+    ],
     campaign: Campaign = None,
     workspace: Workspace = Path("."),
 ) -> None:
-    """Write ratings as MINIM's CSV, who rated and whether simulated in columns after its own.
+    """Write ratings as MINIM's CSV, with columns added for the rater and whether it is simulated.
 
     Example: curate rate export ratings.csv
     """
@@ -105,7 +162,7 @@ def export_ratings(
 
 @rate.command("status")
 def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """Say how far each campaign is.
+    """Show the progress of each campaign.
 
     Example: curate rate status
     """
@@ -119,7 +176,7 @@ def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None
         [
             (
                 row["campaign"],
-                "simulated" if row["simulated"] else "people",
+                row["raters_are"],
                 *(
                     row[column]
                     for column in ("raters", "images", "overlap", "answered", "assigned")
@@ -136,9 +193,9 @@ def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None
 def show_agreement(
     campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
 ) -> None:
-    """Show what ratings are worth: agreement, strictness, controls, real or synthetic, pace.
+    """Show what ratings are worth: agreement, severity, controls, real or synthetic, pace.
 
-    Every figure comes with its 95 % interval or why there is none; docs/agreement.md explains them.
+    Every figure has its 95 % interval, or says why it has none: see docs/agreement.md.
 
     Example: curate rate agreement --campaign loop-round-1
     """

@@ -8,6 +8,7 @@ from curate.agreement.readers import RaterWorth
 from curate.agreement.worth import Worth
 from curate.commands.shared import table
 from curate.evaluation.intervals import Estimate
+from db.models import kind_of
 
 NONE = "-"
 
@@ -19,22 +20,25 @@ def worth_lines(groups: Sequence[Worth]) -> list[str]:
 
 
 def _group(group: Worth) -> Iterator[str]:
+    if group.machine:
+        yield "Machines, each beside those who rated the same images; they count nowhere else"
     for worth in group.criteria:
-        yield from _criterion(worth)
+        yield from _criterion(worth, machine=group.machine)
         yield ""
     yield from table(_RATER_HEADER, [_rater(rater) for rater in group.raters])
     if group.turing_accuracy is not None:
-        yield f"real or synthetic, all raters: {_percent(group.turing_accuracy)} told right"
+        yield f"real or synthetic, all raters: {_percent(group.turing_accuracy)} right"
     for warning in group.warnings:
         yield f"warning: {warning}"
 
 
-def _criterion(worth: CriterionWorth) -> Iterator[str]:
-    who = "simulated raters" if worth.simulated else "raters"
+def _criterion(worth: CriterionWorth, *, machine: bool) -> Iterator[str]:
+    who = "raters" if not worth.simulated else "machines" if machine else "simulated raters"
     thing = "pairs" if worth.is_pairwise else "images"
     yield (
         f"{worth.criterion}: {worth.num_ratings} verdicts by {worth.num_raters} {who} on "
-        f"{worth.num_images} {thing}, {worth.num_shared} of them by two or more"
+        f"{worth.num_images} {thing}, {worth.num_shared} of them by "
+        f"{'others too' if machine else 'two or more'}"
     )
     for figure in worth.figures:
         said, found = f"none: {figure.reason}", figure.estimate
@@ -72,9 +76,9 @@ def _severity(severity: RaschFit | NoFit) -> Iterator[str]:
         )
         for rater in severity.raters
     ]
-    yield from table(("  strictness of", "", "logits, + = strict", "fair mean", "infit"), rows)
+    yield from table(("  severity of", "", "logits, + = severe", "fair mean", "infit"), rows)
     for rater in severity.left_out:
-        yield f"  {rater} is left out: one value only has no severity"
+        yield f"  {rater} is left out: a single value gives no severity"
 
 
 _RATER_HEADER = (
@@ -94,7 +98,7 @@ def _rater(rater: RaterWorth) -> tuple[object, ...]:
     pace, turing = rater.pace, rater.turing
     return (
         rater.rater,
-        "simulated" if rater.simulated else "a person",
+        kind_of(rater.rater, simulated=rater.simulated),
         rater.expert_level,
         rater.num_looks,
         NONE if pace is None else f"{pace.median_s:.1f}",

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from curate.commands.shared import Json, Loop, Workspace, tell
+from curate.commands.shared import DryRun, Json, Loop, Workspace, tell
 from curate.errors import CurateError
 from curate.image_service.config import ImageServiceConfig
 from curate.rating.config import Pictures, PushOptions, ServeOptions
@@ -37,7 +37,7 @@ def serve(options: ServeOptions, workspace: Workspace = Path(".")) -> None:
 
 @people.command()
 def stop(workspace: Workspace = Path(".")) -> None:
-    """End this workspace's `curate rate serve`, wherever it runs on this machine.
+    """Stop this workspace's `curate rate serve`, wherever it runs on this machine.
 
     Example: curate rate stop
     """
@@ -54,7 +54,7 @@ def stop(workspace: Workspace = Path(".")) -> None:
 def images(config: ImageServiceConfig, workspace: Workspace = Path(".")) -> None:
     """Serve raters' images at signed addresses that expire, until Ctrl-C: for teams.
 
-    Listens on this machine only; put a proxy with TLS before it. One machine needs no such service.
+    Listens on this machine only; put a TLS reverse proxy in front of it. Not needed on one machine.
 
     Example: curate rate images --page https://label-studio.example.org
     """
@@ -70,18 +70,30 @@ def images(config: ImageServiceConfig, workspace: Workspace = Path(".")) -> None
 def push(
     options: PushOptions,
     pictures: Pictures,
+    dry_run: DryRun = False,
     loop: Loop = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Ask people about images, blind, in Label Studio. Again: only what is missing is sent.
+    """Ask people to rate images, blind, in Label Studio. Run again, it sends only what is missing.
 
     Example: curate rate push --name first --images 200
     """
     if not options.name and loop is None:
         raise CurateError("A campaign needs a name: --name, or --loop for a loop's round.")
-    from curate.workspace import open_workspace
+    from curate.workspace import dry_workspace, open_workspace
 
+    if dry_run:
+        from curate.rating.foresee import would_push
+
+        with dry_workspace(workspace) as ws:
+            if loop is not None:
+                from curate.loop.by_hand import push_of_round
+
+                _, options = push_of_round(ws, loop, options)
+            foreseen = would_push(ws, options)
+        tell(as_json, foreseen.to_json(), foreseen.lines())
+        return
     with open_workspace(workspace) as ws:
         if loop is None:
             from curate.rating.send import push as ask_people
@@ -101,13 +113,13 @@ def pull(
         typer.Option(help="Fetch this campaign only; repeat for several.", show_default=False),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Read all answers again, not only what changed.")
+        bool, typer.Option("--all", help="Read all answers again, not only what has changed.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep pulling until Ctrl-C.")] = False,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Fetch people's answers. Nothing is lost and nothing doubled, however often it runs.
+    """Fetch people's answers; safe to repeat: nothing is lost or duplicated.
 
     Example: curate rate pull
     """
@@ -142,7 +154,7 @@ def stop_at_a_signal() -> threading.Event:
     return stop
 
 
-def read_token(source: str | None) -> str | None:
+def read_token(source: str | None, option: str = "--token") -> str | None:
     """Read a token from a file, or from the standard input for "-".
 
     A token on the command line would stand in the process list and the shell's history.
@@ -154,7 +166,7 @@ def read_token(source: str | None) -> str | None:
     except (OSError, UnicodeDecodeError):
         # the value is not repeated: it may be the token itself
         raise CurateError(
-            "--token takes the name of a file that holds the token, or - for the standard input; "
+            f"{option} takes the name of a file that holds the token, or - for the standard input; "
             "no such file can be read. (A token typed here would be seen by others.)"
         ) from None
     return text.strip()

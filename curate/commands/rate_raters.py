@@ -25,6 +25,7 @@ def show_raters(
         return
     from curate.rating.report import rater_rows
     from curate.workspace import open_workspace
+    from db.models import kind_of
 
     with open_workspace(workspace) as ws:
         rows = rater_rows(ws, campaign)
@@ -33,7 +34,7 @@ def show_raters(
         [
             (
                 row.summary.rater,
-                "simulated" if row.simulated else "people",
+                kind_of(row.summary.rater, simulated=row.simulated),
                 row.expert_level,
                 row.summary.num_ratings,
                 f"{row.summary.mean:.2f}",
@@ -49,15 +50,21 @@ def show_raters(
 
 @raters.command("invite")
 def invite_rater(
-    email: Annotated[str, typer.Argument(help="The person's address; it stays in the workspace.")],
+    email: Annotated[
+        str, typer.Argument(help="The person's e-mail address; it stays in the workspace.")
+    ],
     name: Annotated[
-        str | None, typer.Option(help="Pseudonym in all tables.", show_default="reader-1, -2 ...")
+        str | None,
+        typer.Option(help="Pseudonym to use in all tables.", show_default="reader-1, -2 ..."),
     ] = None,
-    level: Annotated[int, typer.Option(help="1: trainee, to 3: specialist.", min=1, max=3)] = 3,
+    level: Annotated[
+        int,
+        typer.Option(help="Level of experience, from 1 (trainee) to 3 (specialist).", min=1, max=3),
+    ] = 3,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Give a person an account to rate with; again: a new password.
+    """Give a person an account to rate with. Run again, it sets a new password.
 
     Example: curate rate raters invite lee@hospital.org --level 3
     """
@@ -104,7 +111,7 @@ def deactivate_rater(
     name: Annotated[str, typer.Argument(help="The rater's pseudonym.")],
     workspace: Workspace = Path("."),
 ) -> None:
-    """Ask a person no more and close the account; ratings given so far stay and count.
+    """Stop asking a person and close the account; their ratings stay and count.
 
     Example: curate rate raters deactivate reader-1
     """
@@ -113,4 +120,4 @@ def deactivate_rater(
 
     with open_workspace(workspace) as ws:
         person = deactivate(ws, name, say=typer.echo)
-    typer.echo(f"{person.name} is asked no more.")
+    typer.echo(f"{person.name} will not be asked again.")

@@ -11,12 +11,12 @@ from curate.commands.shared import Json, Workspace, tell
 def report(
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write.", show_default="reports/report.html"),
+        typer.Option(help="HTML file to write.", show_default="reports/report.html"),
     ] = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Write the story of the workspace as one page that opens anywhere, without a network.
+    """Write the history of the workspace as one page that opens anywhere, even offline.
 
     Example: curate report
     """

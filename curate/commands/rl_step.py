@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.shared import Json, Loop, Workspace, say, tell
+from curate.commands.shared import Json, Like, Loop, Workspace, say, tell
 from curate.production.config import RayConfig
 from curate.settings import Given, takes_settings
-from curate.training.config import RLStepOptions
+from curate.training.config import RLStepOptions, TrackerOptions
 from generators.rl.config import RLConfig
 
 if TYPE_CHECKING:
@@ -20,21 +20,25 @@ def rl_step(
     options: RLStepOptions,
     settings: Given[RLConfig],
     ray: RayConfig,
+    trackers: TrackerOptions,
     from_ddpo_config: Annotated[
         Path | None,
-        typer.Option(help="JSON of TRL's DDPOConfig fields; options beside it are stronger."),
+        typer.Option(
+            help="JSON of TRL's DDPOConfig fields; options given beside it take precedence."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")
+        bool, typer.Option("--dry-run", help="Only print what it would cost.")
     ] = False,
+    like: Like = None,
     loop: Loop = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Improve a generator's U-Net by a reward model: a new version, its parent the start.
+    """Improve a generator's U-Net with a reward model and store it as a new version.
 
-    It says its price first; --dry-run does nothing else. Stopped at any moment, the same command
-    goes on after the last whole update. On several devices: `accelerate launch` (on processors
+    It prints its cost first; --dry-run only that. Stopped at any moment, the same command
+    resumes after the last complete update. On several devices: `accelerate launch` (on processors
     `torchrun`) `-m cli rl-step ...`, or --ray.
 
     Example: curate rl-step --updates 20 --window 2
@@ -42,13 +46,20 @@ def rl_step(
     from curate.errors import CurateError
 
     if ray.address is not None and loop is not None:
-        raise CurateError("--ray with --loop: a loop's step is taken here. Drop one.")
+        raise CurateError(
+            "--ray with --loop: the RL step of a loop runs on this machine. Drop one of the two."
+        )
     from curate.loop.by_hand import rl_step_for
+    from curate.tracking import tracked_by
+    from curate.training import rl
     from curate.training import rl_step as steps
     from curate.workspace import open_workspace
 
-    config = steps.rl_config(settings, from_ddpo_config, say)
-    with open_workspace(workspace) as ws:
+    with open_workspace(workspace) as ws, tracked_by(trackers.report_to):
+        named = steps.version_like(ws, like)
+        config = steps.rl_config(settings, from_ddpo_config, say, roots=options.roots, like=named)
+        if loop is None:
+            config = rl.as_begun(ws, config, options, settings)
         if dry_run:
             price = steps.price_of_rl_step(ws, config, options, say=say)
             tell(as_json, vars(price), [steps.in_words(price)])
@@ -56,9 +67,9 @@ def rl_step(
         if loop is not None:
             made = rl_step_for(ws, loop, config, options, say=say)
         elif ray.address is not None:
-            made = steps.rl_step_on_ray(ws, config, options, ray, say=say)
+            made = rl.rl_step_on_ray(ws, config, options, ray, say=say)
         else:
-            made = steps.run_rl_step(ws, config, options, say=say)
+            made = rl.run_rl_step(ws, config, options, say=say)
         if made is not None:  # another process of this step tells
             told = _plain(made)
             first, last = told["first"], told["last"]
@@ -71,7 +82,15 @@ def rl_step(
                 + (f", KL {last['kl']:.3g} nats an image and step" if last["kl"] else ""),
             ]
             if told["stopped"]:
-                lines.append("Stopped early: the KL budget was overspent. Lower --learning-rate.")
+                lines.append(
+                    "Stopped early: the KL budget was exceeded, by this step (lower "
+                    "--learning-rate) or by the steps before it (raise --base-target)."
+                )
+            if told["best_update"] is not None:
+                lines.append(
+                    f"The result is the version after update {told['best_update'] + 1}: of "
+                    f"{told['num_checks']} checked, the reward's best, {told['best_check']:.3f}"
+                )
             tell(as_json, told, lines)
 
 
@@ -79,6 +98,8 @@ def _plain(version: "GeneratorVersion") -> dict[str, Any]:
     """Return the step's outcome in plain values: first and last update side by side."""
     updates = version.metrics["updates"]
     shown = ("reward_mean", "reward_sd", "spread_mean", "squared_change", "kl")
+    checked = [one for one in updates if one.get("checked") is not None]
+    best = max(checked, key=lambda one: float(one["checked"]), default=None)
     return {
         "version": version.id,
         "parent": version.parent_id,
@@ -86,6 +107,9 @@ def _plain(version: "GeneratorVersion") -> dict[str, Any]:
         "weights": version.weights,
         "num_updates": len(updates),
         "stopped": version.metrics["stopped"],
+        "num_checks": len(checked),
+        "best_update": best and best["update"],
+        "best_check": best and best["checked"],
         "first": {name: updates[0][name] for name in shown},
         "last": {name: updates[-1][name] for name in shown},
     }

@@ -6,18 +6,27 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Workspace, tell
+from curate.settings import ids_of
 
 runs = typer.Typer(
-    no_args_is_help=True, help="Runs and trainings of generators: watch, pause, stop."
+    no_args_is_help=True, help="Runs, trainings and other long commands: watch, pause, stop."
 )
+RUN_HELP = "First digits of the run's id."
 WorkingRun = Annotated[
-    str | None, typer.Argument(help="The run's first digits.", show_default="the one at work")
+    str | None,
+    typer.Argument(
+        help=RUN_HELP, show_default="the one at work", autocompletion=ids_of("working run")
+    ),
+]
+AnyRun = Annotated[
+    str | None,
+    typer.Argument(help=RUN_HELP, show_default="the last begun", autocompletion=ids_of("run")),
 ]
 
 
 @runs.command("list")
 def list_runs(workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """List what `generate` and `train-generator` do and did here: progress, rate, time left.
+    """List runs, trainings and other long commands: progress, rate, time left.
 
     Example: curate runs list
     """
@@ -29,8 +38,27 @@ def list_runs(workspace: Workspace = Path("."), as_json: Json = False) -> None:
 
 
 @runs.command()
+def log(
+    run: AnyRun = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines until it ends.")
+    ] = False,
+    workspace: Workspace = Path("."),
+    as_json: Json = False,
+) -> None:
+    """Print the log of a run, a training or another long command.
+
+    Example: curate runs log --follow
+    """
+    from curate.production.watch import line_in_words, log_lines
+
+    for line in log_lines(workspace, run, follow=follow):
+        typer.echo(line if as_json else line_in_words(line))
+
+
+@runs.command()
 def pause(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
-    """Let a working run or training wait after its present batch or step.
+    """Pause a run or training after its current batch or step.
 
     Example: curate runs pause
     """
@@ -41,7 +69,7 @@ def pause(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
 
 @runs.command()
 def resume(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
-    """Let a paused run go on.
+    """Resume a paused run.
 
     Example: curate runs resume
     """
@@ -52,7 +80,7 @@ def resume(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
 
 @runs.command()
 def stop(run: WorkingRun = None, workspace: Workspace = Path(".")) -> None:
-    """End a working run or training after its present batch or step; the same command goes on.
+    """Stop a run or training after its current batch or step; the same command resumes it.
 
     Example: curate runs stop
     """

@@ -16,14 +16,15 @@ def score(
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
-    """Score images with a reward model; what has a score of it is not scored again.
+    """Score images with a reward model; images it has scored are skipped.
 
     Example: curate score
     """
     from curate.cluster.on_ray import score as score_what_is_missing
+    from curate.production.work import at_work
     from curate.workspace import open_workspace
 
-    with open_workspace(workspace) as ws:
+    with open_workspace(workspace) as ws, at_work(ws.folder, "score", options):
         done = score_what_is_missing(ws, options, ray=ray.address)
     kind = " (fitted to simulated ratings)" if done.simulated else ""
     lines = [
@@ -31,5 +32,5 @@ def score(
         f"{done.already} were already"
     ]
     if done.unknown:
-        lines.append(f"{done.unknown} images without a score: nobody rated their modality")
+        lines.append(f"{done.unknown} images without a score: their modality was never rated")
     tell(as_json, done.to_json(), lines)

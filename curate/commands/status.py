@@ -6,7 +6,7 @@ from curate.commands.shared import Json, Workspace, tell
 
 
 def status(workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """Say what is there: counts, and how far the last run is.
+    """Show what the workspace holds and how far the last run is.
 
     Example: curate status --json
     """

@@ -9,6 +9,7 @@ import typer
 from curate.commands.shared import Json, Loop, Workspace, tell
 from curate.scoring.config import FitOptions
 from curate.settings import takes_settings
+from curate.training.config import TrackerOptions
 from rewards.config import RewardConfig
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 def train_reward(
     options: FitOptions,
     config: RewardConfig,
+    trackers: TrackerOptions,
     as_judge: Annotated[
         bool,
         typer.Option(
-            "--as-judge", help="Fit a model that only measures, to other raters' ratings."
+            "--as-judge", help="Fit a judge, which only measures, to other raters' ratings."
         ),
     ] = False,
     loop: Loop = None,
@@ -34,11 +36,20 @@ def train_reward(
     Example: curate train-reward
     """
     from curate.errors import CurateError
+    from curate.production.work import at_work
+    from curate.tracking import tracked_by
     from curate.workspace import open_workspace
 
     if loop and as_judge:
-        raise CurateError("--as-judge with --loop: a judge has no part in a loop. Drop one.")
-    with open_workspace(workspace) as ws:
+        raise CurateError(
+            "--as-judge with --loop: a judge takes no part in a loop. Drop one of the two."
+        )
+    how = (config, options, as_judge, loop)
+    with (
+        open_workspace(workspace) as ws,
+        at_work(ws.folder, "train-reward", *how),
+        tracked_by(trackers.report_to),
+    ):
         if loop is None:
             from curate.scoring.fit import train_reward as fit
 

@@ -17,7 +17,7 @@ utility = typer.Typer(no_args_is_help=True, help="What training on synthetic ima
 def classify(
     config: UtilityConfig,
     real: Annotated[Path, typer.Option(help="Real training images: a CSV, or LABEL/FILE.")],
-    test: Annotated[Path, typer.Option(help="Real images of other patients.")],
+    test: Annotated[Path, typer.Option(help="Real test images, of other patients.")],
     release: Annotated[
         list[Path] | None,
         typer.Option(
@@ -31,19 +31,19 @@ def classify(
         typer.Option(
             "--workspace",
             "-w",
-            help="Workspace whose generator made the sets: its real images may not be tested on.",
+            help="Workspace whose generator made the sets; testing on its real images is refused.",
             show_default=False,
         ),
     ] = None,
-    cache: Annotated[
-        Path, typer.Option(help="Folder that keeps features and results for the next time.")
-    ] = Path(".curate-cache"),
+    cache: Annotated[Path, typer.Option(help="Folder to cache features and results in.")] = Path(
+        ".curate-cache"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Train classifiers on real images with and without synthetic ones, test on other patients.
+    """Train classifiers on real images with and without synthetic ones; test on other patients.
 
     Arms of equal numbers: each set as it is, label-checked, weighted 1:1, learned first (not by
-    linear); copies of the real images as a control; synthetic alone. Stopped, it goes on.
+    linear); copies of the real images as a control; synthetic alone. If stopped, it resumes.
 
     Example: curate utility classify --real train.csv --test test.csv --release unvetted
     """

@@ -9,7 +9,7 @@ from typing import Any
 from curate.demos.base import Begun
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import JudgedDifference, judge_versions
-from curate.loop.config import CircleConfig
+from curate.loop.config import CircleConfig, LoopConfig
 from curate.loop.rounds import last_version_id, run_loop
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
@@ -99,6 +99,7 @@ def run_circle(ws: Workspace, config: CircleConfig, begun: Begun, say: Say) -> C
         ws, loop, rounds=config.rounds, base=base, prompts=prompts, raters=raters, say=say
     ).rounds
     last_id = last_version_id(rounds)
+    sampling = LoopConfig.from_json(rounds[0].config).sampling
     # Make fresh images with the last version, score them and export the ones that pass.
     run = plan_run(
         ws,
@@ -106,7 +107,7 @@ def run_circle(ws: Workspace, config: CircleConfig, begun: Begun, say: Say) -> C
         prompts,
         count=config.release_images_per_prompt,
         first_seed=RELEASE_SEEDS,
-        settings=config.loop.sampling,
+        settings=sampling,
     )
     with progress(run.num_items, "images for the release") as advance:
         run_plan(ws, run, advance)
@@ -118,9 +119,9 @@ def run_circle(ws: Workspace, config: CircleConfig, begun: Begun, say: Say) -> C
     exported = export_release(ws, None, replace(config.export, version=last_id), progress)
     proved = None
     if config.made_again:
-        say("proving the release: every byte, and some images made again from their seeds")
+        say("verifying the release: every byte, and some images made again from their seeds")
         proved = prove(exported.folder, ws, num_again=config.made_again)
-    say("the judge, on which nothing was trained, looks at base and last version at equal noise")
+    say("the judge, on which nothing was trained, compares base and last version at equal noise")
     judged = judge_versions(
         ws,
         base.id,
@@ -128,7 +129,7 @@ def run_circle(ws: Workspace, config: CircleConfig, begun: Begun, say: Say) -> C
         prompts,
         count=config.judge_images_per_prompt,
         first_seed=JUDGE_SEEDS + loop.seed * config.judge_images_per_prompt,
-        settings=loop.sampling,
+        settings=sampling,
     )
     say("writing the report")
     report = write_report(ws)

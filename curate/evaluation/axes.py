@@ -20,9 +20,9 @@ from curate.evaluation.figures import (
     privacy_of,
     retrieval_of,
 )
+from curate.evaluation.label_classifier import readable
 from curate.evaluation.label_truth import Contradictions, LabelTruth, contradictions, label_truth
-from curate.evaluation.reader import readable
-from curate.evaluation.sets import ImageSet
+from curate.evaluation.sets import ImageSet, SetImage
 from rewards.backbones import Backbone
 
 NAMED_PAIRS = 10
@@ -85,7 +85,7 @@ class Axes:
         return lines
 
     def _truth_lines(self, truth: LabelTruth) -> list[str]:
-        lines = [f"  read by a {truth.reader}; unseen real patients, balanced:"]
+        lines = [f"  read by a {truth.classifier}; unseen real patients, balanced:"]
         lines += [
             f"    {modality} {100 * accuracy:.0f} % of {labels} labels (chance "
             f"{100 / labels:.0f} %), {num} images"
@@ -114,13 +114,14 @@ def measure_axes(
     test: ImageSet | None,
     backbone: Backbone,
     config: AxesConfig,
+    reads: Callable[[SetImage], bool] = lambda image: True,
 ) -> Axes:
-    """Measure a set along the axes that `config` names."""
+    """Measure a set along the axes that `config` names; labels are read by who `reads`."""
     sides = [
         Side(images, finite_features(images, backbone)) if images and images.images else None
         for images in (made, train, test)
     ]
-    compared = Compared(sides[0], sides[1], sides[2], config, backbone)  # type: ignore[arg-type]
+    compared = Compared(sides[0], sides[1], sides[2], config, backbone, reads)  # type: ignore[arg-type]
     wanted = config.only or tuple(AXES)
     truth, twins = None, None
     measures: list[Measure] = []
@@ -145,9 +146,9 @@ def measure_axes(
 def truth_of(
     compared: Compared,
 ) -> tuple[LabelTruth | None, Contradictions | None, list[Measure]]:
-    """Return what a reader sees, contradictions, and both as measures."""
+    """Return what the label classifier sees, contradictions, and both as measures."""
     made, train = compared.made, compared.train
-    classifier = Classifier(compared.config.reader)
+    classifier = Classifier(compared.config.label_classifier)
     sets = [
         (
             side.features_ND
@@ -158,10 +159,12 @@ def truth_of(
         for side in (train, made)
     ]
     measures: list[Measure] = []
-    labels, left_out = readable(train.images.images)
+    own = [place for place, image in enumerate(train.images.images) if compared.reads(image)]
+    teachers = [train.images.images[place] for place in own]
+    labels, left_out = readable(teachers)
     truth = None
     if labels:
-        truth = label_truth(classifier, sets[0], sets[1])
+        truth = label_truth(classifier, (sets[0][0][own], teachers), sets[1])
         for found in truth.classes:
             other = (
                 ""

@@ -152,7 +152,7 @@ def finite_features(images: ImageSet, backbone: Backbone) -> Tensor:
     if broken:
         raise CurateError(
             f"{backbone.name} gives NaN or infinite features of {len(broken)} of "
-            f"{len(images.images)} images, as of {images.images[broken[0]].name}. Take another "
+            f"{len(images.images)} images, as of {images.images[broken[0]].name}. Use another "
             "network with --features, or leave these images out."
         )
     return features_ND

@@ -13,7 +13,7 @@ class EvaluationConfig:
 
     # a fair sample where there are more; KID needs 4
     images_per_version: int = setting(
-        500, "Most images of each version to measure; 4 or more.", option="--images", min=1
+        500, "Largest number of images per version to measure; 4 or more.", option="--images", min=1
     )
     images_per_prompt: int = 8  # of the sample, compared pairwise for MS-SSIM
 
@@ -27,13 +27,33 @@ class AxesConfig:
     )
     features: str = setting(
         "features",
-        "Network whose features images are compared in: `features` (D, which ships), a folder "
+        "Feature network for comparing images: `features` (network D, which ships), a folder "
         "(transformers, open_clip) or torchvision/NAME.",
     )
-    reader: str = setting(
-        "linear", "Classifier that reads labels: linear, cnn, swin-tiny or torchvision/NAME."
+    label_classifier: str = setting(
+        "linear", "What reads labels: linear, cnn, swin-tiny or torchvision/NAME."
     )
-    by: str | None = setting(None, "Column of the tables by whose groups figures are given.")
+    by: str | None = setting(
+        None, "Column of the tables; figures are also given for each of its groups."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditsConfig:
+    """Whether edits are measured instead, and of how many patients."""
+
+    edits: bool = setting(
+        False, "Measure a version's edits of test patients' priors instead.", panel="Edits"
+    )
+    num_patients: int = setting(
+        50, "Largest number of patients whose edits are measured.", option="--patients", min=2
+    )
+    num_flips: int = setting(
+        3,
+        "Edits of each procedural patient that flip one finding against the journey.",
+        option="--flips",
+        min=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +64,13 @@ class UtilityConfig:
         "linear", "Classifier: linear (on features), cnn, swin-tiny or torchvision/NAME."
     )
     features: str = setting(
-        "features", "Network of the linear classifier: `features` (D), a folder, torchvision/NAME."
+        "features",
+        "Feature network of the linear classifier: `features` (D), a folder or torchvision/NAME.",
     )
     per_class: str = setting("5,10,20,all", "Real images of each class.")
     ratios: str = setting("1,5", "Synthetic images for each real one.")
     draws: int = setting(5, "Draws of real and synthetic images for each arm.", min=1)
-    steps: int = setting(250, "Training steps of a network that is not linear.", min=1)
-    task: str = setting("modality", "Column of the real tables whose values are told apart alone.")
+    steps: int = setting(250, "Training steps; not for the linear classifier.", min=1)
+    task: str = setting(
+        "modality", "Column of the real tables; classes are told apart within each of its values."
+    )

@@ -45,7 +45,7 @@ class Reference:
 
 
 @torch.inference_mode()
-def features_of(
+def network_features(
     ws: Workspace,
     network: nn.Module,
     sha256s: Sequence[str],
@@ -81,4 +81,4 @@ def unit(features_ND: Tensor) -> Tensor:
 
 def _real_features(ws: Workspace, network: nn.Module, splits: Sequence[str | None]) -> Tensor:
     rows = queries.images.real_images(ws.session, splits=splits)
-    return features_of(ws, network, [image.file_sha256 for image, _ in rows])
+    return network_features(ws, network, [image.file_sha256 for image, _ in rows])

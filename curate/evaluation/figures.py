@@ -29,10 +29,10 @@ from curate.evaluation.fidelity import (
     of_halves,
 )
 from curate.evaluation.intervals import Estimate, bootstrap_mean
+from curate.evaluation.label_classifier import readable, train_label_classifier
 from curate.evaluation.privacy import copy_radius, membership_auc, memorised_share, nearest
-from curate.evaluation.reader import readable, train_reader
 from curate.evaluation.retrieval import precision_at_10
-from curate.evaluation.sets import ImageSet
+from curate.evaluation.sets import ImageSet, SetImage
 from rewards.backbones import Backbone
 
 FEWEST = 10  # images on each side, below which nothing is computed of a group
@@ -78,6 +78,8 @@ class Compared:
     test: Side | None
     config: AxesConfig
     backbone: Backbone
+    # whose real images teach the label classifier
+    reads: Callable[[SetImage], bool] = lambda image: True
 
     def parts(self) -> Iterator[tuple[str, Part]]:
         """Yield what figures are of: all, then each modality and class, or each group."""
@@ -157,17 +159,19 @@ def _manifolds(whose: str, of: str, made: Tensor, real: Tensor) -> Iterator[Meas
 
 
 def _inception_scores(compared: Compared) -> Iterator[Measure]:
-    """By the reader of real patients: ImageNet's classes say nothing of these images."""
+    """By the label classifier of real patients: ImageNet's classes say nothing of these images."""
     train = compared.train
     labels, _ = readable(train.images.images)
-    reader = train_reader(Classifier("linear"), train.features_ND, train.images.images)
+    classifier = train_label_classifier(
+        Classifier("linear"), train.features_ND, train.images.images
+    )
     for modality, known in labels.items():
         for whose, side in (("", compared.made), ("real ", compared.test)):
             if side is None:
                 continue
             own = side.part(lambda image, modality=modality: image.modality == modality)  # type: ignore[misc]
             if len(own) >= FEWEST:
-                score = inception_score(reader.predict[modality](own))
+                score = inception_score(classifier.predict[modality](own))
                 estimate = Estimate(score, score, score, len(own))
                 says = f"of at most {len(known)}; no interval"
                 yield Measure("fidelity", f"{whose}inception score", modality, estimate, says)

@@ -1,10 +1,12 @@
 """Figures with their uncertainty. In shapes: P prompts, R resamples."""
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,10 @@ class Estimate:
     low: float
     high: float
     num: int
+
+    def is_rise(self, tolerance: float) -> bool:
+        """Tell whether it lies above 0, and a fall of more than `tolerance` is excluded."""
+        return self.value > 0 and self.low > -tolerance
 
     def excludes_zero(self) -> bool:
         """Tell whether the whole interval lies on one side of zero."""
@@ -72,6 +78,24 @@ def paired_bootstrap(
     if before.shape != after.shape:
         raise ValueError(f"pairs needed, found shapes {before.shape} and {after.shape}")
     return bootstrap_mean(after - before, resamples=resamples, seed=seed, confidence=confidence)
+
+
+def paired_t(before_P: ArrayLike, after_P: ArrayLike, *, confidence: float = 0.95) -> Estimate:
+    """Return the mean of `after - before` of shares with Student's interval for paired samples.
+
+    For decisions on few prompts, where the bootstrap's interval is too narrow: of 20 unchanged
+    prompts its lower end is above 0 in 6 % where 5 % are meant. One prompt has none: -1 to 1.
+    """
+    before, after = np.asarray(before_P, np.float64), np.asarray(after_P, np.float64)
+    if before.shape != after.shape or before.ndim != 1 or not before.size:
+        raise ValueError(f"pairs needed, found shapes {before.shape} and {after.shape}")
+    change_P, num = after - before, before.size
+    value = float(change_P.mean())
+    if num == 1:
+        return Estimate(value, -1.0, 1.0, num)
+    quantile = float(stats.t.ppf(0.5 + confidence / 2, num - 1))
+    half = quantile * float(change_P.std(ddof=1)) / math.sqrt(num)
+    return Estimate(value, max(value - half, -1.0), min(value + half, 1.0), num)
 
 
 def normal_quantile(confidence: float) -> float:

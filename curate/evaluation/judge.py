@@ -106,7 +106,7 @@ def shipped_judge() -> Judge:
 
     def gives_top(images_BCHW: Tensor, asked: Sequence[ToJudge]) -> Tensor:
         modalities, labels = [a.modality for a in asked], [a.label for a in asked]
-        return network.score(images_BCHW, modalities, labels).eq(3)
+        return network.is_good(images_BCHW, modalities, labels)
 
     return _picture_judge("curate's judge C", frozenset(network.modalities), gives_top)
 

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from curate.evaluation.classifiers import Classifier
 from curate.evaluation.intervals import Estimate, difference_of_shares, wilson_interval
-from curate.evaluation.reader import (
+from curate.evaluation.label_classifier import (
     balanced_accuracy,
     cross_read,
     readable,
-    train_reader,
+    train_label_classifier,
 )
 from curate.evaluation.sets import SetImage
 
 NEARLY_EQUAL = 0.98  # correlation of grey levels at 64 x 64 above which two images are one
 BLOCK = 512
 SHOWN, NOT_SHOWN, TOO_FEW = "shown", "not shown", "too few images to say"
-UNREADABLE, ALONE = "the reader cannot tell", "no other label to compare with"
+UNREADABLE, ALONE = "the classifier cannot tell", "no other label to compare with"
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Contradictions:
 
 @dataclass(frozen=True)
 class LabelTruth:
-    """What a reader of real patients sees in a set."""
+    """What a label classifier, trained on real patients, sees in a set."""
 
-    reader: str
+    classifier: str
     accuracies: tuple[tuple[str, float, int, int], ...]  # modality, balanced, labels, real images
     classes: tuple[ClassTruth, ...]
     confusion: tuple[tuple[str, str, str, int], ...]  # modality, asked, read, images
@@ -66,7 +66,7 @@ class LabelTruth:
 
     @property
     def empty(self) -> list[ClassTruth]:
-        """Return the classes whose label is not to be seen though the reader knows it."""
+        """Return the classes whose label is not to be seen though the classifier knows it."""
         return [found for found in self.classes if found.verdict == NOT_SHOWN]
 
 
@@ -75,7 +75,7 @@ def label_truth(
     real: tuple[Tensor, Sequence[SetImage]],
     made: tuple[Tensor, Sequence[SetImage]],
 ) -> LabelTruth:
-    """Train a reader on real images (inputs and images) and let it read the others.
+    """Train a classifier on real images (inputs and images) and read the others with it.
 
     A label shows where its images are read as it more often than the modality's other images are;
     it does not where that difference is surely below half of what it is on real patients.
@@ -84,7 +84,9 @@ def label_truth(
     made_inputs, made_images = made
     labels, left_out = readable(real_images)
     unseen = cross_read(classifier, real_inputs, real_images)
-    read = train_reader(classifier, real_inputs, real_images).read(made_inputs, made_images)
+    read = train_label_classifier(classifier, real_inputs, real_images).read(
+        made_inputs, made_images
+    )
     confusion = Counter(
         (image.modality, image.label, said)
         for image, said in zip(made_images, read, strict=True)
@@ -112,7 +114,7 @@ def label_truth(
         if asked[modality, label]
     )
     return LabelTruth(
-        reader=f"{classifier.name} classifier on {len(real_images)} real images",
+        classifier=f"{classifier.name} classifier on {len(real_images)} real images",
         accuracies=tuple(accuracies),
         classes=classes,
         confusion=tuple((*key, count) for key, count in sorted(confusion.items())),

@@ -18,6 +18,8 @@ from curate.modalities import canonical_modality
 from curate.samples.stored import Bytes
 from curate.workspace import Workspace
 from db import queries
+from db.models import Image, Prompt
+from db.queries.images import ScoredImage
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
 TABLES = ("data.csv", "images/metadata.csv", "metadata.csv")  # of a folder: the first there is
@@ -180,47 +182,49 @@ def _of_folder(folder: Path) -> Iterable[tuple[int, SetImage]]:
         )
 
 
+def made_image(row: ScoredImage) -> SetImage:
+    """Return a synthetic image as a query found it, named by its id."""
+    return SetImage(
+        file_sha256=row.file_sha256,
+        name=str(row.image_id),
+        modality=row.modality,
+        label=row.label,
+        text=row.text,
+        prompt=row.prompt_id,
+        seed=row.seed,
+    )
+
+
 def version_set(ws: Workspace, version_id: str, *, limit: int | None = None) -> ImageSet:
     """Return images of a generator version, a fair sample where `limit` is fewer than all."""
     rows = queries.images.synthetic_images(
         ws.session, reward_model_id=None, version_id=version_id, limit=limit
     )
-    images = tuple(
-        SetImage(
-            file_sha256=row.file_sha256,
-            name=str(row.image_id),
-            modality=row.modality,
-            label=row.label,
-            text=row.text,
-            prompt=row.prompt_id,
-            seed=row.seed,
-        )
-        for row in rows
-    )
+    images = tuple(made_image(row) for row in rows)
     return ImageSet(name=version_id[:12], images=images, store=ws.store, cache=ws.cache)
 
 
-def real_set(ws: Workspace, splits: Sequence[str | None], *, limit: int | None = None) -> ImageSet:
-    """Return the workspace's real images of some splits (None: those without one).
-
-    Groups are by the columns of clinical records and by source.
-    """
-    found = queries.images.real_images(ws.session, splits=splits, limit=limit)
-    images = tuple(
-        SetImage(
-            file_sha256=image.file_sha256,
-            name=image.source_path or str(image.id),
-            modality=prompt.modality,
-            label=prompt.label,
-            text=prompt.text,
-            patient=image.patient,
-            prompt=prompt.id,
-            groups={
-                **{name: str(value) for name, value in prompt.record.items()},
-                **({"source": image.source} if image.source else {}),
-            },
-        )
-        for image, prompt in found
+def set_image(image: Image, prompt: Prompt) -> SetImage:
+    """Return a workspace's image; its groups are its clinical record's columns and its source."""
+    return SetImage(
+        file_sha256=image.file_sha256,
+        name=image.source_path or str(image.id),
+        modality=prompt.modality,
+        label=prompt.label,
+        text=prompt.text,
+        patient=image.patient,
+        prompt=prompt.id,
+        seed=image.seed,
+        groups={
+            **{name: str(value) for name, value in prompt.record.items()},
+            **({"source": image.source} if image.source else {}),
+        },
     )
+
+
+def real_set(ws: Workspace, splits: Sequence[str | None], *, limit: int | None = None) -> ImageSet:
+    """Return the workspace's real images of some splits (None: those without one)."""
+    found = queries.images.real_images(ws.session, splits=splits, limit=limit)
+    images = tuple(set_image(image, prompt) for image, prompt in found)
     named = "real " + " and ".join(split for split in splits if split)
     return ImageSet(name=named, images=images, store=ws.store, cache=ws.cache)

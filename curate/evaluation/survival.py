@@ -86,7 +86,9 @@ def survival_of(table: Path) -> Survival:
         try:
             time, event = float(row.cells["time"]), {"0": 0, "1": 1}[row.cells["event"]]
         except (KeyError, ValueError):
-            refused.append(f"{table.name}:{row.line}: time is no number, or event neither 0 nor 1")
+            refused.append(
+                f"{table.name}:{row.line}: time is not a number, or event neither 0 nor 1"
+            )
             continue
         if not 0 <= time < np.inf:
             refused.append(f"{table.name}:{row.line}: a time of {time:g}")

@@ -1,7 +1,7 @@
 """One line of figures a generator version, and one of real images beside them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -15,11 +15,11 @@ from curate.evaluation.diversity import ms_ssim
 from curate.evaluation.features import (
     FEATURE_NETWORK,
     Reference,
-    features_of,
+    network_features,
     reference_of,
     unit,
 )
-from curate.evaluation.fidelity import kid
+from curate.evaluation.fidelity import compact, frechet, kid, of_halves
 from curate.evaluation.intervals import Estimate, bootstrap_mean
 from curate.evaluation.judge import NO_JUDGE, Judge, ToJudge, find_judge, share_of_top, tops
 from curate.evaluation.privacy import memorised_share
@@ -32,6 +32,7 @@ from rewards import frozen
 from rewards.frozen.data import to_side
 
 FEWEST_FOR_KID = 4
+FEWEST_FOR_FRECHET = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Figures:
     kid: Estimate | None  # to the training images, lower is nearer
     ms_ssim: Estimate | None  # among images of a prompt, over prompts; lower is more varied
     memorised: Estimate | None  # share nearer to a training image than the radius
+    # to the training images, lower is nearer; compares between sets of as many images only
+    frechet: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,53 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """Return the table for a person to read."""
-        columns = ("images", "judge's top share %", "KID", "MS-SSIM", "memorised %")
+        columns = ("images", "judge's top share %", "KID", "Frechet", "MS-SSIM", "memorised %")
         rows = [(f"{v.version_id[:12]} {v.how_made}", v.figures) for v in self.versions]
         if self.real is not None:
             rows.append(("held-out real images", self.real))
         return [
             f"{'version':<28}" + "".join(f"{column:>24}" for column in columns),
             *(f"{name:<28}" + "".join(f"{c:>24}" for c in _cells(f)) for name, f in rows),
-            f"judge: {self.judge}. KID on {self.feature_network}, to {self.num_kid_images} real "
-            f"images; a copy lies within {self.radius:.4f} of one of {self.num_train_images} "
-            "training images. 95 % intervals.",
+            f"judge: {self.judge}. KID and Frechet distance on {self.feature_network}, to "
+            f"{self.num_kid_images} real images; a copy lies within {self.radius:.4f} of one of "
+            f"{self.num_train_images} training images. 95 % intervals.",
+            *(f"Note: {remark}" for remark in self.remarks()),
         ]
+
+    def remarks(self, names: Mapping[str, str] | None = None) -> list[str]:
+        """Say of which versions the judge thinks more than of the first while fidelity worsened.
+
+        By KID, or by the Frechet distance of as many images. Such images please a network more and
+        resemble real ones less. `names` are the versions'.
+        """
+        told = []
+        for row in self.versions[1:]:
+            first = self.versions[0]
+            share, new_share = first.figures.top_share, row.figures.top_share
+            worse = " and ".join(_worsened(first.figures, row.figures))
+            if worse and share and new_share and new_share.value > share.value:
+                ids = (first.version_id, row.version_id)
+                start, end = ((names or {}).get(id_, id_[:12]) for id_ in ids)
+                told.append(
+                    f"from {start} to {end} the judge's top share rises "
+                    f"({100 * share.value:.0f} to {100 * new_share.value:.0f} %) while {worse}: "
+                    "the images please the judge more and resemble real ones less. Look at them "
+                    "before the rise is trusted."
+                )
+        return told
+
+
+def _worsened(before: Figures, after: Figures) -> list[str]:
+    """Say which distances to real images have grown, and whether beyond their intervals."""
+    found = [("KID", before.kid, after.kid)]
+    if before.num_images == after.num_images:  # the distance falls with the number of images
+        found.append(("the Frechet distance", before.frechet, after.frechet))
+    return [
+        f"{name} worsens ({old.value:.3f} to {new.value:.3f}; the intervals "
+        f"{'do not overlap' if new.low > old.high else 'overlap'})"
+        for name, old, new in found
+        if old and new and new.value > old.value
+    ]
 
 
 def _cells(figures: Figures) -> list[str]:
@@ -96,6 +135,7 @@ def _cells(figures: Figures) -> list[str]:
         str(figures.num_images),
         cell(figures.top_share, 100, 0),
         cell(figures.kid, 1, 3),
+        cell(figures.frechet, 1, 3),
         cell(figures.ms_ssim, 1, 3),
         cell(figures.memorised, 100, 1),
     ]
@@ -115,7 +155,9 @@ def evaluate(ws: Workspace, config: EvaluationConfig, progress: ShowProgress) ->
     """
     made = queries.versions.versions_with_images(ws.session)
     if not made:
-        raise CurateError("No synthetic image to measure. Make some with `curate generate`.")
+        raise CurateError(
+            "There is no synthetic image to measure. Make some with `curate generate`."
+        )
     network = frozen.load_features()
     instruments = _Instruments(find_judge(ws), network, reference_of(ws, network))
     versions = []
@@ -166,13 +208,16 @@ def _of_real_images(
 def _measure(
     ws: Workspace, images: Sequence[ToJudge], config: EvaluationConfig, instruments: _Instruments
 ) -> Figures:
-    features_ND = features_of(ws, instruments.network, [image.file_sha256 for image in images])
+    features_ND = network_features(ws, instruments.network, [image.file_sha256 for image in images])
     reference = instruments.reference
-    enough = min(len(images), len(reference.to_resemble)) >= FEWEST_FOR_KID
+    real = reference.to_resemble
+    num = min(len(images), len(real))
+    far = of_halves(frechet, *compact(features_ND, real)) if num >= FEWEST_FOR_FRECHET else None
     return Figures(
         num_images=len(images),
         top_share=share_of_top(tops(ws, instruments.judge, images)),
-        kid=kid(features_ND, reference.to_resemble) if enough else None,
+        kid=kid(features_ND, real) if num >= FEWEST_FOR_KID else None,
+        frechet=far,
         ms_ssim=similarity_within_prompts(ws, images, config.images_per_prompt),
         memorised=memorised_share(
             unit(features_ND), unit(reference.train_MD), radius=reference.radius

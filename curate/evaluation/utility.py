@@ -19,7 +19,7 @@ from curate.evaluation.classifiers import LINEAR, ClassExamples, Classifier
 from curate.evaluation.config import UtilityConfig
 from curate.evaluation.intervals import Estimate
 from curate.evaluation.kept import kept
-from curate.evaluation.reader import patient_of
+from curate.evaluation.label_classifier import patient_of
 from curate.evaluation.sets import ImageSet
 from curate.progress import ShowProgress
 from db.hashing import json_hash

@@ -68,7 +68,8 @@ def presigned_urls(
     if valid_days * DAY_S > files.longest_s:
         raise CurateError(
             f"Addresses for {valid_days:g} days, but {place} signs for at most "
-            f"{files.longest_s / DAY_S:g}. Ask for fewer, and push again before they end."
+            f"{files.longest_s / DAY_S:g}. Ask for fewer days, and push again before the "
+            f"addresses expire."
         )
     addresses = {}
     for image, name, picture in _pictures(ws, campaign, already=files.names(str(campaign.id))):

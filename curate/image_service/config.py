@@ -11,14 +11,12 @@ VALID_DAYS = 14.0  # a study's usual length; pushing again makes new addresses
 class ImageServiceConfig:
     """Where the service listens, and which pages may show its images."""
 
-    host: str = setting("127.0.0.1", "Host to listen at.")
-    port: int = setting(
-        8094, "Port to listen at; a busy one is refused, 0 takes a free one.", min=0, max=65535
-    )
+    host: str = setting("127.0.0.1", "Host or address to listen on.")
+    port: int = setting(8094, "Port to listen on; 0: any free port.", min=0, max=65535)
     # like http://127.0.0.1:8090; "*": any page
     origins: tuple[str, ...] = setting(
         (),
-        "Rating page that may show the images; repeat for several.",
+        "Address of a rating page that may show the images; repeat for several.",
         option="--page",
         shown="this workspace's Label Studio",
     )

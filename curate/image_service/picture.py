@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from curate.image_service.spoiling import SPOILINGS
 from curate.samples.formats import decode
 from curate.samples.rendered import levels_of, montage_of, montage_size
+from curate.samples.spoiling import SPOILINGS
 from generators.sample import Sample
 
 

@@ -77,13 +77,14 @@ def workspace_key(folder: Path) -> bytes:
     if path.stat().st_mode & 0o077:
         raise CurateError(
             f"{path} may be read by others, so anyone on this machine could make addresses of "
-            f"images. Delete it: a new key is made, and addresses given out so far end."
+            "images. Delete it: a new key will be made, and addresses issued so far become "
+            "invalid."
         )
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise CurateError(
-            f"{path} holds {len(key)} bytes; a key has {KEY_BYTES}. Delete it: a new one is made, "
-            "and addresses given out so far end."
+            f"{path} holds {len(key)} bytes; a key has {KEY_BYTES}. Delete it: a new one will be "
+            "made, and addresses issued so far become invalid."
         )
     return key
 

@@ -17,6 +17,7 @@ from curate.importing.picture import Picture, Say
 from curate.importing.plain_images import plain_picture
 from curate.importing.rows import ImageRow
 from curate.importing.volumes import volume_picture
+from curate.samples.marks import says_synthetic
 from curate.samples.pixels import pixels_hash
 from db.models import Image, Prompt
 
@@ -78,7 +79,15 @@ def candidates_of(
     say: Say,
     conditions: Mapping[str, str],
 ) -> list[Candidate]:
-    """Read a row's file, shown with condition images {role: SHA-256}; raises Refused."""
+    """Read a row's file, shown with condition images {role: SHA-256}; raises Refused.
+
+    What says itself that it is synthetic is never taken for real.
+    """
+    if row.file.is_file() and says_synthetic(row.file):
+        raise Refused(
+            "the file is marked as synthetic (digital source type trainedAlgorithmicMedia, or "
+            "DICOM's SyntheticData), and imported images count as real; leave it out"
+        )
     found = [
         Candidate(
             row=row,
@@ -90,7 +99,7 @@ def candidates_of(
         for picture in pictures_of(row.file, row.path, config, pseudonym, say, row.modality)
     ]
     if not found:
-        raise Refused("every slice of it is one grey level")
+        raise Refused("every slice has a single grey level")
     return found
 
 

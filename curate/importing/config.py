@@ -48,12 +48,12 @@ class ImportConfig:
     """How to read a table of real images."""
 
     folder: Path | None = setting(
-        None, "Data folder that paths are relative to; else the table's own.", panel="Rows"
+        None, "Folder that paths are relative to (default: the table's folder).", panel="Rows"
     )
-    modality: str | None = setting(None, "Modality of rows that name none.")
+    modality: str | None = setting(None, "Modality of rows without one.")
     new_modalities: tuple[str, ...] = setting(
         (),
-        "A modality that curate does not know, taken as it is; repeat for several.",
+        "Accept this modality, unknown to curate, as written; repeat for several.",
         option="--new-modality",
     )
     # in the scan's unit, e.g. HU
@@ -65,19 +65,20 @@ class ImportConfig:
     )
     kind: str = setting(
         "picture",
-        "What a scan becomes: a picture a slice, or one volume.",
+        "Import a scan as one picture per slice, or as one volume.",
         choices=AS,
         option="--as",
     )
     # from 0, counted from the feet (NIfTI) or as stored
     slice: Slice | None = setting(
-        None, "Slice of a volume: middle, all, or a number from 0.", parse=parse_slice
+        None, "Slice of a volume: middle, all, or an index from 0.", parse=parse_slice
     )
     # of one image or slice
     max_megapixels: float = setting(100.0, "Largest image, in megapixels; larger ones are refused.")
     max_megavoxels: float = setting(500.0, "Largest volume, in millions of voxels.")
-    strict: bool = setting(False, "Import nothing when one row is refused.", panel="Rows")
-    unlabelled: bool = setting(False, "Take rows with an empty Text, for a captioner.")
+    strict: bool = setting(False, "Import nothing if any row is refused.", panel="Rows")
+    dry_run: bool = setting(False, "Only check the table and its files: nothing is written.")
+    unlabelled: bool = setting(False, "Accept rows with an empty Text, for a captioner.")
     records: Path | None = setting(
-        None, "Table of clinical records (CSV, XLSX), by patient or image."
+        None, "Table of clinical records (CSV, XLSX) with a column patient or image."
     )

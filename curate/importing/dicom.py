@@ -81,7 +81,7 @@ def open_dicom(
         with foreign("not a whole gzip file"), gzip.open(path) as packed:
             content = packed.read(limit + 1)
         if len(content) > limit:
-            raise Refused(f"it unpacks to more than {limit / 1e6:.0f} MB (--max-megapixels)")
+            raise Refused(f"it decompresses to more than {limit / 1e6:.0f} MB (--max-megapixels)")
         with NamedTemporaryFile() as file:  # pydicom's parts want a path
             file.write(content)
             file.flush()
@@ -98,6 +98,9 @@ def open_dicom(
     if "Rows" not in dataset:
         kind = getattr(dataset.file_meta.get("MediaStorageSOPClassUID"), "name", "this file")
         raise Refused(f"{NO_PIXELS}: {kind} holds none")
+    empty = [name for name in ("Rows", "Columns") if not dataset.get(name)]
+    if empty:
+        raise Refused(f"{NO_PIXELS}: {' and '.join(empty)} in its header is empty or 0")
     with foreign(NO_PIXELS):
         num_pixels = int(dataset.Rows) * int(dataset.Columns)
         num_frames, stored = num_frames_of(dataset), int(dataset.get("BitsStored") or 0)
@@ -105,7 +108,7 @@ def open_dicom(
     check_size(num_pixels, config, num_frames)
     if stored and high != stored - 1:
         raise Refused(
-            f"{stored} bits with the highest at {high}: a layout that PS3.5 8.1.1 no longer has"
+            f"{stored} bits with the highest at {high}: a layout that PS3.5 8.1.1 no longer allows"
         )
     return dataset
 
@@ -157,7 +160,7 @@ def _check_deflated(path: Path, meta_length: int, config: ImportConfig) -> None:
                 packed = inflate.unconsumed_tail
                 if unpacked > limit:
                     raise Refused(
-                        f"it unpacks to more than {limit / 1e6:.0f} MB (--max-megapixels)"
+                        f"it decompresses to more than {limit / 1e6:.0f} MB (--max-megapixels)"
                     )
 
 
@@ -197,7 +200,7 @@ def dicom_pictures(
             patient=patient,
         )
     if blank:
-        say(f"{len(blank)} of {len(indices)} frames are one grey level and are left out")
+        say(f"{len(blank)} of {len(indices)} frames have a single grey level and are left out")
 
 
 def num_frames_of(dataset: Dataset) -> int:

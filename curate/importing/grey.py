@@ -39,7 +39,7 @@ def full_limits(slices: Iterable[Array]) -> Limits:
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     if low > high:
-        raise Refused("no voxel of it is a finite number")
+        raise Refused("all its voxels are NaN or infinite")
     return low, high
 
 

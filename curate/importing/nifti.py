@@ -87,7 +87,7 @@ def nifti_pictures(path: Path, config: ImportConfig, say: Say) -> Iterator[Pictu
             how=shown_how(index, limits, None),
         )
     if num_blank:
-        say(f"{num_blank} of {len(indices)} slices are one grey level and are left out")
+        say(f"{num_blank} of {len(indices)} slices have a single grey level and are left out")
     if num_outside and limits is not None:
         say(f"all values of {num_outside} slices lie outside {limits[0]:g} .. {limits[1]:g}")
 
@@ -188,12 +188,12 @@ def _sure_affine(image: Any, affine: Array, say: Say) -> Array:
         if not np.isnan(other).any() and (other != orientation).any():
             raise Refused(
                 f"its sform says {''.join(nibabel.aff2axcodes(sform))}, its qform "
-                f"{''.join(nibabel.aff2axcodes(qform))}: left may be right. Mend its header"
+                f"{''.join(nibabel.aff2axcodes(qform))}: left may be right. Fix its header"
             )
     with foreign("its lengths are in an unknown unit"):
         unit = header.get_xyzt_units()[0]
     if unit not in MM_PER_UNIT:
         raise Refused(f"its lengths are in {unit!r}, not in mm")
     if unit == "unknown":
-        say("its header names no unit of length: mm are taken")
+        say("its header names no unit of length: mm is assumed")
     return np.diag([*[MM_PER_UNIT[unit]] * 3, 1.0]) @ affine

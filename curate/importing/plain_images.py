@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused, foreign
@@ -32,6 +33,7 @@ KEPT_MODES = ("L", "RGB", "I;16")
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")  # one channel of more than 8 bits
 ORIENTATION = 0x0112  # EXIF's and TIFF's tag: 1 is upright
 BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0, section 8
+TILE_WIDTH, TILE_LENGTH = 322, 323  # section 15, in pixels
 NARROW = 65536 // 8  # of 16 bits: values within less are nearly one grey
 DAMAGED = "the image is damaged or cut short"
 # What people name in tables and what would read it, by the end of the name.
@@ -59,21 +61,25 @@ def plain_picture(path: Path, config: ImportConfig, say: Say) -> Picture:
 
     Values of more than 8 bits are shown by `--window` where one is given, else kept.
     """
-    content = path.read_bytes()
+    return picture_in(path.read_bytes(), path, config, say)
+
+
+def picture_in(content: bytes, path: Path, config: ImportConfig, say: Say) -> Picture:
+    """Read the bytes of a file of that name, which need not be on a disk."""
     if not content:
         raise Refused("the file is empty (0 bytes)")
     tiff = _tiff(content)
     with _no_limit_but_ours():
         image = _opened(path, tiff.content, config)
         with foreign(DAMAGED):
-            upright = ImageOps.exif_transpose(image)  # a camera's "hold it this way up"
             turned = image.getexif().get(ORIENTATION, 1) != 1
+            ImageOps.exif_transpose(image, in_place=True)  # a camera's "hold it this way up"
     bits = content[24] if image.format == "PNG" else tiff.bits
-    if upright.mode in DEEP_MODES and "transparency" not in image.info:
-        array, how = _deep(upright, tiff, config, say)
+    if image.mode in DEEP_MODES and "transparency" not in image.info:
+        array, how = _deep(image, tiff, config, say)
     else:
         with foreign(DAMAGED):
-            array, how = np.asarray(_one_of_the_kept_modes(upright)), None
+            array, how = np.asarray(_one_of_the_kept_modes(image)), None
         if bits > 8:
             say(f"{bits}-bit {'colour' if array.ndim == 3 else 'grey'} is read at 8 bits a channel")
     if image.format == "PNG" and image.mode in KEPT_MODES and not turned and how is None:
@@ -149,6 +155,10 @@ def _opened(path: Path, content: bytes, config: ImportConfig) -> Image.Image:
         with foreign(DAMAGED):
             checked = PngImageFile(BytesIO(content)) if is_png else _any_kind(content)
         check_size(checked.width * checked.height, config)
+        if isinstance(checked, TiffImageFile):  # a tile is unpacked whole, however small the image
+            with foreign(DAMAGED):
+                tile = int(checked.tag_v2.get(TILE_WIDTH, 0)) * checked.tag_v2.get(TILE_LENGTH, 0)
+            check_size(tile, config)
         with foreign(DAMAGED):
             num_frames = getattr(checked, "n_frames", 1)
             checked.verify()  # a PNG's checksums, to its end

@@ -22,7 +22,7 @@ from curate.importing.conditions import ConditionImages, new_prompt
 from curate.importing.config import ImportConfig
 from curate.importing.dicom import Pseudonym
 from curate.importing.errors import Refused
-from curate.importing.patients import pseudonym
+from curate.importing.patients import SALT, pseudonym
 from curate.importing.picture import Picture
 from curate.importing.rows import ImageRow, ImageRows, read_rows
 from curate.importing.table import Remark, remark_on
@@ -49,6 +49,7 @@ class Imported:
     refused: list[Remark]  # in the order of lines
     notes: list[Remark]
     stopped: bool  # --strict, and something was refused: nothing was written
+    dry_run: bool  # only checked: nothing was written
     pixels: Mapping[int, str]  # of the images that are there now, by line (a volume's last slice)
 
 
@@ -59,11 +60,12 @@ def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
 
 def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfig) -> Imported:
     """Import the images of rows that were read from a table in some way."""
-    names = partial(pseudonym, ws.folder)
+    known = (ws.folder / SALT).exists()  # a dry run makes no salt: then no patient is known yet
+    names = str if config.dry_run and not known else partial(pseudonym, ws.folder)
     sorted_out = _checked(ws, table, read, config, names)
     stopped = config.strict and bool(read.refused)
-    restored = 0 if stopped else _restore(ws, sorted_out, config, names)
-    if not stopped:
+    restored = 0 if stopped or config.dry_run else _restore(ws, sorted_out, config, names)
+    if not stopped and not config.dry_run:
         conditions = _conditions(ws, table, config, keep=True)
         _write(ws, sorted_out, config, names, conditions)
         details = {"table": table.name, "imported": len(sorted_out.new)}
@@ -76,6 +78,7 @@ def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfi
         refused=sorted(read.refused, key=lambda remark: remark.line),
         notes=sorted(dict.fromkeys(read.notes), key=lambda remark: remark.line),
         stopped=stopped,
+        dry_run=config.dry_run,
         pixels={
             candidate.row.line: candidate.pixels_sha256
             for candidate in (*sorted_out.new, *sorted_out.known)

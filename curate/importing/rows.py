@@ -103,10 +103,10 @@ def _image_row(
     cells = row.cells
     text = cells["Text"]
     if not text and not config.unlabelled:
-        raise Refused("Text is empty: say what the image shows")
+        raise Refused("Text is empty: describe what the image shows")
     split = cells.get("split", "")
     if split and split.casefold() not in SPLITS:
-        raise Refused(f"split {split!r}: known are train, val and test")
+        raise Refused(f"split {split!r}: give train, val or test")
     return ImageRow(
         line=row.line,
         path=cells["path"],
@@ -157,5 +157,5 @@ def file_in(
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
         if isinstance(error, Refused):
             raise
-        raise Refused(f"{written!r} is no path of a file ({error})") from error
+        raise Refused(f"{written!r} is not the path of a file ({error})") from error
     return file

@@ -16,10 +16,11 @@ def as_lines(imported: Imported) -> list[str]:
     lines = [*_shown("note", imported.notes), *_shown("refused", imported.refused)]
     if imported.stopped:
         return [*lines, f"Nothing imported: {num_lines} lines are refused and --strict is given."]
+    would = "nothing is written (--dry-run): images imported would be"
     filled_in = f" ({imported.filled_in} filled in)" if imported.filled_in else ""
     return [
         *lines,
-        f"images imported  {imported.imported}",
+        f"{would if imported.dry_run else 'images imported '} {imported.imported}",
         f"already there    {imported.already_there}{filled_in}",
         *([f"files restored   {imported.restored}"] if imported.restored else []),
         f"lines refused    {num_lines}",
@@ -28,7 +29,8 @@ def as_lines(imported: Imported) -> list[str]:
 
 def to_json(imported: Imported) -> dict[str, Any]:
     """Return all of it as plain values."""
-    return {name: value for name, value in asdict(imported).items() if name != "pixels"}
+    values = {name: value for name, value in asdict(imported).items() if name != "pixels"}
+    return values if imported.dry_run else {n: v for n, v in values.items() if n != "dry_run"}
 
 
 def _shown(kind: str, remarks: Sequence[Remark]) -> list[str]:

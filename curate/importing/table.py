@@ -134,7 +134,7 @@ def _header(
         records = _records(_lines(path, form), form.separator)
     line, header = next(records, (1, []))
     if isinstance(header, _NotATable):
-        raise CurateError(f"{path.name}, line {line}: {header}. Mend the header.")
+        raise CurateError(f"{path.name}, line {line}: {header}. Fix the header.")
     return line, header, records
 
 

@@ -57,13 +57,13 @@ def volume_picture(
     if not path.is_dir():
         if is_dicom(path):
             return _of_series([path], config, pseudonym, say, labels=labels)
-        raise Refused("no volume: NIfTI and DICOM are; import it without --as volume")
+        raise Refused("not a volume (only NIfTI and DICOM can be): import it without --as volume")
     files = [file for file in sorted(path.iterdir()) if file.is_file()]
     scans = [file for file in files if is_dicom(file)]
     if not scans:
         raise Refused("a folder without DICOM files")
     if len(scans) < len(files):
-        say(f"{len(files) - len(scans)} files of the folder are not DICOM and are left aside")
+        say(f"{len(files) - len(scans)} files of the folder are not DICOM and are ignored")
     return _of_series(scans, config, pseudonym, say, labels=labels)
 
 
@@ -72,7 +72,7 @@ def _of_nifti(
 ) -> Picture:
     scan = open_nifti(path, config, say)
     if len(scan.raw) == 1:
-        raise Refused("one slice is no volume: import it without --as volume")
+        raise Refused("one slice is not a volume: import it without --as volume")
     if (own := _as_it_was_written(path, scan)) is not None:
         return _kept(own, None)
     if labels:
@@ -127,7 +127,7 @@ def _of_series(
             opened, dataset = frame.file, open_dicom(frame.file, config)
         stored, is_colour = frame_of(dataset, frame.index, say)
         if is_colour or stored.shape != (rows, columns):
-            raise Refused(f"{frame.file.name}: not grey as the others of its series")
+            raise Refused(f"{frame.file.name}: not grey, unlike the rest of its series")
         values[place] = rescaled(dataset, stored, frame.index)
         if is_hu or labels:
             continue
@@ -166,7 +166,7 @@ def _frames(files: Sequence[Path], config: ImportConfig, say: Say) -> list[_Fram
         except Refused as reason:
             if len(files) == 1:
                 raise
-            say(f"{file.name} is left aside: {reason}")
+            say(f"{file.name} is ignored: {reason}")
             continue
         if any(affine is None for affine in affines):
             raise Refused(
@@ -182,7 +182,7 @@ def _frames(files: Sequence[Path], config: ImportConfig, say: Say) -> list[_Fram
     if len(series) > 1:
         raise Refused(f"{len(series)} series in one folder: give each a folder of its own")
     if len(frames) < 2:
-        raise Refused(f"{len(frames)} slice is no volume: import it without --as volume")
+        raise Refused(f"{len(frames)} slice is not a volume: import it without --as volume")
     return frames
 
 
@@ -193,16 +193,18 @@ def _in_order(frames: list[_Frame]) -> list[_Frame]:
     normal /= np.linalg.norm(normal)
     for frame in frames:
         if not np.allclose(frame.affine[:3, :2], first.affine[:3, :2], atol=TURN):
-            raise Refused(f"{frame.file.name} is turned or spaced unlike {first.file.name}")
+            raise Refused(
+                f"{frame.file.name} is oriented or spaced differently from {first.file.name}"
+            )
         if (frame.header.Rows, frame.header.Columns) != (first.header.Rows, first.header.Columns):
-            raise Refused(f"{frame.file.name} is of another size than {first.file.name}")
+            raise Refused(f"{frame.file.name} is of a different size from {first.file.name}")
     ordered = sorted(frames, key=lambda frame: float(frame.affine[:3, 3] @ normal))
     steps = np.diff([float(frame.affine[:3, 3] @ normal) for frame in ordered])
     usual = float(np.median(steps))
     for step, before, after in zip(steps, ordered, ordered[1:], strict=False):
         pair = f"{before.file.name} and {after.file.name}"
         if step <= GAP * max(usual, 1e-3):
-            raise Refused(f"two slices at one place, {pair}: more than one series or phase")
+            raise Refused(f"two slices at the same position, {pair}: more than one series or phase")
         if abs(step - usual) > GAP * usual:
             raise Refused(
                 f"{step:.3g} mm between {pair}, {usual:.3g} mm between others: is a slice missing?"

@@ -25,7 +25,7 @@ def workbook_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             with zipfile.ZipFile(path) as packed:
                 size = sum(part.file_size for part in packed.infolist())
             if size > MOST_BYTES:
-                raise Refused(f"it unpacks to {size / 1e6:.0f} MB: save it as CSV")
+                raise Refused(f"it decompresses to {size / 1e6:.0f} MB: save it as CSV")
             book = load_workbook(path, read_only=True, data_only=True)
             rows = enumerate(book.worksheets[0].iter_rows(values_only=True), 1)
         width = 0

@@ -16,23 +16,25 @@ TEXT_SOURCES = ("column", "rules", "api")
 class JourneyImport:
     """How a table of dated studies is read."""
 
-    layout: str = setting("csv", "Whose columns the table has.", choices=LAYOUTS, panel="The table")
-    folder: Path | None = setting(None, "Folder that paths are relative to; else the table's own.")
+    layout: str = setting(
+        "csv", "Layout of the table's columns.", choices=LAYOUTS, panel="The table"
+    )
+    folder: Path | None = setting(
+        None, "Folder that paths are relative to (default: the table's folder)."
+    )
     reports: Path | None = setting(
-        None, "Reports beside the table: MIMIC's folder, or a CSV by study (study,report)."
+        None, "Reports that belong to the table: MIMIC's folder, or a CSV (study,report)."
     )
     modality: str = setting("CXR", "Modality of all images.")
-    date_format: str | None = setting(
-        None, "Form of dates that could be read in two ways, such as %d/%m/%Y."
-    )
+    date_format: str | None = setting(None, "Format of ambiguous dates, such as %d/%m/%Y.")
     views: tuple[str, ...] = setting(
-        (), "View to take; repeat for several.", option="--view", shown="PA", panel="Which pairs"
+        (), "View to import; repeat for several.", option="--view", shown="PA", panel="Which pairs"
     )
-    cross_view: bool = setting(False, "Pair images of different views, too.")
-    max_days: int = setting(365, "Longest time between the two images, in days.", min=1)
+    cross_view: bool = setting(False, "Also pair images of different views.")
+    max_days: int = setting(365, "Longest time between the two images of a pair, in days.", min=1)
     split: str | None = setting(
         None,
-        "Whose split of patients: the published one (mimic-cxr), the table's, or by hash.",
+        "How patients are split: as published (mimic-cxr), as in the table, or by hash.",
         choices=SPLITS,
         shown="published for mimic-cxr, else the table's",
     )
@@ -42,7 +44,7 @@ class JourneyImport:
         parse=parse_window,
         panel="Pictures",
     )
-    strict: bool = setting(False, "Import nothing when one row is refused.", panel="Which pairs")
+    strict: bool = setting(False, "Import nothing if any row is refused.", panel="Which pairs")
 
     @property
     def wanted_views(self) -> frozenset[str]:
@@ -59,9 +61,11 @@ class JourneyImport:
 class JourneyDemo:
     """Procedural patients."""
 
-    num_patients: int = setting(300, "Patients, of 2 to 4 visits each.", option="--patients", min=4)
-    side: int = setting(32, "Side of their images, in pixels.", min=16)
-    seed: int = setting(0, "Seed of all patients.", min=0)
+    num_patients: int = setting(
+        300, "Number of patients, each with 2 to 4 visits.", option="--patients", min=4
+    )
+    side: int = setting(32, "Side of the images, in pixels.", min=16)
+    seed: int = setting(0, "Random seed of the patients.", min=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +81,20 @@ class DescribeConfig:
     model: str | None = setting(None, "For api: the model's name.", shown="CURATE_LLM_MODEL")
     may_leave: bool = setting(
         False,
-        "Let reports leave this machine, for an endpoint elsewhere.",
+        "Allow reports to leave this machine, for an endpoint elsewhere.",
         option="--reports-may-leave",
     )
-    again: bool = setting(False, "Describe pairs anew that have a text already.")
+    again: bool = setting(False, "Also describe pairs that already have a text.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterConfig:
     """Which pairs lie well enough over each other."""
 
-    min_ncc: float = setting(0.5, "Least correlation of the registered pair, -1 to 1.")
-    min_overlap: float = setting(0.6, "Least share of the prior that the new image covers.")
-    strangers: int = setting(60, "Pairs of different patients, for comparison.", min=0)
-    skip: bool = setting(False, "Take pairs as they lie.", option="--no-register")
+    min_ncc: float = setting(0.5, "Lowest correlation of a registered pair, -1 to 1.")
+    min_overlap: float = setting(0.6, "Smallest share of the prior that the new image must cover.")
+    strangers: int = setting(60, "Number of pairs of different patients, for comparison.", min=0)
+    skip: bool = setting(False, "Keep pairs as they are, unregistered.", option="--no-register")
 
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""

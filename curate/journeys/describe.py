@@ -12,7 +12,7 @@ from uuid import UUID
 from curate.errors import CurateError
 from curate.importing.table import Remark
 from curate.journeys.config import DescribeConfig
-from curate.journeys.endpoint import TEMPLATE, Endpoint, endpoint_of
+from curate.journeys.endpoint import TEMPLATE, ReportReader, endpoint_of
 from curate.journeys.findings import Statements, progression, read_statements, with_labels
 from curate.progress import ShowProgress
 from curate.workspace import Workspace
@@ -62,7 +62,7 @@ class TextSource:
     """Where texts come from, as the options say."""
 
     config: DescribeConfig
-    endpoint: Endpoint | None
+    endpoint: ReportReader | None
 
     @property
     def details(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class TextSource:
         """Return the difference of what rules read in both reports."""
         for study in (pair.before, pair.after):
             if study.language != "en" and not study.labels:
-                raise NoText(f"a report in {study.language}: the rules read English")
+                raise NoText(f"a report in {study.language}: the rules only read English")
         return progression(*(_statements_of(study) for study in (pair.before, pair.after)))
 
     def by_model(self, pair: Pair) -> tuple[str, bool]:

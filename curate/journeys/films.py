@@ -85,7 +85,7 @@ def parse_date(written: str, form: str | None) -> dt.date:
     if form is None and (found := TWO_READINGS.fullmatch(written)):
         first, second, year = (int(part) for part in found.groups())
         if first != second and max(first, second) <= 12:
-            raise Refused(f"date {written} is ambiguous: say --date-format %d/%m/%Y or %m/%d/%Y")
+            raise Refused(f"date {written} is ambiguous: give --date-format %d/%m/%Y or %m/%d/%Y")
         day, month = (first, second) if first > 12 or first == second else (second, first)
         if second > 12:
             month, day = first, second

@@ -200,7 +200,7 @@ def _simple_itk() -> Any:
         import SimpleITK as sitk
     except ModuleNotFoundError as error:
         raise CurateError(
-            "Laying films over each other needs SimpleITK: pip install 'curate-images[journeys]'. "
-            "Or take pairs as they lie: --no-register."
+            "Registration needs SimpleITK: pip install 'curate-images[journeys]'. "
+            "Or keep pairs unregistered: --no-register."
         ) from error
     return sitk

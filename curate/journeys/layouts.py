@@ -85,7 +85,7 @@ class Layout:
             try:
                 position = float(cells["order"])
             except ValueError as error:
-                raise Refused(f"order {cells['order']!r} is no number") from error
+                raise Refused(f"order {cells['order']!r} is not a number") from error
         else:
             date = parse_date(cells.get("date", ""), config.date_format)
             position = date.toordinal() + parse_time(cells.get("time", ""))
@@ -127,7 +127,9 @@ class Dicom(Layout):
         Patients are pseudonyms, and dates are shifted by days that are the patient's own.
         """
         if not path.is_dir():
-            raise CurateError(f"{path} is no folder of DICOM files. Give one, or another --layout.")
+            raise CurateError(
+                f"{path} is not a folder of DICOM files. Give one, or another --layout."
+            )
         for file in sorted(file for file in path.rglob("*") if file.is_file()):
             if file.suffix.lower() == ".csv":
                 continue
@@ -368,5 +370,5 @@ def read_films(table: Path, config: JourneyImport, workspace: Path) -> Read:
         except Refused as reason:
             refused.append(Remark(file, int(line), str(reason)))
     if not count:
-        raise CurateError(f"{table} holds no studies. Is it a table of layout {config.layout}?")
+        raise CurateError(f"{table} has no studies. Is its layout {config.layout}?")
     return Read(films, refused, count)

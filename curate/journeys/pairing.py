@@ -93,7 +93,7 @@ def chosen_films(films: Sequence[Film], config: JourneyImport, funnel: Funnel) -
             *SPLITS,
             "validate",
         ):
-            return f"split {film.split!r}: known are train, val and test"
+            return f"split {film.split!r}: give train, val or test"
         return None
 
     left = funnel.keep("of the wanted view", films, other_view)

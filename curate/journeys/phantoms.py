@@ -107,11 +107,15 @@ class Patient:
 
     def film(self, visit: Visit, side: int) -> Grey:
         """Return the film [H, W] in 0 .. 1, at `side` pixels each way."""
+        exposed = self.without_grain(visit, side)
+        random = np.random.default_rng([self.number, visit.grain, 7])
+        return np.clip(exposed + random.normal(0, NOISE, exposed.shape), 0, 1)
+
+    def without_grain(self, visit: Visit, side: int) -> Grey:
+        """Return what a film would show if it had no grain; values may lie a little outside."""
         scene, _ = draw(self.number, self.anatomy, visit.findings, side)
         moved = _moved_by(scene, visit.shift, visit.degrees)
-        random = np.random.default_rng([self.number, visit.grain, 7])
-        exposed = moved * visit.gain + visit.offset * (moved > 0.02)
-        return np.clip(exposed + random.normal(0, NOISE, exposed.shape), 0, 1)
+        return moved * visit.gain + visit.offset * (moved > 0.02)
 
     def levels(self, visit: Visit, side: int) -> NDArray[np.uint8]:
         """Return the film as files hold it: uint8 [H, W]."""

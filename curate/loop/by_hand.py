@@ -20,6 +20,8 @@ from curate.loop.rounds import (
     get_or_start_round,
     other_settings,
     prompts_of,
+    rubric_begun,
+    sampling_of,
     scales_asked,
 )
 from curate.loop.whole import loop_rounds
@@ -37,8 +39,8 @@ from curate.scoring.config import FitOptions
 from curate.scoring.fit import train_reward
 from curate.settings import Given
 from curate.training.config import RLStepOptions
-from curate.training.rl import doubts_about
-from curate.training.rl_step import run_rl_step
+from curate.training.rl import run_rl_step
+from curate.training.rl_step import doubts_about
 from curate.workspace import Workspace
 from db import queries
 from db.models import ROUND_STATES, Campaign, GeneratorVersion, Image, RewardModel, Round, Run
@@ -63,6 +65,9 @@ def generate_for(
     ws: Workspace, loop: str, options: GenerateOptions, make: MakeRun = run_plan
 ) -> Made:
     """Make a round's images at seeds that no other round has; the first begins the loop."""
+    first = queries.rounds.find_round(ws.session, loop, 1)
+    custom = sampling_of(ws, first, options.settings).own_noise
+    options = options.with_noise(own=custom)
     row = begin_round(
         ws,
         loop,
@@ -86,16 +91,22 @@ def generate_for(
 
 def push_for(ws: Workspace, loop: str, options: PushOptions, *, images_from: str) -> Pushed:
     """Ask people about the round's images."""
-    row = round_for(ws, loop, "rate push")
-    options = replace(
-        options,
-        name=options.name or _name_of_campaign(ws, row),
-        among=frozenset(image.id for image in images_of_round(ws, row)),
-        seed=campaign_seed(row, options.seed),
-    )
+    row, options = push_of_round(ws, loop, options)
     pushed = push(ws, options, images_from=images_from)
     _note_asked(ws, row, pushed.campaign, BACKEND)
     return pushed
+
+
+def push_of_round(ws: Workspace, loop: str, options: PushOptions) -> tuple[Round, PushOptions]:
+    """Return the round and what its push asks: what is not named comes from the round."""
+    row = round_for(ws, loop, "rate push")
+    return row, replace(
+        options,
+        name=options.name or _name_of_campaign(ws, row),
+        among=frozenset(image.id for image in images_of_round(ws, row)),
+        rubric_id=rubric_begun(ws, loop) if options.rubric is None else None,
+        seed=campaign_seed(row, options.seed),
+    )
 
 
 def simulate_for(ws: Workspace, loop: str, options: SimulateOptions) -> list[SimulatedRatings]:
@@ -107,6 +118,7 @@ def simulate_for(ws: Workspace, loop: str, options: SimulateOptions) -> list[Sim
         options,
         name=options.name or _name_of_campaign(ws, row),
         among=frozenset(image.id for image in images_of_round(ws, row)),
+        rubric_id=rubric_begun(ws, loop),
         seed=campaign_seed(row, options.seed),
     )
     done = simulate(ws, options)
@@ -152,7 +164,7 @@ def rl_step_for(
     if options.reward_model != LATEST and not model_id.startswith(options.reward_model):
         raise CurateError(
             f"Round {row.number} of loop {loop!r} follows reward model {model_id[:12]}, not "
-            f"{options.reward_model}. Leave --reward-model away, or --loop."
+            f"{options.reward_model}. Omit --reward-model or --loop."
         )
     made = run_rl_step(
         ws,
@@ -207,7 +219,7 @@ def _check_version(ws: Workspace, row: Round, name: str | None) -> None:
     if wanted != row.start_version_id:
         raise CurateError(
             f"Round {row.number} of loop {row.loop_name!r} starts from version "
-            f"{row.start_version_id[:12]}, not {wanted[:12]}. Leave --version away, or --loop."
+            f"{row.start_version_id[:12]}, not {wanted[:12]}. Omit --version or --loop."
         )
 
 
@@ -272,7 +284,7 @@ def note(ws: Workspace, row: Round, state: str, *, made: dict[str, Any], **besid
             raise CurateError(
                 f"Round {row.number} of loop {row.loop_name!r} has its {made_before} already, "
                 f"{str(known)[:12]}; this one is {str(value)[:12]}. It is kept, but outside the "
-                "loop: leave --loop away to make others."
+                "loop: omit --loop to make others."
             )
 
 

@@ -5,8 +5,9 @@ from contextlib import nullcontext
 from annotation.base import SKIPPED
 from annotation.errors import AnnotationError
 from curate.progress import progress
+from curate.rating.backends import backend_that_is_up
 from curate.rating.eyes import RaterEyes
-from curate.rating.label_studio import NoRatingPage, backend_that_is_up
+from curate.rating.label_studio import NoRatingPage
 from curate.rating.people import people
 from curate.rating.pull import pull_campaign
 from curate.rating.raters import Raters

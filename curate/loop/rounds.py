@@ -5,29 +5,40 @@ goes on where it stood. Where people rate, a call does what is possible now and 
 for. A round begins where the last promoted one ended.
 """
 
+import itertools
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from curate.errors import CurateError
-from curate.loop.config import ASKED_BEFORE, LoopConfig
-from curate.loop.gate import judge_round
+from curate.loop.beside_real import check_beside_real
+from curate.loop.config import LoopConfig
+from curate.loop.gate import judge_round, power_in_words
 from curate.loop.raters import WHOLE, show, take
 from curate.loop.safety import check_new_version
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
 from curate.rating.ask import ask
-from curate.rating.campaigns import Item
+from curate.rating.campaigns import CampaignPlan, Item
 from curate.rating.config import SIMULATED
+from curate.rating.edits import are_edits
+from curate.rating.eyes import rubric_of
 from curate.rating.label_studio import BACKEND
 from curate.rating.raters import Raters
+from curate.rating.rubrics import rubric_asked
+from curate.samples.spoiling import SPOILINGS
 from curate.scoring.fit import answers_to_train_on, load_reward_model, train_reward
 from curate.scoring.score import mean_prediction
-from curate.training.rl import doubts_about, rl_step_on_model
+from curate.training.rl import rl_step
+from curate.training.rl_step import doubts_about
 from curate.workspace import Workspace
 from db import queries
-from db.models import Campaign, GeneratorVersion, Image, Prompt, Round, Run
+from db.models import Campaign, GeneratorVersion, Image, Prompt, Round, Rubric, Run
+from generators.config import SamplingSettings
+from generators.simulated import Simulated
 from rewards.config import RewardConfig
 
 SEEDS_A_ROUND = 1_000_000  # rounds and gates draw from seed ranges of their own
@@ -79,8 +90,9 @@ def run_loop(
     """
     done: list[Round] = []
     first = queries.rounds.find_round(ws.session, config.name, 1)
-    if first is not None and not ASKED_BEFORE.keys() <= first.config.keys():
-        config = replace(config, control_fraction=0.0, repeat_fraction=0.0)
+    config = replace(config, sampling=sampling_of(ws, first, config.sampling))
+    if first is not None:
+        config = config.as_begun(first.config)
     for number in range(1, rounds + 1):
         row = get_or_start_round(ws, config, number, base, done)
         done.append(row)
@@ -92,6 +104,12 @@ def run_loop(
             queries.rounds.advance_round(ws.session, row, **result)
         say(f"round {number} {row.state}: {'; '.join(row.reasons)}")
     return Looped(done)
+
+
+def sampling_of(ws: Workspace, first: Round | None, sampling: SamplingSettings) -> SamplingSettings:
+    """Return a loop's settings with noise as in its first round; a new one's, as is the custom."""
+    begun = LoopConfig.from_json(first.config).sampling if first else ws.settings
+    return replace(sampling, own_noise=begun.own_noise)
 
 
 def last_version_id(rounds: Sequence[Round]) -> str:
@@ -182,6 +200,49 @@ def scales_asked(ws: Workspace, row: Round) -> list[str]:
     return [criterion.name for criterion in asked if criterion.kind == "scale"]
 
 
+def _anchors_of(
+    ws: Workspace, config: LoopConfig, modalities: Sequence[str], *, spoil: bool = True
+) -> list[Item]:
+    """Return what holds a reward model's scale: real images as they are, and others spoiled.
+
+    They are drawn once in a loop; at least half of the real images stay unseen.
+    """
+    real = [
+        image
+        for image, prompt in queries.images.real_images(ws.session, splits=("train", None))
+        if prompt.modality in modalities
+    ]
+    count = min(config.anchors, len(real) // 4)
+    drawn = random.Random(f"{config.seed}/anchors").sample(real, 2 * count)
+    ways = itertools.cycle(SPOILINGS)
+    return [
+        Item(
+            image_id=image.id,
+            selection_method="anchor",
+            spoiled=next(ways) if place % 2 else None,
+        )
+        for place, image in enumerate(drawn)
+        if spoil or not place % 2
+    ]
+
+
+def rubric_begun(ws: Workspace, loop_name: str) -> UUID | None:
+    """Return the rubric of the loop's first campaign: a loop belongs to one version of one."""
+    for row in queries.rounds.rounds(ws.session, loop_name):
+        if row.campaign_id is not None:
+            return ws.session.get_one(Campaign, row.campaign_id).rubric_id
+    return None
+
+
+def _rubric(now: "_Pass", images: Sequence[Image]) -> Rubric:
+    begun = rubric_begun(now.ws, now.config.name)
+    if begun is not None:
+        return now.ws.session.get_one(Rubric, begun)
+    if now.raters.eyes is None:
+        return rubric_asked(now.ws, None, images)
+    return rubric_of(now.ws, now.raters.eyes)
+
+
 def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) -> Campaign:
     """Return the round's campaign: the one of its name, made first when there is none."""
     session, name = now.ws.session, campaign_name(now.row, kind)
@@ -191,30 +252,41 @@ def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) ->
         if missing := {image.id for image in images} - shown:
             raise CurateError(
                 f"Campaign {name!r} exists and lacks {len(missing)} of this round's "
-                f"{len(images)} images. Give the loop another --name."
+                f"{len(images)} images. Use another --name for the loop."
             )
         return known
     raters = now.raters.profiles(now.ws)
     # a gate shows real images beside the versions' anyhow
     control_fraction = now.config.control_fraction if kind == "round" else 0.0
-    return ask(
-        now.ws,
+    items = [Item(image_id=image.id, purpose=purpose) for image in images]
+    # an edit is rated beside its prior, and a real image has none to be shown
+    if kind == "round" and now.row.number == 1 and not are_edits(now.ws, images):
+        # a family's own eyes look at samples, and a spoiled one is a picture
+        spoil = not isinstance(now.raters.eyes, Simulated)
+        modalities = sorted({prompt.modality for prompt in now.prompts})
+        items += _anchors_of(now.ws, now.config, modalities, spoil=spoil)
+    plan = CampaignPlan(
         name=name,
-        items=[Item(image_id=image.id, purpose=purpose) for image in images],
-        shown=images,
-        raters=raters,
+        items=tuple(items),
+        raters=tuple(raters),
         overlap=min(now.config.overlap, len(raters)),
         seed=campaign_seed(now.row, now.config.seed),
-        control_fraction=control_fraction,
         repeat_fraction=now.config.repeat_fraction,
         backend=now.raters.backend,
+    )
+    return ask(
+        now.ws,
+        plan,
+        _rubric(now, images),
+        shown=images,
+        control_fraction=control_fraction,
         modalities=sorted({prompt.modality for prompt in now.prompts}),
     )
 
 
 def _check_raters_count(now: "_Pass") -> None:
     """Refuse a round of simulated raters that could learn nothing: people's ratings go before."""
-    _, criteria = queries.campaigns.default_rubric(now.ws.session)
+    criteria = queries.campaigns.criteria_of(now.ws.session, _rubric(now, ()).id)
     scales = [criterion.name for criterion in criteria if criterion.kind == "scale"]
     answers = answers_to_train_on(now.ws, criteria=scales)
     if now.raters.backend != SIMULATED or not answers.all or answers.simulated:
@@ -230,11 +302,12 @@ def _check_raters_count(now: "_Pass") -> None:
             "Ask people about more images with `curate rate push`, let people rate this loop with "
             f"--raters {BACKEND}, or try simulated raters in a workspace of their own."
         )
-    now.say(f"{said}: this round's simulated raters have a part in its gate only")
+    now.say(f"{said}: this round's simulated raters only take part in its gate")
 
 
 def _generate(now: "_Pass") -> dict[str, Any]:
     _check_raters_count(now)
+    now.say(f"round {now.row.number}, {power_in_words(now.config, len(now.prompts))}")
     return {"state": "generated", "run_id": _images_of_round(now)[0].run_id}
 
 
@@ -276,14 +349,14 @@ def _step(now: "_Pass") -> dict[str, Any]:
     doubts = doubts_about(model)
     if doubts:
         config = replace(config, kl_target=min(config.kl_target, LOW_KL_TARGET))
-        now.say(f"round {row.number}: {doubts[0]}. So this step stays near its start.")
+        now.say(f"round {row.number}: {doubts[0]}. The RL step therefore stays close to its start.")
     with progress(config.num_updates, f"RL updates of round {row.number}") as advance:
-        version = rl_step_on_model(
+        version = rl_step(
             now.ws,
             config,
             start=queries.versions.find_version(session, row.start_version_id),
             prompts=now.prompts,
-            reward_model=model,
+            reward=model,
             report=lambda health: advance(1),
         )
     return {
@@ -308,12 +381,17 @@ def _push_gate(now: "_Pass") -> _Result:
     before, after = (mean_prediction(now.ws, model, images) for images in (start, new))
     # how much more the round's reward model thinks of the new version's images
     metrics = {**row.metrics, "safety": checked.metrics, "reward_rise": after - before}
-    if checked.reasons:
-        return {"state": "rejected", "reasons": list(checked.reasons), "metrics": metrics}
+    beside = check_beside_real(now.ws, model, start, new, now.config.safety)
+    metrics["beside_real"] = beside.metrics
+    for warning in beside.warnings:
+        now.say(f"round {row.number}: {warning}")
+    if reasons := [*checked.reasons, *beside.reasons]:
+        return {"state": "rejected", "reasons": reasons, "metrics": metrics}
     images = [image for of_version in made.values() for image in of_version]
-    images += queries.images.draw_real_images(
-        now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
-    )
+    if not are_edits(now.ws, images):
+        images += queries.images.draw_real_images(
+            now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
+        )
     campaign = _campaign(now, "gate", images, "gate")
     made_of = {"gate_campaign_id": campaign.id, "metrics": metrics}
     return show(now.ws, campaign, now.raters) or {"state": "gate_pushed", **made_of}

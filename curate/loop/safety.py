@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from curate.evaluation.diversity import vendi_score
-from curate.evaluation.features import Reference, features_of, reference_of, unit
+from curate.evaluation.features import Reference, network_features, reference_of, unit
 from curate.evaluation.judge import ToJudge
 from curate.evaluation.novelty import far_share
 from curate.evaluation.privacy import memorised_share
@@ -53,7 +53,7 @@ def check_new_version(
     network = frozen.load_features()
     reference = reference_of(ws, network)
     features = {
-        name: features_of(ws, network, [image.file_sha256 for image in images])
+        name: network_features(ws, network, [image.file_sha256 for image in images])
         for name, images in (("start", start), ("new", new))
     }
     before = _look(ws, start, features["start"], reference)

@@ -16,8 +16,9 @@ from curate.workspace import Workspace
 from generators.acceleration import accelerate
 from generators.base import Prompt, Trajectory, require_trajectory
 from generators.config import SamplingSettings
+from generators.diffusion.generator import decode
 from generators.diffusion.guidance import predict
-from generators.diffusion.samplers import decode, initial_noise
+from generators.diffusion.samplers import initial_noise
 from generators.memory import lacks_memory
 
 REPEATS = 3
@@ -73,7 +74,7 @@ def measure(
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
-            say(f"no memory for {' '.join(options(candidate))}")
+            say(f"not enough memory for {' '.join(options(candidate))}")
             return None
         say(speed.line())
         found.append(speed)
@@ -90,7 +91,9 @@ def measure(
         rates.append(speed.images_per_second)
         batch_size *= 2
     if not found:
-        raise CurateError("No memory for one image. Close what else runs, or take another device.")
+        raise CurateError(
+            "Not enough memory for one image. Close other programs, or use another device."
+        )
     changes: list[dict[str, Any]] = [{"channels_last": True}, {"dtype": "bfloat16"}]
     changes += [{"decoder_dtype": "bfloat16"}] if where.type == "cuda" else []
     changes += [{"compile": True}] if compiling else []

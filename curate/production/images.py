@@ -1,10 +1,9 @@
-"""Items to pixels: prompts encoded once, one fixed compute shape, halved when memory runs out.
+"""What goes into a generator for an item and comes out: prompts, noise, numbers as files hold them.
 
 Tensor names carry shapes: B images, H x W pixels, C channels.
 """
 
-import gc
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +13,6 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.production.environment import describe_environment
-from curate.production.patience import Note
-from curate.production.plan import Batch
 from curate.samples.formats import decode
 from curate.workspace import Workspace
 from db import queries
@@ -24,10 +20,9 @@ from db.store import FileStore
 from generators.base import Conditions, Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
-from generators.memory import lacks_memory
+from generators.diffusion.editing import begun_from_prior
 from generators.sample import Kind, Sample
-
-KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
+from generators.seeds import hashed_seed
 
 LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are intensities
 
@@ -36,92 +31,28 @@ LABEL_ROLE = "mask"  # its pixels are classes; those of the other roles are inte
 class Pixels:
     """A batch of images on the generator's device; nothing has waited for it yet."""
 
-    levels: tuple[Tensor, ...]  # [C, *spatial] each, as `_stored_levels`; no meaning if not finite
+    levels: tuple[Tensor, ...]  # [C, *spatial] each, as `stored_levels`; no meaning if not finite
     is_finite_B: Tensor  # bool: no pixel of the image is NaN or infinite
     kind: Kind
     prompts: tuple[PromptValue, ...]  # of the images: a condition image may say where they lie
     environment: dict[str, Any]  # what they were made in; one object for many batches
 
 
-class Maker:
-    """One open generator that turns items into pixels."""
+def noise_seeds(
+    prompt_ids: Sequence[str], seeds: Sequence[int], settings: SamplingSettings
+) -> list[int]:
+    """Return what each item's noise is drawn from: its seed, or prompt and seed where settings say.
 
-    def __init__(
-        self,
-        generator: Generator,
-        settings: SamplingSettings,
-        note: Note,
-    ) -> None:
-        """Take a generator on its device."""
-        self.generator, self.settings, self.note = generator, settings, note
-        self._conditions: OrderedDict[str, Conditions] = OrderedDict()
-        self.environment = describe_environment(generator.device)
-
-    @property
-    def batch_size(self) -> int:
-        """Return the compute batch's shape as it is now."""
-        return self.settings.batch_size
-
-    def make(self, batch: Batch) -> Pixels:
-        """Return the items' pixels in order; a prompt is encoded once for its items in a row.
-
-        Out of memory, the shape is halved for these and all later items. Raises CurateError when
-        not even one image has room.
-        """
-        while True:
-            try:
-                return self._pixels(batch)
-            except (RuntimeError, MemoryError) as error:
-                if not lacks_memory(error):
-                    raise
-            # out here the failed batch's tensors are no longer held
-            if self.batch_size == 1:
-                raise CurateError(
-                    f"No memory for even one image on {self.generator.device}. Close what else "
-                    "uses it, try --dtype bfloat16, or take a larger device."
-                )
-            halved = self.batch_size // 2
-            self.note("out-of-memory", batch_size=self.batch_size, halved_to=halved)
-            self.settings = replace(self.settings, batch_size=halved)
-            self.environment = describe_environment(
-                self.generator.device, compute_batch_size=halved
-            )
-            gc.collect()
-            if self.generator.device.type == "cuda":
-                torch.cuda.empty_cache()
-
-    def _pixels(self, batch: Batch) -> Pixels:
-        """Encode new prompts and make items, each with those of one shape: masks may differ."""
-        known, kind = self._conditions, self.generator.output.kind
-        new = [(name, prompt) for name, prompt in batch.prompts.items() if name not in known]
-        for places in _alike(
-            tuple((role, image.array.shape) for role, image in prompt.images.items())
-            for _, prompt in new
-        ):
-            rows = conditions_of(self.generator, [new[p][1] for p in places], self.settings)
-            known |= {new[p][0]: rows.select([row]) for row, p in enumerate(places)}
-        conditions = [known[item.prompt_id] for item in batch.items]
-        levels: dict[int, Tensor] = {}
-        are_finite_B = torch.zeros(len(batch.items), dtype=torch.bool)
-        for places in _alike(tuple(t.shape for t in one.parts.values()) for one in conditions):
-            joined = Conditions.join([conditions[place] for place in places])
-            seeds = [batch.items[place].seed for place in places]
-            images = unchecked_images(self.generator, joined, seeds, self.settings)
-            are_finite_B = are_finite_B.to(images.device)
-            are_finite_B[places] = _are_finite(images)
-            levels.update(zip(places, _stored_levels(images, kind), strict=True))
-        while len(known) > KEPT_CONDITIONS:
-            known.popitem(last=False)
-        return Pixels(
-            tuple(levels[place] for place in range(len(batch.items))),
-            are_finite_B,
-            kind,
-            tuple(batch.prompts[item.prompt_id] for item in batch.items),
-            self.environment,
-        )
+    Paired, the same seed under another prompt is nearly the same picture; two versions of one
+    prompt have equal noise either way.
+    """
+    if not settings.own_noise:
+        return list(seeds)
+    pairs = zip(prompt_ids, seeds, strict=True)
+    return [hashed_seed(f"prompt {prompt_id} seed {seed}") for prompt_id, seed in pairs]
 
 
-def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
+def alike(keys: Iterable[Hashable]) -> list[list[int]]:
     """Return the places of equal keys together, in order."""
     together: dict[Hashable, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
@@ -129,10 +60,17 @@ def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
     return list(together.values())
 
 
+def shapes_given(prompt: PromptValue) -> Hashable:
+    """Return the shapes of a prompt's condition images: only equal ones share a compute batch."""
+    return tuple((role, image.array.shape) for role, image in prompt.images.items())
+
+
 def conditions_of(
     generator: Generator, prompts: Sequence[PromptValue], settings: SamplingSettings
 ) -> Conditions:
     """Return one row a prompt, with latents to start from only where the settings start there."""
+    if settings.method != "instruct":
+        prompts = [begun_from_prior(prompt, generator.output) for prompt in prompts]
     conditions = generator.condition(prompts)
     if not settings.starts_from_source:
         return conditions.without("start")
@@ -145,16 +83,6 @@ def conditions_of(
 
 
 @torch.inference_mode()
-def unchecked_images(
-    generator: Generator,
-    conditions: Conditions,
-    seeds: Sequence[int],
-    settings: SamplingSettings,
-) -> Tensor:
-    """Return float32 samples [B, C, *spatial], one a seed, NaN and infinity among them."""
-    return generator.generate(conditions, seeds, settings)
-
-
 def images_of(
     generator: Generator,
     conditions: Conditions,
@@ -165,14 +93,14 @@ def images_of(
 
     Raises CurateError for NaN or infinite pixels: half precision or a broken training.
     """
-    images = unchecked_images(generator, conditions, seeds, settings)
-    broken_B = ~_are_finite(images)
+    images = generator.generate(conditions, seeds, settings)
+    broken_B = ~are_finite(images)
     if broken_B.any():
         raise no_numbers(int(broken_B.sum()), len(seeds), seeds[int(broken_B.nonzero()[0])])
     return images
 
 
-def _stored_levels(images: Tensor, kind: Kind) -> Tensor:
+def stored_levels(images: Tensor, kind: Kind) -> Tensor:
     """Return generated numbers [B, C, *spatial] as files hold them, where they are.
 
     Intensities of 0 .. 1 become uint8, HU int16, classes int32 that fit in uint16.
@@ -204,11 +132,18 @@ def samples_of(
     seeds: Sequence[int],
     settings: SamplingSettings,
 ) -> list[Sample]:
-    """Return generated samples as files hold them, one a prompt and seed, in order."""
-    conditions = conditions_of(generator, prompts, settings)
-    kind = generator.output.kind
-    levels = _stored_levels(images_of(generator, conditions, seeds, settings), kind)
-    return [sample_of(one, kind, prompt) for one, prompt in zip(levels, prompts, strict=True)]
+    """Return generated samples as files hold them, one a prompt and a seed of noise, in order.
+
+    Those whose condition images have other shapes are made apart.
+    """
+    kind, made = generator.output.kind, dict[int, Sample]()
+    for places in alike(map(shapes_given, prompts)):
+        asked = [prompts[place] for place in places]
+        conditions = conditions_of(generator, asked, settings)
+        images = images_of(generator, conditions, [seeds[place] for place in places], settings)
+        for place, prompt, levels in zip(places, asked, stored_levels(images, kind), strict=True):
+            made[place] = sample_of(levels, kind, prompt)
+    return [made[place] for place in range(len(prompts))]
 
 
 def no_numbers(num_broken: int, of: int, seed: int) -> CurateError:
@@ -219,7 +154,8 @@ def no_numbers(num_broken: int, of: int, seed: int) -> CurateError:
     )
 
 
-def _are_finite(images: Tensor) -> Tensor:
+def are_finite(images: Tensor) -> Tensor:
+    """Return for each image [B] whether no pixel of it is NaN or infinite."""
     return torch.isfinite(images).flatten(1).all(dim=1)
 
 

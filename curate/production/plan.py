@@ -69,9 +69,11 @@ class Plan:
     def __post_init__(self) -> None:
         """Refuse a plan of nothing."""
         if not self.prompt_ids:
-            raise CurateError("No prompt to generate from. Give --prompts FILE or --prompt TEXT.")
+            raise CurateError(
+                "There is no prompt to generate from. Give --prompts FILE or --prompt TEXT."
+            )
         if self.count < 1:
-            raise CurateError(f"--count {self.count}: at least 1 image a prompt is needed.")
+            raise CurateError(f"--count {self.count}: at least 1 image per prompt is needed.")
 
     @property
     def num_items(self) -> int:

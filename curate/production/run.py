@@ -1,14 +1,26 @@
 """Mass production: a plan and a generator version -> files and image rows, resumable."""
 
+import gc
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from curate.errors import CurateError
-from curate.production.environment import gpu_memory_gb
-from curate.production.images import Maker, prompt_values
+from curate.errors import CurateError, Stopped
+from curate.production.environment import describe_environment, gpu_memory_gb
+from curate.production.images import (
+    Pixels,
+    alike,
+    are_finite,
+    conditions_of,
+    noise_seeds,
+    prompt_values,
+    shapes_given,
+    stored_levels,
+)
 from curate.production.keeping import RunKeeper
 from curate.production.patience import Note, patiently
 from curate.production.plan import Batch, Plan, batches_of, missing_items
@@ -19,8 +31,12 @@ from curate.workspace import Workspace
 from db import queries
 from db.engine import Engine
 from generators.acceleration import accelerate
+from generators.base import Conditions, Generator
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
+from generators.memory import lacks_memory
+
+KEPT_CONDITIONS = 256  # prompts whose tensors are remembered; a plan goes prompt by prompt
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,89 @@ class Generated:
     made: int
     broken: int = 0  # left out: NaN or infinite pixels
     stopped: bool = False  # on request, before the end of the plan
+
+
+class Maker:
+    """One open generator that turns items into pixels.
+
+    Prompts are encoded once; the compute shape is fixed, and halved when memory runs out.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        settings: SamplingSettings,
+        note: Note,
+    ) -> None:
+        """Take a generator on its device."""
+        self.generator, self.settings, self.note = generator, settings, note
+        self._conditions: OrderedDict[str, Conditions] = OrderedDict()
+        self.environment = describe_environment(generator.device)
+
+    @property
+    def batch_size(self) -> int:
+        """Return the compute batch's shape as it is now."""
+        return self.settings.batch_size
+
+    def make(self, batch: Batch) -> Pixels:
+        """Return the items' pixels in order; a prompt is encoded once for its items in a row.
+
+        Out of memory, the shape is halved for these and all later items. Raises CurateError when
+        not even one image has room.
+        """
+        while True:
+            try:
+                return self._pixels(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not lacks_memory(error):
+                    raise
+            # out here the failed batch's tensors are no longer held
+            if self.batch_size == 1:
+                raise CurateError(
+                    f"Not enough memory for even one image on {self.generator.device}. "
+                    f"Close other programs that use it, try --dtype bfloat16, or use a "
+                    f"larger device."
+                )
+            halved = self.batch_size // 2
+            self.note("out-of-memory", batch_size=self.batch_size, halved_to=halved)
+            self.settings = replace(self.settings, batch_size=halved)
+            self.environment = describe_environment(
+                self.generator.device, compute_batch_size=halved
+            )
+            gc.collect()
+            if self.generator.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _pixels(self, batch: Batch) -> Pixels:
+        """Encode new prompts and make items, each with those of one shape: masks may differ."""
+        known, kind = self._conditions, self.generator.output.kind
+        new = [(name, prompt) for name, prompt in batch.prompts.items() if name not in known]
+        for places in alike(shapes_given(prompt) for _, prompt in new):
+            rows = conditions_of(self.generator, [new[p][1] for p in places], self.settings)
+            known |= {new[p][0]: rows.select([row]) for row, p in enumerate(places)}
+        conditions = [known[item.prompt_id] for item in batch.items]
+        levels: dict[int, Tensor] = {}
+        are_finite_B = torch.zeros(len(batch.items), dtype=torch.bool)
+        for places in alike(tuple(t.shape for t in one.parts.values()) for one in conditions):
+            joined = Conditions.join([conditions[place] for place in places])
+            items = [batch.items[place] for place in places]
+            seeds = noise_seeds(
+                [item.prompt_id for item in items], [item.seed for item in items], self.settings
+            )
+            with torch.inference_mode():
+                images = self.generator.generate(joined, seeds, self.settings)
+            are_finite_B = are_finite_B.to(images.device)
+            are_finite_B[places] = are_finite(images)
+            levels.update(zip(places, stored_levels(images, kind), strict=True))
+        while len(known) > KEPT_CONDITIONS:
+            known.popitem(last=False)
+        return Pixels(
+            tuple(levels[place] for place in range(len(batch.items))),
+            are_finite_B,
+            kind,
+            tuple(batch.prompts[item.prompt_id] for item in batch.items),
+            self.environment,
+        )
 
 
 def run_plan(
@@ -87,6 +186,8 @@ def concluded(
     patiently(
         lambda: queries.audit.record_event(ws.session, "generate", details), ws.session, watch.note
     )
+    if stopped and watch.state.part_of:  # what needs all of them must not go on with some
+        raise Stopped(f"Stopped after {watch.state.line()}. The same command goes on.")
     return Generated(plan.id, plan.num_items, already, writer.num_new, broken, stopped)
 
 
@@ -155,7 +256,7 @@ def ended(watch: Watch) -> Iterator[None]:
     """Write into the state how a run ended that did not come to its end."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         watch.end("stopped")
         raise
     except BaseException as error:

@@ -1,10 +1,8 @@
 """Generator versions between the store and memory: save a folder as a version, open a version."""
 
 import hashlib
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from curate.errors import CurateError
 from curate.production.config import GeneratorChoice
@@ -14,6 +12,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.folders import publish_folder, unfinished_folder
 from db.models import GeneratorVersion
+from db.queries.versions import OF_NOTHING, MadeOf
 from generators import lora, registry
 from generators.base import Generator, require_trajectory
 from generators.embedded import ATTRIBUTION, WEIGHTS
@@ -29,15 +28,10 @@ def save_version(
     generator_name: str,
     family: str,
     how_made: str,
-    parent_id: str | None = None,
-    weights: str = "full",
-    config: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    reward_model_id: str | None = None,
+    made_of: MadeOf = OF_NOTHING,
 ) -> GeneratorVersion:
     """Put every file of `folder` into the store and a version row over them.
 
-    `weights` is "full" for a whole diffusers folder or "lora" for an adapter on `parent_id`.
     The same weights twice are one version: its id is the hash of the tree.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -57,11 +51,7 @@ def save_version(
         family=family,
         files=tree,
         how_made=how_made,
-        parent_id=parent_id,
-        weights=weights,
-        config=dict(config or {}),
-        metrics=dict(metrics or {}),
-        reward_model_id=reward_model_id,
+        made_of=made_of,
     )
 
 
@@ -91,7 +81,7 @@ def version_folder(ws: Workspace, version_id: str) -> Path:
         with suppress(FileExistsError):  # another process was quicker: the same files
             publish_folder(aside, folder)
     if damaged := damaged_files(ws, {folder / name: sha for name, sha in files.items()}):
-        raise CurateError(f"{damaged[0]} cannot be kept whole. Is the disk full or damaged?")
+        raise CurateError(f"{damaged[0]} could not be stored intact. Is the disk full or damaged?")
     return folder
 
 
@@ -163,7 +153,7 @@ def import_version(
             generator_name=name or Path(base).name,
             family=generator.family,
             how_made="imported",
-            config={"base": base, "unet": unet},
+            made_of=MadeOf(config={"base": base, "unet": unet}),
         )
 
 
@@ -186,13 +176,13 @@ def save_merged(ws: Workspace, version: str, folder: Path) -> bool:
         if folder.is_dir() and _hashes_below(folder) == written:
             return False
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise CurateError(f"{folder} holds other files. Name a new folder.")
+            raise CurateError(f"{folder} contains other files. Name a new folder.")
         with unfinished_folder(aside.parent, f".{folder.name}.again-") as again:
             registry.load(generator.family, str(aside)).save(again)  # equal weights, equal bytes
             if _hashes_below(again) != written:
                 raise CurateError(
-                    f"What was written for {folder} does not read back as it was. "
-                    "Look at the disk, then save again."
+                    f"What was written for {folder} does not read back unchanged. Check the disk, "
+                    "then save again."
                 )
         (aside / CARD).write_text(model_card(ws, row, generator), encoding="utf-8")
         if queries.versions.ancestry(ws.session, row.id)[-1].how_made == "embedded":

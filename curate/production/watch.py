@@ -1,4 +1,4 @@
-"""What a run or a training is doing, for whoever asks; and its orders: pause, go on, stop.
+"""What a run or another long command is doing, for whoever asks; its orders: pause, go on, stop.
 
 In the workspace's folder `runs/`, by run: ID.json (how it is, rewritten every second), ID.jsonl
 (its log, a JSON object a line) and ID.wanted (a word). Files, so that they work while the database
@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError, is_full_disk
+from db.folders import replace_file
 
 FOLDER = "runs"
 WANTED = {  # what a run can be asked, and what it does then
@@ -44,17 +46,18 @@ TOLD = (
 )
 
 Say = Callable[[str], None]
+WORK: ContextVar[str] = ContextVar("WORK", default="")  # the id of the command at work here
 
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run of `curate generate` is, or a training."""
+    """How a run of `curate generate` is, a training, or another long command."""
 
     run_id: str
     state: str  # "starting", "running", "paused", "stopped", "finished", "failed"
     planned: int
     done: int  # images of the plan that have a row, whichever run made them; or steps taken
-    what: str = "images"  # what is counted; "steps" of a training
+    what: str = "images"  # what is counted; "steps" of a training; a command's present part
     made: int = 0  # by this process
     broken: int = 0  # left out: NaN or infinite pixels
     images_per_second: float = 0.0  # over the last minute
@@ -68,6 +71,8 @@ class RunState:
     host: str = ""
     started_at: str = ""  # ISO 8601, UTC
     updated_at: str = ""
+    command: str = ""  # "rl-step"; none of a run of images and of a training, which count alone
+    part_of: str = ""  # the id of the command that does this on its way
 
     @property
     def is_working(self) -> bool:
@@ -82,28 +87,32 @@ class RunState:
     @property
     def kind(self) -> str:
         """Return what this is, in a word."""
-        return "training" if self.what == "steps" else "run"
+        return self.command or ("training" if self.what == "steps" else "run")
 
     def line(self) -> str:
         """Return the state for a person to read."""
-        share = f"{self.kind} {self.run_id[:12]}: {self.done:,} of {self.planned:,} {self.what}"
+        share = f"{self.kind} {self.run_id[:12]}: "
+        if self.planned or not self.command:
+            share += f"{self.done:,} of {self.planned:,} {self.what}, "
         if not self.is_working:
             killed = self.state in ("starting", "running", "paused")
             state = "killed; the same command goes on" if killed else self.state
-            return f"{share}, {state}" + (f": {self.message}" if self.state == "failed" else "")
+            return f"{share}{state}" + (f": {self.message}" if self.state == "failed" else "")
         if self.state == "starting":  # opens the model: no rate, no device yet
-            return f"{share}, starting"
+            return f"{share}starting"
         left = "" if self.seconds_left is None else f", {_duration(self.seconds_left)} left"
+        if self.command:
+            return f"{share}{self.state}{left}"
         gpu = "" if self.gpu_memory_gb is None else f", {self.gpu_memory_gb:.1f} GB"
         workers = "" if self.num_workers == 1 else f", {self.num_workers} workers"
         return (
-            f"{share}, {self.state}, {self.images_per_second:.1f} images/s{left} "
+            f"{share}{self.state}, {self.images_per_second:.1f} images/s{left} "
             f"({self.device}{gpu}, batches of {self.batch_size}{workers})"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "is_working": self.is_working}
+        return {**asdict(self), "kind": self.kind, "is_working": self.is_working}
 
 
 class Watch:
@@ -119,6 +128,7 @@ class Watch:
         say: Say | None = None,
         what: str = "images",
         images_each: int = 1,
+        command: str = "",
     ) -> None:
         """Begin a run's state and log below the workspace's `folder`; forget old wishes.
 
@@ -141,6 +151,8 @@ class Watch:
             host=socket.gethostname(),
             started_at=_now(),
             updated_at=_now(),
+            command=command,
+            part_of=WORK.get(),
         )
         _wanted_path(self._folder, run_id).unlink(missing_ok=True)
         self.note("started", planned=planned, done=done)
@@ -185,6 +197,19 @@ class Watch:
                     "progress", made=made, images_per_second=round(self.state.images_per_second, 3)
                 )
 
+    def part(self, done: int, planned: int, what: str) -> None:
+        """Tell how far the present part of a command is; another one has a rate of its own."""
+        with self._lock:
+            is_new = (planned, what) != (self.state.planned, self.state.what)
+            self.state = replace(self.state, planned=planned, what=what, made=done, done=done)
+            if is_new:
+                self._recent.clear()
+                self._recent.append((time.monotonic(), done))
+                self.note("part", planned=planned, what=what)
+        if is_new or done >= planned:  # however soon after the last look
+            self._last_look = 0.0
+        self.progress(done, 0)
+
     @property
     def rate(self) -> float:
         """Return how many a second were made over the last minute."""
@@ -220,17 +245,23 @@ class Watch:
         """Write the last state: finished, stopped or failed, with other fields of it."""
         with self._lock:
             made = self.state.made if made is None else made
-            self._update(state=state, done=self._first_done + made, made=made, **last)
-            self._update(seconds_left=None, message=error or self.state.message)
+            # the log's line comes before the state: who follows the log ends with the work
+            self.state = replace(
+                self.state,
+                state=state,
+                done=self._first_done + made,
+                made=made,
+                seconds_left=None,
+                message=error or self.state.message,
+                **last,
+            )
             self.note(state, made=made, **last, **({"error": error} if error else {}))
 
     def _update(self, **changes: Any) -> None:
         self.state = replace(self.state, updated_at=_now(), **changes)
         path = self._folder / f"{self.state.run_id}.json"
-        aside = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            aside.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
-            aside.replace(path)
+            replace_file(path, json.dumps(asdict(self.state)).encode(), durable=False)
         except OSError as error:
             if not is_full_disk(error):  # the state only tells; what fills the disk is told by it
                 raise
@@ -260,13 +291,43 @@ def ask(folder: Path, run_id: str, wanted: str) -> None:
 def ask_run(folder: Path, run: str | None, wanted: str) -> str:
     """Ask the run whose id begins with `run`, or the only working one; say what it will do."""
     working = [state for state in run_states(folder) if state.is_working]
-    chosen = [state for state in working if state.run_id.startswith(run or "")]
+    fits = [state for state in working if state.run_id.startswith(run or "")]
+    ids = {state.run_id for state in fits}  # who asks for all of a command asks for its parts too
+    chosen = [state for state in fits if state.part_of not in ids]
     if len(chosen) == 1:
         ask(folder, chosen[0].run_id, wanted)
         return f"{chosen[0].kind.capitalize()} {chosen[0].run_id[:12]} {WANTED[wanted]}"
     problem = "No run is" if not chosen else f"{len(chosen)} runs are"
     known = ", ".join(state.run_id[:12] for state in working) or "none"
     raise CurateError(f"{problem} at work that fits (at work: {known}). See `curate runs list`.")
+
+
+def log_lines(folder: Path, run: str | None, *, follow: bool = False) -> Iterator[str]:
+    """Yield the log's lines of the run whose id begins with `run`, or of the last to have begun.
+
+    To `follow` waits for more, as long as it works.
+    """
+    chosen = [s for s in run_states(folder) if s.run_id.startswith(run or "")]
+    if not chosen or (run and len(chosen) > 1):
+        raise CurateError(
+            f"{len(chosen) or 'No'} runs fit{f' {run!r}' if run else ''}. See `curate runs list`."
+        )
+    state, path = chosen[0], folder / FOLDER / f"{chosen[0].run_id}.jsonl"
+    with path.open(encoding="utf-8") as log:
+        while True:
+            working = follow and (state := _read(path.with_suffix(".json")) or state).is_working
+            yield from (line.rstrip("\n") for line in log)
+            if not working:
+                return
+            time.sleep(SECONDS_BETWEEN_LOOKS / 2)
+
+
+def line_in_words(line: str) -> str:
+    """Return a line of a log for a person to read."""
+    said = json.loads(line)
+    at, event = said.pop("at"), said.pop("event")
+    said.pop("run")
+    return " ".join([at[:19].replace("T", " "), event, *(f"{n}={v}" for n, v in said.items())])
 
 
 def _read(path: Path) -> RunState | None:

@@ -12,7 +12,7 @@ TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".json")
 def check_asked(options: GenerateOptions) -> None:
     """Raise CurateError for what cannot be meant, whatever the workspace holds."""
     if options.count < 1:
-        raise CurateError(f"--count {options.count}: at least 1 image a prompt is needed.")
+        raise CurateError(f"--count {options.count}: at least 1 image per prompt is needed.")
     for modality in options.modalities:
         try:
             resolve_modality(modality, "")
@@ -27,6 +27,12 @@ def check_asked(options: GenerateOptions) -> None:
         raise CurateError("Both --prompts and --prompt: give one of them.")
     if options.sheet is not None and options.prior is not None:
         raise CurateError("--prior belongs to --prompt: a sheet has a column prior.")
+    if options.prior is None and options.keep is not None:
+        raise CurateError("--keep belongs to --prior: a sheet has a column condition:keep.")
+    if options.grid is not None and (options.prior is None or len(options.texts) != 1):
+        raise CurateError("--grid needs one --prior and one --prompt.")
+    if options.grid is not None and options.grid.suffix.lower() != ".png":
+        raise CurateError(f"--grid {options.grid}: name a PNG to be written.")
     if options.sheet is not None:
         return
     if options.records is not None:

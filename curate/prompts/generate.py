@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
-from curate.importing.conditions import ConditionImages
+from curate.importing.conditions import Condition, ConditionImages
 from curate.importing.errors import Refused
 from curate.importing.records import read_records
 from curate.importing.table import Remark
@@ -72,6 +72,7 @@ def generate_images(ws: Workspace, options: GenerateOptions, make: MakeRun = run
     `make` makes a run's images: here, or on a cluster.
     """
     check_asked(options)
+    options = options.with_noise(own=ws.settings.own_noise)
     remarks = _Remarks()
     lines = _prompt_lines(ws, options, remarks)
     choice = options.generator
@@ -106,14 +107,16 @@ def _prompt_lines(
         lines = prompts_from_options(options.texts, options.modalities)
         if options.prior is None:
             return lines
-        file = Path(options.prior)
-        images = ConditionImages(
-            ws, file.parent if file.is_file() else Path(), keep=not options.dry_run
-        )
-        try:
-            found = images.of({"prior": file.name if file.is_file() else options.prior})
-        except Refused as reason:
-            raise CurateError(f"--prior {options.prior}: {reason}.") from reason
+        named = {"prior": options.prior} | ({"keep": str(options.keep)} if options.keep else {})
+        found: dict[str, Condition] = {}
+        for role, written in named.items():
+            file = Path(written)
+            folder, name = (file.parent, file.name) if file.is_file() else (Path(), written)
+            images = ConditionImages(ws, folder, keep=not options.dry_run)
+            try:
+                found |= images.of({role: name})
+            except Refused as reason:
+                raise CurateError(f"--{role} {written}: {reason}.") from reason
         return [replace(line, conditions=found) for line in lines]
     sheet = options.sheet
     beside = Beside(

@@ -157,7 +157,7 @@ def prompts_of_each_label(lines: Iterator[PromptLine]) -> Counter[Label]:
         if line.count is not None:
             raise CurateError(
                 f"{line.modality}: {line.text!r} asks for {line.count} images, and --balance for "
-                "equally many of each label. Leave the column count empty, or --balance away."
+                "equally many of each label. Leave the column count empty, or omit --balance."
             )
         counts[line.modality, line.label] += 1
     return counts

@@ -82,6 +82,8 @@ def take_answers(
         verdicts.append(latest[key])
     quarantined = [_quarantined(campaign, bad) for bad in refused]
     num_kept = queries.ratings.add_answers(ws.session, verdicts, quarantined, mark)
+    if verdicts:
+        queries.standings.note_disagreement(ws.session, campaign.id)
     num_revised = sum(verdict.revision > 1 for verdict in verdicts)
     return Taken(len(verdicts) - num_revised, num_revised, unchanged, num_kept)
 

@@ -2,19 +2,18 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle
-from pathlib import Path
 
-from annotation.base import RaterProfile
 from curate.errors import CurateError
-from curate.image_service.spoiling import SPOILINGS
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
 from curate.rating.config import ORIGINS, PURPOSES, PushOptions, SimulateOptions
 from curate.rating.draws import Selected, draw_at_random
-from curate.rating.rubrics import load_rubric
+from curate.rating.edits import are_edits, edit_controls
+from curate.samples.spoiling import SPOILINGS
 from curate.workspace import Workspace
 from db import queries
-from db.models import Campaign, Image
+from db.models import Campaign, Image, Rubric
 
 
 def candidates(
@@ -41,9 +40,14 @@ def candidates(
     ]
 
 
-def items_of(chosen: Selected, *, purpose: str, selection_method: str) -> list[Item]:
+def asked_before(ws: Workspace, options: PushOptions | SimulateOptions) -> Rubric | None:
+    """Return the rubric that the options' images belong to; None: there is none yet."""
+    return None if options.rubric_id is None else ws.session.get_one(Rubric, options.rubric_id)
+
+
+def items_of(chosen: Selected, *, purpose: str, selection_method: str) -> tuple[Item, ...]:
     """Return the chosen images as things to be judged one by one."""
-    return [
+    return tuple(
         Item(
             image_id=image.id,
             purpose=purpose,
@@ -51,31 +55,26 @@ def items_of(chosen: Selected, *, purpose: str, selection_method: str) -> list[I
             inclusion_probability=probability,
         )
         for image, probability in zip(chosen.images, chosen.inclusion_probabilities, strict=True)
-    ]
+    )
 
 
 def ask(
     ws: Workspace,
+    plan: CampaignPlan,
+    rubric: Rubric,
     *,
-    name: str,
-    items: Sequence[Item],
     shown: Sequence[Image],
-    raters: Sequence[RaterProfile],
-    overlap: int,
-    seed: int,
     control_fraction: float,
-    repeat_fraction: float,
-    backend: str,
     modalities: Sequence[str] | None = None,
-    rubric: Path | None = None,
 ) -> Campaign:
-    """Return the campaign in which the raters judge the items, made first when it is new.
+    """Return the campaign of a plan that lacks its controls, made first when it is new.
 
     Controls, as a share of the images that the items show, are real images (of these modalities)
-    that all of the raters see; to people, half of them are spoiled, so that all refuse them. Raises
-    CurateError when the name stands for another plan.
+    that all of the raters see; to people, half of them are spoiled, so that all refuse them, and of
+    edits they are priors and other patients in an edit's place. Raises CurateError when the name
+    stands for another plan.
     """
-    are_simulated = all(rater.simulated for rater in raters)
+    seed, are_simulated = plan.seed, all(rater.simulated for rater in plan.raters)
     real = _controls(ws, shown, round(control_fraction * len(shown)), seed, modalities)
     if not are_simulated:
         random.Random(f"{seed}/controls").shuffle(real)
@@ -91,17 +90,9 @@ def ask(
         )
         for place, image in enumerate(real)
     ]
-    plan = CampaignPlan(
-        name=name,
-        items=tuple(items),
-        controls=tuple(controls),
-        raters=tuple(raters),
-        overlap=overlap,
-        seed=seed,
-        repeat_fraction=repeat_fraction,
-        backend=backend,
-    )
-    return make_campaign(ws, plan, load_rubric(ws, rubric))
+    if not are_simulated and are_edits(ws, shown):
+        controls = edit_controls(ws, shown, round(control_fraction * len(shown)), seed)
+    return make_campaign(ws, replace(plan, controls=tuple(controls)), rubric)
 
 
 def _controls(

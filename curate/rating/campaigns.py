@@ -47,22 +47,22 @@ class CampaignPlan:
         """Refuse what cannot be asked, or not be told apart afterwards."""
         if not self.items:
             raise CurateError(
-                "No image to rate: every one is in a campaign already, or there is none. "
+                "There is no image to rate: all images are in a campaign already, or none exist. "
                 "Make more with `curate generate`."
             )
         if len({rater.name for rater in self.raters}) < len(self.raters):
-            raise CurateError("Two raters have the same name. Give each one a name of their own.")
+            raise CurateError("Two raters have the same name. Give each a different name.")
         if not 1 <= self.overlap <= len(self.raters):
             raise CurateError(
                 f"{self.overlap} raters an image, but the campaign has {len(self.raters)}. "
-                "Ask for fewer with --overlap, or for more raters."
+                "Lower --overlap, or add raters."
             )
         if not 0 <= self.repeat_fraction <= 1:
             raise CurateError(f"{self.repeat_fraction} of the images repeated; needed: 0 to 1.")
         if len({rater.simulated for rater in self.raters}) > 1:
             raise CurateError(
-                f"Campaign {self.name!r} mixes people and simulated raters, and its ratings could "
-                "not be told apart. Make one campaign of each."
+                f"Campaign {self.name!r} mixes people and simulated raters, so their ratings "
+                "could not be told apart. Make one campaign for each."
             )
 
     @property
@@ -91,7 +91,7 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
         if known.config.get("plan_sha256") != plan_hash or known.rubric_id != rubric.id:
             raise CurateError(
                 f"Campaign {plan.name!r} exists with other images, raters or settings. "
-                "Give the new campaign another name."
+                "Use another name for the new campaign."
             )
         return known
     campaign = Campaign(

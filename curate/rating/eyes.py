@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from annotation.simulated import IMAGES_A_PULL, Eyes
+from annotation.simulated import IMAGES_A_PULL, Eyes, GradesCriteria
 from curate.production.images import prompt_values
 from curate.samples.formats import read_sample
 from curate.samples.stored import batches
 from curate.workspace import Workspace
 from db import queries
-from db.models import GeneratorVersion
+from db.models import GeneratorVersion, Rubric
 from generators.registry import simulated_of
 from generators.simulated import Simulated
 from rewards.frozen import load_eyes
@@ -33,19 +33,44 @@ def eyes_for(ws: Workspace, version: GeneratorVersion | None) -> RaterEyes:
     return (family and simulated_of(family)) or load_eyes()
 
 
-def truths(ws: Workspace, eyes: RaterEyes, seen: Sequence[Seen]) -> list[float]:
-    """Return the latent quality of each, higher is better."""
+def criteria_of(eyes: RaterEyes) -> tuple[str, ...]:
+    """Return the criteria that these eyes grade one by one; none: one grade for all."""
+    return eyes.criteria if isinstance(eyes, GradesCriteria) else ()
+
+
+def grade_ends(eyes: RaterEyes, *, by_criterion: bool) -> tuple[float, ...]:
+    """Return where one grade ends and the next begins, in the unit of `truths`."""
+    return (0.0, 1.0) if by_criterion else tuple(eyes.thresholds)
+
+
+def rubric_of(ws: Workspace, eyes: RaterEyes | None) -> Rubric:
+    """Return the default rubric that raters with these eyes, or people, can answer."""
+    version = 2 if eyes is None or criteria_of(eyes) else 1
+    return queries.campaigns.default_rubric(ws.session, version)[0]
+
+
+def truths(
+    ws: Workspace, eyes: RaterEyes, seen: Sequence[Seen], *, by_criterion: bool = False
+) -> list[float | dict[str, float]]:
+    """Return the latent quality of each, higher is better, or that of each criterion."""
     if isinstance(eyes, Simulated):
         prompts = prompt_values(ws, list(dict.fromkeys(one.prompt_id for one in seen)))
         return [
             eyes.quality(read_sample(ws.store, one.file_sha256), prompts[one.prompt_id])
             for one in seen
         ]
-    found = [0.0] * len(seen)
+    found: list[float | dict[str, float]] = [0.0] * len(seen)
     files = [one.file_sha256 for one in seen]
     for positions, images_B3HW in batches(ws.store, files, IMAGES_A_PULL):
         of = [seen[position] for position in positions]
-        truth_B = eyes.truth(images_B3HW, [one.modality for one in of], [one.label for one in of])
-        for position, truth in zip(positions, truth_B.tolist(), strict=True):
+        asked = [one.modality for one in of], [one.label for one in of]
+        if by_criterion and isinstance(eyes, GradesCriteria):
+            grades = eyes.grades(images_B3HW, *asked)
+            for row, position in enumerate(positions):
+                found[position] = {name: float(own_B[row]) for name, own_B in grades.items()}
+            continue
+        for position, truth in zip(
+            positions, eyes.truth(images_B3HW, *asked).tolist(), strict=True
+        ):
             found[position] = truth
     return found

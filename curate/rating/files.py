@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
+from annotation.base import SCALE
 from annotation.csv_file import BadLine, CsvBackend, RatingLine, read_ratings, write_ratings
 from curate.modalities import canonical_modality
 from curate.rating.answers import Taken, find_campaign
@@ -19,7 +20,8 @@ from curate.rating.pull import pull_campaign
 from curate.rating.send import push_campaign
 from curate.workspace import Workspace
 from db import queries
-from db.models import PURPOSES, Assignment, Campaign, Criterion, Image, Prompt
+from db.models import PURPOSES, Assignment, Campaign, Criterion, Image, Prompt, Rubric
+from db.queries.ratings import RatingView, goodness
 
 FILE_BACKEND = "csv"  # a campaign that a file brought; a later file may add to it
 
@@ -46,7 +48,8 @@ def import_ratings(
     is one rater a level, and a second verdict of that level on an image is refused.
     """
     lines, bad = read_ratings(path)
-    rubric, criteria = queries.campaigns.default_rubric(ws.session)
+    versions = [queries.campaigns.default_rubric(ws.session, number) for number in (1, 2)]
+    criteria = [criterion for _, own in versions for criterion in own]
     lines = [replace(line, campaign=line.campaign or campaign or path.stem) for line in lines]
     by_campaign, refused = _sorted_out(lines, _images_of(ws, path, lines), criteria, rater)
     taken = Taken()
@@ -54,6 +57,9 @@ def import_ratings(
         row = queries.campaigns.find_campaign(ws.session, name)
         if row is None:
             num_verdicts = Counter(line.image_path for line, _ in own)
+            # a single rating is version 1's; several criteria are version 2's
+            of_first = {criterion.name for criterion in versions[0][1]}
+            rubric, _ = versions[0 if all(_asks(line) <= of_first for line, _ in own) else 1]
             new = Campaign(
                 name=name,
                 rubric_id=rubric.id,
@@ -63,8 +69,9 @@ def import_ratings(
                 backend=FILE_BACKEND,
             )
             row = queries.campaigns.add_campaign(ws.session, new, [])
+        own, unasked = _of_rubric(ws, row, own)
         lines_of_task, not_asked = _assigned(ws, row, own)
-        refused += not_asked
+        refused += unasked + not_asked
         backend = CsvBackend(path.name, {str(task): own for task, own in lines_of_task.items()})
         names = queries.campaigns.shown_names(ws.session, row)
         addresses = {
@@ -83,7 +90,7 @@ def export_ratings(ws: Workspace, path: Path, *, campaign: str | None = None) ->
     The images lie in a folder named after the file, under their SHA-256. Returns how many ratings.
     """
     campaign_id = None if campaign is None else find_campaign(ws, campaign).id
-    views = queries.ratings.current_ratings(ws.session, campaign_id=campaign_id)
+    views = queries.ratings.current_ratings(ws.session, campaign_id=campaign_id, machines=True)
     folder = path.with_name(f"{path.stem}-images")
     folder.mkdir(parents=True, exist_ok=True)
     sha256s = sorted({view.file_sha256 for view in views})
@@ -94,25 +101,36 @@ def export_ratings(ws: Workspace, path: Path, *, campaign: str | None = None) ->
         (folder / name).write_bytes(ws.store.get(sha256))
         paths[sha256] = f"{folder.name}/{name}"
     campaigns = {row.id: row.name for row in queries.campaigns.campaigns(ws.session)}
-    return write_ratings(
-        path,
-        (
+    asked = {
+        row.id: queries.campaigns.criteria_of(ws.session, row.rubric_id)
+        for row in queries.campaigns.campaigns(ws.session)
+    }
+    several = {name for name, own in asked.items() if sum(c.kind == SCALE for c in own) > 1}
+    looks: dict[tuple[object, ...], list[RatingView]] = {}
+    for view in views:  # one line a look where it answered several criteria
+        look = (view.campaign_id, view.rater, view.image_id, view.purpose)
+        key = look if view.campaign_id in several else (view.rating_id,)
+        looks.setdefault(key, []).append(view)
+    lines = []
+    for own in looks.values():
+        weakest, of_several = min(own, key=goodness), own[0].campaign_id in several
+        lines.append(
             RatingLine(
-                image_path=paths[view.file_sha256],
-                rating=view.value,
-                modality=view.modality,
-                expert_level=view.expert_level,
-                prompt=view.text,
-                rater=view.rater,
-                simulated=view.simulated,
-                criterion=view.criterion,
-                purpose=view.purpose,
-                campaign=campaigns[view.campaign_id],
-                rated_at=view.rated_at,
+                image_path=paths[weakest.file_sha256],
+                rating=goodness(weakest) if of_several else weakest.value,
+                modality=weakest.modality,
+                expert_level=weakest.expert_level,
+                prompt=weakest.text,
+                rater=weakest.rater,
+                simulated=weakest.simulated,
+                criterion="" if of_several else weakest.criterion,
+                purpose=weakest.purpose,
+                campaign=campaigns[weakest.campaign_id],
+                rated_at=max(view.rated_at for view in own),
+                criteria={view.criterion: view.value for view in own} if of_several else {},
             )
-            for view in views
-        ),
-    )
+        )
+    return write_ratings(path, lines, sorted({name for line in lines for name in line.criteria}))
 
 
 def _images_of(ws: Workspace, path: Path, lines: Sequence[RatingLine]) -> PromptedImages:
@@ -126,6 +144,31 @@ def _images_of(ws: Workspace, path: Path, lines: Sequence[RatingLine]) -> Prompt
     by_hash = queries.images.images_of_files(ws.session, list(hashes.values()))
     by_path = queries.images.images_of_source_paths(ws.session, list(hashes))
     return {name: by_hash.get(hashes[name]) or by_path.get(name, []) for name in hashes}
+
+
+def _asks(line: RatingLine) -> set[str]:
+    """Return the criteria that a line answers by name."""
+    return set(line.criteria) or ({line.criterion} if line.criterion else set())
+
+
+def _of_rubric(
+    ws: Workspace, campaign: Campaign, lines: Sequence[tuple[RatingLine, Image]]
+) -> tuple[list[tuple[RatingLine, Image]], list[Refused]]:
+    """Return the lines that answer what the campaign asked, and the others with why they do not."""
+    rubric = ws.session.get_one(Rubric, campaign.rubric_id)
+    names = [c.name for c in queries.campaigns.criteria_of(ws.session, rubric.id)]
+    takes_one = len(names) == 1 or rubric.name != queries.campaigns.DEFAULT_NAME
+    good, refused = [], []
+    for line, image in lines:
+        if _asks(line) <= set(names) and (_asks(line) or takes_one):
+            good.append((line, image))
+        else:
+            fault = (
+                f"campaign {campaign.name!r} asked about {', '.join(names)} (rubric "
+                f"{rubric.name!r}, version {rubric.version}); give another one with --campaign"
+            )
+            refused.append((line, fault))
+    return good, refused
 
 
 def _sorted_out(
@@ -179,6 +222,20 @@ def _fault(
         return f"criterion {line.criterion!r}; known: {', '.join(known)}"
     if line.purpose not in PURPOSES:
         return f"purpose {line.purpose!r}; known: {', '.join(PURPOSES)}"
+    if line.criteria:
+        unknown = [name for name in line.criteria if name not in known]
+        if unknown:
+            return f"criterion {unknown[0]!r}; known: {', '.join(known)}"
+        for name, value in line.criteria.items():
+            if not known[name].min_value <= value <= known[name].max_value:
+                low, high = known[name].min_value, known[name].max_value
+                return f"{name} {value}; needed: {low} to {high}"
+        weakest = min(line.criteria.values())
+        return (
+            ""
+            if line.rating == weakest
+            else f"rating {line.rating}, but the weakest of its criteria is {weakest}"
+        )
     criterion = known[line.criterion] if line.criterion else criteria[0]
     if not criterion.min_value <= line.rating <= criterion.max_value:
         return f"rating {line.rating}; needed: {criterion.min_value} to {criterion.max_value}"

@@ -7,10 +7,11 @@ import httpx
 from annotation.label_studio.access import Access, read_access
 from annotation.label_studio.backend import LabelStudioBackend
 from curate.errors import CurateError
+from curate.rating.config import LABEL_STUDIO
 from curate.workspace import Workspace
 
 FOLDER = "label-studio"  # data/, images/, server.log, access.json
-BACKEND = "label-studio"  # what a campaign's row says
+BACKEND = LABEL_STUDIO
 
 
 def server_folder(ws: Workspace) -> Path:
@@ -43,12 +44,3 @@ def label_studio_backend(
 ) -> LabelStudioBackend:
     """Return the workspace's Label Studio as a place where people rate."""
     return LabelStudioBackend(label_studio_access(ws), transport=transport)
-
-
-def backend_that_is_up(ws: Workspace) -> LabelStudioBackend:
-    """Return the workspace's Label Studio; NoRatingPage when it does not answer."""
-    backend = label_studio_backend(ws)
-    health = backend.health()
-    if not health.is_up:
-        raise NoRatingPage(f"{health.message}. Start it with `curate rate serve`.")
-    return backend

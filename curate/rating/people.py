@@ -47,7 +47,9 @@ def invite(
     Raises CurateError when the name or the address is another rater's.
     """
     if "@" not in email.strip("@ "):
-        raise CurateError(f"{email!r} is no e-mail address. Label Studio knows people by theirs.")
+        raise CurateError(
+            f"{email!r} is not an e-mail address. Label Studio identifies people by theirs."
+        )
     access = label_studio_access(ws)
     rater = _get_or_add_person(ws, email.strip(), name, expert_level)
     if access.managed:
@@ -95,7 +97,7 @@ def active_profiles(ws: Workspace, names: Sequence[str]) -> list[RaterProfile]:
             "Invite one with `curate rate raters invite`."
         )
     if not known:
-        raise CurateError("Nobody to ask. Invite people with `curate rate raters invite`.")
+        raise CurateError("There is nobody to ask. Invite people with `curate rate raters invite`.")
     return [profile_of(known[name]) for name in names or known]
 
 
@@ -118,7 +120,7 @@ def _get_or_add_person(ws: Workspace, email: str, name: str | None, expert_level
         return same[0]
     taken = {row.name for row in rows}
     if name in taken:
-        raise CurateError(f"There is a rater {name!r} already. Give this one another --name.")
+        raise CurateError(f"There is a rater {name!r} already. Use another --name for this one.")
     free = (f"reader-{number}" for number in range(1, len(taken) + 2))
     name = name or next(found for found in free if found not in taken)
     return queries.campaigns.get_or_add_rater(

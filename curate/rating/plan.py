@@ -7,12 +7,12 @@ from uuid import UUID
 
 from curate.errors import CurateError
 from curate.rating.active import select_active
-from curate.rating.ask import ask, candidates, items_of
-from curate.rating.campaigns import Item
+from curate.rating.ask import ask, asked_before, candidates, items_of
+from curate.rating.campaigns import CampaignPlan, Item
 from curate.rating.config import PushOptions
 from curate.rating.draws import Selected, draw_at_random
-from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles
+from curate.rating.rubrics import rubric_asked
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Image
@@ -25,10 +25,10 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
     """
     known = queries.campaigns.find_campaign(ws.session, options.name)
     if known is not None:
-        if known.backend != BACKEND:
+        if known.backend != options.backend:
             raise CurateError(
                 f"Campaign {options.name!r} is one of {known.backend}. "
-                "Give this one another --name."
+                "Use another --name for this one."
             )
         return known
     # a calibration draw speaks for images that nobody has picked, one by one
@@ -39,7 +39,7 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
             "--select active, --pairs and --origin."
         )
     if (options.select == "version") != (options.version is not None):
-        raise CurateError("--select version and --version go together: name both or neither.")
+        raise CurateError("--select version and --version go together: give both or neither.")
     images = candidates(ws, options)
     if options.pairs:
         num_of_prompt = Counter(image.prompt_id for image in images)
@@ -49,20 +49,23 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
         chosen = select_active(ws, images, count=count, seed=options.seed)
     else:
         chosen = draw_at_random(images, count, options.seed)
-    return ask(
-        ws,
+    plan = CampaignPlan(
         name=options.name,
-        items=_pairs(chosen, images, options)
+        items=tuple(_pairs(chosen, images, options))
         if options.pairs
         else items_of(chosen, purpose=options.purpose, selection_method=options.select),
-        shown=chosen.images,
-        raters=active_profiles(ws, options.raters),
+        raters=tuple(active_profiles(ws, options.raters)),
         overlap=options.overlap,
         seed=options.seed,
-        control_fraction=0.0 if options.pairs else options.control_fraction,
         repeat_fraction=options.repeat_fraction,
-        backend=BACKEND,
-        rubric=options.rubric,
+        backend=options.backend,
+    )
+    return ask(
+        ws,
+        plan,
+        asked_before(ws, options) or rubric_asked(ws, options.rubric, chosen.images),
+        shown=chosen.images,
+        control_fraction=0.0 if options.pairs else options.control_fraction,
     )
 
 

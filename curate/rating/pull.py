@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from annotation.base import RatingBackend
 from curate.errors import unknown_campaign
 from curate.rating.answers import Taken, take_answers
-from curate.rating.label_studio import BACKEND, label_studio_backend
+from curate.rating.backends import known_backends, open_backend
 from curate.rating.send import study_of
 from curate.workspace import Workspace
 from db import queries
@@ -44,6 +44,8 @@ def pull_campaign(
         mark = None
         if pulled.mark is not None:
             mark = SyncMark(campaign_id=campaign.id, place=pulled.place, mark=pulled.mark)
+        if pulled.record:  # in the commit of the answers
+            queries.audit.add_event(ws.session, f"rate {campaign.backend} reply", pulled.record)
         taken += take_answers(ws, campaign, pulled.answers, pulled.unreadable, mark)
         warnings += pulled.warnings
         if advance is not None:
@@ -51,12 +53,14 @@ def pull_campaign(
     return Fetched(campaign.name, taken, tuple(warnings))
 
 
-def campaigns_of_people(ws: Workspace, backend: str, names: Sequence[str]) -> list[Campaign]:
-    """Return the campaigns at that backend: those named, else all."""
+def campaigns_of_people(
+    ws: Workspace, backends: Sequence[str], names: Sequence[str]
+) -> list[Campaign]:
+    """Return the campaigns at these backends: those named, else all that are not archived."""
     known: Mapping[str, Campaign] = {
         row.name: row
-        for row in queries.campaigns.campaigns(ws.session)
-        if row.backend == backend and not row.simulated
+        for row in queries.campaigns.campaigns(ws.session, with_archived=bool(names))
+        if row.backend in backends and not row.simulated
     }
     if unknown := [name for name in names if name not in known]:
         raise unknown_campaign(unknown[0], list(known))
@@ -64,10 +68,12 @@ def campaigns_of_people(ws: Workspace, backend: str, names: Sequence[str]) -> li
 
 
 def pull(ws: Workspace, names: Sequence[str], *, everything: bool = False) -> list[Fetched]:
-    """Fetch the answers of the named campaigns of people, or of all."""
-    backend = label_studio_backend(ws)
-    campaigns = campaigns_of_people(ws, BACKEND, names)
-    fetched = [pull_campaign(ws, row, backend, everything=everything) for row in campaigns]
+    """Fetch the answers of the named campaigns of people, or of all, from wherever they rate."""
+    campaigns = campaigns_of_people(ws, known_backends(), names)
+    backends = {name: open_backend(ws, name) for name in {row.backend for row in campaigns}}
+    fetched = [
+        pull_campaign(ws, row, backends[row.backend], everything=everything) for row in campaigns
+    ]
     new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
     if new:
         queries.audit.record_event(ws.session, "rate pull", {"new": new})

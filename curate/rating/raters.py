@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from annotation.base import RaterProfile, RatingBackend
+from curate.rating.backends import backend_that_is_up
 from curate.rating.config import LOCAL, SIMULATED
 from curate.rating.eyes import RaterEyes
-from curate.rating.label_studio import BACKEND, backend_that_is_up
+from curate.rating.label_studio import BACKEND
 from curate.rating.people import active_profiles
 from curate.rating.simulate import simulated_backend, simulated_raters
 from curate.workspace import Workspace

@@ -1,7 +1,7 @@
 """How far campaigns are, what raters are like, how far they agree; simulated ones are marked."""
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +16,10 @@ from annotation.agreement.table import Verdict
 from curate.rating.answers import find_campaign
 from curate.workspace import Workspace
 from db import queries
-from db.queries.ratings import RatingView, goodness
+from db.models import BY_MACHINE
+from db.queries.ratings import RatingView, goodness, looks_good
+
+GOOD = "good"  # every criterion of a look has its top grade
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ def campaign_rows(ws: Workspace) -> list[dict[str, Any]]:
             "campaign": row.campaign.name,
             "simulated": row.campaign.simulated,
             "backend": row.campaign.backend,
+            "raters_are": "a machine"
+            if row.campaign.backend == BY_MACHINE
+            else "simulated"
+            if row.campaign.simulated
+            else "people",
             "overlap": row.campaign.overlap,
             "raters": row.num_raters,
             "images": row.num_images,
@@ -109,9 +117,17 @@ def rater_rows(ws: Workspace, campaign: str | None = None) -> list[RaterRow]:
 def _groups(ws: Workspace, campaign: str | None) -> list[tuple[tuple[bool, str], list[RatingView]]]:
     campaign_id = None if campaign is None else find_campaign(ws, campaign).id
     groups: dict[tuple[bool, str], list[RatingView]] = defaultdict(list)
-    for view in queries.ratings.current_ratings(ws.session, campaign_id=campaign_id):
+    views = queries.ratings.current_ratings(ws.session, campaign_id=campaign_id)
+    for view in views:
         groups[view.simulated, view.criterion].append(view)
-    return sorted(groups.items())
+    for simulated in {simulated for simulated, _ in groups}:
+        if sum(of == simulated for of, _ in groups) > 1:  # beside them the rule: all at the top
+            own = [view for view in views if view.simulated == simulated]
+            groups[simulated, GOOD] = [
+                replace(view, value=int(is_good), min_value=0, max_value=1, polarity="higher")
+                for view, is_good in looks_good(own)
+            ]
+    return sorted(groups.items(), key=lambda group: (group[0][0], group[0][1] != GOOD, group[0][1]))
 
 
 def _verdict(view: RatingView) -> Verdict:

@@ -5,20 +5,29 @@ ratings keep pointing at the words that their raters saw.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from annotation.base import ORIGIN, ORIGIN_ANSWERS
 from curate.errors import CurateError
+from curate.rating.edits import RUBRIC, are_edits
 from curate.workspace import Workspace
 from db import queries
-from db.models import Criterion, Rubric
+from db.models import Criterion, Image, Rubric
 
 RUBRIC_KEYS = {"name", "instructions", "reasons", "criteria", "ask_origin"}
 CRITERION_KEYS = {"name", "question", "scale", "polarity", "wording"}
 ORIGIN_QUESTION = "Is this a real image?"
+
+
+def rubric_asked(ws: Workspace, path: Path | None, images: Sequence[Image]) -> Rubric:
+    """Return the rubric that people are asked about these images: the file's, or the usual one.
+
+    Usual is for edits their own, for all others the default.
+    """
+    return load_rubric(ws, RUBRIC if path is None and are_edits(ws, images) else path)
 
 
 def load_rubric(ws: Workspace, path: Path | None) -> Rubric:
@@ -33,7 +42,7 @@ def load_rubric(ws: Workspace, path: Path | None) -> Rubric:
         rubric, criteria = _rubric(found)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, _NoRubric) as error:
         raise CurateError(
-            f"{path} is no rubric: {error}. It needs name and [[criteria]] with name, question "
+            f"{path} is not a rubric: {error}. It needs name and [[criteria]] with name, question "
             "and scale = [lowest, highest]; see docs/rating.md."
         ) from error
     return queries.campaigns.get_or_add_rubric(ws.session, rubric, criteria)

@@ -14,8 +14,9 @@ from annotation.base import PREFERENCE, Question, RatingBackend, Study, Task
 from annotation.label_studio.backend import LabelStudioBackend
 from curate.errors import CurateError
 from curate.image_service.addresses import Addresses, local_files, presigned_urls, signed_urls
+from curate.rating.backends import backend_that_is_up
 from curate.rating.config import LOCAL, PushOptions
-from curate.rating.label_studio import backend_that_is_up, server_folder
+from curate.rating.label_studio import server_folder
 from curate.rating.plan import plan_campaign
 from curate.workspace import Workspace
 from db import queries
@@ -117,13 +118,13 @@ def push_campaign(
 
 def push(ws: Workspace, options: PushOptions, *, images_from: str = LOCAL) -> Pushed:
     """Make the campaign when it is new, and send what is missing of it."""
-    backend = backend_that_is_up(ws)
+    backend = backend_that_is_up(ws, options.backend)
     campaign = plan_campaign(ws, options)
     return send_campaign(ws, campaign, backend, images_from=images_from)
 
 
 def send_campaign(
-    ws: Workspace, campaign: Campaign, backend: LabelStudioBackend, *, images_from: str
+    ws: Workspace, campaign: Campaign, backend: RatingBackend, *, images_from: str
 ) -> Pushed:
     """Send what is missing of a campaign; `images_from` is LOCAL, a service or a store address."""
     folder = ""  # that Label Studio reads itself, if any
@@ -131,6 +132,11 @@ def send_campaign(
         addresses = signed_urls(ws, campaign, base_url=images_from)
     elif images_from != LOCAL:
         addresses = presigned_urls(ws, campaign, place=images_from)
+    elif not isinstance(backend, LabelStudioBackend):
+        raise CurateError(
+            f"Where {campaign.name} is rated cannot read this machine's files. Name the address of "
+            "the image service, or of a store, with --images-from."
+        )
     elif backend.access.managed:
         root = server_folder(ws) / "images"
         addresses = local_files(ws, campaign, document_root=root)
@@ -142,7 +148,7 @@ def send_campaign(
         )
     num_new = push_campaign(ws, campaign, backend, addresses, images_folder=folder)
     study = study_of(ws, campaign)
-    if backend.access.webhook_url:
+    if isinstance(backend, LabelStudioBackend) and backend.access.webhook_url:
         backend.send_hints(study, backend.access.webhook_url)
     queries.audit.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
     return Pushed(campaign.name, num_new, backend.rating_pages(study))

@@ -20,8 +20,8 @@ def serve_images(
         access = read_access(access_path(ws))
         if access is None:
             raise CurateError(
-                "No rating page is known, and browsers show images only to pages that are. "
-                "Name it: `curate rate images --page https://label-studio.example.org`."
+                "No rating page is known, and images are served only to known pages. Name one: "
+                "`curate rate images --page https://label-studio.example.org`."
             )
         config = replace(config, origins=(access.page.rstrip("/"),))
     with image_service(ws, config) as service:

@@ -61,7 +61,7 @@ def serve(ws: Workspace, options: ServeOptions, *, say: Say, stop: threading.Eve
         woken = threading.Event()
         receiver = parts.enter_context(webhook_receiver(access.webhook_secret, woken))
         backend = LabelStudioBackend(access)
-        for campaign in campaigns_of_people(ws, BACKEND, ()):
+        for campaign in campaigns_of_people(ws, [BACKEND], ()):
             backend.send_hints(study_of(ws, campaign), receiver)
         write_access(access_path(ws), replace(access, webhook_url=receiver))
         say(f"Raters log in at {access.page}. Ctrl-C stops it.")
@@ -87,7 +87,7 @@ def stop_serving(ws: Workspace) -> bool:
         if _running(folder / "serve.pid") is None:
             return True
         time.sleep(0.1)
-    raise CurateError(f"Process {pid} was told to end and is still there after {STOP_S:.0f} s.")
+    raise CurateError(f"Process {pid} was told to stop but is still running after {STOP_S:.0f} s.")
 
 
 def watch(
@@ -103,7 +103,9 @@ def watch(
     read_all_at = 0.0
     while not stop.is_set():
         if not is_alive():
-            raise CurateError(f"Label Studio ended by itself. Its log is in {server_folder(ws)}.")
+            raise CurateError(
+                f"Label Studio exited unexpectedly. Its log is in {server_folder(ws)}."
+            )
         everything = time.monotonic() - read_all_at > PULL_ALL_EVERY_S
         if pull_once(ws, everything=everything, say=say) and everything:
             read_all_at = time.monotonic()
@@ -124,7 +126,7 @@ def pull_once(ws: Workspace, *, everything: bool, say: Say) -> bool:
                 say(line)
     except (AnnotationError, CurateError) as error:
         ws.session.rollback()
-        say(f"The pull failed and will be tried again: {error}")
+        say(f"The pull failed and will be retried: {error}")
         return False
     ws.session.commit()
     return True
@@ -194,7 +196,7 @@ def _start_managed(
     )
     write_access(access_path(ws), access)  # before the start: the server remembers its first token
     python = ensure_environment(environment_folder(), say=say)
-    say("Starting Label Studio (the first time takes half a minute)")
+    say("Starting Label Studio (half a minute the first time)")
     server = start_server(python, server_folder(ws), inner, access)
     parts.callback(server.stop)
     gateway = gateway_app(inner.url, address=page)
@@ -208,8 +210,8 @@ def _pid_file(path: Path) -> Iterator[None]:
     running = _running(path)
     if running is not None:
         raise CurateError(
-            f"This workspace is served already, by process {running}. "
-            "`curate rate stop` ends that one."
+            f"This workspace is already being served by process {running}. Stop it with `curate "
+            "rate stop`."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{os.getpid()}\n", encoding="utf-8")

@@ -11,13 +11,23 @@ from annotation.simulated import SimulatedBackend, SimulatedRater, Truths
 from curate.errors import CurateError
 from curate.progress import progress
 from curate.rating.answers import Taken
-from curate.rating.ask import ask, candidates, items_of
+from curate.rating.ask import ask, asked_before, candidates, items_of
+from curate.rating.campaigns import CampaignPlan
 from curate.rating.config import SIMULATED, SimulateOptions
 from curate.rating.draws import draw_at_random
-from curate.rating.eyes import RaterEyes, Seen, eyes_for, truths
+from curate.rating.eyes import (
+    RaterEyes,
+    Seen,
+    criteria_of,
+    eyes_for,
+    grade_ends,
+    rubric_of,
+    truths,
+)
 from curate.rating.pull import pull_campaign
 from curate.rating.report import Agreement, agreement
 from curate.rating.send import push_campaign
+from curate.samples.spoiling import spoiled_file
 from curate.workspace import Workspace
 from db import queries
 from db.models import SIDES, Campaign, Image, Rater
@@ -88,6 +98,8 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Sim
         )
     asked = queries.campaigns.raters_of(ws.session, campaign.id)
     check_same_eyes(f"Campaign {campaign.name!r}", asked, eyes)
+    criteria = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
+    by_criterion = {row.name for row in criteria} <= set(criteria_of(eyes))
     views = queries.campaigns.assignments(ws.session, campaign.id)
     asked_of = {str(view.id): view for view in views}
 
@@ -103,15 +115,20 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Sim
             task = tasks[place]
             view = asked_of[task.uid]
             seen.append(Seen(task.pictures[side], view.prompt_id, task.modality, view.label))
-        found: list[dict[str, float]] = [{} for _ in tasks]
-        for (place, side), truth in zip(shown, truths(ws, eyes, seen), strict=True):
+        found: list[dict[str, float | dict[str, float]]] = [{} for _ in tasks]
+        looked = truths(ws, eyes, seen, by_criterion=by_criterion)
+        for (place, side), truth in zip(shown, looked, strict=True):
             found[place][side] = truth
         return list(found)
 
-    backend = SimulatedBackend(eyes.thresholds, look)
+    backend = SimulatedBackend(grade_ends(eyes, by_criterion=by_criterion), look)
     pictures = queries.campaigns.shown_images(ws.session, campaign.id)
-    addresses = {(picture.assignment_id, picture.name): picture.file_sha256 for picture in pictures}
-    criteria = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
+    addresses = {
+        (picture.assignment_id, picture.name): picture.file_sha256
+        if picture.spoiled is None
+        else spoiled_file(ws, picture.file_sha256, picture.spoiled)
+        for picture in pictures
+    }
     said = queries.ratings.latest_verdicts(ws.session, campaign, [view.id for view in views])
     still = {view.id for view in views if any((view.id, row.id) not in said for row in criteria)}
     push_campaign(ws, campaign, backend, addresses, among=still)
@@ -173,21 +190,22 @@ def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: RaterEyes) -> C
     images = candidates(ws, options, modalities=modalities)
     count = len(images) if options.max_images is None else options.max_images
     chosen = draw_at_random(images, count, options.seed)
-    return ask(
-        ws,
+    method = "random" if count < len(images) else "all"
+    plan = CampaignPlan(
         name=options.name or f"simulated-{len(queries.campaigns.campaigns(ws.session)) + 1}",
-        items=items_of(
-            chosen,
-            purpose=options.purpose,
-            selection_method="random" if count < len(images) else "all",
-        ),
-        shown=chosen.images,
-        raters=simulated_raters(options.num_raters, eyes.identity),
+        items=items_of(chosen, purpose=options.purpose, selection_method=method),
+        raters=tuple(simulated_raters(options.num_raters, eyes.identity)),
         overlap=options.overlap,
         seed=options.seed,
-        control_fraction=options.control_fraction,
         repeat_fraction=options.repeat_fraction,
         backend=SIMULATED,
+    )
+    return ask(
+        ws,
+        plan,
+        asked_before(ws, options) or rubric_of(ws, eyes),
+        shown=chosen.images,
+        control_fraction=options.control_fraction,
         modalities=modalities,
     )
 

@@ -41,13 +41,14 @@ def card_bytes(chosen: Chosen, *, has_formulas: bool) -> bytes:
         {
             "title": f"Synthetic {', '.join(modalities)} images",
             "licence": licence,
+            "marked": chosen.config.mark,
             "licence_text": as_text(licence["text"]) if chosen.config.licence else licence["text"],
             "size_category": next((name for top, name in SIZES if len(kept) < top), "n>1M"),
             "num_kept": len(kept),
             "num_decisions": len(chosen.decisions),
             "simulated": chosen.lineage.simulated or model.simulated,
             "classes": chosen.classes,
-            "short": warning_lines(chosen.classes),
+            "short": [*warning_lines(chosen.classes), *chosen.label_notes],
             "threshold": chosen.threshold,
             "num_real": len(real),
             "real_sources": [(*named, count) for named, count in sorted(sources.items())],
@@ -112,6 +113,12 @@ def _rule_notes(config: ExportConfig) -> str:
         notes.append(f"; {config.spread_penalty:g} spreads were taken off every score before")
     if config.per_label is not None:
         notes.append(f"; at most {config.per_label} of one modality and label, spread out")
+    if config.quota is not None:
+        notes.append(f"; of each modality and label the best {config.quota}")
+    if config.label_check is not None:
+        notes.append(
+            f"; the requested label read with a probability of at least {config.label_check:g}"
+        )
     if config.target_precision is not None:
         notes.append(", which the certificate below came to")
     return "".join(notes)

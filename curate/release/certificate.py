@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.errors import CurateError
+from curate.release.config import ALL
 from curate.release.tables import csv_bytes, read_csv
 from curate.scoring.calibration import Calibration
 from curate.scoring.promise import Promise, Rung, certified, chance_of_so_few, lower_bound
@@ -25,7 +26,6 @@ METHOD = (
     "images drawn at random and rated, until one fails. Copies, likenesses and what is "
     "over a label's limit are left out before; drawn images that were not rated good, after."
 )
-ALL = "all modalities"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Certificate:
     calibration: Calibration
     certified: tuple[Certified, ...]
     failed: tuple[str, ...]  # modalities for which no threshold keeps the promise: none leaves
+    # the label classifier that left images out before, and how far it may be trusted
+    label_check: Mapping[str, Any] | None = None
 
     @property
     def test(self) -> Promise:
@@ -95,9 +97,15 @@ def certificate_json(certificate: Certificate) -> dict[str, Any]:
             "good_from": dict(calibration.good_from),
             "ratings_sha256": calibration.ratings_sha256,
             "pool_sha256": calibration.pool_sha256,
+            **(
+                {"by_criterion": {name: list(n) for name, n in calibration.by_criterion.items()}}
+                if calibration.by_criterion
+                else {}
+            ),
         },
         "certified": [_plain(part) for part in certificate.certified],
         "failed": list(certificate.failed),
+        **({"label_check": certificate.label_check} if certificate.label_check else {}),
     }
 
 
@@ -143,6 +151,10 @@ def certificate_lines(values: Mapping[str, Any]) -> list[str]:
         f"  from {drawn['num_drawn']} images drawn at random of {drawn['num_drawn_from']} by "
         f"campaign {drawn['campaign']}, {drawn['num_unrated']} of them unrated (counted as errors)",
         *(
+            f"  {name}: {good} of {answered} answers are good"
+            for name, (good, answered) in drawn.get("by_criterion", {}).items()
+        ),
+        *(
             f"  {part['modality']}: threshold {part['threshold']:.3f}, {part['num_errors']} errors "
             f"in {part['num_rated']} rated, so at least {100 * part['precision_bound']:.1f} % "
             f"good; {part['num_images']} images leave"
@@ -172,7 +184,7 @@ def _tests_that_fail(values: Mapping[str, Any]) -> Iterator[str]:
     for part in values["certified"]:
         again = certify(part["modality"], [Rung(**rung) for rung in part["rungs"]], test, share)
         if again is None:
-            yield f"{part['modality']}: its counts keep no promise"
+            yield f"{part['modality']}: its counts support no promise"
         elif _plain(again) != part:
             yield f"{part['modality']}: its counts give another threshold or bound"
 

@@ -5,17 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.evaluation.features import FEATURE_NETWORK, Reference, features_of, reference_of, unit
+from curate.evaluation.features import (
+    FEATURE_NETWORK,
+    Reference,
+    network_features,
+    reference_of,
+    unit,
+)
 from curate.production.plan import settings_hash
 from curate.progress import ShowProgress
 from curate.release.certificate import Certificate
 from curate.release.classes import ClassKept, kept_by_class
 from curate.release.config import ExportConfig
+from curate.release.contradictions import KEEP, Twins, find_twins, twins_lines
 from curate.release.entries import Entry, entries_of, real_for_release
+from curate.release.label_check import LabelCheck, check_labels
 from curate.release.lineage import Lineage, lineage_of
 from curate.release.promised import Promised, select_with_promise
 from curate.release.selection import Decision, Features, Known, select_images
@@ -41,6 +50,9 @@ class Chosen:
     reference: Reference
     promised: Promised | None = None
     mixed_settings: Mapping[str, int] = field(default_factory=dict)  # images by what differs
+    twins: Twins = field(default_factory=Twins)  # nearly equal images that leave with two labels
+    label_check: LabelCheck | None = None
+    train_distances: Mapping[UUID, float] = field(default_factory=dict)  # of what was compared
 
     @property
     def certificate(self) -> Certificate | None:
@@ -62,7 +74,12 @@ class Chosen:
         """What is kept of each modality and label that was offered."""
         kept = Counter((d.image.modality, d.image.label) for d in self.kept.values())
         offered = Counter((d.image.modality, d.image.label) for d in self.decisions)
-        return kept_by_class(kept, offered)
+        return kept_by_class(kept, offered, quota=self.config.quota)
+
+    @property
+    def label_notes(self) -> list[str]:
+        """What a user of the set should know of its labels, a line each."""
+        return [*twins_lines(self.twins), *(self.label_check.lines() if self.label_check else [])]
 
     @property
     def threshold(self) -> float:
@@ -78,14 +95,7 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     scored = queries.images.synthetic_images(
         ws.session, reward_model_id=model.id, version_id=version.id if version else None
     )
-    if config.run:
-        runs = [queries.runs.find_run(ws.session, name) for name in config.run]
-        made = {
-            image.id
-            for run in runs
-            for image in queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
-        }
-        scored = [image for image in scored if image.image_id in made]
+    scored = _of_runs(ws, scored, config.run)
     images = cautious(scored, config.spread_penalty)
     network = frozen.load_features()
     reference = reference_of(ws, network)
@@ -93,11 +103,56 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     def features(waiting: Sequence[ScoredImage]) -> Tensor:
         with progress(len(waiting), "images compared") as advance:
             hashes = [image.file_sha256 for image in waiting]
-            return unit(features_of(ws, network, hashes, advance))
+            return unit(network_features(ws, network, hashes, advance))
 
+    labels = None if config.label_check is None else check_labels(ws, images, config.label_check)
+    twins = Twins()
+
+    def worse_twins(best_first: Sequence[ScoredImage]) -> Mapping[str, str]:
+        nonlocal twins
+        twins = find_twins(ws, best_first)
+        return {} if config.contradictions == KEEP else twins.worse(best_first)
+
+    distances: dict[UUID, float] = {}
+    known = replace(
+        _known(ws, images, reference), worse_twins=worse_twins, note_distances=distances.update
+    )
+    if labels is not None:
+        known = replace(known, unfit=labels.reason)
+    promised = _promised(ws, config, images, known, features, model)
+    if promised and labels:
+        certificate = replace(promised.certificate, label_check=labels.to_json())
+        promised = replace(promised, certificate=certificate)
+    decisions = promised.decisions if promised else select_images(images, config, known, features)
+    kept = [decision.image for decision in decisions if decision.kept]
+    real = _share_of(real_for_release(ws), config, len(kept)) if config.with_real else []
+    leave = twins.among({image.item_key for image in kept})
+    entries = entries_of(ws, kept, real, shares, leave.groups())
+    versions = {image.version_id for image in kept}
+    lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
+    mixed = mixed_settings(ws, kept)
+    return Chosen(
+        config, model, decisions, entries, lineage, reference, promised, mixed, leave, labels,
+        distances,
+    )  # fmt: skip
+
+
+def _of_runs(ws: Workspace, images: list[ScoredImage], names: Sequence[str]) -> list[ScoredImage]:
+    """Return the images of these runs; without a name all."""
+    runs = [queries.runs.find_run(ws.session, name) for name in names]
+    made = {
+        image.id
+        for run in runs
+        for image in queries.runs.images_of_run(ws.session, run, settings_hash(run.settings))
+    }
+    return [image for image in images if image.image_id in made] if names else images
+
+
+def _known(ws: Workspace, images: Sequence[ScoredImage], reference: Reference) -> Known:
+    """Return what the workspace knows that a new image must differ from."""
     rejected = queries.rounds.rejected_versions(ws.session)
     learned = queries.images.real_images(ws.session, splits=("train", None))
-    known = Known(
+    return Known(
         real_pixels=queries.images.real_pixels_among(
             ws.session, [image.pixels_sha256 for image in images]
         ),
@@ -110,15 +165,6 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
         own_patients=[image.patient for image, _ in learned],
         behind=queries.prompts.patients_behind(ws.session, [i.prompt_id for i in images]),
     )
-    promised = _promised(ws, config, images, known, features, model)
-    decisions = promised.decisions if promised else select_images(images, config, known, features)
-    kept = [decision.image for decision in decisions if decision.kept]
-    real = _share_of(real_for_release(ws), config, len(kept)) if config.with_real else []
-    entries = entries_of(ws, kept, real, shares)
-    versions = {image.version_id for image in kept}
-    lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
-    mixed = mixed_settings(ws, kept)
-    return Chosen(config, model, decisions, entries, lineage, reference, promised, mixed)
 
 
 def mixed_settings(ws: Workspace, images: Sequence[ScoredImage]) -> dict[str, int]:
@@ -146,7 +192,7 @@ def cautious(images: Sequence[ScoredImage], penalty: float) -> list[ScoredImage]
     it must be better than usual to leave.
     """
     if penalty < 0:
-        raise CurateError(f"A spread penalty of {penalty}: it is 0 or more.")
+        raise CurateError(f"A spread penalty of {penalty}: it must be 0 or more.")
     return [
         image
         if image.score is None or image.spread is None
@@ -165,7 +211,7 @@ def _share_of(
     if config.real_share is None:
         return real
     if not 0 < config.real_share < 1:
-        raise CurateError(f"A real share of {config.real_share}: it lies above 0 and below 1.")
+        raise CurateError(f"A real share of {config.real_share}: it must be above 0 and below 1.")
     return real[: int(num_synthetic * config.real_share / (1 - config.real_share))]
 
 
@@ -203,4 +249,5 @@ def rule_json(chosen: Chosen) -> dict[str, Any]:
         "feature_network": FEATURE_NETWORK,
         "near_duplicate_radius": chosen.reference.radius,
         "num_train_images_compared": len(chosen.reference.train_MD),
+        **({} if chosen.label_check is None else {"label_check": chosen.label_check.to_json()}),
     }

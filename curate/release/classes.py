@@ -17,6 +17,12 @@ class ClassKept:
     kept: int
     offered: int
     is_short: bool  # none, or far less than of the other classes
+    quota: int | None = None  # that was asked for
+
+    @property
+    def is_underfilled(self) -> bool:
+        """Say whether fewer images leave than the quota asked for."""
+        return self.quota is not None and self.kept < self.quota
 
     @property
     def share(self) -> float:
@@ -27,10 +33,13 @@ class ClassKept:
     def said(self) -> str:
         """Return it in words, for a warning."""
         name = f"{self.modality} {self.label}" if self.label else f"{self.modality} without label"
-        return f"kept {self.kept} of {self.offered} {name} ({100 * self.share:.0f} %)"
+        kept = f"kept {self.kept} of {self.offered} {name} ({100 * self.share:.0f} %)"
+        return f"{kept}, fewer than the quota of {self.quota}" if self.is_underfilled else kept
 
 
-def kept_by_class(kept: Mapping[Class, int], offered: Mapping[Class, int]) -> list[ClassKept]:
+def kept_by_class(
+    kept: Mapping[Class, int], offered: Mapping[Class, int], *, quota: int | None = None
+) -> list[ClassKept]:
     """Return what was kept of each class that was offered, by modality and label.
 
     A class is short when none was kept, or less than a third of the median class's share.
@@ -39,14 +48,17 @@ def kept_by_class(kept: Mapping[Class, int], offered: Mapping[Class, int]) -> li
     shares = [kept.get(one, 0) / count for one, count in offered.items()]
     least = LOW_SHARE * median(shares) if shares else 0.0
     return [
-        ClassKept(*one, kept.get(one, 0), count, not kept.get(one, 0) or share < least)
+        ClassKept(*one, kept.get(one, 0), count, not kept.get(one, 0) or share < least, quota)
         for (one, count), share in zip(offered.items(), shares, strict=True)
     ]
 
 
 def warning_lines(classes: Sequence[ClassKept]) -> list[str]:
-    """Return a line for each class that is short, and for each modality that vanished."""
-    lines = [f"WARNING: {one.said}" for one in classes if one.is_short]
+    """Return a line for each class that is short, and for each modality that vanished.
+
+    A class short of its quota is one, too.
+    """
+    lines = [f"WARNING: {one.said}" for one in classes if one.is_short or one.is_underfilled]
     for modality in sorted({one.modality for one in classes}):
         if not any(one.kept for one in classes if one.modality == modality):
             lines.append(f"WARNING: no {modality} image is in this release")

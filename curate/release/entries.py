@@ -49,15 +49,26 @@ def entries_of(
     kept: Sequence[ScoredImage],
     real: Sequence[tuple[Image, Prompt]],
     shares: Mapping[str, float],
+    twins: Mapping[str, set[str]],
 ) -> list[Entry]:
     """Return the images by path. `shares` are of the splits; a single one adds no folder.
 
     A prompt goes with the patients whose images are its conditions, so that no patient is on two
-    sides; a real image that was imported for training stays there.
+    sides; so do prompts with one condition image, and an image with its `twins` (names of what it
+    shares, by item key). A real image that was imported for training stays there.
     """
+    given = queries.prompts.conditions_of(ws.session, [image.prompt_id for image in kept])
     groups = queries.prompts.patients_behind(ws.session, [image.prompt_id for image in kept])
     members = [
-        Member(image.item_key, {f"prompt {image.prompt_id}", *_named(groups[image.prompt_id])})
+        Member(
+            image.item_key,
+            {
+                f"prompt {image.prompt_id}",
+                *_named(groups[image.prompt_id]),
+                *(f"condition image {file}" for file in given.get(image.prompt_id, {}).values()),
+                *twins.get(image.item_key, ()),
+            },
+        )
         for image in kept
     ] + [
         Member(

@@ -42,7 +42,8 @@ class ManifestImage:
     """One image of the release with all that made it."""
 
     path: str
-    sha256: str  # of the PNG bytes
+    sha256: str  # of the file in the release
+    stored_sha256: str  # of the file in the store: the same, but for the mark
     pixels_sha256: str
     item_key: str
     prompt: ManifestPrompt
@@ -52,6 +53,13 @@ class ManifestImage:
     score: float
     reward_model_id: str
     environment: Mapping[str, Any]  # libraries and device that made the bytes
+    label_probability: float | None = None  # of the requested label, where a label check was made
+    is_signed: bool = False  # the file holds a signature, and its time: no other has its bytes
+
+    @property
+    def is_marked(self) -> bool:
+        """Tell whether the file says that it is synthetic, which the stored one does not."""
+        return self.sha256 != self.stored_sha256
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ def parse_manifest(encoded: bytes, *, name: str) -> Manifest:
             ManifestImage(
                 path=relative_name(values["path"]),
                 sha256=values["sha256"],
+                stored_sha256=values.get("stored_sha256", values["sha256"]),  # 0.2.0 marked none
                 pixels_sha256=values["pixels_sha256"],
                 item_key=values["item_key"],
                 prompt=prompts[values["prompt_id"]],
@@ -108,6 +117,8 @@ def parse_manifest(encoded: bytes, *, name: str) -> Manifest:
                 score=values["score"],
                 reward_model_id=values["reward_model_id"],
                 environment=raw["environments"].get(values["environment_id"], {}),
+                label_probability=values.get("label_probability"),
+                is_signed=values.get("signed", False),
             )
             for values in raw["images"]
         )
@@ -116,8 +127,8 @@ def parse_manifest(encoded: bytes, *, name: str) -> Manifest:
         return Manifest(hashlib.sha256(encoded).hexdigest(), files, images, raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CurateError(
-            f"{name} is not a whole manifest ({type(error).__name__}: {error}). "
-            "It was altered or cut off; export the release again."
+            f"{name} is not a complete manifest ({type(error).__name__}: {error}). "
+            "It was altered or truncated; export the release again."
         ) from error
 
 

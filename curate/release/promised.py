@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from curate.errors import CurateError
-from curate.release.certificate import ALL, Certificate, certify
-from curate.release.config import ExportConfig
+from curate.release.certificate import Certificate, certify
+from curate.release.config import ALL, ExportConfig
 from curate.release.selection import (
     Decision,
     Distinct,
@@ -50,7 +50,12 @@ def select_with_promise(
     """
     if config.threshold is not None or config.top_share is not None:
         raise CurateError(
-            "A target precision finds the threshold itself: drop --threshold and --top-share."
+            "--target-precision sets the threshold itself: drop --threshold and --top-share."
+        )
+    if config.quota is not None:
+        raise CurateError(
+            "A promise is about all images above its threshold, and a quota admits worse ones "
+            "where a label is short: drop --quota or --target-precision."
         )
 
     def reason(image: ScoredImage) -> str | None:

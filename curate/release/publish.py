@@ -7,7 +7,8 @@ The same rows give the same bytes: nothing in a release says when or where it wa
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from curate.release.certificate import (
 from curate.release.choice import Chosen, choose, rule_json
 from curate.release.classes import ClassKept, warning_lines
 from curate.release.config import ExportConfig
+from curate.release.croissant import CROISSANT, croissant_bytes
 from curate.release.entries import IMAGES
 from curate.release.formats import check_formats, files_of
+from curate.release.leaving import VERIFY, as_it_leaves, verify_script
 from curate.release.lineage import lineage_json, ratings_csv
 from curate.release.manifest import DEFUSED, MANIFEST, manifest_bytes, read_manifest
+from curate.release.seal import Seal, open_seal
 from curate.release.selection import kind_of
 from curate.release.tables import MINIM, has_defused, imagefolder_csv, minim_csv, rejected_csv
 from curate.release.verify import files_that_differ
@@ -36,6 +40,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.folders import publish_folder, unfinished_folder
 from db.models import Release, ReleaseDecision
+from db.queries.images import ScoredImage
 from generators import embedded
 
 FORMULAS = "in tables, an apostrophe stands before texts that begin with = + - @ or a tab"
@@ -64,16 +69,20 @@ class Exported:
     certificate: Mapping[str, Any] | None  # what is promised of the images
     new: bool  # False: the same release lay there already
     mixed_settings: Mapping[str, int]  # images by sampling settings, where they differ
+    notes: tuple[str, ...] = ()  # of labels: nearly equal images that leave, what was checked
+    dry_run: bool = False  # only chosen: nothing is written, hence no id
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "folder": str(self.folder)}
+        values = {**asdict(self), "folder": str(self.folder)}
+        return values if self.dry_run else {n: v for n, v in values.items() if n != "dry_run"}
 
     def lines(self) -> list[str]:
         """Return what happened for a person to read."""
         chosen_by = "simulated ratings" if self.simulated_ratings else "people's ratings"
+        would = "would be " * self.dry_run
         return [
-            f"{self.num_kept} images kept, {self.num_rejected} rejected "
+            f"{self.num_kept} images {would}kept, {self.num_rejected} rejected "
             f"(threshold {self.threshold:.3f}; scores learned from {chosen_by})",
             *([f"{self.num_real} real training images mixed in"] if self.num_real else []),
             *(certificate_lines(self.certificate) if self.certificate else []),
@@ -88,8 +97,15 @@ class Exported:
             ),
             *(f"  {count:>6} {reason}" for reason, count in self.reasons.items()),
             *warning_lines(self.classes),
-            f"release {self.release_id}",
-            f"{'written to' if self.new else 'is there already:'} {self.folder}",
+            *self.notes,
+            *(
+                ["nothing is written (--dry-run)"]
+                if self.dry_run
+                else [
+                    f"release {self.release_id}",
+                    f"{'written to' if self.new else 'is there already:'} {self.folder}",
+                ]
+            ),
         ]
 
 
@@ -101,23 +117,42 @@ def export_release(
     Without a folder it is `releases/ID` of the workspace. The same release again changes nothing.
     Raises CurateError when nothing passes or when the folder holds anything else.
     """
-    check_formats(config.formats)
-    if folder is not None and folder.exists() and not (folder / MANIFEST).is_file():
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise CurateError(f"{folder} exists and is no release. Name a new folder.")
-    chosen = choose(ws, config, progress)
+    seal = open_seal(config.sign) if config.sign else None  # first: choosing may take minutes
+    chosen = _chosen(ws, folder, config, progress)
     parent = folder.parent if folder else ws.folder / "releases"
     with unfinished_folder(parent, f".{folder.name if folder else 'release'}.partial-") as aside:
-        manifest = _write(ws, chosen, aside, progress)
+        manifest = _write(ws, chosen, aside, progress, seal)
         release_id = hashlib.sha256(manifest).hexdigest()
         _refuse_broken(aside)
         place = folder or parent / release_id[:12]
         new = _publish(aside, place, manifest)
     _remember(ws, chosen, release_id, place.name, manifest)
+    return replace(_told_of(chosen), release_id=release_id, folder=place, new=new, dry_run=False)
+
+
+def would_export(
+    ws: Workspace, folder: Path | None, config: ExportConfig, progress: ShowProgress
+) -> Exported:
+    """Choose as `export_release` does, and write nothing."""
+    return _told_of(_chosen(ws, folder, config, progress))
+
+
+def _chosen(
+    ws: Workspace, folder: Path | None, config: ExportConfig, progress: ShowProgress
+) -> Chosen:
+    check_formats(config.formats)
+    if folder is not None and folder.exists() and not (folder / MANIFEST).is_file():
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise CurateError(f"{folder} exists and is not a release. Name a new folder.")
+    return choose(ws, config, progress)
+
+
+def _told_of(chosen: Chosen) -> Exported:
+    """Return what is told of a choice that nothing was written of."""
     rejected = Counter(kind_of(d.reason) for d in chosen.decisions if not d.kept)
     return Exported(
-        release_id=release_id,
-        folder=place,
+        release_id="",
+        folder=Path(),
         num_kept=len(chosen.kept),
         num_rejected=rejected.total(),
         num_real=len(chosen.entries) - len(chosen.kept),
@@ -126,17 +161,29 @@ def export_release(
         threshold=chosen.threshold,
         simulated_ratings=chosen.reward_model.simulated,
         certificate=certificate_json(chosen.certificate) if chosen.certificate else None,
-        new=new,
+        new=False,
         mixed_settings=chosen.mixed_settings,
+        notes=tuple(chosen.label_notes),
+        dry_run=True,
     )
 
 
-def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) -> bytes:
+def _write(
+    ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress, seal: Seal | None
+) -> bytes:
     """Write every file of the release and return the manifest's bytes."""
     written = _Written(folder)
     with progress(len(chosen.entries), "images written") as advance:
         for entry in chosen.entries:
-            written.add(entry.path, ws.store.get(entry.file_sha256))
+            decision = chosen.kept.get(entry.path)
+            content = as_it_leaves(
+                ws,
+                entry,
+                mark=chosen.config.mark,
+                seal=seal,
+                lineage=_lineage_of(decision.image, chosen) if decision else None,
+            )
+            written.add(entry.path, content)
             advance(1)
     simulated = chosen.reward_model.simulated
     written.add(MINIM, minim_csv(chosen.entries))
@@ -164,10 +211,18 @@ def _write(ws: Workspace, chosen: Chosen, folder: Path, progress: ShowProgress) 
             written.add(path, content)
     if any(version.how_made == "embedded" for version in chosen.lineage.versions.values()):
         written.add("ATTRIBUTION.md", embedded.ATTRIBUTION.read_bytes())
+    written.add(VERIFY, verify_script())
+    written.add(CROISSANT, croissant_bytes(chosen, written.files))
     written.add("README.md", card_bytes(chosen, has_formulas=written.has_defused))
     manifest = manifest_bytes(_manifest(ws, chosen, written))
     (folder / MANIFEST).write_bytes(manifest)
     return manifest
+
+
+def _lineage_of(image: ScoredImage, chosen: Chosen) -> dict[str, Any]:
+    """Return what the manifest says of an image, and what chose it."""
+    said = {name: getattr(image, name) for name in OF_IMAGE}
+    return {**said, "stored_sha256": image.file_sha256, "reward_model_id": chosen.reward_model.id}
 
 
 class _Written:
@@ -195,14 +250,16 @@ def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any
     images = []
     for path, decision in kept.items():
         image = decision.image
-        if written.files[path]["sha256"] != image.file_sha256:
-            raise CurateError(
-                f"The stored file {image.file_sha256[:12]} is damaged. Run `curate doctor`."
-            )
-        said = {name: getattr(image, name) for name in OF_IMAGE}
         environment_id = rows[image.image_id][0].environment_id
-        where = {"path": path, "sha256": image.file_sha256, "environment_id": environment_id}
-        images.append({**said, **where, "reward_model_id": chosen.reward_model.id})
+        where = {
+            "path": path,
+            "sha256": written.files[path]["sha256"],
+            "environment_id": environment_id,
+        }
+        check = chosen.label_check
+        read = check and {"label_probability": check.probability.get(image.item_key)}
+        signed = {"signed": True} if chosen.config.sign and path.endswith(".png") else {}
+        images.append({**_lineage_of(image, chosen), **where, **signed, **(read or {})})
     prompts = {prompt.id: prompt for _, prompt in rows.values()}
     conditions = queries.prompts.conditions_of(ws.session, list(prompts))
     environments = {image.environment_id for image, _ in rows.values() if image.environment_id}
@@ -242,7 +299,7 @@ def _refuse_broken(folder: Path) -> None:
     if problems:
         raise CurateError(
             f"{len(problems)} files of the release in {folder} are not as they were written "
-            f"({problems[0].path}: {problems[0].found}). Look at the disk, then export again."
+            f"({problems[0].path}: {problems[0].found}). Check the disk, then export again."
         )
 
 
@@ -255,7 +312,7 @@ def _publish(folder: Path, place: Path, manifest: bytes) -> bool:
         except FileExistsError as error:
             if not _is_there(place, manifest):  # else another export was quicker by a moment
                 raise CurateError(
-                    f"{place} holds another release or other files. Name a new folder."
+                    f"{place} contains another release or other files. Name a new folder."
                 ) from error
     _refuse_broken(place)
     return False
@@ -294,5 +351,7 @@ def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifes
         )
         for decision in chosen.decisions
     ]
+    distances = {of: far for of, far in chosen.train_distances.items() if isfinite(far)}
+    queries.standings.note_standings(ws.session, "train_distance", distances)
     queries.releases.add_release(ws.session, release, decisions)
     queries.audit.record_event(ws.session, "export", {"release": release_id, "folder": name})

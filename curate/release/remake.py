@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from curate.errors import USER_ERRORS, CurateError
-from curate.production.images import condition_image, prompt_values, samples_of
+from curate.production.images import condition_image, noise_seeds, prompt_values, samples_of
 from curate.production.versions import load_version
 from curate.progress import progress
 from curate.release.manifest import ManifestImage, ManifestPrompt, read_manifest
 from curate.samples.formats import encode
+from curate.samples.marks import marked
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image
@@ -42,7 +43,8 @@ def images_made_again(ws: Workspace, images: Sequence[ManifestImage]) -> Iterato
             part = group[start : start + PART_IMAGES]
             settings = SamplingSettings.from_json(part[0].settings)
             prompts = [_prompt_of(ws, image.prompt) for image in part]
-            seeds = [image.seed for image in part]
+            of = [image.prompt.id for image in part]
+            seeds = noise_seeds(of, [image.seed for image in part], settings)
             yield from samples_of(generator, prompts, seeds, settings)
 
 
@@ -50,7 +52,7 @@ def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:
     """Write a release's images, made from their seeds, to `out`; say what was done."""
     if out is None:
         raise CurateError("--from-manifest needs --out, a new folder for the images.")
-    manifest = read_manifest(release.parent if release.is_file() else release)
+    manifest = read_manifest(release)
     with progress(len(manifest.images), "images made again") as advance:
         write_images(ws, manifest.images, out, advance)
     return f"{len(manifest.images)} images made again in {out}. Compare: `curate export --verify`."
@@ -69,7 +71,8 @@ def write_images(
     for image, sample in zip(grouped, images_made_again(ws, grouped), strict=True):
         path = folder / image.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode(sample).content)
+        content = encode(sample).content
+        path.write_bytes(marked(content) if image.is_marked else content)
         advance(1)
 
 
@@ -99,6 +102,26 @@ def remake_files(
     return {sha256: problem for sha256, problem in problems.items() if problem}
 
 
+def sample_again(ws: Workspace, image: Image) -> Sample:
+    """Return a synthetic image made again as its row says, in the compute shape that it had."""
+    environments = queries.runs.environments(ws.session, {image.environment_id or ""})
+    details = [row.details for row in environments.values()]
+    settings, device = _how_made_here(image, details[0] if details else {})[1:]
+    generator = load_version(ws, image.version_id or "").to(device)
+    accelerate(generator, settings)
+    return _made_from_rows(ws, generator, [image], settings)[0]
+
+
+def _made_from_rows(
+    ws: Workspace, generator: Generator, images: Sequence[Image], settings: SamplingSettings
+) -> list[Sample]:
+    values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
+    prompts = [values[image.prompt_id] for image in images]
+    of = [image.prompt_id for image in images]
+    seeds = noise_seeds(of, [image.seed or 0 for image in images], settings)
+    return samples_of(generator, prompts, seeds, settings)
+
+
 def _how_made_here(
     image: Image, environment: dict[str, Any]
 ) -> tuple[str | None, SamplingSettings, str]:
@@ -115,10 +138,7 @@ def _keep_if_same(
     images: Sequence[Image],
     settings: SamplingSettings,
 ) -> dict[str, str]:
-    values = prompt_values(ws, list(dict.fromkeys(image.prompt_id for image in images)))
-    prompts = [values[image.prompt_id] for image in images]
-    seeds = [image.seed or 0 for image in images]
-    samples = samples_of(generator, prompts, seeds, settings)
+    samples = _made_from_rows(ws, generator, images, settings)
     files = [encode(sample).content for sample in samples]
     same = [
         hashlib.sha256(file).hexdigest() == image.file_sha256

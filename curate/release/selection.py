@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from torch import Tensor
 
@@ -45,6 +46,11 @@ class Known:
     own_patients: Sequence[str | None] = ()  # of the last of the training images
     # {prompt: patients whose images are its condition images}
     behind: Mapping[str, Collection[str | None]] = field(default_factory=dict)
+    unfit: Callable[[ScoredImage], str | None] = lambda image: None  # a further reason, if any
+    # of images, best first: {item key: reason} of those that contradict a better one
+    worse_twins: Callable[[Sequence[ScoredImage]], Mapping[str, str]] = lambda best_first: {}
+    # is told how far each image is from the nearest training image
+    note_distances: Callable[[Mapping[UUID, float]], None] = lambda found: None
 
     def distances(self, images: Sequence[ScoredImage], features_ND: Tensor) -> list[float]:
         """Return how far each image is from the nearest training image.
@@ -100,14 +106,23 @@ def select_images(
     """
     threshold = threshold_of(images, config, known)
     distinct = distinct_images(images, known, features, least_score=threshold)
-    full = over_the_limit(distinct, threshold, config.per_label)
+    of_class: dict[tuple[str, str | None], float] = {}
+    if config.quota is None:
+        full = over_the_limit(distinct, threshold, config.per_label)
+    else:
+        full, of_class = _beyond_quota(distinct, config.quota)
     reasons = distinct.reasons | full
     if len(reasons) == len(images):
         raise CurateError(_only_copies(reasons))
+    why = "score reaches the threshold" if config.quota is None else "among the best of its label"
     return [
-        Decision(image, image.item_key not in reasons, reason, threshold)
+        Decision(
+            image,
+            image.item_key not in reasons,
+            reasons.get(image.item_key, why),
+            of_class.get((image.modality, image.label), threshold),
+        )
         for image in images
-        for reason in [reasons.get(image.item_key, "score reaches the threshold")]
     ]
 
 
@@ -127,7 +142,9 @@ def distinct_images(
     distinct = Distinct(
         sorted(images, key=lambda i: (-_score(i), i.item_key)), Tensor(), known.radius
     )
-    distinct.drop(lambda image: unfit(image) or _unfit(image, least_score, known))
+    distinct.drop(
+        lambda image: unfit(image) or _unfit(image, least_score, known) or known.unfit(image)
+    )
     if not distinct.images:
         if least_score <= 0:
             raise CurateError(_only_copies(distinct.reasons))
@@ -148,6 +165,8 @@ def distinct_images(
     distinct.drop(same_pixels)
     distinct.features_ND = features(distinct.images)
     distances = known.distances(distinct.images, distinct.features_ND)
+    ids = [image.image_id for image in distinct.images]
+    known.note_distances(dict(zip(ids, distances, strict=True)))
     near_train = {
         image.item_key: f"near a training image: distance {distance:.4f}, radius {known.radius:.4f}"
         for image, distance in zip(distinct.images, distances, strict=True)
@@ -162,6 +181,8 @@ def distinct_images(
             if twin is not None
         }
         distinct.drop(lambda image: near_better.get(image.item_key))
+        worse = known.worse_twins(distinct.images)
+        distinct.drop(lambda image: worse.get(image.item_key))
     return distinct
 
 
@@ -182,7 +203,7 @@ def over_the_limit(distinct: Distinct, threshold: float, per_label: int | None) 
     far from the better ones as the number allows, then what is missing, best first again.
     """
     if per_label is not None and per_label < 1:
-        raise CurateError(f"{per_label} images a label: at least 1 is needed.")
+        raise CurateError(f"{per_label} images per label: at least 1 is needed.")
     groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     for place, image in enumerate(distinct.images):
         if _score(image) >= threshold:
@@ -195,6 +216,23 @@ def over_the_limit(distinct: Distinct, threshold: float, per_label: int | None) 
         for group, places in groups.items()
         for place in set(places) - _varied(distinct, places, per_label)
     }
+
+
+def _beyond_quota(
+    distinct: Distinct, quota: int
+) -> tuple[dict[str, str], dict[tuple[str, str | None], float]]:
+    """Return {item key: reason} of all but the best `quota` of each class, and its threshold."""
+    num: Counter[tuple[str, str | None]] = Counter()
+    reasons, thresholds = {}, dict[tuple[str, str | None], float]()
+    for image in distinct.images:  # best first
+        own = image.modality, image.label
+        num[own] += 1
+        if num[own] <= quota:
+            thresholds[own] = _score(image)
+        else:
+            name = " ".join(part for part in own if part)
+            reasons[image.item_key] = f"quota is full: {quota} images of {name} are better"
+    return reasons, thresholds
 
 
 def _varied(distinct: Distinct, places: Sequence[int], limit: int) -> set[int]:
@@ -214,21 +252,27 @@ def _varied(distinct: Distinct, places: Sequence[int], limit: int) -> set[int]:
 def threshold_of(images: Sequence[ScoredImage], config: ExportConfig, known: Known) -> float:
     """Return the threshold that was asked for, or that keeps the share that was."""
     if config.threshold is not None and config.top_share is not None:
-        raise CurateError("A threshold and a share were given; one of them decides. Drop one.")
+        raise CurateError("Both a threshold and a share were given. Drop one of them.")
+    if config.quota is not None and (config.top_share is not None or config.per_label is not None):
+        raise CurateError("--quota takes the best of each label: drop --top-share and --per-label.")
     scores = sorted(
         (i.score for i in images if i.score is not None and _may_pass(i, known)), reverse=True
     )
     if not images:
-        raise CurateError("No synthetic image to choose from. Make some with `curate generate`.")
+        raise CurateError(
+            "There is no synthetic image to choose from. Make some with `curate generate`."
+        )
     if not scores:
         raise CurateError(
             f"None of {len(images)} synthetic images that a gate has not rejected has a score by "
             "this reward model. Score them with `curate score`."
         )
+    if config.quota is not None:
+        return config.threshold or 0.0
     if config.top_share is None:
         return DEFAULT_THRESHOLD if config.threshold is None else config.threshold
     if not 0 < config.top_share <= 1:
-        raise CurateError(f"A share of {config.top_share}: it lies above 0 and at most at 1.")
+        raise CurateError(f"A share of {config.top_share}: it must be above 0 and at most 1.")
     return scores[math.ceil(config.top_share * len(scores)) - 1]
 
 

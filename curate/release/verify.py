@@ -27,7 +27,8 @@ from curate.release.manifest import (
     read_manifest,
 )
 from curate.release.tables import MINIM, read_csv
-from curate.samples.formats import decode, pixels_of
+from curate.samples.formats import EXTENSIONS, PNG, decode, encode, pixels_of
+from curate.samples.marks import marked, unmarked
 from curate.samples.pixels import pixels_hash
 from db import queries
 from db.engine import Session
@@ -53,7 +54,8 @@ class Problem:
     """A file of the folder that is not what the manifest says."""
 
     path: str
-    kind: str  # "missing", "altered", "extra", "pixels", "item", "decision", "table", "promise"
+    # "missing", "altered", "extra", "pixels", "item", "mark", "decision", "table" or "promise"
+    kind: str
     found: str
 
 
@@ -64,6 +66,7 @@ class MadeAgain:
     num_images: int
     num_identical: int
     num_within: int
+    num_same_files: int  # stored file, exported file and pixels have the hashes of the manifest
     different: tuple[str, ...]  # their paths
 
     @property
@@ -76,7 +79,8 @@ class MadeAgain:
     def lines(self) -> list[str]:
         """Return what was proved for a person to read."""
         return [
-            f"{self.num_images} images made again from their seeds: {self.proved}",
+            f"{self.num_images} images made again from their seeds: {self.proved}; of "
+            f"{self.num_same_files} the stored file, the exported file and the pixels",
             *(f"  different: {path}" for path in self.different),
         ]
 
@@ -170,15 +174,21 @@ def compare_again(
     folder: Path, images: Sequence[ManifestImage], make_again: MakeAgain
 ) -> MadeAgain:
     """Make images again and compare each with the one in the folder."""
-    likenesses = {
-        image.path: likeness(decode((folder / image.path).read_bytes()), again)
-        for image, again in zip(images, make_again(images), strict=True)
-    }
+    likenesses, num_same_files = {}, 0
+    for image, again in zip(images, make_again(images), strict=True):
+        likenesses[image.path] = likeness(decode((folder / image.path).read_bytes()), again)
+        stored = encode(again).content
+        leaves = marked(stored) if image.is_marked else stored
+        hashes = [hashlib.sha256(content).hexdigest() for content in (stored, leaves)]
+        hashes.append(pixels_hash(pixels_of(again)))
+        leaving = hashes[1] if image.is_signed else image.sha256  # a signature is not made again
+        num_same_files += hashes == [image.stored_sha256, leaving, image.pixels_sha256]
     counts = Counter(likenesses.values())
     return MadeAgain(
         num_images=len(likenesses),
         num_identical=counts[BIT_IDENTICAL],
         num_within=counts[WITHIN_ONE_LEVEL],
+        num_same_files=num_same_files,
         different=tuple(path for path, like in likenesses.items() if like == DIFFERENT),
     )
 
@@ -251,13 +261,20 @@ def _images_that_differ(
     if not isinstance(rule, dict) or not isinstance(rule.get("threshold"), int | float):
         yield Problem(MANIFEST, "decision", "no rule that says from which score images were kept")
         rule = None
+    check = (rule or {}).get("label_check")
+    least_label = check["least"] if isinstance(check, dict) and "least" in check else 0.0
     for image in manifest.images:
         if listed.get(image.path) != image.sha256:
             yield Problem(image.path, "altered", "the manifest lists it twice, differently")
         elif image.path not in damaged:
-            found = pixels_hash(pixels_of(decode((folder / image.path).read_bytes())))
+            content = (folder / image.path).read_bytes()
+            found = pixels_hash(pixels_of(decode(content)))
             if found != image.pixels_sha256:
                 yield Problem(image.path, "pixels", f"pixel hash {found[:12]}")
+            before = hashlib.sha256(unmarked(content)).hexdigest()
+            # a NIfTI is packed anew for its mark, which another zlib does in other bytes
+            if before != image.stored_sha256 and image.path.endswith(EXTENSIONS[PNG]):
+                yield Problem(image.path, "mark", f"without its mark SHA-256 {before[:12]}")
         if image.prompt.id != _prompt_id(image.prompt):
             yield Problem(image.path, "item", "its prompt is not the one that its id names")
         elif image.item_key != _item_key(image):
@@ -268,6 +285,9 @@ def _images_that_differ(
             yield Problem(image.path, "decision", "scored by another reward model than the rule's")
         elif not image.score >= rule["threshold"]:
             yield Problem(image.path, "decision", f"score {image.score} is below the threshold")
+        elif image.label_probability is not None and image.label_probability < least_label:
+            said = f"its label's probability {image.label_probability} is below the label check's"
+            yield Problem(image.path, "decision", said)
 
 
 def _tables_that_differ(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from curate.evaluation.intervals import Estimate
 from curate.report.pictures import png_uri
 
-INK, MUTED, GRID = "#1f2933", "#66788a", "#e4e9ee"
+INK, MUTED, GRID = "#1f2933", "#52636f", "#e4e9ee"
 FIRST, LAST, OTHER = "#9aa9b8", "#0b6e75", "#7fb4b8"  # base, newest and the versions between
 RATERS = "#c77d2e"
 DPI = 180  # sharp on a dense screen at half the size

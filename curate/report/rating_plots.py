@@ -1,4 +1,4 @@
-"""Plots of what ratings are worth: figures, strictness and raters, each with its interval."""
+"""Plots of what ratings are worth: figures, severity and raters, each with its interval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def severities(criteria: Mapping[str, Sequence[RaterMeasure]]) -> str | None:
         }
         for criterion, measures in criteria.items()
     }
-    return _lines(points, "← milder   strictness, logits, 95 % intervals   stricter →")
+    return _lines(points, "← lenient   severity, logits, 95 % intervals   severe →")
 
 
 def raters(panels: Sequence[Panel]) -> str | None:

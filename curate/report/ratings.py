@@ -27,7 +27,7 @@ class RatingsStory:
                 if figure.estimate is None:
                     reasons.setdefault(figure.reason, []).append(figure.name)
             if isinstance(worth.severity, NoFit):
-                reasons.setdefault(worth.severity.reason, []).append("strictness")
+                reasons.setdefault(worth.severity.reason, []).append("severity")
             lines += [
                 f"{worth.criterion}: {', '.join(names)}: {why}" for why, names in reasons.items()
             ]

@@ -13,7 +13,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import GeneratorVersion, Round
 from db.queries.images import ScoredImage
-from db.queries.ratings import RatingView
+from db.queries.ratings import RatingView, looks_good
 
 Pair = tuple[ScoredImage, ScoredImage]
 
@@ -125,12 +125,11 @@ def rated_shares(
     """
     tops: dict[tuple[str, str], list[bool]] = defaultdict(list)
     images: dict[tuple[str, str], set[UUID]] = defaultdict(set)
-    for rating in ratings:
+    for rating, is_good in looks_good(ratings):
         if rating.version_id is not None:  # a real image has none
             who = "simulated raters" if rating.simulated else "radiologists"
             key = (who, names[rating.version_id])
-            best = rating.max_value if rating.polarity == "higher" else rating.min_value
-            tops[key].append(rating.value == best)
+            tops[key].append(is_good)
             images[key].add(rating.image_id)
     shares: dict[str, dict[str, Estimate]] = {}
     for (who, name), values in tops.items():

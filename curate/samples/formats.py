@@ -52,11 +52,15 @@ def encode(sample: Sample) -> SampleFile:
     ):
         says = {} if sample.kind == "intensity" else {KIND: sample.kind}
         return SampleFile(png_bytes(pixels_of(sample), says), PNG)
-    content = _nifti(sample).to_bytes()
+    return SampleFile(gzipped(_nifti(sample).to_bytes()), NIFTI)
+
+
+def gzipped(content: bytes) -> bytes:
+    """Return the bytes packed; nothing in them says when or where."""
     packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = packer.compress(content) + packer.flush()
     trailer = struct.pack("<II", zlib.crc32(content), len(content) % 2**32)
-    return SampleFile(GZIP_HEADER + packed + trailer, NIFTI)
+    return GZIP_HEADER + packed + trailer
 
 
 def decode(content: bytes, media_type: str | None = None) -> Sample:

@@ -5,9 +5,9 @@ campaign had taken. It speaks of a score only if the reward model learned from n
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from curate.errors import CurateError
@@ -16,7 +16,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign
 from db.queries.campaigns import DrawnImage
-from db.queries.ratings import RatingView, goodness
+from db.queries.ratings import RatingView, goodness, looks_good
 
 RANDOM = ("random", "all", "version")  # ways to choose that ask nothing of the images
 NUM_SUGGESTED = 300  # images: a draw that certifies a mixed but decent set about as often as not
@@ -35,6 +35,8 @@ class Calibration:
     num_ratings: int
     ratings_sha256: str  # of the ratings that the consensus is made of
     pool_sha256: str  # of the pool's identifiers
+    # criterion -> (answers that reach its least, answers); empty where there is one criterion
+    by_criterion: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def share_rated(self) -> float:
@@ -53,8 +55,9 @@ def find_calibration(
 ) -> Calibration:
     """Return the draw of this campaign, or of the latest that has drawn from the version.
 
-    An image is good when the lower median of its ratings reaches `good` (the best value unless
-    set) on every criterion that the reward model was fitted to; with two raters both must say so.
+    An image is good for a rater who grades it `good` or better (the best value unless set) on every
+    criterion that the reward model was fitted to; and it is good when the lower median of its
+    raters find it so: with two raters both must.
     Raises CurateError when no draw can carry the promise.
     """
     row, drawn = _draw(ws, campaign, version_id, promise)
@@ -85,17 +88,18 @@ def find_calibration(
                 f"be {'good' if good <= low else 'bad'}. Choose {low + 1} to {high}."
             )
     good_from = {name: high if good is None else good for name, (_, high) in scales.items()}
-    verdicts = _verdicts(views, good_from)
+    said = verdicts(views, good_from)
     found = Calibration(
         campaign=row.name,
         simulated=row.simulated,
         pool=frozenset(pool),
-        good={image.image_id: verdicts.get(image.image_id) for image in drawn},
+        good={image.image_id: said.get(image.image_id) for image in drawn},
         criteria=sorted(good_from),
         good_from=good_from,
         num_ratings=len(views),
         ratings_sha256=_hash(f"{view.rating_id} {goodness(view)}" for view in views),
         pool_sha256=_hash(str(image_id) for image_id in pool),
+        by_criterion=_beside(views, good_from) if len(good_from) > 1 else {},
     )
     answered = sum(verdict is not None for verdict in found.good.values())
     needed = num_needed(promise)
@@ -106,6 +110,17 @@ def find_calibration(
             "`curate rate pull`, or draw more into a new campaign."
         )
     return found
+
+
+def ratings_now(
+    ws: Workspace, row: Campaign, good_from: Mapping[str, int]
+) -> tuple[dict[UUID, bool], str]:
+    """Return what a draw's raters say now, by image, and the hash of the ratings that say it."""
+    rated = queries.ratings.current_ratings(
+        ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
+    )
+    views = [view for view in rated if view.criterion in good_from]
+    return verdicts(views, good_from), _hash(f"{v.rating_id} {goodness(v)}" for v in views)
 
 
 def _draw(
@@ -163,19 +178,20 @@ def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> list[UUI
     )
 
 
-def _verdicts(views: Sequence[RatingView], good_from: Mapping[str, int]) -> dict[UUID, bool]:
-    """Return by image whether its consensus is good; an image without every answer is not in."""
-    values: dict[UUID, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for view in views:
-        values[view.image_id][view.criterion].append(goodness(view))
-    return {  # by the lower median of each criterion's ratings
-        image_id: all(
-            sorted(own[name])[(len(own[name]) - 1) // 2] >= least
-            for name, least in good_from.items()
-        )
-        for image_id, own in values.items()
-        if own.keys() == good_from.keys()
-    }
+def verdicts(views: Sequence[RatingView], good_from: Mapping[str, int]) -> dict[UUID, bool]:
+    """Return by image whether its consensus, the lower median of its raters, is good."""
+    found: dict[UUID, list[bool]] = defaultdict(list)
+    for view, is_good in looks_good(views, good_from):
+        found[view.image_id].append(is_good)
+    return {image_id: sorted(own)[(len(own) - 1) // 2] for image_id, own in found.items()}
+
+
+def _beside(
+    views: Sequence[RatingView], good_from: Mapping[str, int]
+) -> dict[str, tuple[int, int]]:
+    reached = Counter(v.criterion for v in views if goodness(v) >= good_from[v.criterion])
+    answered = Counter(view.criterion for view in views)
+    return {name: (reached[name], answered[name]) for name in sorted(answered)}
 
 
 def _in_words(promise: Promise) -> str:

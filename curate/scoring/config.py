@@ -27,8 +27,8 @@ class FitOptions:
 class ScoreOptions:
     """Whose scores, and of which images."""
 
-    reward_model: str = setting("latest", "Reward model: an id or its beginning.")
+    reward_model: str = setting("latest", "Reward model: an id or the first digits of one.")
     version: str | None = setting(None, "Score only images of this generator version.")
     origin: str | None = setting(
-        None, "Score only this kind of images.", choices=("real", "synthetic")
+        None, "Score only images of this origin.", choices=("real", "synthetic")
     )

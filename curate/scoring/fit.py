@@ -3,19 +3,23 @@
 Shapes: N images, R ratings, C comparisons, S references.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from uuid import UUID, uuid5
 
 import torch
 
 from curate.errors import CurateError, unknown_campaign
+from curate.progress import progress
 from curate.samples.features import features_of
+from curate.samples.spoiling import spoiled_file
 from curate.scoring.conditioning import conditioning_features
+from curate.tracking import tracking
 from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
+from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
@@ -46,6 +50,7 @@ class Answers:
     ratings: Sequence[RatingView]
     comparisons: Sequence[ComparisonView]
     num_left_out: int = 0  # simulated answers, which do not count beside people's
+    notes: tuple[str, ...] = ()  # which version of a rubric they are to, where others were left out
 
     @property
     def all(self) -> list[RatingView | ComparisonView]:
@@ -90,7 +95,12 @@ def train_reward(
         raise ValueError(f"role {role!r}; known: {ROLES}")
     config = config or RewardConfig()
     answers = answers_to_train_on(
-        ws, role=role, campaigns=campaigns, raters=raters, criteria=criteria
+        ws,
+        role=role,
+        campaigns=campaigns,
+        raters=raters,
+        criteria=criteria,
+        enough=config.min_ratings,
     )
     if answers.num_left_out and len(answers.all) < config.min_ratings:
         raise CurateError(
@@ -101,22 +111,63 @@ def train_reward(
     if role == "judge":
         _check_apart(ws, answers, config)
     references = [] if role == "judge" else references_for(ws, answers)
-    ratings = sorted(str(view.rating_id) for view in answers.ratings)
-    hashes = {"ratings_sha256": json_hash(ratings)}
-    if answers.comparisons:
-        pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
-        hashes["comparisons_sha256"] = json_hash(pairs)
-    if references:
-        shown = [[image.file_sha256, prompt.id] for image, prompt in references]
-        hashes["references_sha256"] = json_hash(shown)
-    made_with = {**config.to_json(), **hashes}
+    made_with = {**config.to_json(), **_hashes_of(ws, answers, references)}
+    before = made_with | _hashes_by_id(answers)
     for known in queries.reward_models.reward_models(ws.session, role):
-        if known.config == made_with:
+        if known.config in (made_with, before):
             return known
     backbone = backbone or load_backbone(config.backbone)
     rated = _rated_images(ws, answers, backbone, references)
-    model = RewardModel(backbone, config).fit(rated)
-    return _keep(ws, model, answers, role, made_with, len(references))
+    model = RewardModel(backbone, config)
+    with progress(model.num_fits(rated), "fits of the reward model") as advance:
+        model.fit(rated, tell=advance)
+    row = _keep(ws, model, answers, role, made_with, len(references))
+    with tracking(ws, "train-reward", row.id, made_with) as tracked:
+        for point in row.metrics["learning_curve"]:
+            tracked.log(
+                point["num_images"], {f"curve/{n}": v for n, v in point.items()}, of="curve"
+            )
+        tracked.log(
+            row.num_ratings, {f"held_out/{n}": v for n, v in row.metrics["held_out"].items()}
+        )
+        tracked.result(row.id)
+    return row
+
+
+def _hashes_of(ws: Workspace, answers: Answers, references: Sequence[Reference]) -> dict[str, str]:
+    """Hash what was answered about which images: equal answers, whatever their rows' ids."""
+    pairs = answers.comparisons
+    ends = {end for view in pairs for end in (view.left_image_id, view.right_image_id)}
+    shown = {
+        image.image_id: [image.file_sha256, image.prompt_id]
+        for image in queries.images.prompted_images(ws.session, sorted(ends))
+    }
+    rated = [
+        [v.file_sha256, v.prompt_id, v.spoiled, v.rater, v.expert_level, v.criterion, goodness(v)]
+        for v in answers.ratings
+    ]
+    hashes = {"ratings_sha256": json_hash(sorted(rated, key=repr))}
+    if pairs:
+        compared = [
+            [shown[v.left_image_id], shown[v.right_image_id], v.rater, v.expert_level]
+            + [v.criterion, v.preferred if v.polarity == "higher" else OPPOSITE[v.preferred]]
+            for v in pairs
+        ]
+        hashes["comparisons_sha256"] = json_hash(sorted(compared, key=repr))
+    if references:
+        hashes["references_sha256"] = json_hash(
+            [[image.file_sha256, prompt.id] for image, prompt in references]
+        )
+    return hashes
+
+
+def _hashes_by_id(answers: Answers) -> dict[str, str]:
+    """Hash the answers' ids, as the settings of reward models of 0.2.0 do."""
+    hashes = {"ratings_sha256": json_hash(sorted(str(v.rating_id) for v in answers.ratings))}
+    if answers.comparisons:
+        pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
+        hashes["comparisons_sha256"] = json_hash(pairs)
+    return hashes
 
 
 def load_reward_model(
@@ -145,11 +196,13 @@ def answers_to_train_on(
     campaigns: Sequence[str] = (),
     raters: Sequence[str] = (),
     criteria: Sequence[str] = (),
+    enough: int = RewardConfig.min_ratings,
 ) -> Answers:
     """Return the ratings and comparisons to fit to: of people, where people have answered.
 
     Kept for measuring and left out: calibration, gates, controls and repeats, and for a reward
-    model the raters of a judge. `campaigns`, `raters` and `criteria` narrow the choice.
+    model the raters of a judge. `campaigns`, `raters` and `criteria` narrow the choice. Of a
+    rubric's versions the newest counts that has `enough` answers.
     """
     known = {row.name: row.id for row in queries.campaigns.campaigns(ws.session)}
     for name in campaigns:
@@ -169,12 +222,21 @@ def answers_to_train_on(
             and view.rater not in reserved
         )
 
-    ratings = list(filter(counts, queries.ratings.current_ratings(ws.session, purposes=PURPOSES)))
-    pairs = list(filter(counts, queries.ratings.current_comparisons(ws.session, PURPOSES)))
+    named = bool(wanted or raters)  # a machine's answers count for who asks for them by name
+    rated = queries.ratings.current_ratings(
+        ws.session, purposes=PURPOSES, spoiled=True, machines=named
+    )
+    ratings = list(filter(counts, rated))
+    compared = queries.ratings.current_comparisons(ws.session, PURPOSES, machines=named)
+    pairs = list(filter(counts, compared))
     found = Answers(ratings, pairs)
     if not all(view.simulated for view in found.all):
         ratings = [view for view in ratings if not view.simulated]
         pairs = [view for view in pairs if not view.simulated]
+    num_left_out = len(found.all) - len(ratings) - len(pairs)
+    chosen, notes = _newest_versions(ws, [*ratings, *pairs], enough)
+    ratings = [view for view in ratings if view.campaign_id in chosen]
+    pairs = [view for view in pairs if view.campaign_id in chosen]
     scales = {(view.min_value, view.max_value) for view in ratings}
     if len(scales) > 1:
         asked = {(view.criterion, view.min_value, view.max_value) for view in ratings}
@@ -183,9 +245,34 @@ def answers_to_train_on(
             f"Ratings on several scales ({shown}), but a reward model answers on one. Choose "
             "criteria of one scale with --criterion, or campaigns with --campaign."
         )
-    num_left_out = len(found.all) - len(ratings) - len(pairs)
     ratings.sort(key=lambda v: (v.file_sha256, v.prompt_id, v.rater, v.rated_at, str(v.rating_id)))
-    return Answers(ratings, pairs, num_left_out)
+    return Answers(ratings, pairs, num_left_out, tuple(notes))
+
+
+def _newest_versions(
+    ws: Workspace, views: Sequence[RatingView | ComparisonView], enough: int
+) -> tuple[set[UUID], list[str]]:
+    """Return the campaigns of each rubric's newest version with enough answers, and what goes.
+
+    Where no version has enough, the one with most counts: the fit then says what is missing.
+    """
+    rubrics = queries.campaigns.rubrics_of_campaigns(ws.session)
+    num = Counter((rubrics[v.campaign_id].name, rubrics[v.campaign_id].version) for v in views)
+    chosen: set[tuple[str, int]] = set()
+    notes = []
+    for name in sorted({name for name, _ in num}):
+        versions = sorted(version for of, version in num if of == name)
+        with_enough = [version for version in versions if num[name, version] >= enough]
+        newest = with_enough[-1] if with_enough else max(versions, key=lambda v: num[name, v])
+        chosen.add((name, newest))
+        notes += [
+            f"rubric {name!r}: version {newest} counts ({num[name, newest]:,} answers); "
+            f"{num[name, version]:,} answers to version {version} are left out"
+            for version in versions
+            if version != newest
+        ]
+    of_them = {c for c, rubric in rubrics.items() if (rubric.name, rubric.version) in chosen}
+    return of_them, notes
 
 
 def _check_apart(ws: Workspace, answers: Answers, config: RewardConfig) -> None:
@@ -244,9 +331,21 @@ def _references(ws: Workspace, backbone: Backbone, references: Sequence[Referenc
 def _shown(ws: Workspace, answers: Answers) -> list[PromptedImage]:
     """Return all images of the answers, as they were shown."""
     pairs = answers.comparisons
-    ids = dict.fromkeys(view.image_id for view in answers.ratings)
+    ids = dict.fromkeys(view.image_id for view in answers.ratings if view.spoiled is None)
     ids |= dict.fromkeys(end for view in pairs for end in (view.left_image_id, view.right_image_id))
-    return queries.images.prompted_images(ws.session, list(ids))
+    spoiled = {_seen_as(v): (v.image_id, v.spoiled) for v in answers.ratings if v.spoiled}
+    whole = queries.images.prompted_images(
+        ws.session, [image_id for image_id, _ in spoiled.values()]
+    )
+    return queries.images.prompted_images(ws.session, list(ids)) + [
+        replace(image, image_id=seen_as, file_sha256=spoiled_file(ws, image.file_sha256, how))
+        for image, (seen_as, (_, how)) in zip(whole, spoiled.items(), strict=True)
+    ]
+
+
+def _seen_as(view: RatingView) -> UUID:
+    """Return which image a rating is about: a spoiled one is another than the one it was."""
+    return view.image_id if view.spoiled is None else uuid5(view.image_id, view.spoiled)
 
 
 def _rated_images(
@@ -268,7 +367,7 @@ def _rated_images(
         prompts=[image.prompt_id for image in images],
         patients=[image.patient for image in images],
         labels=[image.label for image in images],
-        image_R=_longs(place[view.image_id] for view in ratings),
+        image_R=_longs(place[_seen_as(view)] for view in ratings),
         grade_R=_longs(goodness(view) - low for view in ratings),
         raters=[view.rater for view in ratings],
         weight_R=torch.tensor([view.expert_level / TOP_LEVEL for view in ratings]),
@@ -307,12 +406,11 @@ def _keep(
     made_with: dict[str, object],
     num_references: int,
 ) -> RewardModelRow:
-    path = ws.cache / f"reward-{os.getpid()}.safetensors"
-    model.save(path)
-    [sha256] = queries.files.add_files(
-        ws.session, ws.store, [(path.read_bytes(), "application/x-safetensors")]
-    )
-    path.unlink()
+    with unfinished_folder(ws.cache / "unfinished", "reward-") as aside:
+        model.save(path := aside / "reward.safetensors")
+        [sha256] = queries.files.add_files(
+            ws.session, ws.store, [(path.read_bytes(), "application/x-safetensors")]
+        )
     assert model.quality_ is not None  # fitted just now
     ratings, pairs = answers.ratings, answers.comparisons
     images = {view.image_id for view in ratings}
@@ -333,7 +431,11 @@ def _keep(
             "num_comparisons": len(pairs),
             "num_references": num_references,
             "raters": [asdict(habits) for habits in model.raters_],
-            "notes": [*([answers.which_count()] if answers.num_left_out else []), *model.notes_],
+            "notes": [
+                *([answers.which_count()] if answers.num_left_out else []),
+                *answers.notes,
+                *model.notes_,
+            ],
         },
     )
     queries.audit.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})

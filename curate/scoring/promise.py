@@ -30,7 +30,7 @@ class Promise:
     def __post_init__(self) -> None:
         for name, value in (("target precision", self.target), ("confidence", self.confidence)):
             if not 0 < value < 1:
-                raise CurateError(f"A {name} of {value}: it lies above 0 and below 1.")
+                raise CurateError(f"A {name} of {value}: it must be above 0 and below 1.")
 
     def shared_by(self, num: int) -> "Promise":
         """Return the promise that each of `num` must keep for all to hold together (Bonferroni)."""

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 from uuid import UUID
 
 import torch
 
 from curate.samples.features import features_of
-from curate.scoring.conditioning import conditioning_for
+from curate.samples.renderings import for_backbones
+from curate.scoring.conditioning import conditioning_for, conditioning_of
 from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
+from generators.base import Prompt as PromptValue
+from generators.sample import Sample
 from rewards.model import RewardModel
 
 IMAGES_A_BATCH = 64
@@ -116,8 +120,8 @@ def _scores(
 
 
 @torch.inference_mode()
-def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) -> float:
-    """Return the mean of what the model says of these images, 0 .. 1; no row is written."""
+def predictions(ws: Workspace, model: RewardModel, images: Sequence[Image]) -> list[float]:
+    """Return what the model says of these images, 0 .. 1 each; no row is written."""
     prompts = queries.prompts.prompts_of(ws.session, images)
     means_B, _ = model.predict_features(
         features_of(ws, model.backbone, [image.file_sha256 for image in images]),
@@ -125,4 +129,30 @@ def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) 
         [prompt.text for prompt in prompts],
         conditioning_for(ws, model, [(image.file_sha256, image.prompt_id) for image in images]),
     )
-    return float(means_B.mean())
+    values: list[float] = means_B.tolist()
+    return values
+
+
+@torch.inference_mode()
+def scores_of_samples(
+    model: RewardModel, prompt: PromptValue, samples: Sequence[Sample]
+) -> list[tuple[float, float]] | None:
+    """Return (score, spread) of samples of a prompt that have no rows; they share one shape.
+
+    None for a modality of which no image was rated.
+    """
+    if prompt.modality not in model.modalities_:
+        return None
+    given = [conditioning_of(prompt)] * len(samples) if prompt.images or prompt.record else []
+    mean_B, spread_B = model.predict(
+        torch.stack([for_backbones(sample) for sample in samples]),
+        [prompt.modality] * len(samples),
+        [prompt.text] * len(samples),
+        given,
+    )
+    return list(zip(mean_B.tolist(), spread_B.tolist(), strict=True))
+
+
+def mean_prediction(ws: Workspace, model: RewardModel, images: Sequence[Image]) -> float:
+    """Return the mean of what the model says of these images, 0 .. 1."""
+    return fmean(predictions(ws, model, images))

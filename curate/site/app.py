@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -11,7 +12,9 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from curate import __version__
-from curate.site import images, studies
+from curate.site import atlas, images, selection, studies, tries
+from curate.site.accounts import PasswordCheck, read_accounts, welcome
+from curate.site.jobs import Jobs
 from curate.web.pages import COOKIE, FOREVER, Asked, Page, Sessions, Site, View
 from curate.workspace import Workspace
 from db.engine import Engine, open_session
@@ -35,20 +38,44 @@ PAGES: Mapping[str, Callable[[Workspace, Asked], Page | Response]] = {
     "/studies/<name>": studies.study_page,
 }
 
+WORKING: Mapping[str, Callable[[Jobs, Workspace, Asked], Page | Response]] = {
+    "GET /atlas": atlas.atlas,
+    "POST /atlas/searches": atlas.ask,
+    "GET /atlas/searches/<job_id>": atlas.result,
+    "POST /images/selection": selection.use,
+    "GET /images/selection/<job_id>": selection.study,
+    "GET /try": tries.form,
+    "POST /try": tries.begin,
+    "GET /try/<job_id>": tries.tried,
+    "GET /try/<job_id>/<int:column>/<int:number>": tries.picture,
+    "GET /try/<job_id>/effect/<int:number>": tries.effect,
+    "GET /try/<job_id>/images.zip": tries.archive,
+    "POST /try/<job_id>/cancel": tries.cancel,
+    "POST /try/<job_id>/keep": tries.keep,
+}
+
 
 def site_app(
-    ws: Workspace, sessions: Sessions, *, hosts: Sequence[str], behind_tls: Sequence[str] = ()
+    ws: Workspace,
+    sessions: Sessions,
+    jobs: Jobs,
+    *,
+    hosts: Sequence[str],
+    behind_tls: Sequence[str] = (),
 ) -> Site:
-    """Return the site as a WSGI application."""
+    """Return the site as a WSGI application; what needs torch is put to `jobs`."""
     bind = ws.session.get_bind()
     assert isinstance(bind, Engine)
 
     def on(view: Callable[[Workspace, Asked], Page | Response]) -> View:
         def answer(asked: Asked) -> Page | Response:
             with open_session(bind) as session:
-                return view(replace(ws, session=session), asked)
+                here = replace(ws, session=session)
+                return view(here, welcome(here, asked))
 
         return answer
+
+    sign_in = on(partial(PasswordCheck().sign_in, sessions))
 
     def static(asked: Asked) -> Response:
         """Give a style sheet or a script of the site; they tell nothing of the workspace."""
@@ -63,6 +90,28 @@ def site_app(
         sessions.dismiss(asked.request.cookies.get(COOKIE))
         return redirect("/", 303)
 
+    routes = [Rule(path, endpoint=on(view), methods=["GET"]) for path, view in PAGES.items()]
+    for path, working in WORKING.items():
+        method, _, place = path.partition(" ")
+        routes.append(Rule(place, endpoint=on(partial(working, jobs)), methods=[method]))
+    routes += [
+        Rule("/runs/<run_id>", endpoint=on(studies.order_run), methods=["POST"]),
+        Rule("/sign-in", endpoint=sign_in, methods=["POST"]),
+        Rule("/sign-out", endpoint=sign_out, methods=["POST"]),
+        Rule("/static/<name>", endpoint=static, methods=["GET"]),
+    ]
+    return Site(
+        Map(routes),
+        _templates(ws),
+        sessions,
+        hosts=hosts,
+        behind_tls=behind_tls,
+        open_to_all=[static, sign_in],
+    )
+
+
+def _templates(ws: Workspace) -> jinja2.Environment:
+    """Return the pages, with what all of them say."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -71,12 +120,5 @@ def site_app(
         lstrip_blocks=True,
     )
     pages.globals.update(version=__version__, workspace=ws.folder.name)
-    routes = [Rule(path, endpoint=on(view), methods=["GET"]) for path, view in PAGES.items()]
-    routes += [
-        Rule("/runs/<run_id>", endpoint=on(studies.order_run), methods=["POST"]),
-        Rule("/sign-out", endpoint=sign_out, methods=["POST"]),
-        Rule("/static/<name>", endpoint=static, methods=["GET"]),
-    ]
-    return Site(
-        Map(routes), pages, sessions, hosts=hosts, behind_tls=behind_tls, open_to_all=[static]
-    )
+    pages.globals["has_accounts"] = lambda: bool(read_accounts(ws.folder))
+    return pages

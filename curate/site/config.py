@@ -10,14 +10,18 @@ class SiteConfig:
     """Where the site listens."""
 
     host: str = setting(
-        "127.0.0.1", "Address to listen at; other than this machine's own needs an account."
+        "127.0.0.1",
+        "Address to listen on; one that others reach needs accounts, and --name or --plain-http.",
     )
-    port: int = setting(
-        8095, "Port to listen at; a busy one is refused, 0 takes a free one.", min=0, max=65535
-    )
+    port: int = setting(8095, "Port to listen on; 0: any free port.", min=0, max=65535)
     names: tuple[str, ...] = setting(
         (),
-        "Name of a proxy with TLS that browsers call the site by; repeat for several.",
+        "Host name under which a TLS reverse proxy serves the site; repeat for several.",
         option="--name",
         shown="the address itself",
+    )
+    plain_http: bool = setting(
+        False,
+        "Serve others without TLS: whoever is on the way can read passwords and pages.",
+        option="--plain-http",
     )

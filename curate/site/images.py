@@ -27,7 +27,7 @@ from curate.web.pages import FOREVER, Asked, Page
 from curate.workspace import Workspace
 from db import queries
 from db.folders import replace_file
-from db.models import Image, Prompt, RewardModel
+from db.models import Image, Prompt, RewardModel, Standing
 from db.queries.gallery import ORDERS, Card, Filter
 from generators.sample import Sample
 
@@ -44,6 +44,8 @@ NUMBERS: Mapping[str, Callable[[str], Any]] = {
     "least_score": float,
     "most_score": float,
 }
+BY_SCORE = ("best", "worst", "least-sure")
+OF_STANDING = {"most-disagreement": "disagreement", "nearest-training": "train_distance"}
 _making = threading.Semaphore(4)  # thumbnails at once: a page asks for sixty
 
 
@@ -67,7 +69,7 @@ def gallery(ws: Workspace, asked: Asked) -> Page:
         "chosen": dict.fromkeys((*WORDS, *NUMBERS, "rated")) | chosen,
         "next": {**chosen, "after": str(shown[-1].image_id), "part": "1"} if more else None,
         "order": order,
-        "orders": ORDERS if model else ORDERS[:1],
+        "orders": _orders(ws, model),
         "model": model,
         "problem": problem,
     }
@@ -100,10 +102,19 @@ def _wanted(query: Mapping[str, str], model: RewardModel | None) -> tuple[Filter
         fields["seed"] = None
         problems.append("no seed is so large")
     order = query.get("order", "newest")
-    if order not in ORDERS or (order != "newest" and model is None):
+    if order not in ORDERS or (order in BY_SCORE and model is None):
         problems.append(f"no order {order!r}" if order not in ORDERS else "nothing has a score yet")
         order = "newest"
     return Filter(**fields), order, "; ".join(problems) or None
+
+
+def _orders(ws: Workspace, model: RewardModel | None) -> list[str]:
+    """Return the orders of which some image has a value."""
+    without = set() if model else {*BY_SCORE}
+    for order, column in OF_STANDING.items():
+        if not queries.standings.has_standings(ws.session, column):
+            without.add(order)
+    return [order for order in ORDERS if order not in without]
 
 
 def image_page(ws: Workspace, asked: Asked) -> Page:
@@ -115,7 +126,7 @@ def image_page(ws: Workspace, asked: Asked) -> Page:
     hidden = sorted(
         row.campaign.name
         for row in queries.campaigns.progress_of_campaigns(session)
-        if row.campaign.id in showing and row.num_answered < row.num_assignments
+        if row.campaign.id in showing and row.is_waited_for
     )
     ratings = [
         rating
@@ -132,6 +143,7 @@ def image_page(ws: Workspace, asked: Asked) -> Page:
         "prompt": prompt,
         "conditions": queries.prompts.conditions_of(session, [prompt.id]).get(prompt.id, {}),
         "scores": queries.gallery.scores_of(session, image.id),
+        "standing": session.get(Standing, image.id),
         "decisions": decisions,
         "ratings": ratings,
         "hidden": hidden,
@@ -144,6 +156,7 @@ def image_page(ws: Workspace, asked: Asked) -> Page:
         **image.model_dump(mode="json"),
         "prompt": prompt.model_dump(mode="json"),
         "scores": [row.model_dump(mode="json") for row in values["scores"]],
+        "standing": values["standing"] and values["standing"].model_dump(mode="json"),
         "decisions": decisions,
         "ratings": [asdict(rating) for rating in ratings],
         "hidden_campaigns": hidden,

@@ -10,6 +10,7 @@ from curate.training.selection import select_images
 from curate.workspace import Workspace
 from db.folders import unfinished_folder
 from db.models import GeneratorVersion
+from db.queries.versions import MadeOf
 from generators import registry
 from generators.beginning import Beginning
 
@@ -43,6 +44,8 @@ def begun_version(
             generator_name=generator.family,
             family=generator.family,
             how_made="begun",
-            parent_id=None if out_of is None else out_of.id,
-            config={"family": family.family, "settings": settings, "seed": seed},
+            made_of=MadeOf(
+                None if out_of is None else out_of.id,
+                config={"family": family.family, "settings": settings, "seed": seed},
+            ),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from generators.config import setting
+from generators.rl.config import usual
 
 FITS = ("crop", "pad")
 REPLAYS = ("none", "images", "prompts")
@@ -18,38 +19,44 @@ class LessonConfig:
 
     modalities: tuple[str, ...] = setting(
         (),
-        "Learn this modality only; repeat for several.",
+        "Learn only this modality; repeat for several.",
         option="--modality",
         shown="all",
         panel="What to learn from",
     )
-    real: bool = setting(True, "Learn imported images that have a text.", option="--real/--no-real")
+    real: bool = setting(True, "Learn from imported images with a text.", option="--real/--no-real")
     captioner: str | None = setting(
-        None, "Learn images without a text, too, captioned by this transformers folder or name."
+        None,
+        "Also learn from images without a text, captioned by this transformers folder or hub name.",
     )
-    synthetic: bool = setting(False, "Learn generated images with their prompts, too.")
+    synthetic: bool = setting(False, "Also learn from generated images with their prompts.")
     least_score: float | None = setting(
         None, "Lowest score of a --synthetic image by the newest reward model.", shown="any"
     )
     long_captions: str = setting(
         "refuse",
-        "Captions longer than the generator reads: refuse them, cut them, or skip their images.",
+        "What to do with captions that are too long for the generator.",
         choices=("refuse", "truncate", "skip"),
     )
-    rated: bool = setting(False, "Learn images that people rated well, too.")  # real or generated
+    rated: bool = setting(
+        False, "Also learn from images that people rated well."
+    )  # real or generated
     # 3 = the default rubric's best
     least_rating: float = setting(3.0, "Lowest mean rating of a --rated image.")
     journeys: bool = setting(
-        False, "Learn pairs of a prior and a later image (`curate journeys`), too."
+        False, "Also learn from pairs of a prior and a later image (`curate journeys`)."
     )
     balance: bool = setting(False, "Show rare modalities and labels as often as common ones.")
 
     # continual learning. images: imported ones of the other modalities; prompts: images that the
     # start version makes
     replay: str = setting(
-        "none", "Old material to show again.", choices=REPLAYS, panel="Continual learning"
+        "none",
+        "Earlier material to show again, against forgetting.",
+        choices=REPLAYS,
+        panel="Continual learning",
     )
-    replay_share: float = setting(0.25, "Share of a step's images that are replayed, 0 to 1.")
+    replay_share: float = setting(0.25, "Share of each step's images that are replayed, 0 to 1.")
     replay_count: int = 8  # images that the start version makes for each replayed prompt
 
     # how images are shown
@@ -59,17 +66,21 @@ class LessonConfig:
         shown="the generator's own",
         panel="How images are shown",
     )
-    fit: str = setting("crop", "Crop the long side, or pad the short one with black.", choices=FITS)
+    fit: str = setting(
+        "crop",
+        "How images become square: crop the long side, or pad the short one with black.",
+        choices=FITS,
+    )
     mirror: bool = setting(
-        False, "Show half of the images mirrored; refused where a text names a side."
+        False, "Mirror half of the images; not possible where a text names a side."
     )
 
     # looking on
     validation_share: float = setting(
-        0.1, "Share of patients held out where the import names no split, 0 to 1.", panel="Progress"
+        0.1, "Share of patients held out if the import named no split, 0 to 1.", panel="Progress"
     )
     num_samples: int = setting(
-        8, "Images in the grid made at each validation; 0: no grid.", option="--samples"
+        8, "Images in the sample grid of each validation; 0: no grid.", option="--samples"
     )
     sample_steps: int = 20
 
@@ -122,7 +133,7 @@ class FamilyChoice:
 
     family: str | None = setting(
         None,
-        "Begin a generator of this family, out of --version or --base where one is named.",
+        "Begin a generator of this family, from --version or --base if one is given.",
         shown="go on from a version",
         panel="Which generator",
     )
@@ -132,15 +143,30 @@ class FamilyChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackerOptions:
+    """Where else a training's figures go."""
+
+    report_to: tuple[str, ...] = setting(
+        (),
+        "Send figures and sample images to this tracker too; repeat for several.",
+        choices=("tensorboard", "mlflow", "wandb", "trackio"),
+        shown="none",
+        panel="Progress",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RLStepOptions:
     """What an RL step starts from, what it follows and on which prompts."""
 
     version: str = setting(
         "latest",
-        "Generator version to start from: an id or its beginning.",
+        "Generator version to start from: an id or the first digits of one.",
         panel="What it starts from",
     )
-    reward_model: str = setting("latest", "Reward model to follow: an id or its beginning.")
+    reward_model: str = setting(
+        "latest", "Reward model to optimise: an id or the first digits of one."
+    )
     sheet: Path | None = setting(
         None,
         "CSV of prompts with columns modality, text and optionally label.",
@@ -148,3 +174,10 @@ class RLStepOptions:
         shown="those of the rated images",
     )
     from_ratings: bool = setting(False, "For nft: learn from rated images, without a reward model.")
+    roots: int | None = setting(
+        None,
+        "Roots per prompt, instead of --group-size, which is roots x branches.",
+        shown=f"{usual().group_size // usual().branches} for window",
+        min=1,
+        panel="How it learns",
+    )

@@ -15,6 +15,7 @@ from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import load_version, save_version
 from curate.progress import ShowProgress
+from curate.tracking import tracking
 from curate.training.book import Book
 from curate.training.captions import captioned
 from curate.training.config import LessonConfig
@@ -32,10 +33,12 @@ from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
+from db.queries.versions import MadeOf
 from generators.base import Trajectory, require_trajectory
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
 from generators.training.config import TrainingConfig
+from generators.training.history import History
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
 from generators.training.processes import Processes, joined_processes
@@ -77,7 +80,9 @@ def train_generator(
     if not trained.is_finished:
         raise stopped(trained.history.num_steps, task.training.num_steps)
     if processes.is_first:
-        _save(ws, trained, task, ready)
+        version = _save(ws, trained, task, ready)
+        with tracking(ws, "train-generator", ready.key, ready.made_with) as tracked:
+            tracked.result(version.id)
         shutil.rmtree(run_folder(ws, ready.key))  # done: the version's row has the log
     processes.wait()
     made = queries.versions.find_trained_version(
@@ -169,7 +174,7 @@ def _select(
     if task.lesson.replay == "prompts":
         chosen = _with_replayed_prompts(ws, task, chosen, show)
     if not chosen.validated:
-        say("Note: no image is held out, so that nothing is validated: see --validation-share")
+        say("Note: no image is held out, so there is no validation: see --validation-share")
     return chosen
 
 
@@ -212,9 +217,16 @@ def _trained(
         if shown:
             path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
             write_grid(generator, shown, config.sample_steps, path)
+            tracked.strip(step, path)
+
+    def report(history: History) -> None:
+        tracked.history(history, task.training)
+        watcher.report(history)
 
     folder = run_folder(ws, ready.key)
+    made_with, is_first = {**ready.made_with, "start": ready.start_id}, processes.is_first
     with (
+        tracking(ws, "train-generator", ready.key, made_with, is_told=is_first) as tracked,
         show(task.training.num_steps, "steps") as advance,
         watched(ws, ready.key, task.training, folder, processes, advance) as watcher,
     ):
@@ -223,13 +235,13 @@ def _trained(
             lesson,
             task.training,
             folder=folder,
-            report=watcher.report,
+            report=report,
             look_on=look_on,
             listen=watcher.listen,
         )
 
 
-def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> None:
+def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> GeneratorVersion:
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
         trained.weights.save_result(folder)
         version = save_version(
@@ -238,10 +250,12 @@ def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) ->
             generator_name=ready.generator_name,
             family=trained.weights.generator.family,
             how_made="train-generator",
-            parent_id=ready.start_id,
-            weights="lora" if task.training.lora_rank else "full",
-            config=ready.made_with,
-            metrics=_metrics(ws, trained, task, ready),
+            made_of=MadeOf(
+                ready.start_id,
+                "lora" if task.training.lora_rank else "full",
+                config=ready.made_with,
+                metrics=_metrics(ws, trained, task, ready),
+            ),
         )
     details = {
         "version": version.id,
@@ -250,6 +264,7 @@ def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) ->
         "images": len(ready.chosen.learned),
     }
     queries.audit.record_event(ws.session, "train-generator", details)
+    return version
 
 
 def _metrics(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> dict[str, Any]:

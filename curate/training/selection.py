@@ -13,6 +13,7 @@ from db import queries
 from db.hashing import json_hash
 from db.queries.images import ImageToLearn
 from db.queries.prompts import NewPrompt
+from db.queries.ratings import goodness
 
 MOST_REPEATS = 20  # of a rare label's images in one round: more is learning them by heart
 
@@ -151,16 +152,20 @@ def _journeys(ws: Workspace) -> list[ImageToLearn]:
 
 
 def _rated(ws: Workspace, config: LessonConfig, notes: list[str]) -> list[ImageToLearn]:
-    """Return the images whose ratings are good in the mean; gates and controls do not teach."""
-    verdicts: dict[UUID, list[float]] = defaultdict(list)
-    simulated = 0
-    for rating in queries.ratings.current_ratings(ws.session, purposes=("train",)):
-        turned = rating.min_value + rating.max_value - rating.value
-        better = rating.value if rating.polarity == "higher" else turned
-        verdicts[rating.image_id].append(better)
-        simulated += rating.simulated
+    """Return the images whose ratings are good in the mean; gates and controls do not teach.
+
+    Of several criteria a look's weakest counts.
+    """
+    looks: dict[tuple[UUID, str, UUID], int] = {}  # campaign, rater and image -> weakest
+    ratings = queries.ratings.current_ratings(ws.session, purposes=("train",))
+    for rating in ratings:
+        look, value = (rating.campaign_id, rating.rater, rating.image_id), goodness(rating)
+        looks[look] = min(value, looks.get(look, value))
+    verdicts: dict[UUID, list[int]] = defaultdict(list)
+    for (_, _, image_id), value in looks.items():
+        verdicts[image_id].append(value)
+    simulated, total = sum(rating.simulated for rating in ratings), len(ratings)
     good = {i for i, v in verdicts.items() if sum(v) / len(v) >= config.least_rating}
-    total = sum(map(len, verdicts.values()))
     notes.append(
         f"{len(good)} of {len(verdicts)} rated images have a mean of {config.least_rating:g} or "
         f"more ({simulated} of {total} ratings are simulated)"

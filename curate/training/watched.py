@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from curate.errors import CurateError
+from curate.errors import Stopped
 from curate.production.environment import gpu_memory_gb
 from curate.production.run import ended
 from curate.production.watch import Watch
@@ -78,8 +78,8 @@ def watched(
     watch.end("finished" if is_finished else "stopped", made=watcher.num_taken)
 
 
-def stopped(num_steps: int, planned: int) -> CurateError:
+def stopped(num_steps: int, planned: int) -> Stopped:
     """Return what tells that a training was stopped on request."""
-    return CurateError(
+    return Stopped(
         f"Stopped after {num_steps} of {planned} steps, which are kept. The same command goes on."
     )

@@ -15,19 +15,20 @@ class TranslateOptions:
 
     version: str = setting(
         "latest",
-        "A translator: the modality that it was trained on, or a version's id or its beginning.",
+        "Translator: the modality it was trained on, or a version's id or its first digits.",
         panel="What to do",
     )
     num_steps: int = setting(10, "Sampling steps for each slice.", option="--steps", min=1)
     strength: float = setting(
-        1.0, "Start from the source, noised for this share of the steps, as SDEdit; 1: from noise."
+        1.0,
+        "Start from the source, noised for this share of the steps (SDEdit); 1: from pure noise.",
     )
-    seed: int = setting(0, "Seed of the noise: one for all slices.", min=0)
-    batch_size: int = setting(16, "Slices in a compute batch.", min=1)
+    seed: int = setting(0, "Seed of the noise, the same for all slices.", min=0)
+    batch_size: int = setting(16, "Slices per compute batch.", min=1)
     out: Path = setting(Path("translated"), "Folder for the translated files.", panel="Files")
     targets: tuple[Path, ...] = setting(
         (),
-        "True images of the target modality, one a source in the same order; for figures only.",
+        "True images of the target modality, one per source in the same order; for measuring only.",
         option="--target",
     )
     window: Window = setting(
@@ -37,19 +38,19 @@ class TranslateOptions:
     )
     segment: str | None = setting(
         None,
-        "Your segmenter, run on each file: a command with {in} and {out}, which are NIfTI or PNG.",
+        "Segmenter to run on each file: a command with {in} and {out}, which become NIfTI or PNG.",
     )
     labels: tuple[Path, ...] = setting(
-        (), "True label maps, one a source in the same order: Dice against them.", option="--truth"
+        (), "True label maps, one per source in the same order, for Dice.", option="--truth"
     )
-    device: str = setting("auto", "Where to compute: auto, cpu, cuda or cuda:1.", panel="Where")
+    device: str = setting("auto", "Device to compute on: auto, cpu, cuda or cuda:1.", panel="Where")
 
     def check(self, sources: Sequence[Path]) -> None:
         """Raise CurateError for what cannot be done with these sources."""
         for name, others in (("--target", self.targets), ("--truth", self.labels)):
             if others and len(others) != len(sources):
                 raise CurateError(
-                    f"{len(others)} {name} for {len(sources)} sources: give one each, in order."
+                    f"{len(others)} {name} for {len(sources)} sources: give one for each, in order."
                 )
         if self.labels and self.segment is None:
             raise CurateError("--truth measures a segmentation: give --segment COMMAND, too.")

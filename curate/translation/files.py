@@ -24,6 +24,7 @@ from curate.importing.config import ImportConfig, Window
 from curate.importing.errors import Refused
 from curate.importing.nifti import SUFFIXES, in_reading_order
 from curate.importing.patients import pseudonym
+from curate.samples.marks import marked
 from curate.samples.pixels import png_bytes
 from curate.workspace import Workspace
 from db.folders import replace_file
@@ -67,7 +68,7 @@ def slices_of(ws: Workspace, path: Path, window: Window) -> Iterator[Slice]:
     except Refused as reason:
         raise CurateError(f"{path}: {reason}") from reason
     if unreadable := [note for note in notes if "NaN" in note or "infinite" in note]:
-        raise CurateError(f"{path}: {unreadable[0]}. Mend the file, or leave it out.")
+        raise CurateError(f"{path}: {unreadable[0]}. Fix the file, or leave it out.")
 
 
 def at_size(pixels: NDArray[np.float32], size: int) -> bytes:
@@ -88,9 +89,10 @@ def back_at(pixels_SS: Tensor, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def write_volume(source: Path, out: Path, slices: Iterator[tuple[int, NDArray[Any]]]) -> None:
-    """Write slices as the NIfTI file that lies where the source lies, voxel by voxel.
+    """Write slices as the gzipped NIfTI that lies where the source lies, voxel by voxel.
 
-    What has no slice stays 0. Affine, both orientation codes and zooms are the source's.
+    What has no slice stays 0. Affine, both orientation codes and zooms are the source's; the
+    header says that it is synthetic.
     """
     image: Any = nibabel.load(source)
     shape = (*image.shape, 1, 1)[:3]
@@ -105,8 +107,7 @@ def write_volume(source: Path, out: Path, slices: Iterator[tuple[int, NDArray[An
     made.header.set_zooms(image.header.get_zooms())
     made.header.set_xyzt_units(*image.header.get_xyzt_units())
     content = made.to_bytes()
-    packed = out.name.lower().endswith(".gz")
-    replace_file(out, gzip.compress(content, 6, mtime=0) if packed else content)
+    replace_file(out, marked(gzip.compress(content, 6, mtime=0)))
 
 
 def numbers(path: Path) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from curate.production.run import run_plan
 from curate.production.versions import load_version
 from curate.progress import ShowProgress
 from curate.samples.formats import PNG, read_sample
+from curate.samples.marks import marked
 from curate.samples.pixels import png_bytes
 from curate.translation import scores
 from curate.translation.config import TranslateOptions
@@ -181,7 +182,7 @@ class Job:
         several, name = len(files) > 1, ""
         for index, pixels in results():
             name = f"{stem(path)}-{index}.png" if several else f"{stem(path)}.png"
-            replace_file(out / name, png_bytes(pixels))
+            replace_file(out / name, marked(png_bytes(pixels)))
         return out / (
             f"{stem(path)}-{min(filter(None, files), default=0)}.png" if several else name
         )

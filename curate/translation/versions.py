@@ -28,8 +28,8 @@ def translator_named(ws: Workspace, name: str) -> GeneratorVersion:
             return version
     other = queries.versions.find_version(ws.session, name)  # names what there is, if nothing
     raise CurateError(
-        f"Version {other.id[:12]} is no translator: maps need pixels, and a {other.generator_name} "
-        "works on something else. See `curate generators list`."
+        f"Version {other.id[:12]} is not a translator: maps need pixels, and a "
+        f"{other.generator_name} works on something else. See `curate generators list`."
     )
 
 

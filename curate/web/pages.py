@@ -4,6 +4,7 @@ Pages are rendered here and hold no script of their own: the content security po
 run or load that this site does not serve itself, so it works in a hospital without a network.
 """
 
+import io
 import json
 import secrets
 import sys
@@ -11,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import jinja2
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, InternalServerError
@@ -39,6 +40,13 @@ ALWAYS = {
 FOREVER = "private, max-age=31536000, immutable"  # what its address names by hash
 
 
+class _Request(Request):
+    """A request whose files stay in memory: an image that is asked about is not stored."""
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        return io.BytesIO()
+
+
 @dataclass(frozen=True)
 class Visitor:
     """Somebody who has signed in."""
@@ -47,6 +55,7 @@ class Visitor:
     may_act: bool  # else looks only
     csrf: str  # stands in every form of theirs
     until: float  # seconds, by the sessions' clock
+    has_account: bool = False  # came by a password; else by an address that was printed
 
 
 @dataclass
@@ -67,8 +76,14 @@ class Sessions:
     def admit(self, token: str) -> str | None:
         """Spend a token: return the cookie's value, or None for one that is spent or made up."""
         visitor = self._invitations.pop(token, None)
-        if visitor is None:
-            return None
+        return None if visitor is None else self._begun(visitor)
+
+    def enter(self, name: str, *, may_act: bool) -> str:
+        """Sign in whose password was right: return the cookie's value."""
+        until = self.now() + SIGNED_IN_S
+        return self._begun(Visitor(name, may_act, secrets.token_urlsafe(32), until, True))
+
+    def _begun(self, visitor: Visitor) -> str:
         cookie = secrets.token_urlsafe(32)
         self._visitors[cookie] = visitor
         return cookie
@@ -150,7 +165,8 @@ class Site:
 
     def __call__(self, environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         """Answer one request."""
-        request = Request(environ)
+        request = _Request(environ)
+        environ["curate.behind_tls"] = request.host in self._behind_tls
         visitor: Visitor | None = None
         try:
             self._check_sender(request)
@@ -174,48 +190,39 @@ class Site:
             raise BadRequest("This site does not answer to that name.")
         if request.method not in ("GET", "HEAD"):
             origin = request.headers.get("Origin")
-            scheme = "https" if request.host in self._behind_tls else "http"
+            scheme = "https" if request.environ["curate.behind_tls"] else "http"
             if origin != f"{scheme}://{request.host}":
                 raise Forbidden("Only pages of this site may send that.")
 
     def _answer(self, request: Request, visitor: Visitor | None) -> Response:
         if (token := request.args.get("token")) is not None:
-            return self._signed_in(request, token)
+            return self._by_token(request, token)
         wants_json = request.path.endswith(".json")
         path = request.path.removesuffix(".json") or "/"
         adapter = self._routes.bind(request.host, url_scheme=request.scheme)
         view, place = adapter.match(path, method=request.method)
-        if view in self._open_to_all:
-            visitor = visitor or Visitor("", False, "", 0.0)
-        if visitor is None:
+        someone = visitor or (Visitor("", False, "", 0.0) if view in self._open_to_all else None)
+        if someone is None:
             return self._rendered(Page("signed_out.html", {}, status=401), request, None)
-        shown = view(Asked(request, visitor, place))
+        shown = view(Asked(request, someone, place))
         if isinstance(shown, Response):
             return shown
         if wants_json:
             return Response(_as_json(shown.plain), shown.status, mimetype="application/json")
         return self._rendered(shown, request, visitor)
 
-    def _signed_in(self, request: Request, token: str) -> Response:
+    def _by_token(self, request: Request, token: str) -> Response:
         """Exchange the token for a cookie, and take it out of the address bar."""
         cookie = self._sessions.admit(token)
         if cookie is None:
             return self._rendered(
                 Page("signed_out.html", {"spent": True}, status=401), request, None
             )
-        answer = Response(status=303, headers={"Location": request.path})
-        answer.set_cookie(
-            COOKIE,
-            cookie,
-            max_age=round(SIGNED_IN_S),
-            httponly=True,
-            samesite="Strict",
-            secure=request.host in self._behind_tls,
-        )
-        return answer
+        return signed_in(request, cookie, to=request.path)
 
     def _rendered(self, page: Page, request: Request, visitor: Visitor | None) -> Response:
-        values = {"visitor": visitor, "path": request.path, "spent": False, **page.values}
+        usual = {"visitor": visitor, "path": request.path, "spent": False, "wrong": False}
+        values = {**usual, **page.values}
         html = self._templates.get_template(page.template).render(values)
         return Response(html, page.status, mimetype="text/html")
 
@@ -229,6 +236,20 @@ class Site:
             "refused.html", {"status": status, "name": error.name, "said": said}, None, status
         )
         return self._rendered(page, request, visitor)
+
+
+def signed_in(request: Request, cookie: str, *, to: str) -> Response:
+    """Send a browser on with the cookie that it is known by from now on."""
+    answer = Response(status=303, headers={"Location": to})
+    answer.set_cookie(
+        COOKIE,
+        cookie,
+        max_age=round(SIGNED_IN_S),
+        httponly=True,
+        samesite="Strict",
+        secure=request.environ["curate.behind_tls"],
+    )
+    return answer
 
 
 def _as_json(plain: Any) -> str:

@@ -83,8 +83,9 @@ def listen(host: str, port: int, what: str) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise CurateError(
-            f"{what} cannot listen on {host}:{port} ({error.strerror}). Stop what listens there "
-            "(`curate rate stop` ends this workspace's rating page), or give another --port."
+            f"{what} cannot listen on {host}:{port} ({error.strerror}). Stop the process "
+            f"that uses the port (`curate rate stop` ends this workspace's rating page), "
+            f"or give another --port."
         ) from error
 
 
@@ -107,6 +108,7 @@ def served(
         map=sockets,
         max_request_header_size=max_header,
         max_request_body_size=max_body,
+        inbuf_overflow=2 * max_body,  # bodies stay in memory: nothing sent lands on a disk
         **LIMITS,
     )
     server.channel_class = _Channel

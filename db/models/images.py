@@ -147,6 +147,20 @@ class Image(SQLModel, table=True):
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
+class Standing(SQLModel, table=True):
+    """What an image is ordered by beside its scores, as it was when that last became known."""
+
+    __table_args__ = (
+        CheckConstraint("train_distance >= 0", name="train_distance_is_not_negative"),
+        CheckConstraint("disagreement >= 0 AND disagreement <= 1", name="disagreement_is_in_range"),
+        Index("ix_standing_nearest_training", "train_distance", "image_id"),
+        Index("ix_standing_disagreement", "disagreement", "image_id"),
+    )
+    image_id: UUID = Field(foreign_key="image.id", primary_key=True)
+    train_distance: float | None = None  # to the nearest training image, in network D's features
+    disagreement: float | None = None  # of raters; `db.queries.standings` says what it is
+
+
 class ImageStudy(SQLModel, table=True):
     """What a real image is of: which study of its patient, when, from which side, what was said."""
 

@@ -12,6 +12,10 @@ from db.models.base import UtcDateTime, one_of, sequence, utc_now
 PURPOSES = ("train", "calibration", "control", "repeat", "gate")
 SIDES = ("left", "right")
 SHOWN_ROLES = ("source", "prior", "mask")  # condition images that raters see beside the image
+# begins the name of a rater that is a vision-language model: wherever the name goes, it says so.
+# Such a rater counts as simulated, and its answers count nowhere unless they are asked for by name
+MACHINE, BY_MACHINE = "machine:", "machine"  # the second: the backend of its campaigns
+A_PERSON, SIMULATED, A_MACHINE = "a person", "simulated", "a machine"  # kinds of raters
 CRITERION_KINDS = ("scale", "origin")  # how good an image is | whether it looks real
 
 
@@ -73,7 +77,7 @@ class Campaign(SQLModel, table=True):
 
 
 class Rater(SQLModel, table=True):
-    """A person, or a simulated one."""
+    """A person, or a simulated one; of these, a model behind an address is named MACHINE."""
 
     __table_args__ = (
         CheckConstraint("expert_level BETWEEN 1 AND 3", name="expert_level_is_known"),
@@ -84,6 +88,13 @@ class Rater(SQLModel, table=True):
     simulated: bool = False
     config: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: dt.datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+
+
+def kind_of(rater: str, *, simulated: bool) -> str:
+    """Return what a rater is, by its name and its row's mark."""
+    if rater.startswith(MACHINE):
+        return A_MACHINE
+    return SIMULATED if simulated else A_PERSON
 
 
 class Assignment(SQLModel, table=True):

@@ -7,6 +7,7 @@ Files are durable in the store before any row names them.
 
 from db.queries import (
     archive,
+    atlas,
     audit,
     campaigns,
     files,
@@ -19,11 +20,13 @@ from db.queries import (
     reward_models,
     rounds,
     runs,
+    standings,
     versions,
 )
 
 __all__ = [
     "archive",
+    "atlas",
     "audit",
     "campaigns",
     "files",
@@ -36,5 +39,6 @@ __all__ = [
     "reward_models",
     "rounds",
     "runs",
+    "standings",
     "versions",
 ]

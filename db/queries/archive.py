@@ -29,6 +29,7 @@ PARTS = {
     ("sync_mark", "campaign_id"),
     ("image", "run_id"),
     ("score", "image_id"),
+    ("standing", "image_id"),
     ("generator_version_file", "version_id"),
 }
 

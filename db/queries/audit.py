@@ -27,12 +27,23 @@ from db.queries.images import FURTHER
 
 def record_event(session: Session, command: str, details: Mapping[str, Any]) -> None:
     """Write to the audit trail who ran which command with what result, and commit."""
+    add_event(session, command, details)
+    session.commit()
+
+
+def add_event(session: Session, command: str, details: Mapping[str, Any]) -> None:
+    """Write to the audit trail; whoever goes on writing commits."""
     try:
         actor = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         actor = f"uid {os.getuid()}"
     session.add(AuditEvent(actor=actor, command=command, details=dict(details)))
-    session.commit()
+
+
+def details_of(session: Session, command: str) -> list[dict[str, Any]]:
+    """Return what the audit trail holds of a command."""
+    query = select(AuditEvent).where(AuditEvent.command == command)
+    return [dict(event.details) for event in session.exec(query)]
 
 
 def counts(session: Session) -> dict[str, int]:

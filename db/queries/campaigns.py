@@ -12,8 +12,11 @@ from sqlmodel import Session, col, select
 from db.bulk import in_parts, insert_new
 from db.errors import StoreError
 from db.models import (
+    BY_MACHINE,
+    MACHINE,
     SHOWN_ROLES,
     SIDES,
+    Archived,
     Assignment,
     Campaign,
     Criterion,
@@ -25,14 +28,39 @@ from db.models import (
     Rubric,
 )
 from db.queries.prompts import conditions_of
+from db.queries.ratings import is_answered
 
-DEFAULT_WORDING = {
+# MINIM's rubric; a version that ratings point to is never altered
+DEFAULT_NAME, DEFAULT_VERSION = "minim", 2
+DEFAULT_WORDING = {  # of version 1
     "1": "Unusable: wrong modality, or not a plausible image",
     "2": "Plausible, but with flaws or not quite what was asked",
     "3": "Shows what was asked and is fit for training",
 }
+DEFAULT_CRITERIA = (  # of version 2: name, question, wording
+    (
+        "looks-real",
+        "Does it look real, and would you train on it?",
+        {
+            "1": "Unusable: wrong modality, or not a plausible image",
+            "2": "Plausible, but with flaws",
+            "3": "Looks real and is fit for training",
+        },
+    ),
+    (
+        "shows-asked",
+        "Does it show what was asked?",
+        {
+            "1": "Shows something else",
+            "2": "Not sure, or not quite",
+            "3": "Shows what was asked",
+        },
+    ),
+)
 
 
+# files shown in an edit's place, as known-bad controls, and the criterion that each should fail
+STAND_INS = {"unchanged": "shows-change", "another-patient": "same-patient"}
 PURPOSE = "calibration"
 
 
@@ -50,6 +78,8 @@ class AssignmentView:
     modality: str
     text: str
     label: str | None
+    other_image_id: UUID | None = None  # of a pair: the right one
+    spoiled: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +91,11 @@ class CampaignProgress:
     num_images: int
     num_assignments: int
     num_answered: int  # assignments with a rating that was not withdrawn
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Return whether anybody's answer is waited for; a machine's never is."""
+        return self.num_answered < self.num_assignments and self.campaign.backend != BY_MACHINE
 
 
 @dataclass(frozen=True)
@@ -107,9 +142,13 @@ def find_campaign(session: Session, name: str) -> Campaign | None:
     return session.exec(select(Campaign).where(Campaign.name == name)).first()
 
 
-def campaigns(session: Session) -> Sequence[Campaign]:
-    """Return all campaigns, oldest first."""
-    return session.exec(select(Campaign).order_by(col(Campaign.sequence), Campaign.name)).all()
+def campaigns(session: Session, *, with_archived: bool = True) -> Sequence[Campaign]:
+    """Return all campaigns, oldest first, or those that were not put aside."""
+    query = select(Campaign).order_by(col(Campaign.sequence), Campaign.name)
+    if with_archived:
+        return session.exec(query).all()
+    aside = session.exec(select(Archived.id).where(Archived.kind == "campaign")).all()
+    return [row for row in session.exec(query) if str(row.id) not in aside]
 
 
 def add_campaign(
@@ -124,13 +163,12 @@ def add_campaign(
 
 def progress_of_campaigns(session: Session) -> list[CampaignProgress]:
     """Return how far each campaign is, oldest first."""
-    answered = sa.select(col(Rating.assignment_id)).where(col(Rating.value).is_not(None)).distinct()
     counts = sa.select(
         col(Assignment.campaign_id),
         sa.func.count(sa.distinct(col(Assignment.rater_id))),
         sa.func.count(sa.distinct(col(Assignment.image_id))),
         sa.func.count(),
-        sa.func.sum(sa.case((col(Assignment.id).in_(answered), 1), else_=0)),
+        sa.func.sum(sa.case((is_answered(), 1), else_=0)),
     ).group_by(col(Assignment.campaign_id))
     rows = {row[0]: row[1:] for row in session.connection().execute(counts)}
     return [
@@ -143,6 +181,8 @@ def get_or_add_rater(
     session: Session, *, name: str, expert_level: int, simulated: bool, config: dict[str, Any]
 ) -> Rater:
     """Return the rater of this name, added first when new; StoreError when it is another one."""
+    if name.startswith(MACHINE) and not simulated:
+        raise StoreError(f"{name!r} is a machine's name, and no person's. Choose another one.")
     rater = session.exec(select(Rater).where(Rater.name == name)).first()
     if rater is None:
         rater = Rater(name=name, expert_level=expert_level, simulated=simulated, config=config)
@@ -231,6 +271,8 @@ def _view(assignment: Assignment, rater: str, sha256: str, prompt: Prompt) -> As
         modality=prompt.modality,
         text=prompt.text,
         label=prompt.label,
+        other_image_id=assignment.other_image_id,
+        spoiled=assignment.spoiled,
     )
 
 
@@ -298,7 +340,16 @@ def shown_images(session: Session, campaign_id: UUID) -> list[ShownImage]:
     return [row for _, _, row in shown]
 
 
+def stands_in(spoiled: str | None) -> tuple[str, str] | None:
+    """Return kind and SHA-256 of the file that is shown in an image's place, if one is."""
+    kind, colon, sha256 = (spoiled or "").partition(":")
+    return (kind, sha256) if colon else None
+
+
 def _shown(assignment: Assignment, name: str, image: Image, file_sha256: str) -> ShownImage:
+    spoiled = assignment.spoiled if name in SIDES else None
+    if (other := stands_in(spoiled)) is not None:
+        file_sha256, spoiled = other[1], None
     return ShownImage(
         assignment_id=assignment.id,
         name=name,
@@ -306,13 +357,36 @@ def _shown(assignment: Assignment, name: str, image: Image, file_sha256: str) ->
         file_sha256=file_sha256,
         origin=image.origin,
         shape=tuple(image.shape),
-        spoiled=assignment.spoiled if name in SIDES else None,
+        spoiled=spoiled,
     )
 
 
-def default_rubric(session: Session) -> tuple[Rubric, list[Criterion]]:
-    """Return MINIM's rubric, added if it is new: one criterion, quality, 1 to 3, 3 best."""
-    rubric = session.exec(select(Rubric).where(Rubric.name == "minim", Rubric.version == 1)).first()
+def default_rubric(
+    session: Session, version: int = DEFAULT_VERSION
+) -> tuple[Rubric, list[Criterion]]:
+    """Return MINIM's rubric, added if it is new; grades are 1 to 3, 3 best.
+
+    Version 1 has one criterion, quality; version 2 asks on its own what it took together.
+    """
+    if version == DEFAULT_VERSION:
+        default_rubric(session, 1)  # the numbers are in order
+        asked = Rubric(name=DEFAULT_NAME, version=0)
+        of_both = [
+            Criterion(
+                rubric_id=asked.id,
+                name=name,
+                position=place,
+                question=question,
+                min_value=1,
+                max_value=3,
+                wording=wording,
+            )
+            for place, (name, question, wording) in enumerate(DEFAULT_CRITERIA)
+        ]
+        found = get_or_add_rubric(session, asked, of_both)
+        return found, list(criteria_of(session, found.id))
+    known = select(Rubric).where(Rubric.name == DEFAULT_NAME, Rubric.version == 1)
+    rubric = session.exec(known).first()
     if rubric is None:
         rubric = Rubric(name="minim", version=1)
         criterion = Criterion(
@@ -329,6 +403,12 @@ def default_rubric(session: Session) -> tuple[Rubric, list[Criterion]]:
         session.flush()
     criteria = session.exec(select(Criterion).where(Criterion.rubric_id == rubric.id))
     return rubric, list(criteria)
+
+
+def rubrics_of_campaigns(session: Session) -> dict[UUID, Rubric]:
+    """Return {campaign: its rubric}."""
+    query = select(Campaign.id, Rubric).join(Rubric, col(Campaign.rubric_id) == col(Rubric.id))
+    return dict(session.exec(query).all())
 
 
 def get_or_add_rubric(session: Session, rubric: Rubric, criteria: Sequence[Criterion]) -> Rubric:

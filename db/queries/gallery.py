@@ -5,13 +5,12 @@ meanwhile neither repeat one nor leave one out, and the last page costs what the
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from db.models import (
@@ -25,9 +24,19 @@ from db.models import (
     Rating,
     ReleaseDecision,
     Score,
+    Standing,
 )
+from db.queries.ratings import counts_now
 
-ORDERS = ("newest", "best", "worst", "least-sure")
+# {name: (column, whether the largest comes first)}
+ORDERS: dict[str, tuple[Any, bool]] = {
+    "newest": (Image.created_at, True),
+    "best": (Score.mean, True),
+    "worst": (Score.mean, False),
+    "least-sure": (Score.spread, True),
+    "most-disagreement": (Standing.disagreement, True),
+    "nearest-training": (Standing.train_distance, False),
+}
 MANY_PROMPTS = 2_000  # past that, the condition is asked of each image's prompt
 
 
@@ -65,6 +74,8 @@ class Card:
     label: str | None
     score: float | None
     spread: float | None
+    train_distance: float | None = None  # to the nearest training image, as an export found it
+    disagreement: float | None = None  # of raters, 0 .. 1
 
 
 @dataclass(frozen=True)
@@ -92,12 +103,14 @@ def cards(
     after: UUID | None = None,
     limit: int = 60,
 ) -> list[Card]:
-    """Return the next images after one, or the first; orders by score leave out what has none.
+    """Return the next images after one, or the first; an order leaves out what it has no value of.
 
     Raises ValueError for an unknown order, and for one by score without a reward model.
     """
-    key, is_falling = _order(order, reward_model_id)
-    conditions = _conditions(session, wanted)
+    key, by_id, is_falling = _order(order, reward_model_id)
+    # by a standing: its index is walked, or the planner would sort all that fits the conditions
+    of = _unindexed if key.class_ is Standing else col
+    conditions = _conditions(session, wanted, of)
     if conditions is None:
         return []
     is_scored = sa.and_(
@@ -116,14 +129,20 @@ def cards(
             col(Prompt.label),
             col(Score.mean).label("score"),
             col(Score.spread),
+            col(Standing.train_distance),
+            col(Standing.disagreement),
         )
         .select_from(Image)
         .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
-        .join(Score, is_scored, isouter=order == "newest")
-        .where(*conditions)
+        .join(Score, is_scored, isouter=key.class_ is not Score)
+        .join(
+            Standing,
+            col(Standing.image_id) == col(Image.id),
+            isouter=key.class_ is not Standing,
+        )
+        .where(key.is_not(None), *conditions)
     )
-    last = _place_of(session, key, after, reward_model_id) if after else None
-    by_id: Any = col(Score.image_id) if order != "newest" else col(Image.id)
+    last = _place_of(session, key, by_id, after, reward_model_id) if after else None
     if last is not None:
         here, there = (
             sa.tuple_(key, by_id),
@@ -135,40 +154,46 @@ def cards(
     return [Card(**row._mapping) for row in rows]
 
 
-def _order(order: str, reward_model_id: str | None) -> tuple[Any, bool]:
-    """Return the column and whether the largest comes first."""
+def _order(order: str, reward_model_id: str | None) -> tuple[Any, Any, bool]:
+    """Return the column, its table's column of images, and whether the largest comes first."""
     if order not in ORDERS:
         raise ValueError(f"no order {order!r}; known: {', '.join(ORDERS)}")
-    if order == "newest":
-        return col(Image.created_at), True
-    if reward_model_id is None:
+    key, is_falling = ORDERS[order]
+    if key.class_ is Score and reward_model_id is None:
         raise ValueError(f"the order {order!r} needs a reward model")
-    return (col(Score.spread) if order == "least-sure" else col(Score.mean)), order != "worst"
+    return key, (Image.id if key.class_ is Image else key.class_.image_id), is_falling
 
 
-def _place_of(session: Session, key: Any, image_id: UUID, reward_model_id: str | None) -> Any:
+def _place_of(
+    session: Session, key: Any, by_id: Any, image_id: UUID, reward_model_id: str | None
+) -> Any:
     """Return the value by which an image stands where it does; None for one that is gone."""
-    if key.key == "created_at":
-        return session.exec(select(Image.created_at).where(Image.id == image_id)).first()
-    chosen = sa.select(key).where(
-        col(Score.image_id) == image_id, col(Score.reward_model_id) == reward_model_id
-    )
+    chosen = sa.select(key).where(by_id == image_id)
+    if key.class_ is Score:
+        chosen = chosen.where(col(Score.reward_model_id) == reward_model_id)
     return session.connection().execute(chosen).scalar()
 
 
-def _conditions(session: Session, wanted: Filter) -> list[Any] | None:
+def _unindexed(column: Any) -> Any:
+    """Return a column's value as something that no index is of."""
+    return sa.func.coalesce(column, column)
+
+
+def _conditions(
+    session: Session, wanted: Filter, of: Callable[[Any], Any] = col
+) -> list[Any] | None:
     """Return what images must fulfil; None where no prompt does its part."""
     of_image = {
-        col(Image.origin): wanted.origin,
-        col(Image.version_id): wanted.version_id,
-        col(Image.run_id): wanted.run_id,
-        col(Image.seed): wanted.seed,
+        of(Image.origin): wanted.origin,
+        of(Image.version_id): wanted.version_id,
+        of(Image.run_id): wanted.run_id,
+        of(Image.seed): wanted.seed,
     }
     found = [column == value for column, value in of_image.items() if value is not None]
     if wanted.least_score is not None:
-        found.append(col(Score.mean) >= wanted.least_score)
+        found.append(of(Score.mean) >= wanted.least_score)
     if wanted.most_score is not None:
-        found.append(col(Score.mean) <= wanted.most_score)
+        found.append(of(Score.mean) <= wanted.most_score)
     if wanted.is_rated is not None:
         rated = sa.exists().where(
             col(Assignment.image_id) == col(Image.id),
@@ -185,22 +210,17 @@ def _conditions(session: Session, wanted: Filter) -> list[Any] | None:
         decided += [col(ReleaseDecision.reason) == wanted.reason] if wanted.reason else []
         found.append(sa.exists().where(*decided))
     # the prompts first: a label that no image has would else walk through all images
-    of_prompt = [
-        column == value
-        for column, value in (
-            (col(Prompt.modality), wanted.modality),
-            (col(Prompt.label), wanted.label),
-        )
-        if value is not None
-    ]
-    if wanted.words is not None:
-        of_prompt.append(col(Prompt.text).icontains(wanted.words, autoescape=True))
-    if of_prompt:
-        some = session.exec(select(Prompt.id).where(*of_prompt).limit(MANY_PROMPTS + 1)).all()
+    named = (Prompt.modality, wanted.modality), (Prompt.label, wanted.label)
+    asked = [(column, value) for column, value in named if value is not None]
+    said = [col(Prompt.text).icontains(wanted.words, autoescape=True)] if wanted.words else []
+    if asked or said:
+        chosen = select(Prompt.id).where(*(col(column) == value for column, value in asked), *said)
+        some = session.exec(chosen.limit(MANY_PROMPTS + 1)).all()
         if not some:
             return None
-        is_many = len(some) > MANY_PROMPTS
-        found += of_prompt if is_many else [col(Image.prompt_id).in_(some)]
+        if len(some) <= MANY_PROMPTS:
+            return [*found, of(Image.prompt_id).in_(some)]
+        found += [*(of(column) == value for column, value in asked), *said]
     return found
 
 
@@ -261,12 +281,6 @@ def campaigns_with(session: Session, image_id: UUID) -> Sequence[Campaign]:
 
 def ratings_of(session: Session, image_id: UUID) -> list[ImageRating]:
     """Return the ratings of an image that count, oldest first: last revisions, not withdrawn."""
-    later = aliased(Rating)
-    is_changed = sa.exists().where(
-        col(later.assignment_id) == col(Rating.assignment_id),
-        col(later.criterion_id) == col(Rating.criterion_id),
-        col(later.revision) > col(Rating.revision),
-    )
     query: Any = (
         sa.select(
             col(Rater.name).label("rater"),
@@ -285,7 +299,7 @@ def ratings_of(session: Session, image_id: UUID) -> list[ImageRating]:
         .join(Rater, col(Rater.id) == col(Assignment.rater_id))
         .join(Campaign, col(Campaign.id) == col(Assignment.campaign_id))
         .join(Criterion, col(Criterion.id) == col(Rating.criterion_id))
-        .where(col(Assignment.image_id) == image_id, col(Rating.value).is_not(None), ~is_changed)
+        .where(col(Assignment.image_id) == image_id, counts_now(Rating, col(Rating.value)))
         .order_by(col(Rating.rated_at), col(Rating.id))
     )
     return [ImageRating(**row._mapping) for row in session.connection().execute(query)]

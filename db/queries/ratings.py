@@ -1,7 +1,7 @@
 """What raters answered: ratings and comparisons that count, and answers as they come in."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,8 @@ from sqlmodel import Session, col, select
 
 from db.bulk import in_parts, insert_new
 from db.models import (
+    MACHINE,
+    Archived,
     Assignment,
     Campaign,
     Comparison,
@@ -62,6 +64,25 @@ def goodness(view: RatingView) -> int:
     return view.min_value + view.max_value - view.value
 
 
+def looks_good(
+    ratings: Iterable[RatingView], good_from: Mapping[str, int] | None = None
+) -> list[tuple[RatingView, bool]]:
+    """Return each look of a rater at an image, by one of its ratings, and whether it was good.
+
+    An image is good for a rater when every criterion has its top grade (or the least that
+    `good_from` names). A criterion that was not answered is missing, not low.
+    """
+    looks: dict[tuple[UUID, str, UUID, str], list[RatingView]] = {}
+    for view in ratings:
+        key = view.campaign_id, view.rater, view.image_id, view.purpose
+        looks.setdefault(key, []).append(view)
+    least = good_from or {}
+    return [
+        (own[0], all(goodness(view) >= least.get(view.criterion, view.max_value) for view in own))
+        for own in looks.values()
+    ]
+
+
 @dataclass(frozen=True)
 class ComparisonView:
     """A comparison that counts: its two images, under one prompt each, and who preferred which."""
@@ -110,11 +131,14 @@ def current_ratings(
     purposes: Sequence[str] | None = None,
     kinds: Sequence[str] = ("scale",),
     spoiled: bool = False,
+    image_ids: Sequence[UUID] | None = None,
+    machines: bool = False,
 ) -> list[RatingView]:
     """Return the ratings that count: each the last revision of its answer, and not withdrawn.
 
-    Left out unless asked for: other kinds of question than how good an image is, and verdicts on
-    images that were `spoiled` before they were shown, which say nothing of the images.
+    Left out unless asked for: other kinds of question than how good an image is, verdicts on
+    images that were `spoiled` before they were shown, which say nothing of the images, and those of
+    `machines` outside the campaign that is named.
     """
     statement = (
         sa.select(*_RATING_VIEW)
@@ -123,15 +147,19 @@ def current_ratings(
         .join(Rater, col(Rater.id) == col(Assignment.rater_id))
         .join(Image, col(Image.id) == col(Assignment.image_id))
         .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
-        .where(_counts_now(), col(Criterion.kind).in_(kinds))
+        .where(counts_now(Rating, col(Rating.value)), col(Criterion.kind).in_(kinds))
         .order_by(col(Rating.rated_at), col(Rating.id))
     )
     if not spoiled:
         statement = statement.where(col(Assignment.spoiled).is_(None))
     if campaign_id is not None:
         statement = statement.where(col(Assignment.campaign_id) == campaign_id)
+    elif not machines:
+        statement = statement.where(~col(Rater.name).startswith(MACHINE))
     if purposes is not None:
         statement = statement.where(col(Assignment.purpose).in_(purposes))
+    if image_ids is not None:
+        statement = statement.where(col(Assignment.image_id).in_(image_ids))
     rows = session.connection().execute(statement)
     return [RatingView(**row._mapping) for row in rows]
 
@@ -162,24 +190,27 @@ _RATING_VIEW: tuple[Any, ...] = (
 )
 
 
-def _counts_now() -> sa.ColumnElement[bool]:
-    later = aliased(Rating)
+def counts_now(table: Any, verdict: Any) -> Any:
+    """Return the condition that a row counts: its answer's last revision, and not withdrawn.
+
+    `verdict` is the column that a withdrawn answer leaves empty.
+    """
+    later = aliased(table)
     is_changed = sa.exists().where(
-        col(later.assignment_id) == col(Rating.assignment_id),
-        col(later.criterion_id) == col(Rating.criterion_id),
-        col(later.revision) > col(Rating.revision),
+        later.assignment_id == table.assignment_id,
+        later.criterion_id == table.criterion_id,
+        later.revision > table.revision,
     )
-    return col(Rating.value).is_not(None) & ~is_changed
+    return verdict.is_not(None) & ~is_changed
 
 
-def current_comparisons(session: Session, purposes: Sequence[str]) -> list[ComparisonView]:
-    """Return the comparisons that count, of assignments of these purposes, in order of time."""
-    later = aliased(Comparison)
-    is_changed = sa.exists().where(
-        col(later.assignment_id) == col(Comparison.assignment_id),
-        col(later.criterion_id) == col(Comparison.criterion_id),
-        col(later.revision) > col(Comparison.revision),
-    )
+def current_comparisons(
+    session: Session, purposes: Sequence[str], *, machines: bool = False
+) -> list[ComparisonView]:
+    """Return the comparisons that count, of assignments of these purposes, in order of time.
+
+    Those of machines are left out unless asked for.
+    """
     statement: Any = (
         sa.select(
             col(Comparison.id).label("comparison_id"),
@@ -197,10 +228,12 @@ def current_comparisons(session: Session, purposes: Sequence[str]) -> list[Compa
         .join(Assignment, col(Assignment.id) == col(Comparison.assignment_id))
         .join(Criterion, col(Criterion.id) == col(Comparison.criterion_id))
         .join(Rater, col(Rater.id) == col(Assignment.rater_id))
-        .where(col(Comparison.preferred).is_not(None), ~is_changed)
+        .where(counts_now(Comparison, col(Comparison.preferred)))
         .where(col(Assignment.purpose).in_(purposes))
         .order_by(col(Comparison.rated_at), col(Comparison.id))
     )
+    if not machines:
+        statement = statement.where(~col(Rater.name).startswith(MACHINE))
     return [ComparisonView(**row._mapping) for row in session.connection().execute(statement)]
 
 
@@ -213,19 +246,13 @@ def looks(session: Session, campaign_id: UUID | None = None) -> list[Look]:
 
 
 def _looks(session: Session, table: Any, verdict: Any, campaign_id: UUID | None) -> list[Look]:
-    later = aliased(table)
-    is_changed = sa.exists().where(
-        later.assignment_id == table.assignment_id,
-        later.criterion_id == table.criterion_id,
-        later.revision > table.revision,
-    )
     statement = (
         sa.select(*_LOOK, verdict.label("verdict"), table.lead_time_s, table.rated_at)
         .join(Assignment, col(Assignment.id) == table.assignment_id)
         .join(Criterion, col(Criterion.id) == table.criterion_id)
         .join(Rater, col(Rater.id) == col(Assignment.rater_id))
         .join(Image, col(Image.id) == col(Assignment.image_id))
-        .where(verdict.is_not(None), ~is_changed)
+        .where(counts_now(table, verdict))
         .order_by(table.rated_at, table.id)
     )
     if campaign_id is not None:
@@ -298,6 +325,43 @@ def add_answers(
         session.merge(mark)
     session.commit()
     return num_new
+
+
+def open_campaigns_of(session: Session, rater_ids: Sequence[UUID]) -> list[str]:
+    """Return the names of the campaigns that ask one of these raters and wait for an answer.
+
+    Whose answer, does not matter; a campaign that was put aside waits for none.
+    """
+    theirs = select(Assignment.campaign_id).where(col(Assignment.rater_id).in_(rater_ids))
+    query = select(Campaign).where(col(Campaign.id).in_(theirs))
+    aside = session.exec(select(Archived.id).where(Archived.kind == "campaign")).all()
+    known = [row for row in session.exec(query) if str(row.id) not in aside]
+    return sorted(row.name for row in known if is_open(session, row.id))
+
+
+def is_open(session: Session, campaign_id: UUID) -> bool:
+    """Say whether a campaign still waits for an answer."""
+    waiting = select(Assignment.id).where(Assignment.campaign_id == campaign_id, is_waited_for())
+    return session.exec(waiting.limit(1)).first() is not None
+
+
+def is_waited_for() -> Any:
+    """Ask of an assignment whether an answer is waited for: of a machine none is."""
+    machines = select(Rater.id).where(col(Rater.name).startswith(MACHINE))
+    return ~is_answered() & col(Assignment.rater_id).not_in(machines)
+
+
+def is_answered() -> Any:
+    """Ask of an assignment whether it has a rating or a preference that was not withdrawn."""
+    tables = ((Rating, Rating.value), (Comparison, Comparison.preferred))
+    return sa.or_(
+        *(
+            sa.exists().where(
+                col(table.assignment_id) == col(Assignment.id), col(said).is_not(None)
+            )
+            for table, said in tables
+        )
+    )
 
 
 def _num_quarantined(session: Session, answers: Sequence[QuarantinedAnswer]) -> int:

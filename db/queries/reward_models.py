@@ -200,6 +200,14 @@ def unscored_images(
     return list(session.exec(query))
 
 
+def scores(session: Session, reward_model_id: str | None = None) -> Sequence[Score]:
+    """Return the scores of all reward models, or of one, by image."""
+    query = select(Score).order_by(col(Score.reward_model_id), col(Score.image_id))
+    if reward_model_id is not None:
+        query = query.where(Score.reward_model_id == reward_model_id)
+    return session.exec(query).all()
+
+
 def has_scores(session: Session, reward_model_id: str) -> bool:
     """Tell whether this reward model has scored any image."""
     any_score = select(Score.image_id).where(Score.reward_model_id == reward_model_id).limit(1)

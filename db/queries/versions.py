@@ -1,6 +1,7 @@
 """Generator versions: their files, parents and how they were made."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -22,6 +23,20 @@ HEX_DIGITS = frozenset("0123456789abcdef")
 NUM_SHOWN = 8  # versions that an error names
 
 
+@dataclass(frozen=True)
+class MadeOf:
+    """What a version was made of, and with which settings and results."""
+
+    parent_id: str | None = None
+    weights: str = "full"  # a whole folder; "lora": an adapter on the parent
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    reward_model_id: str | None = None
+
+
+OF_NOTHING = MadeOf()
+
+
 def tree_hash(files: Mapping[str, str]) -> str:
     """Return the hash of a folder given as {relative path: SHA-256}."""
     return json_hash(dict(files))
@@ -34,18 +49,15 @@ def add_generator_version(
     family: str,
     files: Mapping[str, str],
     how_made: str,
-    parent_id: str | None = None,
-    weights: str = "full",
-    config: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    reward_model_id: str | None = None,
+    made_of: MadeOf = OF_NOTHING,
 ) -> GeneratorVersion:
     """Return the version with these files, added if it is new. `files`: {path: SHA-256 kept}.
 
     Its id is the hash of the tree. An adapter means nothing without its parent, so the tree of a
     LoRA counts its parent in, under the name `.parent`.
     """
-    tree = dict(files) if weights == "full" else {**files, ".parent": parent_id or ""}
+    whole = made_of.weights == "full"
+    tree = dict(files) if whole else {**files, ".parent": made_of.parent_id or ""}
     version_id = tree_hash(tree)
     known = session.get(GeneratorVersion, version_id)
     if known is not None:
@@ -62,12 +74,12 @@ def add_generator_version(
     version = GeneratorVersion(
         id=version_id,
         generator_name=generator_name,
-        parent_id=parent_id,
-        weights=weights,
+        parent_id=made_of.parent_id,
+        weights=made_of.weights,
         how_made=how_made,
-        config=dict(config or {}),
-        metrics=dict(metrics or {}),
-        reward_model_id=reward_model_id,
+        config=dict(made_of.config),
+        metrics=dict(made_of.metrics),
+        reward_model_id=made_of.reward_model_id,
     )
     session.add(version)
     session.flush()

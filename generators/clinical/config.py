@@ -31,7 +31,7 @@ class ClinicalSettings:
     text_encoder: str | None = setting(
         None, "Folder of a transformers text encoder with its tokenizer, instead of a small BERT."
     )
-    placebos: int = setting(20, "Fields drawn by lot, that real effects are measured against.")
+    placebos: int = setting(20, "Random placebo fields, which real effects are measured against.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""

@@ -64,7 +64,7 @@ class Field:
                 raise GeneratorError(f"{self.name} is {text!r}; known: {known}.")
             return value
         if not re.fullmatch(NUMBER, text):
-            raise GeneratorError(f"{self.name} is {text!r}, which is no number{self._in_unit}.")
+            raise GeneratorError(f"{self.name} is {text!r}, which is not a number{self._in_unit}.")
         number = abs(float(text)) if self.magnitude else float(text)
         if self.range is not None and not self.range[0] <= number <= self.range[1]:
             low, high = self.range
@@ -224,6 +224,6 @@ def read_field_map(path: Path) -> FieldMap:
     try:
         return FieldMap.from_json(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise GeneratorError(f"{path} is no TOML file that can be read: {error}.") from error
+        raise GeneratorError(f"{path} is not a readable TOML file: {error}.") from error
     except GeneratorError as error:
         raise GeneratorError(f"{path}: {error}") from error

@@ -1,8 +1,13 @@
-"""A generator that denoises step by step: a conditioner, a denoiser, a codec and a process."""
+"""A generator that denoises step by step: a conditioner, a denoiser, a codec and a process.
 
+How it samples is written once for every family. Tensor names carry shapes: B images; a name without
+a suffix has the shape of a batch of latents.
+"""
+
+import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +23,20 @@ from generators.base import (
     Output,
     Process,
     Prompt,
+    Trajectory,
 )
 from generators.config import SamplingSettings
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.editing import KeptLatents, composed, kept_parts
+from generators.diffusion.guidance import predict
+from generators.diffusion.samplers import (
+    ComputeBatch,
+    batches,
+    fixed_shape,
+    initial_noise,
+    item_shape,
+    repeat,
+    sampler_of,
+)
 from generators.errors import GeneratorError
 
 STOCK_PARTS = frozenset({"vae", "text_encoder", "tokenizer", "unet", "scheduler"})
@@ -86,9 +102,14 @@ class DiffusionGenerator:
     def condition(self, prompts: Sequence[Prompt]) -> Conditions:
         """Return one row a prompt; where all have a source image, its latents to start from.
 
+        Where one has a mask of what may change, the pictures that stay are a part.
+
         Raises GeneratorError for a source of another shape.
         """
         conditions = self.conditioner(prompts)
+        kept = kept_parts(prompts, self.output)
+        if kept is not None:
+            conditions = Conditions({**conditions.parts, "kept": kept.to(self.device)})
         sources = [prompt.images["source"] for prompt in prompts if "source" in prompt.images]
         if len(sources) < len(prompts) or "source" in self.reads:
             return conditions
@@ -120,7 +141,9 @@ class DiffusionGenerator:
         bfloat16 = settings.decoder_dtype == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             images = decode(self, latents, settings.batch_size)
-        return self.codec.to_values(images)
+        images = self.codec.to_values(images)
+        kept = conditions.parts.get("kept")
+        return images if kept is None else composed(images, kept)
 
     def to(self, device: torch.device | str) -> "DiffusionGenerator":
         """Move all weights, and return this generator."""
@@ -152,3 +175,84 @@ class DiffusionGenerator:
             path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         for path in folder.rglob("*.safetensors"):  # safetensors lets the owner alone read them
             path.chmod((folder / "model_index.json").stat().st_mode)
+
+
+@torch.no_grad()
+def sample(
+    generator: Trajectory,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    *,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Return float32 latents [B, ...], one for each condition and seed.
+
+    `on_step` is told after each step how many are done, of those taken x compute batches.
+    """
+    if settings.starts_from_source and "start" not in conditions.parts:
+        raise GeneratorError(
+            "--strength, --invert and --method start from an image, and these prompts have none."
+        )
+    latents = []
+    steps_done = itertools.count(1)
+    # with windows a compute batch is one of windows, of one image after the other
+    at_once = settings.batch_size if settings.window is None else 1
+    for batch in batches(generator, conditions, seeds, at_once):
+        sampler = sampler_of(generator, batch, settings)
+        kept = KeptLatents.of(generator, batch.conditions)
+        noise = initial_noise(batch.seeds, item_shape(generator, batch.conditions))
+        x_t = _start(generator, batch, noise.to(generator.device), settings)
+        for step, t in enumerate(sampler.timesteps):
+            if step < settings.first_step:
+                continue
+            prediction = predict(generator, x_t, repeat(t, x_t), batch.conditions, settings)
+            x_t = sampler.step(prediction, step, x_t, batch.seeds)
+            if kept is not None:
+                following = [*sampler.timesteps, generator.process.end][step + 1]
+                x_t = kept.blended(x_t, noise.to(x_t), repeat(following, x_t))
+            if on_step is not None:
+                on_step(next(steps_done))
+        latents.append(x_t[: batch.num_images])
+    return torch.cat(latents)
+
+
+def _start(
+    generator: Trajectory, batch: ComputeBatch, noise: Tensor, settings: SamplingSettings
+) -> Tensor:
+    """Return noise, or source images as they look at the first step's noise level."""
+    if not settings.starts_from_source:
+        return noise
+    clean, process = batch.conditions.parts["start"], generator.process
+    if settings.invert:
+        return inverted(generator, clean, batch.conditions, settings)
+    first = process.timesteps(settings.num_steps)[settings.first_step]
+    return process.noised(clean, noise, repeat(first, noise))
+
+
+def inverted(
+    generator: Trajectory, clean: Tensor, conditions: Conditions, settings: SamplingSettings
+) -> Tensor:
+    """Return the noise of which deterministic sampling, unguided, makes these latents.
+
+    DDIM's steps the other way round, from the sample to the first step's noise level (Song et al.
+    2021, section 4.3): the more steps, the nearer.
+    """
+    plain = replace(settings, guidance=1.0, image_guidance=None)
+    timesteps = generator.process.timesteps(settings.num_steps)[settings.first_step :]
+    upwards = [generator.process.end, *reversed(timesteps)]
+    x_t = clean
+    for t, t_next in itertools.pairwise(upwards):
+        asked = repeat(max(t, type(t)(0)), x_t)  # no network knows the end's -1
+        prediction = predict(generator, x_t, asked, conditions, plain)
+        x_t, _ = generator.process.step(prediction, x_t, repeat(t, x_t), repeat(t_next, x_t), 0.0)
+    return x_t
+
+
+@torch.no_grad()
+def decode(generator: Trajectory, latents: Tensor, batch_size: int) -> Tensor:
+    """Return images in the codec's range and unit, decoded in batches of one fixed shape."""
+    images = []
+    for rows, num_images in fixed_shape(len(latents), batch_size):
+        images.append(generator.codec.decode(latents[rows])[:num_images])
+    return torch.cat(images)

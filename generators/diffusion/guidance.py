@@ -27,6 +27,7 @@ def predict(
     al. 2024). Autocast holds inside the denoiser only. With a window in the settings larger images
     are asked about window by window.
     """
+    conditions = conditions.shown
     if settings.window is not None:
         alone = replace(settings, window=None, overlap=SamplingSettings().overlap)
         return blended(
@@ -78,7 +79,7 @@ def _less(
         return [nothing]
     if "channels" not in conditions.parts:
         raise GeneratorError(
-            "This generator reads no condition images, and --image-guidance is their scale. Leave "
-            "it away."
+            "This generator reads no condition images, and --image-guidance is their scale. Omit "
+            "it."
         )
     return [nothing, nothing.taking(conditions, "channels")]

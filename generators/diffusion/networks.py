@@ -26,9 +26,11 @@ def denoiser_of(network: Any) -> Denoiser:
         added = network.config.get("addition_embed_type")
         if added == "text_time":
             return SDXLUNet(network)
-        if added is None:
+        if added in (None, "text"):  # "text" makes its own vector of the tokens
             return UNet(network)
-        raise GeneratorError(f"The U-Net has addition_embed_type {added!r}; known is text_time.")
+        raise GeneratorError(
+            f"The U-Net has addition_embed_type {added!r}; known are text and text_time."
+        )
     raise GeneratorError(
         f"The network is a {type(network).__name__}. Known are U-Nets of two and three dimensions, "
         "SDXL's among them, and Stable Diffusion 3's transformer."

@@ -271,7 +271,7 @@ class Flow(_Mixing):
         """Refuse: there is one thing that flow matching predicts."""
         raise GeneratorError(
             f"This generator learned by flow matching and cannot learn to predict "
-            f"{prediction_type}. Leave --prediction-type away."
+            f"{prediction_type}. Omit --prediction-type."
         )
 
     def shares(self, t_B: Tensor) -> tuple[Tensor, Tensor]:

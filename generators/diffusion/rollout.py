@@ -4,8 +4,7 @@ Tensor names carry shapes: B images, K stochastic steps; a name without a suffix
 batch of latents.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +22,8 @@ from generators.diffusion.samplers import (
     repeat,
     step_noise,
 )
+
+ETA = 1.0  # the share of fresh noise in a random step: DDPM's variance
 
 
 @dataclass(frozen=True)
@@ -63,26 +64,6 @@ def log_prob(x_next: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return densities.flatten(1).mean(dim=1)
 
 
-def step_log_prob(
-    generator: Trajectory,
-    conditions: Conditions,
-    x_t: Tensor,
-    x_next: Tensor,
-    t_B: Tensor,
-    t_next_B: Tensor,
-    settings: SamplingSettings,
-    *,
-    eta: float = 1.0,
-) -> Tensor:
-    """Return log-probabilities [B] of recorded steps under the denoiser as it is now.
-
-    Differentiable. Any (image, step) pairs may share a batch: each has its own timesteps.
-    """
-    prediction = predict(generator, x_t, t_B, conditions, settings)
-    mean, std = generator.process.step(prediction, x_t, t_B, t_next_B, eta)
-    return log_prob(x_next, mean, std)
-
-
 @torch.no_grad()
 def rollout(
     generator: Trajectory,
@@ -91,32 +72,35 @@ def rollout(
     settings: SamplingSettings,
     window: range | None = None,
     *,
-    eta: float = 1.0,
-    on_step: Callable[[int], None] | None = None,
     keep: int = 0,
+    branches: int = 1,
 ) -> Rollout:
-    """Sample with first-order steps, random (`eta`) inside `window`, deterministic outside.
+    """Sample with first-order steps, random inside `window`, deterministic outside.
 
     Steps are numbered from 0, the noisiest. Without a window every step is random that can be: all
     but the last. Its deviation is 0 or nearly so, as spacing and offset have it, and its density
-    would drown all others: it is never in. `on_step` as in `sample`; `settings.eta` is not used.
+    would drown all others: it is never in. `settings.eta` is not used.
     The random steps of the first `keep` images, whole compute batches, keep their autograd graphs.
+    Each `branches` neighbours, of equal conditions, grow from one root: the first one's noise, and
+    the steps before the window, taken once. Inside the window each has its own seed's noise.
     """
     num_random = settings.num_steps - 1
     window = range(num_random) if window is None else window
-    if settings.sampler != "ddim" or eta <= 0:
-        raise ValueError("rollouts are made of first-order steps, --sampler ddim, with eta above 0")
+    if settings.sampler != "ddim":
+        raise ValueError("rollouts are made of first-order steps, --sampler ddim")
     if not window or window.step != 1 or window.start < 0 or window.stop > num_random:
         raise ValueError(f"{window} is no window inside {range(num_random)}")
-    steps_done = itertools.count(1)
-    tick = (lambda: on_step(next(steps_done))) if on_step is not None else (lambda: None)
+    if len(seeds) % branches:
+        raise ValueError(f"{len(seeds)} images do not grow {branches} from each root")
+    roots = _grown_roots(generator, conditions, seeds, settings, window.start, branches)
     parts: list[Rollout] = []
     for batch in batches(generator, conditions, seeds, settings.batch_size):
-        images = range(len(parts) * settings.batch_size, len(seeds))[: batch.num_images]
-        keeps = images.stop <= keep
-        parts.append(
-            _rollout_batch(generator, batch, settings, window, eta, tick, images if keeps else None)
-        )
+        first = len(parts) * settings.batch_size
+        images = range(first, first + batch.num_images)
+        rows = torch.arange(first, first + len(batch.seeds)).clamp(max=images.stop - 1)
+        kept = images if images.stop <= keep else None
+        x_t = roots[rows // branches]
+        parts.append(_rollout_batch(generator, batch, x_t, settings, window, kept))
     return Rollout(
         latents=torch.cat([part.latents for part in parts]),
         x_t=torch.cat([part.x_t for part in parts]),
@@ -128,20 +112,44 @@ def rollout(
     )
 
 
+def _grown_roots(
+    generator: Trajectory,
+    conditions: Conditions,
+    seeds: Sequence[int],
+    settings: SamplingSettings,
+    num_steps: int,
+    branches: int,
+) -> Tensor:
+    """Return every root after the deterministic steps that its branches share: [B / branches, ...].
+
+    A compute batch has as many roots as one of images has branches of.
+    """
+    ddim = FirstOrder(generator.process, settings)
+    of_roots = conditions.select(range(0, len(seeds), branches))
+    at_once = max(settings.batch_size // branches, 1)
+    grown = []
+    for batch in batches(generator, of_roots, seeds[::branches], at_once):
+        shape = item_shape(generator, batch.conditions)
+        x_t = initial_noise(batch.seeds, shape).to(generator.device)
+        for step, t in enumerate(ddim.timesteps[:num_steps]):
+            prediction = predict(generator, x_t, repeat(t, x_t), batch.conditions, settings)
+            x_t, _ = ddim.mean_and_std(prediction, step, x_t, 0.0)
+        grown.append(x_t[: batch.num_images])
+    return torch.cat(grown)
+
+
 def _rollout_batch(
     generator: Trajectory,
     batch: ComputeBatch,
+    x_t: Tensor,
     settings: SamplingSettings,
     window: range,
-    eta: float,
-    tick: Callable[[], None],
     keep: range | None,
 ) -> Rollout:
+    """Take the steps from the window's first on."""
     ddim = FirstOrder(generator.process, settings)
-    shape = item_shape(generator, batch.conditions)
-    x_t = initial_noise(batch.seeds, shape).to(generator.device)
     before, after, log_probs, kept = [], [], [], []
-    for step, t in enumerate(ddim.timesteps):
+    for step, t in list(enumerate(ddim.timesteps))[window.start :]:
         keeps = keep is not None and step in window
         with torch.set_grad_enabled(keeps):
             prediction = predict(generator, x_t, repeat(t, x_t), batch.conditions, settings)
@@ -149,7 +157,7 @@ def _rollout_batch(
         if keep is not None and keeps:
             kept.append(KeptPrediction(keep, window.index(step), of_images))
             prediction = prediction.detach()
-        mean, std = ddim.mean_and_std(prediction, step, x_t, eta if step in window else 0.0)
+        mean, std = ddim.mean_and_std(prediction, step, x_t, ETA if step in window else 0.0)
         if step in window:
             before.append(x_t)
             x_t = mean + std * step_noise(batch.seeds, step, mean.shape[1:]).to(mean)
@@ -157,7 +165,6 @@ def _rollout_batch(
             log_probs.append(log_prob(x_t, mean, std))
         else:
             x_t = mean
-        tick()
     return Rollout(
         latents=x_t[: batch.num_images],
         x_t=torch.stack(before, dim=1)[: batch.num_images],

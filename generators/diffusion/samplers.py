@@ -1,6 +1,6 @@
-"""From noise to latents, one step at a time.
+"""What sampling is made of: noise by seed, compute batches of one shape, and the samplers' steps.
 
-Written once for every family. Tensor names carry shapes: B images; a name without a suffix has the
+Tensor names carry shapes: B images; a name without a suffix has the
 shape of a batch of latents.
 
 Noise is drawn on the CPU, per image, from (seed, step), and compute batches have one fixed shape,
@@ -8,8 +8,7 @@ so an image does not depend on its neighbours, their order or the number of work
 """
 
 import inspect
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -49,85 +48,6 @@ def item_shape(generator: Trajectory, conditions: Conditions) -> tuple[int, ...]
     return generator.latent_shape[0], *spatial
 
 
-@torch.no_grad()
-def sample(
-    generator: Trajectory,
-    conditions: Conditions,
-    seeds: Sequence[int],
-    settings: SamplingSettings,
-    *,
-    on_step: Callable[[int], None] | None = None,
-) -> Tensor:
-    """Return float32 latents [B, ...], one for each condition and seed.
-
-    `on_step` is told after each step how many are done, of those taken x compute batches.
-    """
-    if settings.starts_from_source and "start" not in conditions.parts:
-        raise GeneratorError(
-            "--strength and --invert start from a source image, and these prompts have none."
-        )
-    latents = []
-    steps_done = itertools.count(1)
-    # with windows a compute batch is one of windows, of one image after the other
-    at_once = settings.batch_size if settings.window is None else 1
-    for batch in batches(generator, conditions, seeds, at_once):
-        # a fresh one: multistep solvers remember the steps of their own batch
-        kind = FirstOrder if settings.sampler == "ddim" else _Solver
-        sampler: _Sampler = kind(generator.process, settings)
-        shown = batch.conditions.without("start")
-        x_t = _start(generator, batch, settings)
-        for step, t in enumerate(sampler.timesteps):
-            if step < settings.first_step:
-                continue
-            prediction = predict(generator, x_t, repeat(t, x_t), shown, settings)
-            x_t = sampler.step(prediction, step, x_t, batch.seeds)
-            if on_step is not None:
-                on_step(next(steps_done))
-        latents.append(x_t[: batch.num_images])
-    return torch.cat(latents)
-
-
-def _start(generator: Trajectory, batch: "ComputeBatch", settings: SamplingSettings) -> Tensor:
-    """Return noise, or source images as they look at the first step's noise level."""
-    shape = item_shape(generator, batch.conditions)
-    noise = initial_noise(batch.seeds, shape).to(generator.device)
-    if not settings.starts_from_source:
-        return noise
-    clean, process = batch.conditions.parts["start"], generator.process
-    if settings.invert:
-        return inverted(generator, clean, batch.conditions.without("start"), settings)
-    first = process.timesteps(settings.num_steps)[settings.first_step]
-    return process.noised(clean, noise, repeat(first, noise))
-
-
-def inverted(
-    generator: Trajectory, clean: Tensor, conditions: Conditions, settings: SamplingSettings
-) -> Tensor:
-    """Return the noise of which deterministic sampling, unguided, makes these latents.
-
-    DDIM's steps the other way round, from the sample to the first step's noise level (Song et al.
-    2021, section 4.3): the more steps, the nearer.
-    """
-    plain = replace(settings, guidance=1.0, image_guidance=None)
-    timesteps = generator.process.timesteps(settings.num_steps)[settings.first_step :]
-    upwards = [generator.process.end, *reversed(timesteps)]
-    x_t = clean
-    for t, t_next in itertools.pairwise(upwards):
-        asked = repeat(max(t, type(t)(0)), x_t)  # no network knows the end's -1
-        prediction = predict(generator, x_t, asked, conditions, plain)
-        x_t, _ = generator.process.step(prediction, x_t, repeat(t, x_t), repeat(t_next, x_t), 0.0)
-    return x_t
-
-
-@torch.no_grad()
-def decode(generator: Trajectory, latents: Tensor, batch_size: int) -> Tensor:
-    """Return images in the codec's range and unit, decoded in batches of one fixed shape."""
-    images = []
-    for rows, num_images in _fixed_shape(len(latents), batch_size):
-        images.append(generator.codec.decode(latents[rows])[:num_images])
-    return torch.cat(images)
-
-
 @dataclass(frozen=True)
 class ComputeBatch:
     """One compute batch: always `batch_size` rows, of which the first `num_images` count."""
@@ -143,12 +63,12 @@ def batches(
     """Yield compute batches of one fixed shape, on the generator's device."""
     if len(conditions) != len(seeds) or not seeds:
         raise ValueError(f"{len(conditions)} conditions for {len(seeds)} seeds")
-    for rows, num_images in _fixed_shape(len(seeds), batch_size):
+    for rows, num_images in fixed_shape(len(seeds), batch_size):
         chosen = conditions.select(rows).to(generator.device)
         yield ComputeBatch([int(seeds[row]) for row in rows], chosen, num_images)
 
 
-def _fixed_shape(total: int, batch_size: int) -> Iterator[tuple[list[int], int]]:
+def fixed_shape(total: int, batch_size: int) -> Iterator[tuple[list[int], int]]:
     """Yield (rows, how many of them count); the last batch repeats the last row."""
     for start in range(0, total, batch_size):
         rows = [min(row, total - 1) for row in range(start, start + batch_size)]
@@ -160,10 +80,14 @@ def repeat(t: float, x_t: Tensor) -> Tensor:
     return torch.full((len(x_t),), t)
 
 
-class _Sampler(Protocol):
+class Sampler(Protocol):
+    """Takes the steps of one compute batch."""
+
     timesteps: list[float]
 
-    def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor: ...
+    def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Return the latents after a step."""
+        ...
 
 
 class FirstOrder:
@@ -193,6 +117,54 @@ class FirstOrder:
         if self.eta == 0:
             return mean
         return mean + std * step_noise(seeds, step, x_t.shape[1:]).to(mean)
+
+
+class EditFriendly(FirstOrder):
+    """DDPM's steps, in which the noise maps of a source take the place of fresh noise.
+
+    Edit-friendly inversion (Huberman-Spiegelglas et al. 2024): the source is noised independently
+    for every level, and what an unguided step without a text lacks of the next one is the noise map
+    that an edit gets. Asked for nothing, sampling gives back the source. The maps' deviation is the
+    same in both steps and not divided out, so that a last step without noise is no exception.
+    """
+
+    def __init__(
+        self, generator: Trajectory, batch: "ComputeBatch", settings: SamplingSettings
+    ) -> None:
+        """Take the batch whose sources are inverted."""
+        super().__init__(generator.process, settings)
+        self.generator, self.clean = generator, batch.conditions.parts["start"]
+        self.nothing = generator.conditioner.unconditional(len(batch.seeds)).to(generator.device)
+        self.first_step = settings.first_step
+        self.plain = replace(settings, guidance=1.0, image_guidance=None)
+
+    def step(self, prediction: Tensor, step: int, x_t: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Return the latents after a step."""
+        mean, _ = self.mean_and_std(prediction, step, x_t, 1.0)
+        source = self._noised(step, seeds)
+        asked = repeat(self.timesteps[step], source)
+        own = predict(self.generator, source, asked, self.nothing, self.plain)
+        expected, _ = self.mean_and_std(own, step, source, 1.0)
+        return mean + (self._noised(step + 1, seeds) - expected)
+
+    def _noised(self, step: int, seeds: Sequence[int]) -> Tensor:
+        """Return the source as it is before a step; before the first, as sampling starts."""
+        if step == len(self.timesteps):
+            return self.clean
+        shape = self.clean.shape[1:]
+        is_first = step == self.first_step
+        noise = initial_noise(seeds, shape) if is_first else step_noise(seeds, step, shape)
+        t_B = repeat(self.timesteps[step], self.clean)
+        return self.process.noised(self.clean, noise.to(self.clean), t_B)
+
+
+def sampler_of(generator: Trajectory, batch: "ComputeBatch", settings: SamplingSettings) -> Sampler:
+    """Return a fresh one: multistep solvers remember the steps of their own batch."""
+    if settings.method == "inversion":
+        return EditFriendly(generator, batch, settings)
+    kind = FirstOrder if settings.sampler == "ddim" else _Solver
+    sampler: Sampler = kind(generator.process, settings)
+    return sampler
 
 
 class _Solver:

@@ -33,7 +33,8 @@ from generators.diffusion.process import read_process
 from generators.errors import GeneratorError
 from generators.families.parts import fetched, opened, quietly, tokenizer_in, with_weights
 from generators.families.text_to_image import TextConditioner, parts_of, text_lengths
-from generators.framing import framed
+from generators.framing import picture_in
+from generators.sample import Sample
 from generators.training.config import TrainingConfig
 
 FAMILY = "counterfactual"
@@ -160,19 +161,8 @@ class PriorConditioner:
     @torch.no_grad()
     def _latents(self, content: bytes, shape: tuple[int, ...], dtype: str) -> Tensor:
         """Return the unscaled latents of a prior, brought to the generator's frame."""
-        array = np.frombuffer(content, dtype).reshape(shape)
-        if len(shape) != 3:
-            raise GeneratorError(f"A prior is a picture, and this one is {list(shape)}.")
-        top = 1 if dtype == "float32" else np.iinfo(dtype).max
-        image = torch.from_numpy(array.astype(np.float32) / top)
-        channels, height, width = self.codec.output(self.latent_shape).shape
-        if channels == 1 and len(image) == 3:
-            if (image.amax(0) - image.amin(0)).max() > 2 / 255:
-                raise GeneratorError(
-                    "A prior is in colour, and this generator makes grey images. Save it as grey."
-                )
-            image = image[:1]
-        image = framed(image, height, width, "crop").expand(channels, -1, -1)
+        prior = Sample(np.frombuffer(content, dtype).reshape(shape))
+        image = picture_in(prior, self.codec.output(self.latent_shape).shape, ROLE)
         values = self.codec.from_unit(image)[None].to(self._device)
         return self.codec.unscaled(values)[0].float()
 

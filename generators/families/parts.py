@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from diffusers import AutoencoderKL, AutoencoderTiny
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
@@ -49,7 +50,7 @@ def fetched(folder_or_name: str | Path) -> Path:
         )
     except (OSError, ValueError, httpx.HTTPError) as error:
         raise GeneratorError(
-            f"{str(folder_or_name)!r} is no folder here, and could not be fetched from the hub "
+            f"{str(folder_or_name)!r} is not a local folder and could not be fetched from the hub "
             f"({type(error).__name__}). Give the folder of a diffusers checkpoint, or a hub name "
             "where there is a network."
         ) from error
@@ -95,6 +96,13 @@ def with_weights(model_class: Any, folder: Path) -> Any:
             "Fetch or save the checkpoint again."
         )
     return model.float()
+
+
+def autoencoder_in(folder: Path) -> Any:
+    """Return the autoencoder in `folder`: an `AutoencoderTiny` where its configuration says so."""
+    config = opened(AutoencoderKL.load_config, folder)
+    tiny = config.get("_class_name") == AutoencoderTiny.__name__
+    return with_weights(AutoencoderTiny if tiny else AutoencoderKL, folder)
 
 
 def latent_shape(network: Any, vae: Any) -> tuple[int, int, int]:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, SD3Transformer2DModel
+from diffusers import DDIMScheduler, SD3Transformer2DModel
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, T5EncoderModel
@@ -18,6 +18,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import denoiser_of
 from generators.diffusion.process import read_process
 from generators.families.parts import (
+    autoencoder_in,
     fetched,
     latent_shape,
     opened,
@@ -76,7 +77,7 @@ def load(folder_or_name: str | Path) -> DiffusionGenerator:
             t5 = with_weights(T5EncoderModel, folder / "text_encoder_3")
             third = TextEncoder(tokenizer_in(folder / "tokenizer_3"), t5, T5_LENGTH)
         transformer = with_weights(SD3Transformer2DModel, folder / "transformer")
-        vae = with_weights(AutoencoderKL, folder / "vae")
+        vae = autoencoder_in(folder / "vae")
         scheduler = opened(DDIMScheduler.load_config, folder / "scheduler")
     encoders = [one.encoder for one in (first, second, third) if one is not None]
     for part in (*encoders, transformer, vae):

@@ -7,7 +7,7 @@ images for it.
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -17,6 +17,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import denoiser_of
 from generators.diffusion.process import read_process
 from generators.families.parts import (
+    autoencoder_in,
     fetched,
     latent_shape,
     opened,
@@ -65,7 +66,7 @@ def load(folder_or_name: str | Path) -> DiffusionGenerator:
         first = with_weights(CLIPTextModel, folder / "text_encoder")
         second = with_weights(CLIPTextModelWithProjection, folder / "text_encoder_2")
         unet = with_weights(UNet2DConditionModel, folder / "unet")
-        vae = with_weights(AutoencoderKL, folder / "vae")
+        vae = autoencoder_in(folder / "vae")
         scheduler = opened(DDIMScheduler.load_config, folder / "scheduler")
     for part in (first, second, unet, vae):
         part.eval().requires_grad_(False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import AutoModel, CLIPTextModel
 
@@ -25,6 +25,7 @@ from generators.diffusion.networks import denoiser_of
 from generators.diffusion.process import read_process
 from generators.errors import GeneratorError
 from generators.families.parts import (
+    autoencoder_in,
     fetched,
     latent_shape,
     opened,
@@ -172,7 +173,7 @@ def parts_of(folder: Path, unet: str | Path | None) -> dict[str, Any]:
         "tokenizer": tokenizer_in(folder / "tokenizer"),
         "text_encoder": with_weights(AutoModel, folder / "text_encoder"),
         "unet": with_weights(UNet2DConditionModel, unet_folder),
-        "vae": with_weights(AutoencoderKL, folder / "vae"),
+        "vae": autoencoder_in(folder / "vae"),
         "scheduler_config": opened(DDIMScheduler.load_config, folder / "scheduler"),
         "lengths": text_lengths(folder),
     }

@@ -80,7 +80,9 @@ class SourceConditioner:
         if image.array.dtype.kind == "u":
             values = values / float(2 ** (8 * image.array.dtype.itemsize) - 1)
         if not bool(values.isfinite().all()):
-            raise GeneratorError("A source has NaN or infinite pixels. Leave it out, or mend it.")
+            raise GeneratorError(
+                "A source image has NaN or infinite pixels. Leave it out, or fix it."
+            )
         return values.clamp(0, 1) * 2 - 1
 
     def unconditional(self, count: int) -> Conditions:
@@ -115,7 +117,7 @@ def load(folder: str | Path) -> Translator:
     path = folder / FILE
     if not path.is_file():
         raise GeneratorError(
-            f"{folder} is no translator: it has no {FILE}, and maps need pixels, not another "
+            f"{folder} is not a translator: it has no {FILE}, and maps need pixels, not another "
             "family's latents. Make one: `curate train-generator --family translation`."
         )
     with quietly():
@@ -129,7 +131,7 @@ def create(settings: TranslationSettings, beginning: Beginning) -> Translator:
     """Begin an untrained translator; equal seeds give equal weights."""
     if beginning.base is not None:
         raise GeneratorError(
-            "A translator is begun from nothing: maps need pixels. Leave --version and --base away."
+            "A translator is begun from nothing: maps need pixels. Omit --version and --base."
         )
     attention = len(settings.channels) > 1  # at the coarsest level, where it is cheap
     plain = len(settings.channels) - attention

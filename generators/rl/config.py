@@ -10,14 +10,27 @@ from generators.errors import GeneratorError
 
 PEERS = ("trl-ddpo",)  # trained by others' trainers: see generators/rl/trainers.py
 ALGORITHMS = ("window", "ddpo", "nft", "draft", "dpo", *PEERS)
+BRANCHING = ("window", "ddpo")  # siblings can share a root and part inside their random steps
 LORA_TARGETS = ("attention", "attention+convolutions")
 SAMPLERS = ("ddim", "dpm++", "unipc")
 DTYPES = ("float32", "bfloat16")
 FEWEST_IMAGES = 64  # an update: below, the gradient is mostly noise (flow_grpo's experience)
 
+CHECK_EVERY = 5  # updates
+BASE_SHARE = 3.0  # x kl_target: as far from the base as three steps of unlike directions lead
+# What was done before there was a setting for it. A step that was begun so keeps it; and so that
+# its name stays the same, these values are not written.
+BEFORE: Mapping[str, Any] = {
+    "branches": 1,
+    "holds_budget": False,
+    "base_target": None,
+    "check_every": 0,
+}
+
 # Where they differ from RLConfig's. Chosen on the embedded model by the simulated raters' eyes, the
 # spread of images and by looking at them, never by the judge (docs/results.md).
 USUAL: Mapping[str, Mapping[str, Any]] = {
+    "window": {"branches": 4},
     "nft": {
         "num_updates": 6,  # its steps are large: most is gained in the first four
         "lora_targets": "attention+convolutions",
@@ -49,33 +62,42 @@ class RLConfig:
 
     algorithm: str = setting(
         "window",
-        "How to learn; docs/rl-step.md compares the ways.",
+        "RL algorithm; docs/rl-step.md compares them.",
         choices=ALGORITHMS,
         panel="How it learns",
     )
 
     # how much: B = prompts_per_update x group_size new images an update
     num_updates: int = setting(
-        20, "RL updates; each makes, scores and learns from new images.", option="--updates"
+        20,
+        "Number of RL updates; each makes, scores and learns from new images.",
+        option="--updates",
     )
     # in shuffled rounds over all prompts, so each comes up
-    prompts_per_update: int = setting(8, "Prompts in an update.")
-    group_size: int = setting(8, "Images of a prompt, compared with each other; 2 or more.")
+    prompts_per_update: int = setting(8, "Prompts per update.")
+    group_size: int = setting(8, "Images per prompt, roots x branches; 2 or more.")
+    # without it they grow from a noise each: so began whatever was begun before there were roots
+    branches: int = setting(
+        1,
+        "For window and ddpo: images per root, which share noise and the steps before the window "
+        "and are compared with each other.",
+        shown=f"{USUAL['window']['branches']} for window, 1 beside --group-size",
+    )
 
     # rollouts
     num_steps: int = setting(
-        10, "Sampling steps S, 2 or more: as many as images are made with.", option="--steps"
+        10, "Sampling steps S, 2 or more: as many as you generate with.", option="--steps"
     )
     # cost grows with K; 2 to 4 learn as well as all S
     window_size: int = setting(
-        2, "For window: how many of the S steps are random and trained, K.", option="--window"
+        2, "For window: number K of the S steps that are random and trained.", option="--window"
     )
     window_start: int | None = None  # first random step, 0 = noisiest; None: anew each update,
     # in the noisier half, where anatomy is decided (late steps are where hacked textures live)
     # under `nft` the rollout alone costs double: the conditional prediction alone is trained
-    guidance: float = setting(1.0, "Scale of classifier-free guidance; any but 1 doubles the cost.")
+    guidance: float = setting(1.0, "Classifier-free guidance scale; other than 1 doubles the cost.")
     sampler: str = setting(
-        "dpm++", "For nft: the sampler that you make images with.", choices=SAMPLERS
+        "dpm++", "For nft: the sampler that you generate with.", choices=SAMPLERS
     )
 
     # nft (DiffusionNFT), dpo (Diffusion-DPO)
@@ -108,16 +130,35 @@ class RLConfig:
     # safety against reward hacking
     spread_penalty: float = setting(
         1.0,
-        "Reward = mean - this x posterior standard deviation; 0 trusts the mean.",
+        "Reward = mean - this x posterior standard deviation; 0: the mean alone.",
         panel="Safety against reward hacking",
     )
     # of the squared change of the predictions from the frozen start; steered afterwards to spend
     # the budget. 0: no anchor, only the stop
-    kl_weight: float = setting(0.1, "First weight of the anchor to the start; 0: no anchor.")
+    kl_weight: float = setting(
+        0.1, "Initial weight of the anchor to the start version; 0: no anchor."
+    )
     # predictions have about unit variance (0.01 = a tenth of their scale). inf with a weight of 0:
     # nothing holds the weights, and the start is not even asked
     kl_target: float = setting(
-        0.01, "Budget: mean squared change of predictions; at 3 x this the run stops."
+        0.01, "Budget: mean squared change of the predictions; at 3 x this the run stops."
+    )
+
+    # scaled back to the budget after each update instead of overspending it
+    holds_budget: bool = setting(
+        False,
+        "Settle at the budget: scale the change back after an update that would overspend it.",
+        option="--hold-budget/--no-hold-budget",
+        shown="hold-budget",
+    )
+    base_target: float | None = setting(
+        None,
+        "The same budget, from the version that no RL step made: for all rounds together.",
+        shown=f"{BASE_SHARE:g} x --kl-target",
+    )
+    # by the reward, at noise that stays the same; the result is the best one. 0: the last weights
+    check_every: int = setting(
+        0, "Updates between two checks of what the result will be; 0: the last.", shown="5"
     )
 
     # the machine
@@ -125,7 +166,7 @@ class RLConfig:
     # memory, found by trying. Memory and speed only: the gradient changes by rounding
     memory_gib: float = setting(
         2.0,
-        "GiB on a CPU for backward passes, beside the weights; a GPU's is found by trying.",
+        "GiB for backward passes on a CPU, beside the weights; found by trial on a GPU.",
         option="--memory",
         panel="Machine",
     )
@@ -135,26 +176,28 @@ class RLConfig:
     # bfloat16 is faster on GPUs, slower backwards on CPUs. It may differ from the rollout's: the
     # ratio's denominator comes from the training pass
     training_dtype: str = setting("float32", "Number format in training passes.", choices=DTYPES)
-    compile: bool = setting(False, "Use torch.compile: minutes at first, then faster.")
-    seed: int = setting(0, "Seed of rollouts, windows, prompt order and first weights.")
+    compile: bool = setting(False, "Use torch.compile: slow to start, then faster.")
+    seed: int = setting(0, "Seed of rollouts, windows, prompt order and initial weights.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        for holds, needed in self._needs():
+        for holds, needed in (*self._needs_of_images(), *self._needs_of_learning()):
             if not holds:
                 raise GeneratorError(f"These RL settings cannot be run: {needed}. Found: {self}.")
 
-    def _needs(self) -> list[tuple[bool, str]]:
-        counts = (self.num_updates, self.prompts_per_update, self.inner_epochs, self.minibatches)
-        above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
+    def _needs_of_images(self) -> list[tuple[bool, str]]:
         return [
             (self.algorithm in ALGORITHMS, f"algorithm is one of {', '.join(ALGORITHMS)}"),
-            (
-                min(counts) >= 1,
-                "num_updates, prompts_per_update, inner_epochs and minibatches are 1 or more",
-            ),
-            (self.baseline_buffer >= 0, "baseline_buffer is 0 (siblings) or more"),
             (self.group_size >= 2, "group_size is 2 or more: siblings are compared"),
+            (
+                self.branches == 1 or self.algorithm in BRANCHING,
+                f"images grow from a common root where steps are random ({', '.join(BRANCHING)}), "
+                f"and {self.algorithm} has none: its branches are 1",
+            ),
+            (
+                self.branches >= 1 and self.group_size % self.branches == 0,
+                "group_size is roots x branches, both 1 or more",
+            ),
             (self.num_steps >= 2, "num_steps is 2 or more"),
             (
                 1 <= self.window_size <= self.num_steps,
@@ -166,6 +209,18 @@ class RLConfig:
                 f"window_start lies in 0 .. {self.last_window_start}: the last step has no noise",
             ),
             (self.sampler in SAMPLERS, f"sampler is one of {', '.join(SAMPLERS)}"),
+            (self.rollout_batch >= 1, "rollout_batch is 1 or more"),
+        ]
+
+    def _needs_of_learning(self) -> list[tuple[bool, str]]:
+        counts = (self.num_updates, self.prompts_per_update, self.inner_epochs, self.minibatches)
+        above_0 = (self.learning_rate, self.clip_sum, self.advantage_clip, self.max_grad_norm)
+        return [
+            (
+                min(counts) >= 1,
+                "num_updates, prompts_per_update, inner_epochs and minibatches are 1 or more",
+            ),
+            (self.baseline_buffer >= 0, "baseline_buffer is 0 (siblings) or more"),
             (self.timesteps_per_image >= 1, "timesteps_per_image is 1 or more"),
             (0 < self.nft_strength <= 1, "nft_strength lies in 0 .. 1, 0 excluded"),
             (self.dpo_strength > 0, "dpo_strength is above 0"),
@@ -176,6 +231,15 @@ class RLConfig:
             ),
             (self.algorithm != "dpo" or self.images_per_update % 2 == 0, "dpo takes pairs"),
             (0 <= self.old_decay < 1, "old_decay lies in 0 .. 1, 1 excluded"),
+            (self.check_every >= 0, "check_every is 0 (no checks) or more"),
+            (
+                self.base_target is None or (self.base_target > 0 and self.holds_budget),
+                "base_target is above 0, and held as the budget is (holds_budget)",
+            ),
+            (
+                not self.holds_budget or self.asks_start,
+                "to hold a budget kl_target must be finite",
+            ),
             (self.lora_rank >= 0, "lora_rank is 0 (full weights) or more"),
             (self.lora_targets in LORA_TARGETS, f"lora_targets: {' or '.join(LORA_TARGETS)}"),
             (
@@ -187,7 +251,6 @@ class RLConfig:
                 "spread_penalty and kl_weight are 0 or more",
             ),
             (0 <= self.ema_decay < 1, "ema_decay lies in 0 .. 1, 1 excluded"),
-            (self.rollout_batch >= 1, "rollout_batch is 1 or more"),
             (self.micro_batch >= 0, "micro_batch is 0 (found by trying) or more"),
             (self.memory_gib >= 0, "memory_gib is 0 (as little as can be) or more"),
             (
@@ -205,6 +268,25 @@ class RLConfig:
     def images_per_update(self) -> int:
         """Return B."""
         return self.prompts_per_update * self.group_size
+
+    @property
+    def check_images(self) -> int:
+        """Return how many images a check makes: half an update's, in whole compute batches."""
+        batches = max(self.images_per_update // 2 // self.rollout_batch, 1)
+        return batches * self.rollout_batch
+
+    @property
+    def num_checks(self) -> int:
+        """Return how many checks a whole run has; the last update is always checked."""
+        return -(-self.num_updates // self.check_every) if self.check_every else 0
+
+    @property
+    def num_siblings(self) -> int:
+        """Return how many images are compared with each other: a root's, or a prompt's.
+
+        What one root's image is worth beyond another's was decided before the trained steps.
+        """
+        return self.branches if self.branches > 1 else self.group_size
 
     @property
     def num_trained_steps(self) -> int:
@@ -250,14 +332,27 @@ class RLConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as rows and checkpoints keep them."""
-        return asdict(self)
+        values = asdict(self)
+        return {k: v for k, v in values.items() if k not in BEFORE or v != BEFORE[k]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RLConfig":
-        """Return the settings that `to_json` wrote."""
+        """Return the settings that `to_json` wrote, also of a curate that had fewer."""
         return cls(**values)
 
 
 def usual(algorithm: str = RLConfig.algorithm, **chosen: Any) -> RLConfig:
-    """Return the algorithm's usual settings with those that were chosen."""
-    return RLConfig(**{**USUAL.get(algorithm, {}), **chosen, "algorithm": algorithm})
+    """Return the algorithm's usual settings with those that were chosen.
+
+    A group's size alone means as many roots: nobody knows how it should be parted.
+    """
+    settings = {**USUAL.get(algorithm, {}), **chosen, "algorithm": algorithm}
+    if "group_size" in chosen and "branches" not in chosen:
+        settings["branches"] = 1
+    target = settings.get("kl_target", RLConfig.kl_target)
+    if algorithm not in PEERS and math.isfinite(target):
+        settings.setdefault("holds_budget", True)
+        if settings["holds_budget"]:
+            settings.setdefault("base_target", BASE_SHARE * target)
+        settings.setdefault("check_every", CHECK_EVERY)
+    return RLConfig(**settings)

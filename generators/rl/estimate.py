@@ -7,15 +7,19 @@ An evaluation is one forward pass of one image; a backward pass counts as two. G
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from generators.base import Conditions
 from generators.config import SamplingSettings
+from generators.diffusion.generator import decode
 from generators.diffusion.guidance import predict
-from generators.diffusion.samplers import decode, initial_noise
+from generators.diffusion.samplers import initial_noise
+from generators.rl.algorithms.policy_gradient import window_of_update
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings, training_settings
 
@@ -61,16 +65,20 @@ def estimate(
     forward = _Passes(policy, conditions, rollout_settings(config), config.rollout_batch)
     reference_settings = training_settings(config, config.training_guidance)
     reference = _Passes(policy, conditions, reference_settings, policy.fit.micro_batch)
-    num_forward = (images * config.num_steps if makes_images else 0) - kept
-    num_references = examples * _references(config)
-    num_training = examples * config.inner_epochs
-    seconds = (
-        num_forward * forward.seconds()
-        + num_references * reference.seconds()
-        + num_training * reference.seconds(backward=True)
-    )
+    shared = _shared(config, range(config.num_updates))
+    checks = config.num_checks * config.check_images * config.num_steps
     if makes_images:
-        seconds += images * _seconds_of_image(policy, reward)
+        rollouts += (checks - shared) * _halves(config.guidance)
+    num_forward = (images * config.num_steps + checks - shared if makes_images else 0) - kept
+    num_references = examples * (_references(config) + policy.knows_base)
+    references += examples * policy.knows_base * _halves(config.training_guidance)
+    num_training = examples * config.inner_epochs
+    passes = [(num_forward, forward, False), (num_references, reference, False)]
+    passes = [one for one in [*passes, (num_training, reference, True)] if one[0]]
+    seconds = sum(num * kind.seconds(backward=backward) for num, kind, backward in passes)
+    if makes_images:
+        num_looks = images + config.num_checks * config.check_images
+        seconds += num_looks * _seconds_of_image(policy, reward)
     if config.algorithm == "draft" and reward is not None:
         seconds += num_training * _seconds_of_gradient(policy, reward)
     return Cost(
@@ -78,16 +86,27 @@ def estimate(
         rollout_evaluations=rollouts,
         training_evaluations=training,
         kl_evaluations=references,
-        flops=num_forward * forward.flops()
-        + num_references * reference.flops()
-        + num_training * reference.flops(backward=True),
+        flops=sum(num * kind.flops(backward=backward) for num, kind, backward in passes),
         seconds=seconds,
     )
 
 
-def evaluations_of_update(config: RLConfig) -> int:
-    """Return how many evaluations one update takes where no rollout keeps its graphs."""
-    return sum(_kinds(config))
+def evaluations_of_update(config: RLConfig, update: int = 0) -> int:
+    """Return how many evaluations an update takes where no rollout keeps its graphs."""
+    shared = _shared(config, range(update, update + 1)) * _halves(config.guidance)
+    return sum(_kinds(config)) - shared
+
+
+def _shared(config: RLConfig, updates: range) -> int:
+    """Return the evaluations saved, unguided: a root's steps before the window are taken once."""
+    if config.branches == 1:
+        return 0
+    spared = config.images_per_update - config.images_per_update // config.branches
+    return spared * sum(window_of_update(config, update).start for update in updates)
+
+
+def _halves(guidance: float) -> int:
+    return 1 if guidance == 1 else 2
 
 
 def _kinds(
@@ -95,9 +114,8 @@ def _kinds(
 ) -> tuple[int, int, int]:
     """Return an update's evaluations in rollouts, in training, and for reference."""
     examples = config.images_per_update * config.examples_per_image
-    rollout_halves = 1 if config.guidance == 1 else 2
-    training_halves = 1 if config.training_guidance == 1 else 2
-    rollouts = config.images_per_update * config.num_steps * rollout_halves
+    training_halves = _halves(config.training_guidance)
+    rollouts = config.images_per_update * config.num_steps * _halves(config.guidance)
     kept = kept_images * config.num_trained_steps
     return (
         rollouts if makes_images else 0,
@@ -125,9 +143,9 @@ class _Passes:
 
     def flops(self, *, backward: bool = False) -> float:
         """Return the FLOP an image."""
-        with FlopCounterMode(display=False) as counter:
+        with Flops() as counted:
             self._run(1, backward)
-        return float(counter.get_total_flops())
+        return float(counted.total)
 
     def _run(self, size: int, backward: bool) -> None:
         generator = self.policy.generator
@@ -139,6 +157,27 @@ class _Passes:
         if backward:
             prediction.sum().backward()
             self.policy.weights.optimizer.zero_grad(set_to_none=True)
+
+
+class Flops(TorchDispatchMode):
+    """Adds up torch's own formulas, a multiplication and an addition as 2.
+
+    torch's `FlopCounterMode` also finds the module of each, which takes two to three times as long.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation and count it."""
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def _seconds_of_image(policy: Policy, reward: OneReward | None) -> float:

@@ -46,14 +46,20 @@ class MemoryFit:
 class Policy:
     """A generator in training: adapters on a frozen network, or all of its weights (rank 0)."""
 
-    def __init__(self, generator: Trajectory, config: RLConfig) -> None:
-        """Add adapters that change nothing yet, or free the weights beside a frozen copy."""
+    def __init__(
+        self, generator: Trajectory, config: RLConfig, base: nn.Module | None = None
+    ) -> None:
+        """Add adapters that change nothing yet, or free the weights beside a frozen copy.
+
+        `base` is the network that no RL step made, where the start is another.
+        """
         self.generator = generator
         self.config = config
         self.fit = MemoryFit(
             config.micro_batch or FASTEST_ON_CPU
         )  # until something better was found
         self._start: nn.Module | None = None
+        self._base = base if config.base_target is not None else None
         if config.lora_rank == 0:
             self._start = copy.deepcopy(generator.denoiser.network)
         free(generator, Adapters(config.lora_rank, config.lora_targets, config.seed))
@@ -65,6 +71,7 @@ class Policy:
             ),
         )
         self.old = self.weights.copied() if config.keeps_old_policy else {}
+        self.best = self.weights.copied() if config.check_every else {}  # once something is checked
 
     def compile(self) -> None:
         """Compile the denoiser where the settings say so; each new shape of a batch takes time.
@@ -78,16 +85,61 @@ class Policy:
     @contextmanager
     def at_start(self) -> Iterator[None]:
         """Inside, the generator predicts exactly as it did before training."""
-        denoiser = self.generator.denoiser
-        if self._start is None:
-            with lora.disable_lora(self.generator):
+        if self._start is not None:
+            with self._swapped(self._start):
                 yield
             return
-        trained = denoiser.swap(self._start)
+        with lora.disable_lora(self.generator):
+            yield
+
+    @property
+    def knows_base(self) -> bool:
+        """Return whether the budget is counted to another version than the start, too."""
+        return self._base is not None
+
+    def at_base(self) -> AbstractContextManager[None]:
+        """Inside, the generator predicts as the version that no RL step made."""
+        assert self._base is not None  # `knows_base`
+        return self._swapped(self._base)
+
+    @contextmanager
+    def _swapped(self, network: nn.Module) -> Iterator[None]:
+        trained = self.generator.denoiser.swap(network)
         try:
             yield
         finally:
-            denoiser.swap(trained)
+            self.generator.denoiser.swap(trained)
+
+    @torch.no_grad()
+    def keep_share(self, share: float) -> None:
+        """Keep this share, 0 .. 1, of the weights' way from the start, and of their average's.
+
+        Of adapters' products the zero half alone is scaled.
+        """
+        if share == 1.0:
+            return
+        part = self.generator.denoiser.part
+        at_start = () if self._start is None else self._start.named_parameters()
+        starts = {f"{part}.{name}": weight for name, weight in at_start}
+        for named in (self.weights.named, self.weights.averages):
+            for name, weight in named.items():
+                if name in starts:
+                    weight.lerp_(starts[name], 1 - share)
+                elif lora.begins_at_zero(name):
+                    weight.mul_(share)
+
+    def note_best(self) -> None:
+        """Keep the result as it would be now."""
+        now = self.weights.averages or self.weights.named
+        for name, kept in self.best.items():
+            kept.copy_(now[name].detach())
+
+    @torch.no_grad()
+    def take_best(self) -> None:
+        """Let the weights be those that were kept."""
+        for named in (self.weights.named, self.weights.averages):
+            for name in named:
+                named[name].copy_(self.best[name])
 
     def make_do_with_less(self) -> None:
         """After a lack of memory, take smaller passes; GeneratorError when there are none."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from generators.rl.advantages import PromptBuffers
+from generators.rl.budget import Drift
 from generators.rl.config import RLConfig
 from generators.rl.policy import MemoryFit, Policy
 from generators.training.checkpoint import load_checkpoint, save_checkpoint, write_log
@@ -41,10 +42,19 @@ class UpdateHealth:
     training_seconds: float
     micro_batch: int = 0  # (image, step) pairs a backward pass had; fewer after a lack of memory
     kept_images: int = 0  # whose predictions the training pass had from the rollout
+    base_change: float | None = (
+        None  # of the predictions from the base's, where it is not the start
+    )
+    kept_share: float = 1.0  # of the way from the start, after the step: below 1 where it was held
+    checked: float | None = (
+        None  # the reward, doubt counted against it, of what would be the result
+    )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+        """Return plain values; of what is measured and done on demand only what there was."""
+        later = ("base_change", "kept_share", "checked")
+        idle = {name for name in later if getattr(self, name) == getattr(UpdateHealth, name)}
+        return {name: value for name, value in asdict(self).items() if name not in idle}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "UpdateHealth":
@@ -64,6 +74,12 @@ class Progress:
     history: tuple[UpdateHealth, ...]
     kl_weight: float
     buffers: PromptBuffers
+    drift: Drift = Drift()
+
+    @property
+    def best_check(self) -> float | None:
+        """Return the highest reward of a check so far."""
+        return max((one.checked for one in self.history if one.checked is not None), default=None)
 
     def is_finished(self, config: RLConfig) -> bool:
         """Return whether all updates are done, or the KL budget ended the run."""
@@ -84,17 +100,21 @@ def save_progress(folder: Path, policy: Policy, progress: Progress) -> None:
         "fit": json.dumps(asdict(policy.fit)),
         "buffers": json.dumps(list(progress.buffers.rewards.items())),
         "history": json.dumps(history),
+        "drift": json.dumps(asdict(progress.drift)),
     }
-    save_checkpoint(folder, policy.weights, policy.config, notes, old=policy.old)
+    others = {"old": policy.old, "best": policy.best}
+    save_checkpoint(folder, policy.weights, policy.config, notes, **others)
     write_log(folder / LOG, history)
 
 
 def load_progress(folder: Path, policy: Policy) -> Progress:
     """Put the run's state back into `policy`; without a checkpoint, return a fresh start."""
-    notes = load_checkpoint(folder, policy.weights, policy.config, old=policy.old)
+    others = {"old": policy.old, "best": policy.best}
+    notes = load_checkpoint(folder, policy.weights, policy.config, **others)
     if notes is None:
         return fresh_progress(policy.config)
     policy.fit = MemoryFit(**json.loads(notes["fit"]))
     history = [UpdateHealth.from_json(one) for one in json.loads(notes["history"])]
     buffers = PromptBuffers(policy.config.baseline_buffer, dict(json.loads(notes["buffers"])))
-    return Progress(tuple(history), float(notes["kl_weight"]), buffers)
+    drift = Drift(**json.loads(notes.get("drift", "{}")))  # an older curate wrote none
+    return Progress(tuple(history), float(notes["kl_weight"]), buffers, drift)

@@ -47,6 +47,9 @@ class RatedLatents:
         )
         return UpdateLesson(made, self.advantages_N[rows], figures, buffers)
 
+    def check(self, policy: Policy) -> None:
+        """Know of no reward that could tell: the last weights are the result."""
+
 
 def advantages_of_ratings(
     values_R: Sequence[float],
@@ -59,7 +62,7 @@ def advantages_of_ratings(
 ) -> Tensor:
     """Return each image's advantage [N]: how much better it is rated than its prompt's others.
 
-    A rater's strictness and use of the scale are taken out first (values over all of the rater's
+    A rater's severity and use of the scale are taken out first (values over all of the rater's
     ratings, standardised); the raters of an image are averaged. Real images are what is to be
     learned: they are never pushed away from. Raises GeneratorError when no prompt has images that
     were rated apart.

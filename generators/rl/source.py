@@ -1,6 +1,6 @@
 """Where an update's images and their worth come from: the source of what is learned.
 
-Three kinds: rollouts that a reward model scores (`generators.rl.rollouts`), images that people have
+Three kinds: rollouts that a reward model scores (`generators.rl.training`), images that people have
 rated (`generators.rl.rated`), pairs that people have compared (`generators.rl.algorithms.dpo`).
 What an update uses derives from (config.seed, update number): there is no random state to save, and
 every process can work out any other's share. Shapes: B images of this process.
@@ -54,6 +54,10 @@ class Source(Protocol):
         self, policy: Policy, update: int, buffers: PromptBuffers, processes: Processes
     ) -> UpdateLesson:
         """Return this process's share. Raises GeneratorError where nothing can be learned."""
+        ...
+
+    def check(self, policy: Policy) -> float | None:
+        """Return what the policy's result is worth, the same images each time; None: unknown."""
         ...
 
 

@@ -32,13 +32,20 @@ class Gradient:
     kl: float | None  # exact, in nats an image and step, from the frozen start; of random steps
     squared_change: float  # of the predictions from the start's: what the budget counts
     ratio_deviation: float  # largest |ratio - 1| between training pass and rollout
+    base_change: float | None = None  # the same from the base's, where that is not the start
+    start_change: float = 0.0  # of the start's from the base's
 
 
-def start_predictions(policy: Policy, examples: Examples) -> Tensor | None:
-    """Return what the frozen start predicts for every example, where anything depends on it."""
-    if not policy.config.asks_start:
+def start_predictions(
+    policy: Policy, examples: Examples, *, of_base: bool = False
+) -> Tensor | None:
+    """Return what the frozen start predicts for every example, where anything depends on it.
+
+    Or the version does that no RL step made, where it is another than the start.
+    """
+    if not (policy.knows_base if of_base else policy.config.asks_start):
         return None
-    with policy.at_start():
+    with policy.at_base() if of_base else policy.at_start():
         return policy.predictions(
             examples.x_t, examples.t_N, examples.conditions, examples.guidance
         )
@@ -52,6 +59,7 @@ def accumulate_gradient(
     kl_weight: float,
     part: "Part | None" = None,
     processes: Processes = ALONE,
+    base: Tensor | None = None,
 ) -> Gradient:
     """Add the gradient of loss and anchor, over all examples or a part, to the weights.
 
@@ -61,7 +69,7 @@ def accumulate_gradient(
     part = part or Part(torch.arange(len(examples.t_N)), len(examples.t_N) * processes.count)
     while True:
         try:
-            totals, deviation = _accumulated(policy, examples, start, kl_weight, part)
+            totals, deviation = _accumulated(policy, examples, (start, base), kl_weight, part)
             break
         except RuntimeError as error:
             if not lacks_memory(error):
@@ -70,21 +78,33 @@ def accumulate_gradient(
         examples.kept.clear()
         policy.make_do_with_less()
     processes.sum_gradients(policy.weights.named)
-    loss_value, clipped_fraction, change, kl, has_kl = processes.summed(totals.float()).tolist()
+    loss_value, clipped_fraction, change, kl, has_kl, base_change, start_change = processes.summed(
+        totals.float()
+    ).tolist()
     return Gradient(
         loss=loss_value,
         clipped_fraction=clipped_fraction,
         kl=kl if has_kl else None,
         squared_change=change,
         ratio_deviation=max(processes.told(deviation)),
+        base_change=None if base is None else base_change,
+        start_change=start_change,
     )
 
 
 def _accumulated(
-    policy: Policy, examples: Examples, start: Tensor | None, kl_weight: float, part: "Part"
+    policy: Policy,
+    examples: Examples,
+    frozen: tuple[Tensor | None, Tensor | None],
+    kl_weight: float,
+    part: "Part",
 ) -> tuple[Tensor, float]:
-    """Add this process's gradient; return its share of the figures, and the largest deviation."""
-    totals, deviation = torch.zeros(5, dtype=torch.float64), 0.0
+    """Add this process's gradient; return its share of the figures, and the largest deviation.
+
+    `frozen` is what start and base predict.
+    """
+    start, base = frozen
+    totals, deviation = torch.zeros(7, dtype=torch.float64), 0.0
     for rows, prediction in _predictions(policy, examples, part.rows):
         start_of_rows = None if start is None else start[rows]
         found = examples.loss(prediction, start_of_rows, rows)
@@ -96,7 +116,11 @@ def _accumulated(
         (loss * share * examples.scale).backward()
         figures = [loss.item(), found.clipped_fraction, squared_change.item(), found.kl or 0.0]
         has_kl = float(found.kl is not None)
-        totals += share * torch.tensor([*figures, has_kl], dtype=torch.float64)
+        from_base = [0.0, 0.0]
+        if base is not None and start_of_rows is not None:
+            ends = (prediction.detach(), start_of_rows)
+            from_base = [(end - base[rows]).square().mean().item() for end in ends]
+        totals += share * torch.tensor([*figures, has_kl, *from_base], dtype=torch.float64)
         deviation = max(deviation, found.ratio_deviation)
     return totals, deviation
 
@@ -174,15 +198,22 @@ def learn(
     """Move the weights `minibatches` times an inner epoch, unless the KL budget is overspent."""
     config = policy.config
     start = start_predictions(policy, examples)
+    base = start_predictions(policy, examples, of_base=True)
     first, last, norm = None, None, 0.0
     for epoch in range(config.inner_epochs):
         name = f"{config.seed} parts {update} {epoch}"
         for part in parts_of_epoch(examples, config, name, processes):
             last = accumulate_gradient(
-                policy, examples, start, kl_weight=kl_weight, part=part, processes=processes
+                policy,
+                examples,
+                start,
+                kl_weight=kl_weight,
+                part=part,
+                processes=processes,
+                base=base,
             )
             first = first or last
-            if last is first and is_overspent(first.squared_change, target=config.kl_target):
+            if last is first and is_overspent(first, config):
                 policy.weights.optimizer.zero_grad(set_to_none=True)
                 return Learned(first, first.clipped_fraction, 0.0, stopped=True)
             norm = policy.weights.step()
@@ -203,6 +234,10 @@ def steered_weight(weight: float, change: float, *, target: float, first: float)
     return min(max(weight, first / RANGE), first * RANGE)
 
 
-def is_overspent(change: float, *, target: float) -> bool:
-    """Return whether the run must stop."""
-    return change > STOP * target
+def is_overspent(found: Gradient, config: RLConfig) -> bool:
+    """Return whether the run must stop: far too far from its start, or begun where no way is left.
+
+    From the base a step's start may be as far as all its rounds may go.
+    """
+    spent = config.base_target is not None and found.start_change >= config.base_target
+    return spent or found.squared_change > STOP * config.kl_target

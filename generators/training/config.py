@@ -21,36 +21,38 @@ class TrainingConfig:
     # how much
     num_steps: int = setting(2000, "Optimiser steps.", option="--steps", panel="Optimisation")
     # the gradient does not ask how many processes share the images
-    batch_size: int = setting(16, "Images in a step, over all processes.")
-    micro_batch: int = setting(16, "Images in a backward pass of one process: memory only.")
+    batch_size: int = setting(16, "Images per step, over all processes.")
+    micro_batch: int = setting(
+        16, "Images per backward pass of one process; affects memory, not the result."
+    )
 
     # learning
-    learning_rate: float = setting(1e-5, "Learning rate of AdamW; adapters take 1e-4 and more.")
+    learning_rate: float = setting(1e-5, "Learning rate of AdamW; 1e-4 or more for adapters.")
     lr_schedule: str = setting(
-        "constant", "Course of the learning rate after the warm-up.", choices=LR_SCHEDULES
+        "constant", "Learning-rate schedule after the warm-up.", choices=LR_SCHEDULES
     )
     warmup_steps: int = setting(
-        100, "Steps in which the learning rate rises from 0.", option="--warmup"
+        100, "Steps over which the learning rate rises from 0.", option="--warmup"
     )
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = setting(0.01, "Weight decay of AdamW.")
     # L2 norm over all trained weights
-    max_grad_norm: float = setting(1.0, "Longest gradient; a longer one is scaled down to it.")
+    max_grad_norm: float = setting(1.0, "Gradient norm above which gradients are clipped.")
     ema_decay: float = setting(
-        0.9999, "Decay of the averaged weights, 0 to 1; 0 keeps the last weights.", option="--ema"
+        0.9999, "Decay of the moving average of the weights, 0 to 1; 0: no average.", option="--ema"
     )
 
     # which weights
     lora_rank: int = setting(
-        0, "Rank of LoRA adapters on the U-Net; 0 trains its full weights.", panel="Weights"
+        0, "Rank of LoRA adapters on the U-Net; 0 trains the full weights.", panel="Weights"
     )
     lora_alpha: float | None = setting(
         None, "Strength of the adapters: alpha / rank scales them.", shown="rank"
     )
     lora_targets: str = setting("attention", "Layers that get adapters.", choices=LORA_TARGETS)
-    train_text_encoder: bool = setting(False, "Train the text encoder, too.")
+    train_text_encoder: bool = setting(False, "Also train the text encoder.")
 
     # the loss
     prediction_type: str | None = setting(
@@ -61,29 +63,37 @@ class TrainingConfig:
         panel="Loss",
     )
     min_snr_gamma: float = setting(
-        5.0, "Gamma of the min-SNR weights; 0: all timesteps weigh the same.", option="--min-snr"
+        5.0, "Gamma of min-SNR weighting; 0: equal weights for all timesteps.", option="--min-snr"
     )
     # makes images darker and lighter
-    noise_offset: float = setting(0.0, "Share of noise that is one number per channel.")
+    noise_offset: float = setting(0.0, "Scale of the noise offset, one number per channel.")
     # 0.1 in Ning et al. 2023
-    input_perturbation: float = setting(0.0, "Extra noise in the input that is not asked back.")
-    drop_conditions: float = setting(
-        0.1, "Share of images shown without any condition, for guidance, 0 to 1.", option="--drop"
+    input_perturbation: float = setting(
+        0.0, "Extra input noise that is not part of the target (input perturbation)."
     )
-    drop_text: float = setting(0.0, "Share shown without text, modality kept, 0 to 1.")
-    drop_modality: float = setting(0.0, "Share shown without modality, text kept, 0 to 1.")
-    drop_images: float = setting(0.0, "Share shown without condition images, 0 to 1.")
-    drop_words: float = setting(0.0, "Share shown with condition images alone, 0 to 1.")
+    drop_conditions: float = setting(
+        0.1,
+        "Share of images shown without any condition, for classifier-free guidance, 0 to 1.",
+        option="--drop",
+    )
+    drop_text: float = setting(0.0, "Share of images shown without text but with modality, 0 to 1.")
+    drop_modality: float = setting(
+        0.0, "Share of images shown without modality but with text, 0 to 1."
+    )
+    drop_images: float = setting(0.0, "Share of images shown without condition images, 0 to 1.")
+    drop_words: float = setting(0.0, "Share of images shown with condition images only, 0 to 1.")
     # at the noisiest level conditions are all that there is to go by
     noisiest_share: float = setting(0.0, "Share of images shown at the noisiest level, 0 to 1.")
-    noisy_share: float = setting(0.0, "Share shown in the noisiest quarter of levels, 0 to 1.")
+    noisy_share: float = setting(
+        0.0, "Share of images shown in the noisiest quarter of levels, 0 to 1."
+    )
 
     # looking on
     # at the start and the end in any case
     validate_every: int = setting(200, "Steps between validations.", panel="Progress")
     validation_noises: int = 4  # noise levels each validation image is tried at: always the same
     checkpoint_every: int = setting(
-        100, "Steps between checkpoints: the most that a kill can cost."
+        100, "Steps between checkpoints: the most work that a kill can lose."
     )
 
     # the machine
@@ -92,9 +102,9 @@ class TrainingConfig:
         "float32", "Number format inside the denoiser.", choices=DTYPES, panel="Machine"
     )
     gradient_checkpointing: bool = setting(
-        False, "Compute activations twice to save memory; a third more time."
+        False, "Recompute activations to save memory, for a third more time."
     )
-    seed: int = setting(0, "Seed of all that is drawn.")
+    seed: int = setting(0, "Random seed.")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""

@@ -133,8 +133,8 @@ def trainable_conditioner(generator: Trajectory) -> TrainableConditioner:
     """Return the conditioner as one that learns."""
     if not isinstance(generator.conditioner, TrainableConditioner):
         raise GeneratorError(
-            f"Family {generator.family!r} has no text encoder that can be trained. Leave "
-            "--train-text-encoder away."
+            f"Family {generator.family!r} has no text encoder that can be trained. Omit "
+            "--train-text-encoder."
         )
     return generator.conditioner
 

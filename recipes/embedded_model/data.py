@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-SIZE = 64  # pixels, the model's native side
-CANVAS = 80  # pixels of the stored short side: room for random crops and turns
+from recipes.set_aside import is_set_aside
+
+SIZE = 128  # pixels, the model's native side
+CANVAS = 160  # pixels of the stored short side: room for random crops and turns
 
 SHIPPED_SOURCES = (  # licences that allow weights trained on them to be shipped
     "OCTDL",
@@ -72,7 +74,7 @@ class RealImage:
     caption: str  # the source's own words
     patient: str
     source: str
-    split: str  # "train" or "val", by patient
+    split: str  # "train", "aside" or "val", by patient
 
 
 def without_modality_words(caption: str) -> str:
@@ -82,10 +84,16 @@ def without_modality_words(caption: str) -> str:
 
 
 def load_real_images(folder: Path, *, split: str | None = None) -> list[RealImage]:
-    """Read the shippable rows of `folder/data.csv`; `split` keeps only "train" or "val"."""
+    """Read the shippable rows of `folder/data.csv`; `split` keeps "train", "aside" or "val" only.
+
+    "aside" are the table's train rows of the patients set aside: they only measure, as the
+    validation rows do, and are not among "train".
+    """
     images = []
     with (folder / "data.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
+            if row["split"] == "train" and is_set_aside(row["patient"]):
+                row["split"] = "aside"
             if row["source"] not in SHIPPED_SOURCES or split not in (None, row["split"]):
                 continue
             images.append(

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderTiny
 from torch import nn
 from transformers import BertTokenizer
 
@@ -32,7 +32,7 @@ def export(training: Path, weights: Path) -> None:
         # diffusers opens them in single: both must agree in the stock pipeline
         text_encoder=parts["text_encoder"].float(),
         unet=parts["unet"].half(),
-        vae=AutoencoderKL.from_pretrained(training / "vae").half(),
+        vae=AutoencoderTiny.from_pretrained(training / "vae").half(),
         scheduler_config=dict(new_scheduler().config),
     )
     generator.save(weights)

@@ -3,7 +3,7 @@
 Shapes: B images, F findings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,11 @@ MEASURABLE = 0.6  # balanced accuracy, this finding against the others of its so
 TOP_SHARE = 0.97  # of the real val images that get score 3: raters seldom fault a real image,
 # and even so a blur of 1 px or noise of 0.06 never gets it (measure.py)
 SPOILED_STRENGTH = 0.5  # of the corruptions whose middle truth parts score 1 from score 2
+JUDGED = 0.75  # balanced accuracy from which on "shows what was asked" is graded at all
+RIGHT_TOP, WRONG_NOT_TOP = 0.75, 0.85  # shares that the grade of an asked finding has to keep
+# widest middle grade of a criterion, in truth: a rater's noise is a share of it, and grades far
+# wider than good images differ drown what raters see in it
+WIDEST = 1.0
 TEMPERATURES = tuple(2 ** (k / 4) for k in range(-4, 17))
 
 
@@ -39,7 +44,39 @@ def calibrate(
     network.calibration = replace(network.calibration, usual=usual)
     high = float(truths(network, val).quantile(1 - TOP_SHARE))
     low = min(float(spoiled_truths(network, val).median()), high - 1.0)
-    return replace(network.calibration, thresholds=(low, high)), accuracies
+    frozen = replace(network.calibration, thresholds=(low, high))
+    network.calibration = frozen
+    real_high = float(looks(network, val).quantile(1 - TOP_SHARE))
+    real_low = real_high - WIDEST
+    asked = finding_thresholds(network, unseen, accuracies)
+    return replace(frozen, looks_real=(real_low, real_high), shows_asked=asked), accuracies
+
+
+@torch.no_grad()
+def finding_thresholds(
+    network: TruthNetwork, unseen: list[RealImage], accuracies: dict[str, float]
+) -> dict[str, tuple[float, float]]:
+    """Return for each finding that can be judged from where on a 2 and a 3 are given.
+
+    Judged are findings told from the others of their source at `JUDGED` on patients the network
+    has not learned from, where one threshold keeps both shares: the top for `RIGHT_TOP` of the
+    images that show what was asked, less than the top for `WRONG_NOT_TOP` of those that do not.
+    """
+    thresholds = {}
+    for finding in network.findings:
+        if accuracies[_name(finding)] < JUDGED:
+            continue
+        images = [image for image in unseen if image.source == finding.source]
+        asked = [finding.modality] * len(images), [finding.label] * len(images)
+        log_p = network.parts(central_squares(images), *asked).finding
+        right = torch.tensor([image.label == finding.label for image in images])
+        highest = float(log_p[right].quantile(1 - RIGHT_TOP))
+        lowest = float(log_p[~right].quantile(WRONG_NOT_TOP))
+        if lowest <= highest:
+            high = (lowest + highest) / 2
+            low = min(float(log_p[~right].median()), high - 0.5)
+            thresholds[_name(finding)] = max(low, high - WIDEST), high
+    return thresholds
 
 
 def usual_truths(network: TruthNetwork, unseen: list[RealImage]) -> tuple[float, ...]:
@@ -63,23 +100,41 @@ def truths(
     network: TruthNetwork, images: Sequence[RealImage], pixels: Tensor | None = None
 ) -> Tensor:
     """Return the truth [B] of images under their own modality and label."""
-    pixels_BCHW = central_squares(list(images)) if pixels is None else pixels
-    chunks = []
-    for start in range(0, len(images), 64):
-        some = images[start : start + 64]
-        asked = [i.modality for i in some], [i.label for i in some]
-        chunks.append(network.truth(pixels_BCHW[start : start + 64], *asked))
-    return torch.cat(chunks)
+    return _by_chunks(images, pixels, lambda some, own: network.truth(some, *_asked(own)))
+
+
+@torch.no_grad()
+def looks(
+    network: TruthNetwork, images: Sequence[RealImage], pixels: Tensor | None = None
+) -> Tensor:
+    """Return how real images [B] look as what their modality is, whatever they show."""
+    return _by_chunks(images, pixels, lambda some, own: network.looks_real(some, _asked(own)[0]))
 
 
 def spoiled_truths(network: TruthNetwork, val: list[RealImage]) -> Tensor:
     """Return the truths [kinds x B] of images corrupted in every way at the middle strength."""
+    return torch.cat([truths(network, val, images) for images in spoiled(val)])
+
+
+def spoiled(val: list[RealImage]) -> list[Tensor]:
+    """Return the images corrupted in each way at the middle strength."""
     pixels, generator = central_squares(val), torch.Generator().manual_seed(0)
     partners = pixels.roll(1, dims=0)
-    spoiled = [
-        corrupt_one_way(pixels, partners, kind, SPOILED_STRENGTH, generator) for kind in KINDS
-    ]
-    return torch.cat([truths(network, val, images) for images in spoiled])
+    return [corrupt_one_way(pixels, partners, kind, SPOILED_STRENGTH, generator) for kind in KINDS]
+
+
+def _asked(images: Sequence[RealImage]) -> tuple[list[str], list[str | None]]:
+    return [i.modality for i in images], [i.label for i in images]
+
+
+def _by_chunks(
+    images: Sequence[RealImage],
+    pixels: Tensor | None,
+    measure: Callable[[Tensor, Sequence[RealImage]], Tensor],
+) -> Tensor:
+    pixels_BCHW = central_squares(list(images)) if pixels is None else pixels
+    starts = range(0, len(images), 64)
+    return torch.cat([measure(pixels_BCHW[s : s + 64], images[s : s + 64]) for s in starts])
 
 
 def balanced_accuracies(

@@ -1,19 +1,26 @@
 """Measure what the raters' eyes and the judge say of real, mismatched and spoiled val images.
 
-    python -m recipes.frozen_networks.measure DATA_FOLDER
+    python -m recipes.frozen_networks.measure DATA_FOLDER [--roc FILE.png]
 
-Prints one Markdown table a network, how well the two agree, and the feature network's distances.
-Shapes: B images.
+Prints Markdown tables for each network: the shares of its scores, of *looks real* alone, and for
+each finding that it grades how the right and the wrong one fare on the patients set aside, which
+taught neither network and set no threshold; then how well the two agree, and the feature network's
+distances. Shapes: B images.
 """
 
 import argparse
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
-from recipes.frozen_networks.calibrate import truths
-from rewards.frozen.config import MODALITIES
+from recipes.frozen_networks.calibrate import looks, truths
+from recipes.set_aside import is_set_aside
+from rewards.frozen.config import MODALITIES, TRUTH_SIDE
 from rewards.frozen.corruptions import KINDS, corrupt_one_way, gaussian_blur
 from rewards.frozen.data import RealImage, central_squares, read_images, to_side
 from rewards.frozen.networks import (
@@ -23,7 +30,7 @@ from rewards.frozen.networks import (
     nearest_distances,
     train_features,
 )
-from rewards.frozen.truth import TruthNetwork
+from rewards.frozen.truth import SHOWS_ASKED, TruthNetwork
 
 BLURS = (0.5, 0.7, 1.0, 1.5, 2.0)  # sigma in pixels of the 64-pixel image
 NOISES = (0.02, 0.04, 0.06, 0.1, 0.2)  # standard deviation, intensities in [0, 1]
@@ -34,9 +41,12 @@ def main() -> None:
     """Print the figures of the shipped networks on the val images of a data folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--roc", type=Path, help="draw a curve for each finding that is graded")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    val = read_images(options.data, split="val")
+    val = read_images(options.data, split="val", side=TRUTH_SIDE)
+    train = read_images(options.data, split="train", side=TRUTH_SIDE)
+    aside = [image for image in train if is_set_aside(image.patient)]
     spoiled = spoiled_sets(central_squares(val))
     networks = {"eyes": load_eyes(), "judge": load_judge()}
     by_network = {}
@@ -46,6 +56,11 @@ def main() -> None:
         rows["wrong modality"] = wrong_modality_truths(network, val)
         rows["wrong finding"] = wrong_finding_truths(network, val)
         print_shares(name, network, rows)
+        print_looks(name, network, {what: looks(network, val, spoiled[what]) for what in spoiled})
+        print_looks(f"{name}, set aside", network, {"real": looks(network, aside)})
+    figure = print_findings(networks, aside)
+    if options.roc:
+        figure.savefig(options.roc, dpi=100)
     print_agreement(by_network["eyes"], by_network["judge"])
     print_distances(spoiled)
 
@@ -55,7 +70,8 @@ def spoiled_sets(pixels: Tensor, strengths: tuple[float, ...] = STRENGTHS) -> di
     generator = torch.Generator().manual_seed(0)
     sets = {"real": pixels}
     for sigma in BLURS:
-        sets[f"blur {sigma} px"] = gaussian_blur(pixels, torch.full((len(pixels),), sigma))
+        own = sigma * pixels.shape[-1] / 64
+        sets[f"blur {sigma} px"] = gaussian_blur(pixels, torch.full((len(pixels),), own))
     for deviation in NOISES:
         noise = deviation * torch.randn(pixels.shape, generator=generator)
         sets[f"noise {deviation}"] = (pixels + noise).clamp(0, 1)
@@ -111,6 +127,48 @@ def print_shares(name: str, network: TruthNetwork, rows: dict[str, Tensor]) -> N
     for what, truth_B in rows.items():
         one, two, three = score_shares(network, truth_B)
         print(f"| {what} | {one:.1%} | {two:.1%} | {three:.1%} | {truth_B.mean():.2f} |")
+
+
+def print_looks(name: str, network: TruthNetwork, rows: dict[str, Tensor]) -> None:
+    """Print the shares of the grades of *looks real* as a Markdown table."""
+    assert network.calibration.looks_real is not None
+    low, high = network.calibration.looks_real
+    print(f"\n## {name}: looks real, thresholds {low:.2f}, {high:.2f}\n")
+    print("| images | n | grade 1 | grade 3 |\n|---|---|---|---|")
+    for what, looks_B in rows.items():
+        one, three = (looks_B < low).float().mean(), (looks_B >= high).float().mean()
+        print(f"| {what} | {len(looks_B)} | {one:.1%} | {three:.1%} |")
+
+
+@torch.no_grad()
+def print_findings(networks: dict[str, TruthNetwork], aside: list[RealImage]) -> Figure:
+    """Print how *shows what was asked* grades real images; return the findings' ROC curves."""
+    figure, axes = plt.subplots(1, len(networks), figsize=(10, 5), squeeze=False)
+    for axis, (name, network) in zip(axes[0], networks.items(), strict=True):
+        graded = network.calibration.shows_asked
+        axis.set_prop_cycle(color=[matplotlib.colormaps["tab20"](k) for k in range(20)])
+        print(f"\n## {name}: shows what was asked, {len(graded)} of {len(network.findings)}\n")
+        print("| finding | images with it, without | AUC | right: grade 3 | wrong: at most 2 |")
+        print("|---|---|---|---|---|")
+        for finding in network.findings:
+            asked = f"{finding.modality}: {finding.label}"
+            images = [image for image in aside if image.source == finding.source]
+            right = torch.tensor([image.label == finding.label for image in images])
+            if asked not in graded or right.all() or not right.any():
+                continue
+            names = [finding.modality] * len(images), [finding.label] * len(images)
+            grade = network.grades(central_squares(images), *names)[SHOWS_ASKED]
+            auc = roc_auc_score(right, grade)
+            top, low = (grade[right] >= 1).float().mean(), (grade[~right] < 1).float().mean()
+            counts = f"{int(right.sum())}, {int((~right).sum())}"
+            print(f"| {asked} | {counts} | {auc:.2f} | {top:.0%} | {low:.0%} |")
+            false, true, _ = roc_curve(right, grade)
+            axis.plot(false, true, label=f"{asked} ({auc:.2f})")
+        axis.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+        axis.set(title=name, xlabel="wrong finding", ylabel="right finding")
+        axis.legend(fontsize=6, loc="lower right")
+    figure.tight_layout()
+    return figure
 
 
 def print_agreement(eyes: dict[str, Tensor], judge: dict[str, Tensor]) -> None:

@@ -21,7 +21,8 @@ from recipes.frozen_networks.train_self_supervised import (
     train_from_pixels,
 )
 from recipes.frozen_networks.train_truth import findings_of, train_truth
-from rewards.frozen.config import TrainingSettings
+from recipes.set_aside import is_set_aside
+from rewards.frozen.config import SIDE, TRUTH_SIDE, TrainingSettings
 from rewards.frozen.data import (
     RealImage,
     central_squares,
@@ -57,18 +58,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="fewer steps, to try the whole way through")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    train, val = read_images(options.data, split="train"), read_images(options.data, split="val")
     for name in options.only or SETTINGS:
         settings = SETTINGS[name]
         if options.steps:
             settings = replace(settings, num_steps=options.steps)
         print(f"{name}: {settings.num_steps} steps", flush=True)
+        train, val = images_of(options.data, TRUTH_SIDE if name in ("eyes", "judge") else SIDE)
         if name in ("eyes", "judge"):
             make_truth(name, train, val, settings)
         else:
             make_features(name, train, settings)
     if "features" in (options.only or SETTINGS):
-        make_train_features(train, val)
+        make_train_features(*images_of(options.data, SIDE))
+
+
+def images_of(data: Path, side: int) -> tuple[list[RealImage], list[RealImage]]:
+    """Return the images that a network of this side learns from, and the validation rows."""
+    train = read_images(data, split="train", side=side)
+    return [i for i in train if not is_set_aside(i.patient)], read_images(
+        data, split="val", side=side
+    )
 
 
 def make_truth(
@@ -80,10 +89,13 @@ def make_truth(
     images = [train[place] for place in own]
     new: Callable[[list[Finding]], TruthNetwork] = new_eyes if name == "eyes" else new_judge
     torch.manual_seed(settings.seed)
-    network = train_truth(new(findings_of(train)), images, settings, _progress)
+    untrained = new(findings_of(train))
+    untrained.side = TRUTH_SIDE
+    network = train_truth(untrained, images, settings, _progress)
     network.load_state_dict(half_precision(network.state_dict()))
     calibration, accuracies = calibrate(network, val, [train[place] for place in other])
     about = _about(network.backbone, network, settings, images) | {
+        "side": network.side,
         "targets": ["modality", "finding", "severity of the corruption applied"],
         "findings": [vars(finding) for finding in network.findings],
         "calibration": calibration.to_json(),

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
-SIDE = 64  # pixels, the side every frozen network sees
-CANVAS = 80  # pixels of a stored image's short side: room for crops and turns
+SIDE = 64  # pixels that a frozen network sees a side, where its weights file names no other
+TRUTH_SIDE = 128  # of the eyes and the judge: findings are smaller than a 64-pixel image shows
 
 MODALITIES = ("OCT", "Fundus", "CXR", "ChestCT", "BrainMRI")
 
@@ -18,6 +18,11 @@ SHIPPED_SOURCES = (
     "Vestibular-Schwannoma-SEG (TCIA)",
     "Brain Tumor MRI Dataset (Nickparvar)",
 )
+
+
+def canvas_of(side: int) -> int:
+    """Return the short side, in pixels, of an image kept for `side`: room for crops and turns."""
+    return side * 5 // 4
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 They stand in for what a small diffusion model and its autoencoder do wrong: soft or smeared detail,
 noise, blocks, wrong anatomy, two images in one, wrong exposure, too much sharpening.
-Shapes: B images, H = W = `SIDE` pixels, RGB in [0, 1]; `partners` are other images of the batch.
+Shapes: B images, H = W pixels, RGB in [0, 1]; `partners` are other images of the batch. Lengths
+grow with the side, so that a fault of one strength looks the same on every canvas.
 """
 
 from collections.abc import Callable
@@ -25,18 +26,19 @@ class Corrupted:
 
 
 def blurred(images: Tensor, partners: Tensor, strength_B: Tensor, _: torch.Generator) -> Tensor:
-    """Gaussian blur, sigma up to 2.5 pixels."""
-    return gaussian_blur(images, 2.5 * strength_B)
+    """Gaussian blur, sigma up to 2.5 pixels of 64."""
+    return gaussian_blur(images, 2.5 * images.shape[-1] / 64 * strength_B)
 
 
 def gaussian_blur(images_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
     """Blur each image with its own sigma, in pixels."""
     count, channels, height, width = images_BCHW.shape
-    offsets_K = torch.arange(-7, 8, dtype=torch.float32)
+    reach = max(7, min(3 * round(float(sigma_B.max())), min(height, width) - 1))
+    offsets_K = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernels_BK = torch.exp(-0.5 * (offsets_K / sigma_B.clamp(min=0.05)[:, None]) ** 2)
     kernels_BK = kernels_BK / kernels_BK.sum(dim=1, keepdim=True)
     weights_NK = kernels_BK.repeat_interleave(channels, dim=0)
-    flat = functional.pad(images_BCHW.reshape(1, -1, height, width), (7, 7, 7, 7), mode="reflect")
+    flat = functional.pad(images_BCHW.reshape(1, -1, height, width), (reach,) * 4, mode="reflect")
     flat = functional.conv2d(flat, weights_NK[:, None, :, None], groups=count * channels)
     flat = functional.conv2d(flat, weights_NK[:, None, None, :], groups=count * channels)
     return flat.reshape(images_BCHW.shape)
@@ -48,8 +50,8 @@ def noisy(images: Tensor, partners: Tensor, strength_B: Tensor, g: torch.Generat
 
 
 def blotched(images: Tensor, partners: Tensor, strength_B: Tensor, g: torch.Generator) -> Tensor:
-    """Noise with a grain of 2, 4 or 8 pixels, as a latent gone wrong decodes to."""
-    side = images.shape[-1] // int(2 ** torch.randint(1, 4, (1,), generator=g))
+    """Noise with a grain of 2, 4 or 8 pixels of 64, as a latent gone wrong decodes to."""
+    side = 64 // int(2 ** torch.randint(1, 4, (1,), generator=g))
     grain = _gray_or_colour(images, side, g)
     grain = functional.interpolate(grain, images.shape[-2:], mode="bicubic", align_corners=False)
     return images + 0.28 * _per_image(strength_B) * grain
@@ -82,13 +84,15 @@ def blocky(images: Tensor, partners: Tensor, strength_B: Tensor, _: torch.Genera
 
 
 def smeared(images: Tensor, partners: Tensor, strength_B: Tensor, _: torch.Generator) -> Tensor:
-    """Like watercolour: medians of 3 x 3 pixels, taken twice, blended in."""
+    """Like watercolour: medians of 3 x 3 pixels (5 x 5 of 128), taken twice, blended in."""
+    reach = max(1, images.shape[-1] // 64)
+    window = 2 * reach + 1
     smeared_images = images
     for _round in range(2):
         patches = functional.unfold(
-            functional.pad(smeared_images, (1, 1, 1, 1), mode="reflect"), kernel_size=3
+            functional.pad(smeared_images, (reach,) * 4, mode="reflect"), kernel_size=window
         )
-        patches = patches.reshape(*images.shape[:2], 9, *images.shape[-2:])
+        patches = patches.reshape(*images.shape[:2], window**2, *images.shape[-2:])
         smeared_images = patches.median(dim=2).values
     return torch.lerp(images, smeared_images, _per_image(strength_B))
 
@@ -152,7 +156,7 @@ def oversharpened(
     images: Tensor, partners: Tensor, strength_B: Tensor, _: torch.Generator
 ) -> Tensor:
     """Unsharp masking by up to 4 times the lost detail: what chasing sharpness leads to."""
-    soft = gaussian_blur(images, torch.full_like(strength_B, 1.0))
+    soft = gaussian_blur(images, torch.full_like(strength_B, images.shape[-1] / 64))
     return images + 4 * _per_image(strength_B) * (images - soft)
 
 

@@ -2,7 +2,7 @@
 
 `recipes/embedded_model/data.py` brings images to squares in the same way; the code stands twice
 because the two folders do not know each other, and the judge must not change with the generator.
-Shapes: B images, H = W = `SIDE` pixels, RGB in [0, 1].
+Shapes: B images, H = W = the side that a network sees, in pixels, RGB in [0, 1].
 """
 
 import csv
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rewards.errors import RewardError
-from rewards.frozen.config import CANVAS, SHIPPED_SOURCES, SIDE
+from rewards.frozen.config import SHIPPED_SOURCES, SIDE, canvas_of
 
 Pixels = NDArray[np.uint8]
 
@@ -29,15 +29,18 @@ Pixels = NDArray[np.uint8]
 class RealImage:
     """One row of the table: its pixels on the canvas and what its source says of it."""
 
-    pixels: Pixels  # [H, W, 3], short side `CANVAS`
+    pixels: Pixels  # [H, W, 3], short side `canvas_of(side)`
     modality: str
     label: str
     patient: str
     source: str
 
 
-def read_images(folder: Path, *, split: str) -> list[RealImage]:
-    """Read the shippable rows of `folder/data.csv` whose split is "train" or "val"."""
+def read_images(folder: Path, *, split: str, side: int = SIDE) -> list[RealImage]:
+    """Read the shippable rows of `folder/data.csv` whose split is "train" or "val".
+
+    They are kept on the canvas of networks that see `side` pixels.
+    """
     table = folder / "data.csv"
     if not table.is_file():
         raise RewardError(
@@ -48,7 +51,7 @@ def read_images(folder: Path, *, split: str) -> list[RealImage]:
         rows = [row for row in csv.DictReader(file) if row["source"] in SHIPPED_SOURCES]
     return [
         RealImage(
-            pixels=_on_canvas(Image.open(folder / row["path"])),
+            pixels=_on_canvas(Image.open(folder / row["path"]), canvas_of(side)),
             modality=row["modality"],
             label=row["label"],
             patient=row["patient"],
@@ -86,34 +89,36 @@ def patient_hash(patient: str) -> str:
 
 
 def central_squares(images: list[RealImage]) -> Tensor:
-    """Return the central squares, float32 [B, 3, SIDE, SIDE] in [0, 1]."""
+    """Return the central squares, float32 [B, 3, side, side] in [0, 1], of the canvas's side."""
     return torch.stack([_square(image.pixels) for image in images])
 
 
-def to_side(images_BCHW: Tensor) -> Tensor:
-    """Bring images of any size to [B, 3, SIDE, SIDE]: the central square, resized, antialiased."""
+def to_side(images_BCHW: Tensor, side: int = SIDE) -> Tensor:
+    """Bring images of any size to [B, 3, side, side]: the central square, resized, antialiased."""
     height, width = images_BCHW.shape[-2:]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     squares = images_BCHW[..., top : top + short, left : left + short]
-    if short == SIDE:
+    if short == side:
         return squares
     resized = functional.interpolate(
-        squares, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False
+        squares, (side, side), mode="bicubic", antialias=True, align_corners=False
     )
     return resized.clamp(0, 1)
 
 
-def _on_canvas(image: Image.Image) -> Pixels:
+def _on_canvas(image: Image.Image, canvas: int) -> Pixels:
     rgb = image.convert("RGB")
-    scale = CANVAS / min(rgb.size)
-    size = (max(CANVAS, round(rgb.width * scale)), max(CANVAS, round(rgb.height * scale)))
+    scale = canvas / min(rgb.size)
+    size = (max(canvas, round(rgb.width * scale)), max(canvas, round(rgb.height * scale)))
     return np.asarray(rgb.resize(size, Image.Resampling.LANCZOS))
 
 
 def _square(pixels: Pixels) -> Tensor:
     height, width = pixels.shape[:2]
-    top, left = (height - CANVAS) // 2, (width - CANVAS) // 2
-    square = Image.fromarray(pixels[top : top + CANVAS, left : left + CANVAS])
-    small = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    canvas = min(height, width)
+    side = canvas * 4 // 5
+    top, left = (height - canvas) // 2, (width - canvas) // 2
+    square = Image.fromarray(pixels[top : top + canvas, left : left + canvas])
+    small = np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
     return torch.from_numpy(small.copy()).permute(2, 0, 1).float() / 255

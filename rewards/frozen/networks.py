@@ -13,6 +13,7 @@ from rewards.frozen.architectures import (
     GatedNetwork,
     ResidualNetwork,
 )
+from rewards.frozen.config import SIDE
 from rewards.frozen.data import to_side
 from rewards.frozen.files import read_about, read_hashes, read_tensors
 from rewards.frozen.truth import Calibration, Finding, TruthNetwork
@@ -104,12 +105,9 @@ def _load_truth(name: str) -> TruthNetwork:
     about = read_about(name)
     findings = [Finding(**finding) for finding in about["findings"]]
     network = _filled(new_eyes(findings) if name == "eyes" else new_judge(findings), name)
-    frozen = about["calibration"]
+    network.side = about.get("side", SIDE)
     network.identity = read_hashes()[f"{name}.safetensors"]
-    low, high = frozen["thresholds"]
-    network.calibration = Calibration(
-        (low, high), frozen["temperature"], tuple(frozen["measurable"]), tuple(frozen["usual"])
-    )
+    network.calibration = Calibration.from_json(about["calibration"])
     return network
 
 

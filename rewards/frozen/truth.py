@@ -3,17 +3,20 @@
 Shapes: B images, M modalities, F findings.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rewards.errors import RewardError
-from rewards.frozen.config import MODALITIES
+from rewards.frozen.config import MODALITIES, SIDE
 from rewards.frozen.corruptions import KINDS
 from rewards.frozen.data import to_side
+
+LOOKS_REAL, SHOWS_ASKED = "looks-real", "shows-asked"  # criteria, as the default rubric names them
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,34 @@ class Finding:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was frozen on real images after training. The thresholds part the scores 1, 2 and 3."""
+    """What was frozen on real images after training. Thresholds part the scores 1, 2 and 3."""
 
     thresholds: tuple[float, float] = (0.0, 0.0)
     temperature: float = 1.0  # of the findings' logits
     measurable: tuple[bool, ...] = ()  # for each finding: can this network tell it apart at all
     usual: tuple[float, ...] = (0.0,) * len(MODALITIES)  # weighted parts of real images, median
+    # for each criterion of its own; a finding without thresholds is judged by nobody
+    looks_real: tuple[float, float] | None = None
+    shows_asked: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # "OCT: amd"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Calibration":
+        """Read what `to_json` wrote, also of a network that gives one score alone."""
+        low, high = values["thresholds"]
+        real = values.get("looks_real")
+        asked = values.get("shows_asked", {})
+        return cls(
+            (low, high),
+            values["temperature"],
+            tuple(values["measurable"]),
+            tuple(values["usual"]),
+            None if real is None else (real[0], real[1]),
+            {finding: (ends[0], ends[1]) for finding, ends in asked.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,7 @@ class TruthNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.side = SIDE  # pixels a side that it has learned to look at
         self.findings = tuple(findings)
         self.calibration = Calibration(measurable=(False,) * len(self.findings))
         self.identity = ""  # SHA-256 of the weights file; empty: not opened from one
@@ -111,7 +133,7 @@ class TruthNetwork(nn.Module):
 
     def heads(self, images_BCHW: Tensor) -> Heads:
         """Return everything the network says of images, whatever was asked for."""
-        features = self.dropout(self.backbone(to_side(images_BCHW))).float()
+        features = self.dropout(self.backbone(to_side(images_BCHW, self.side))).float()
         return Heads(
             modality=self.modality_head(features),
             finding=self.finding_head(features),
@@ -141,9 +163,52 @@ class TruthNetwork(nn.Module):
     ) -> Tensor:
         """Return the latent quality [B]: higher is better, 0 is a usual real image."""
         parts = self.parts(images_BCHW, modalities, labels)
-        weighted = self.PLAUSIBILITY_WEIGHT * parts.plausibility + parts.modality
-        usual_B = weighted.new_tensor([self.calibration.usual[self._column(m)] for m in modalities])
+        weighted, usual_B = self._weighted(parts, modalities)
         return weighted + self.FINDING_WEIGHT * parts.finding - usual_B
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """The criteria that this network grades one by one; none: it has one score alone."""
+        return () if self.calibration.looks_real is None else (LOOKS_REAL, SHOWS_ASKED)
+
+    def looks_real(self, images_BCHW: Tensor, modalities: Sequence[str]) -> Tensor:
+        """Return how real and usable images [B] look as their modality, whatever they show."""
+        parts = self.parts(images_BCHW, modalities, [None] * len(modalities))
+        weighted, usual_B = self._weighted(parts, modalities)
+        return weighted - usual_B
+
+    def grades(
+        self, images_BCHW: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
+    ) -> dict[str, Tensor]:
+        """Return for each criterion the quality [B] in grades: a 2 from 0 on, a 3 from 1 on.
+
+        NaN where the criterion is not judged: a finding that this network cannot tell well enough.
+        """
+        if self.calibration.looks_real is None:
+            raise ValueError("this network has no thresholds for single criteria")
+        parts = self.parts(images_BCHW, modalities, labels)
+        low, high = self.calibration.looks_real
+        weighted, usual_B = self._weighted(parts, modalities)
+        real_B = (weighted - usual_B - low) / (high - low)
+        nobody = (math.nan, math.nan)
+        ends = [
+            self.calibration.shows_asked.get(f"{modality}: {label}", nobody)
+            for modality, label in zip(modalities, labels, strict=True)
+        ]
+        low_B, high_B = parts.finding.new_tensor(ends).unbind(dim=1)
+        return {LOOKS_REAL: real_B, SHOWS_ASKED: (parts.finding - low_B) / (high_B - low_B)}
+
+    def is_good(
+        self, images_BCHW: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
+    ) -> Tensor:
+        """Return for each image [B] whether every criterion that is judged gets its top grade.
+
+        A network without thresholds for single criteria has one score: whether that is 3.
+        """
+        if not self.criteria:
+            return self.score(images_BCHW, modalities, labels).eq(3)
+        grades = torch.stack(list(self.grades(images_BCHW, modalities, labels).values()))
+        return (grades.isnan() | (grades >= 1)).all(dim=0)
 
     def score(
         self, images_BCHW: Tensor, modalities: Sequence[str], labels: Sequence[str | None]
@@ -152,6 +217,12 @@ class TruthNetwork(nn.Module):
         truth_B = self.truth(images_BCHW, modalities, labels)
         low, high = self.thresholds
         return 1 + (truth_B >= low).long() + (truth_B >= high).long()
+
+    def _weighted(self, parts: TruthParts, modalities: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return plausibility and modality as one [B], and what is usual of real images."""
+        weighted = self.PLAUSIBILITY_WEIGHT * parts.plausibility + parts.modality
+        usual = [self.calibration.usual[self._column(name)] for name in modalities]
+        return weighted, weighted.new_tensor(usual)
 
     def _column(self, modality: str) -> int:
         if modality not in MODALITIES:

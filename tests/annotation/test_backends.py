@@ -4,12 +4,14 @@ Label Studio's are kept against a server, in tests/annotation/label_studio.
 """
 
 import json
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from annotation.base import ORIGIN, PREFERENCE, Question, RatingBackend, Study, Task
-from annotation.config import default_raters
+from annotation.config import SimulatedRaterConfig, default_raters
 from annotation.csv_file import CsvBackend, RatingLine
 from annotation.errors import AnnotationError
 from annotation.simulated import SimulatedBackend, SimulatedRater, Truths
@@ -102,6 +104,28 @@ def test_pairs_are_compared_and_each_question_is_a_look_of_its_own() -> None:
     backend.push(study, [Task(**{**vars(task), "pictures": {"left": "grey"}})])
     values = [answer.value for p in backend.pull(study, {}) for answer in p.answers]
     assert len(values) == 30 and len(set(values)) > 1  # not one draw of noise for all
+
+
+def test_each_criterion_has_its_own_quality_and_what_cannot_be_told_is_left_blank() -> None:
+    asked = tuple(
+        Question(name=name, text="?", min_value=1, max_value=3) for name in ("real", "asked")
+    )
+    calm = SimulatedRaterConfig(name="calm", lapse=0.0).to_json()
+    raters = {"calm": json.dumps(calm)}
+    study = Study(uid="2", name="n", instructions="", questions=asked, raters=raters)
+    seen = {"light": {"real": 9.0, "asked": -9.0}, "dark": {"real": -9.0, "asked": math.nan}}
+    backend = SimulatedBackend(
+        (0.0, 1.0), lambda tasks: [{"left": seen[task.pictures["left"]]} for task in tasks]
+    )
+    tasks = [replace(task, rater="calm") for task in TASKS if task.pictures["left"] in seen]
+    backend.push(study, tasks)
+    picture_of = {task.uid: task.pictures["left"] for task in tasks}
+    said: dict[tuple[str, str], set[object]] = {}
+    for pulled in backend.pull(study, {}):
+        for answer in pulled.answers:
+            key = picture_of[answer.task_uid], answer.criterion
+            said.setdefault(key, set()).add(answer.value)
+    assert said == {("light", "real"): {3}, ("light", "asked"): {1}, ("dark", "real"): {1}}
 
 
 def test_simulated_raters_are_not_asked_what_they_cannot_see() -> None:

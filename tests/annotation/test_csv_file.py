@@ -107,5 +107,5 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_header_with_a_torn_quote_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="no table of ratings"):
+    with pytest.raises(AnnotationError, match="not a table of ratings"):
         read_ratings(written(tmp_path, 'image_path,"rating\n'))

@@ -27,6 +27,7 @@ def create_campaign(
     repeat_fraction: float = 0.0,
     backend: str = "simulated",
     pairs: bool = False,
+    rubric_version: int = 1,
 ) -> Campaign:
     """Return the campaign of this name, made first when it is new.
 
@@ -60,4 +61,5 @@ def create_campaign(
         repeat_fraction=repeat_fraction,
         backend=backend,
     )
-    return make_campaign(ws, plan, queries.campaigns.default_rubric(ws.session)[0])
+    rubric, _ = queries.campaigns.default_rubric(ws.session, rubric_version)
+    return make_campaign(ws, plan, rubric)

@@ -1,8 +1,13 @@
 """A workspace in which one round has happened: rows, and small real PNG files."""
 
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -42,14 +47,73 @@ def steps() -> list[Callable[[Story], None]]:
     ]
 
 
+@dataclass(frozen=True)
+class Written:
+    """A story in a closed workspace, and under which ids."""
+
+    folder: Path
+    prompts: list[str]
+    versions: list[str]
+    images: dict[tuple[str, int, int], UUID]
+    campaign: UUID
+    reward_model: str
+
+    def told_in(self, ws: "Workspace") -> Story:
+        """Copy rows and files into an empty workspace that is open."""
+        from sqlmodel import select
+
+        from db.models import Campaign, GeneratorVersion, Image, Prompt, RewardModel
+
+        rows = ("curate.db*", "curate.json")
+        shutil.copytree(
+            self.folder, ws.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*rows)
+        )
+        with (
+            closing(sqlite3.connect(self.folder / "curate.db")) as source,
+            closing(sqlite3.connect(ws.folder / "curate.db")) as target,
+        ):
+            source.backup(target)
+        session = ws.session
+        images = {image.id: image for image in session.exec(select(Image))}
+        told = Story(
+            ws,
+            prompts=[session.get_one(Prompt, one) for one in self.prompts],
+            versions=[session.get_one(GeneratorVersion, one) for one in self.versions],
+            images={key: images[one] for key, one in self.images.items()},
+            campaign=session.get_one(Campaign, self.campaign),
+            reward_model=session.get_one(RewardModel, self.reward_model),
+        )
+        session.commit()
+        return told
+
+
+@pytest.fixture(scope="session")
+def _written(tmp_path_factory: pytest.TempPathFactory, _empty_workspace: Path) -> Written:
+    """Told once and copied for each test: its rows take longer than most tests."""
+    from curate.workspace import open_workspace
+
+    folder = tmp_path_factory.mktemp("story") / "workspace"
+    shutil.copytree(_empty_workspace, folder)
+    with open_workspace(folder) as ws:
+        told = Story(ws)
+        for step in steps():
+            step(told)
+        assert told.campaign is not None and told.reward_model is not None
+        ws.session.commit()
+        return Written(
+            folder,
+            prompts=[row.id for row in told.prompts],
+            versions=[row.id for row in told.versions],
+            images={key: row.id for key, row in told.images.items()},
+            campaign=told.campaign.id,
+            reward_model=told.reward_model.id,
+        )
+
+
 @pytest.fixture
-def story(workspace: "Workspace") -> Story:
+def story(workspace: "Workspace", _written: Written) -> Story:
     """Two prompts, six seeds, two versions, a simulated campaign, a reward model, a round."""
-    told = Story(workspace)
-    for step in steps():
-        step(told)
-    workspace.session.commit()
-    return told
+    return _written.told_in(workspace)
 
 
 def picture(seed: int, brightness: float) -> NDArray[np.uint8]:
@@ -139,7 +203,7 @@ def _rated(told: Story) -> None:
     from db.models import Assignment, Campaign, Rater, Rating
 
     session = told.ws.session
-    rubric, [criterion] = queries.campaigns.default_rubric(session)
+    rubric, [criterion] = queries.campaigns.default_rubric(session, 1)
     rater = Rater(name="strict simulated rater", simulated=True)
     told.campaign = Campaign(
         name="loop-round-1",
@@ -230,10 +294,12 @@ def _new_version(told: Story) -> None:
         family="text-to-image",
         files={"adapter.safetensors": sha},
         how_made="rl-step",
-        parent_id=base.id,
-        weights="lora",
-        metrics={"updates": updates},
-        reward_model_id=told.reward_model.id,
+        made_of=queries.versions.MadeOf(
+            base.id,
+            "lora",
+            metrics={"updates": updates},
+            reward_model_id=told.reward_model.id,
+        ),
     )
     told.versions.append(new)
     session.add(

@@ -49,14 +49,26 @@ def add_pictures(
     sides: Sequence[int] = (16,),
 ) -> list[Image]:
     """Add real images of all brightnesses, evenly over the prompts and sides."""
+    arrays = [  # brightness evenly spread, in no order
+        picture((n * 0.618) % 1, first_seed + n, sides[n % len(sides)]) for n in range(count)
+    ]
+    return add_pixels(ws, arrays, modality=modality, num_prompts=num_prompts, first_seed=first_seed)
+
+
+def add_pixels(
+    ws: Workspace,
+    arrays: Sequence[np.ndarray],
+    *,
+    modality: str = "OCT",
+    num_prompts: int = 1,
+    first_seed: int = 0,
+) -> list[Image]:
+    """Add real images of these pixels, uint8 [height, width] each, evenly over the prompts."""
     prompts = [
         queries.prompts.get_or_add_prompt(
             ws.session, modality=modality, text=f"finding {n}", label=f"f{n}"
         )
         for n in range(num_prompts)
-    ]
-    arrays = [  # brightness evenly spread, in no order
-        picture((n * 0.618) % 1, first_seed + n, sides[n % len(sides)]) for n in range(count)
     ]
     files = [(png_bytes(array), "image/png") for array in arrays]
     images = [

@@ -35,11 +35,22 @@ def test_without_a_terminal_lines_come_at_intervals_and_say_the_time_left(
     ]
 
 
+def test_nothing_is_foretold_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress(200, "images") as advance:
+        now[0] += 60.0
+        advance(0)
+    assert capsys.readouterr().err.splitlines() == ["0 of 200 images"]
+
+
 def test_on_a_terminal_there_is_a_bar_with_the_rate_and_the_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        module, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=100)
+        module, "Console", lambda **how: Console(**how, force_terminal=True, width=100)
     )
     with progress(4, "images") as advance:
         advance(4)

@@ -9,13 +9,14 @@ from sqlmodel import select
 from curate.doctor import examine
 from curate.production.described import describe_versions
 from curate.prune import archive, prune
+from curate.rating.pull import campaigns_of_people
 from curate.release.config import ExportConfig
 from curate.release.publish import export_release
 from curate.status import read_status
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
-from db.models import Image, Run, Score
+from db.models import Campaign, Image, Run, Score
 from tests.curate.conftest import SETTINGS, Story
 from tests.curate.release.test_formats import _silent
 
@@ -186,3 +187,27 @@ def test_the_commands_say_what_they_did(story: Story, tmp_path: Path) -> None:
     assert said.output.endswith("0 files, 0.0 MB would be deleted\n")
     wrong = CliRunner().invoke(cli.app, ["archive", "release", "nothing", *place])
     assert wrong.exit_code == 1 and "No releases are named 'nothing'" in wrong.output
+
+
+def test_an_archived_campaign_is_asked_for_by_its_name_only(workspace: Workspace) -> None:
+    rubric, _ = queries.campaigns.default_rubric(workspace.session)
+    for name in ("kept", "aside"):
+        workspace.session.add(
+            Campaign(
+                name=name,
+                backend="label-studio",
+                rubric_id=rubric.id,
+                seed=0,
+                overlap=1,
+                simulated=False,
+            )
+        )
+        workspace.session.flush()
+    archive(workspace, "campaign", "aside")
+
+    def names(*asked: str) -> list[str]:
+        return [row.name for row in campaigns_of_people(workspace, "label-studio", asked)]
+
+    assert names() == ["kept"] and names("aside") == ["aside"]
+    archive(workspace, "campaign", "aside", undo=True)
+    assert names() == ["kept", "aside"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -15,7 +16,7 @@ from curate.settings import Given, Only, takes_settings
 class Inner:
     speed: float = field(default=1.5, metadata={"help": "Metres a second.", "option": "--pace"})
     hidden: int = 7
-    seed: int = field(default=0, metadata={"help": "Seed of all that is drawn."})
+    seed: int = field(default=0, metadata={"help": "Random seed."})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +104,55 @@ def test_what_a_user_named_goes_over_what_was_there(taken: list[Any]) -> None:
 
     run(walk, "--shoes", "boots", "--pace", "1.5")
     assert taken == [Walk(steps=9, shoes="boots", inner=Inner(speed=1.5, hidden=1, seed=5))]
+
+
+def test_a_file_s_options_stand_where_the_command_line_names_none(
+    taken: list[Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "options.toml"
+    file.write_text(
+        'steps = 7\nfriends = ["a", "b"]\nno-back = true\nplace = "1,2"\nseed = 5\n'
+        '[walk]\nshoes = "clogs"\n[run]\nshoes = "none"\n'
+    )
+
+    def walk(config: Walk) -> None:
+        taken.append(config)
+
+    result = run(walk, "--options", str(file), "--steps", "9")
+    assert result.exit_code == 0, result.output
+    expected = Walk(
+        steps=9, friends=("a", "b"), back=False, place=(1, 2), shoes="clogs", inner=Inner(seed=5)
+    )
+    assert taken == [expected]
+
+
+def test_what_a_file_names_is_given_as_if_it_had_been_typed(
+    taken: list[Any], tmp_path: Path
+) -> None:
+    def walk(named: Given[Walk]) -> None:
+        taken.append(dict(named.values))
+
+    (tmp_path / "options.toml").write_text("steps = 7\n")
+    assert run(walk, "--options", str(tmp_path / "options.toml")).exit_code == 0
+    assert taken == [{"steps": 7}]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stepz = 7", "has no option stepz; did you mean steps?"),
+        ("steps = ", "cannot be read as TOML"),
+        ("steps = 0", "--steps"),
+        ('shoes = "socks"', "socks"),
+    ],
+)
+def test_a_file_with_what_the_command_does_not_take_is_refused(
+    taken: list[Any], tmp_path: Path, text: str, said: str
+) -> None:
+    def walk(config: Walk) -> None:
+        taken.append(config)
+
+    (tmp_path / "options.toml").write_text(text)
+    result = run(walk, "--options", str(tmp_path / "options.toml"))
+    assert result.exit_code == 2 and taken == []
+    assert said in " ".join(result.output.replace("│", " ").split())

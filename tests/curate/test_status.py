@@ -145,7 +145,8 @@ def test_status_ends_with_the_next_step_until_the_circle_is_closed(
     told, said = Story(workspace), []
     for step in [lambda _: None, *steps()]:
         step(told)
-        said.append(read_status(workspace).lines()[-1])
+        said.append((status := read_status(workspace)).lines()[-1])
+        assert said[-1] == f"next: {status.to_json()['next_step']}"
     seen = [line.rpartition("`curate ")[2].rstrip("`") for line in said]
     assert seen == [
         "generate",

@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from curate.errors import CurateError
 from curate.workspace import Workspace, init_workspace, open_workspace
@@ -28,6 +29,7 @@ def test_making_a_workspace_again_changes_nothing(workspace: Workspace) -> None:
         "format": 1,
         "database_url": None,
         "storage_url": None,
+        "own_noise": True,
     }
 
 
@@ -109,3 +111,31 @@ def test_who_wants_a_workspace_alone_does_not_get_it_beside_another(workspace: W
 def test_many_may_have_a_workspace_open(workspace: Workspace) -> None:
     with open_workspace(workspace.folder) as second:
         assert second.session is not workspace.session
+
+
+def test_a_command_finds_the_workspace_above_it_or_the_one_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cli
+    from curate.commands.shared import _nearest_workspace
+
+    for name in ("above", "named"):
+        init_workspace(tmp_path / name)
+    with open_workspace(tmp_path / "named") as ws:
+        queries.prompts.get_or_add_prompt(ws.session, modality="OCT", text="drusen")
+    inner = tmp_path / "above" / "notes" / "today"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert _nearest_workspace(Path(".")) == tmp_path / "above"
+    assert _nearest_workspace(Path("named")) == Path("named")
+
+    def num_prompts(*arguments: str) -> int:
+        found = CliRunner().invoke(cli.app, ["status", "--json", *arguments])
+        return int(json.loads(found.stdout)["prompts"])
+
+    assert num_prompts() == 0
+    monkeypatch.setenv("CURATE_WORKSPACE", str(tmp_path / "named"))
+    assert num_prompts() == 1 and num_prompts("-w", str(tmp_path / "above")) == 0
+    monkeypatch.delenv("CURATE_WORKSPACE")
+    monkeypatch.chdir(tmp_path)
+    assert "No workspace in" in CliRunner().invoke(cli.app, ["status"]).output

@@ -108,6 +108,7 @@ def valid_rows(*, journeys: bool = False) -> dict[str, dict[str, Any]]:
         models.SyncMark(campaign_id=campaign.id, place="1", mark=MOMENT),
         models.RewardModelRating(reward_model_id=sha("f"), rating_id=rating.id, use="fitted"),
         models.Score(reward_model_id=sha("f"), image_id=image.id, mean=0.5, spread=0.1),
+        models.Standing(image_id=image.id, train_distance=0.3, disagreement=0.5),
         models.Round(loop_name="l", number=1, base_version_id=sha("d"), start_version_id=sha("d")),
         models.Release(id=sha("9"), name="v1", manifest_sha256=sha("a")),
         models.ReleaseDecision(

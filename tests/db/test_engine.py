@@ -20,7 +20,7 @@ def test_sqlite_keeps_a_write_ahead_log_and_its_foreign_keys(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("curate.db", "no database URL"),
+        ("curate.db", "not a database URL"),
         ("mysql+nothing://x", "MySQL|mysql"),
         ("postgresql://nobody@/x?host=/nowhere", "database refuses.*nowhere"),
     ],

@@ -55,6 +55,8 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("comparison", {"revision": 0}, "revision_is_positive"),
     ("reward_model_rating", {"use": "seen"}, "use_is_known"),
     ("score", {"spread": -0.1}, "spread_is_not_negative"),
+    ("standing", {"train_distance": -0.1}, "train_distance_is_not_negative"),
+    ("standing", {"disagreement": 1.1}, "disagreement_is_in_range"),
     ("round", {"state": "done"}, "state_is_known"),
     ("round", {"number": 0}, "number_is_positive"),
     ("round", {"state": "promoted"}, "promoted_has_a_version"),

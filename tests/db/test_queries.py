@@ -24,6 +24,7 @@ from db.models import (
     Round,
 )
 from db.queries.prompts import NewPrompt
+from db.queries.versions import MadeOf
 from db.store import open_store
 from tests.db.rows import insert, sha, valid_rows
 
@@ -163,8 +164,8 @@ def test_an_adapter_on_another_parent_is_another_version(session: Session) -> No
     first = add_version(session, {"unet": add_file(session, "a")})
     second = add_version(session, {"unet": add_file(session, "b")})
     adapter = {"lora": add_file(session, "c")}
-    on_first = add_version(session, adapter, weights="lora", parent_id=first.id)
-    on_second = add_version(session, adapter, weights="lora", parent_id=second.id)
+    on_first = add_version(session, adapter, made_of=MadeOf(first.id, "lora"))
+    on_second = add_version(session, adapter, made_of=MadeOf(second.id, "lora"))
     assert on_first.id != on_second.id
     assert queries.versions.version_files(session, on_first.id) == adapter
 
@@ -203,7 +204,7 @@ def test_digits_that_two_versions_begin_with_are_not_enough(session: Session) ->
 
 def test_the_latest_version_is_none_that_a_round_has_not_promoted(session: Session) -> None:
     base = add_version(session, {"unet": add_file(session, "a")})
-    new = add_version(session, {"unet": add_file(session, "b")}, parent_id=base.id)
+    new = add_version(session, {"unet": add_file(session, "b")}, made_of=MadeOf(base.id))
     round = Round(
         loop_name="l",
         number=1,
@@ -297,9 +298,19 @@ def test_ratings_are_chosen_by_campaign_and_purpose(
 
 
 def test_the_default_rubric_is_minims_and_there_is_one(session: Session) -> None:
-    rubric, (criterion,) = queries.campaigns.default_rubric(session)
-    assert queries.campaigns.default_rubric(session)[0].id == rubric.id
+    rubric, (criterion,) = queries.campaigns.default_rubric(session, 1)
+    assert queries.campaigns.default_rubric(session, 1)[0].id == rubric.id
     assert (criterion.min_value, criterion.max_value, criterion.polarity) == (1, 3, "higher")
+
+
+def test_version_2_asks_on_its_own_what_version_1_took_together(session: Session) -> None:
+    newest, criteria = queries.campaigns.default_rubric(session)
+    assert (newest.name, newest.version) == ("minim", 2)
+    assert [c.name for c in criteria] == ["looks-real", "shows-asked"]
+    assert {(c.min_value, c.max_value) for c in criteria} == {(1, 3)}
+    assert queries.campaigns.default_rubric(session)[0].id == newest.id
+    first, (quality,) = queries.campaigns.default_rubric(session, 1)
+    assert first.id != newest.id and quality.wording["3"].startswith("Shows what was asked")
 
 
 @pytest.fixture

@@ -4,12 +4,23 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from db import queries
 from db.engine import Session
 from db.errors import StoreError
-from db.models import Assignment, Campaign, Image, Rating, RewardModel
-from tests.db.rows import insert, sha, valid_rows
+from db.models import (
+    Assignment,
+    Campaign,
+    Image,
+    Prompt,
+    Rater,
+    Rating,
+    RewardModel,
+    Standing,
+)
+from db.queries.gallery import Filter
+from tests.db.rows import MOMENT, insert, sha, valid_rows
 
 Rows = dict[str, dict[str, Any]]
 
@@ -94,6 +105,83 @@ def test_the_latest_revision_stands_and_a_withdrawn_answer_is_none(
     )
 
 
+def rated_by(session: Session, rows: Rows, rater: str, value: int | None) -> None:
+    """Ask another rater about the campaign's image, and answer where a value is given."""
+    person = Rater(name=rater)
+    session.add(person)
+    session.flush()
+    [first] = queries.campaigns.find_assignments(
+        session, rows["campaign"]["id"], [rows["assignment"]["id"]]
+    ).values()
+    asked = Assignment(
+        campaign_id=rows["campaign"]["id"],
+        rater_id=person.id,
+        image_id=first.image_id,
+        position=0,
+    )
+    queries.campaigns.add_assignments(session, [asked])
+    if value is not None:
+        answer = Rating(
+            assignment_id=asked.id,
+            criterion_id=rows["criterion"]["id"],
+            scale_min=1,
+            scale_max=3,
+            value=value,
+            rated_at=MOMENT,
+        )
+        queries.ratings.add_answers(session, [answer])
+
+
+def disagreement_of(session: Session, rows: Rows) -> float | None:
+    session.expire_all()
+    return session.get_one(Standing, rows["image"]["id"]).disagreement
+
+
+def test_raters_disagree_by_twice_the_standard_deviation_of_their_shares_of_the_scale(
+    session: Session, rows: Rows
+) -> None:
+    assert rows["rating"]["value"] == 2  # ann's: 0.5 of a scale from 1 to 3
+    rated_by(session, rows, "bob", 3)  # 1
+    rated_by(session, rows, "eve", 3)
+    queries.standings.note_disagreement(session, rows["campaign"]["id"])
+    # mean 5/6, deviations 1/3, 1/6, 1/6: variance 1/18
+    assert disagreement_of(session, rows) == pytest.approx(2 * (1 / 18) ** 0.5)
+    queries.standings.note_standings(session, "train_distance", {rows["image"]["id"]: 0.25})
+    row = session.get_one(Standing, rows["image"]["id"])
+    session.refresh(row)
+    assert row.train_distance == 0.25
+    assert row.disagreement == pytest.approx(2 * (1 / 18) ** 0.5)
+
+
+def test_disagreement_is_not_told_while_somebody_is_still_to_answer(
+    session: Session, rows: Rows
+) -> None:
+    rated_by(session, rows, "bob", 3)
+    rated_by(session, rows, "eve", None)
+    queries.standings.note_disagreement(session, rows["campaign"]["id"])
+    assert disagreement_of(session, rows) == rows["standing"]["disagreement"]
+    rater_ids = [row.id for row in queries.campaigns.raters(session)]
+    assert queries.ratings.open_campaigns_of(session, rater_ids) == ["c"]
+    assert queries.ratings.open_campaigns_of(session, []) == []
+
+
+def test_one_rater_alone_does_not_disagree(session: Session, rows: Rows) -> None:
+    assert queries.standings.disagreements(queries.ratings.current_ratings(session)) == {}
+
+
+def test_campaigns_that_ended_before_it_was_stored_are_caught_up_with(
+    session: Session, rows: Rows
+) -> None:
+    rated_by(session, rows, "bob", 2)
+    queries.standings.catch_up(session)  # somebody's is stored: nothing is to be made up for
+    assert disagreement_of(session, rows) == rows["standing"]["disagreement"]
+    session.delete(session.get_one(Standing, rows["image"]["id"]))
+    session.commit()
+    assert not queries.standings.has_standings(session, "disagreement")
+    queries.standings.catch_up(session)
+    assert disagreement_of(session, rows) == 0.0
+
+
 def test_a_campaign_without_assignments_is_listed_at_nought(session: Session, rows: Rows) -> None:
     empty = Campaign(
         name="empty",
@@ -175,3 +263,43 @@ def test_images_without_a_score_come_in_pages_of_rising_ids(session: Session, ro
     )
     queries.reward_models.add_scores(session, sha("f"), [(added[0], 0.9, 0.1)])  # there already
     assert queries.reward_models.num_images_and_scores(session, sha("f")) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(modality="OCT"),
+        Filter(origin="synthetic", version_id=sha("d"), run_id=sha("e"), seed=0),
+        Filter(least_score=0.1, most_score=0.9),
+        Filter(is_rated=True, label="amd"),
+    ],
+    ids=["modality", "version", "score", "rated"],
+)
+def test_an_order_by_standing_walks_its_index_whatever_is_asked(
+    session: Session, rows: Rows, wanted: Filter
+) -> None:
+    connection = session.connection()
+    if connection.dialect.name != "sqlite":
+        pytest.skip("SQLite's planner tells its plan without statistics")
+    said: list[tuple[str, Any]] = []
+
+    def listen(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        said.append((statement, parameters))
+
+    prompt = session.get_one(Prompt, rows["prompt"]["id"])
+    prompt.label = "amd"
+    session.flush()
+    sa.event.listen(connection, "before_cursor_execute", listen)
+    for order, index in (
+        ("nearest-training", "ix_standing_nearest_training"),
+        ("most-disagreement", "ix_standing_disagreement"),
+    ):
+        found = queries.gallery.cards(
+            session, wanted, order=order, reward_model_id=rows["score"]["reward_model_id"]
+        )
+        assert [card.image_id for card in found] == [rows["image"]["id"]]
+        statement, parameters = said[-1]
+        explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        plan = "; ".join(row[3] for row in explained)
+        assert index in plan and "ORDER BY" not in plan
+    sa.event.remove(connection, "before_cursor_execute", listen)

@@ -6,8 +6,7 @@ import torch
 from generators.acceleration import accelerate, networks
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 from generators.errors import GeneratorError
 
 PLAIN = SamplingSettings(num_steps=2, batch_size=2)

@@ -74,5 +74,7 @@ def test_other_weights_are_another_captioner(folder: Path) -> None:
 
 
 def test_what_is_no_captioner_is_refused_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(GeneratorError, match="no image-to-text model.*preprocessor_config.json"):
+    with pytest.raises(
+        GeneratorError, match="not an image-to-text model.*preprocessor_config.json"
+    ):
         load_captioner(str(tmp_path))

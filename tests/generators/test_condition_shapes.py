@@ -14,14 +14,14 @@ from diffusers import UNet2DModel
 from generators.base import Conditions, Entries, Prompt
 from generators.codec import PixelCodec
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 from generators.diffusion.guidance import predict
 from generators.diffusion.networks import UNet
-from generators.diffusion.rollout import rollout, step_log_prob
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.rollout import rollout
 from generators.lora import CONVOLUTIONS, add_lora, disable_lora, lora_state, merge_lora, save_lora
 from generators.sample import Sample
 from generators.training.loss import diffusion_loss
+from tests.generators.replayed import log_prob_again
 from tests.tiny import tiny_unet
 
 SETTINGS = SamplingSettings(num_steps=4, batch_size=2, guidance=2.0)
@@ -149,15 +149,7 @@ def test_its_rollouts_are_on_policy_and_give_gradients(generator: DiffusionGener
     conditions = generator.conditioner(prompts())
     result = rollout(generator, conditions, [0, 1], SETTINGS)
     generator.denoiser.requires_grad_(True)
-    log_probs = step_log_prob(
-        generator,
-        conditions,
-        result.x_t[:, 1],
-        result.x_next[:, 1],
-        result.timesteps_K[1].expand(2),
-        result.next_timesteps_K[1].expand(2),
-        SETTINGS,
-    )
+    log_probs = log_prob_again(generator, conditions, result, 1, SETTINGS)
     assert torch.allclose(log_probs, result.log_probs_BK[:, 1], atol=1e-6)
     log_probs.sum().backward()
     first = generator.denoiser.network.conv_in.weight.grad

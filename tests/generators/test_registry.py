@@ -37,5 +37,5 @@ def test_a_package_brings_a_family_by_an_entry_point_and_replaces_none(tmp_path:
         assert own == EntryPoint(
             "text-to-image", "generators.families.text_to_image:load", "curate.generators"
         )
-        with pytest.raises(GeneratorError, match="no folder"):
+        with pytest.raises(GeneratorError, match="not a local folder"):
             registry.load("text-to-image", "opened")

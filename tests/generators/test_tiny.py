@@ -2,7 +2,7 @@ import torch
 
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import decode, sample
 from tests.tiny import tiny_generator
 
 

@@ -65,8 +65,8 @@ def rated(*raters: SimulatedRaterConfig) -> RatedImages:
     )
 
 
-def fit(table: RatedImages) -> RewardModel:
-    return RewardModel(backbone(), RewardConfig()).fit(table)
+def fit(table: RatedImages, *, measured: bool = False) -> RewardModel:
+    return RewardModel(backbone(), RewardConfig()).fit(table, measured=measured)
 
 
 def scores(model: RewardModel) -> Tensor:
@@ -101,7 +101,7 @@ def test_pairs_alone_order_the_images() -> None:
         weight_C=torch.ones(len(left)),
         criterion_C=torch.zeros_like(left),
     )
-    model = fit(replace(images(), comparisons=pairs))
+    model = fit(replace(images(), comparisons=pairs), measured=True)
     assert spearmanr(scores(model), quality()).statistic > 0.9
     assert model.quality_ is not None
     assert model.quality_.spearman is None  # no rating to hold it against
@@ -128,6 +128,7 @@ def test_one_rater_is_enough_and_its_limits_are_said() -> None:
     assert spearmanr(scores(model), quality()).statistic > 0.9
 
 
+@pytest.mark.slow
 def test_an_image_is_as_good_as_its_weakest_criterion_and_answers_may_be_missing() -> None:
     table = rated(SimulatedRaterConfig(name="a", noise=0.2))
     opposite = replace(  # the second question finds good what the first finds bad; every third left
@@ -139,7 +140,7 @@ def test_an_image_is_as_good_as_its_weakest_criterion_and_answers_may_be_missing
         weight_R=torch.ones(NUM + NUM // 3),
         criterion_R=torch.tensor([0] * NUM + [1] * (NUM // 3)),
     )
-    model = fit(opposite)
+    model = fit(opposite, measured=True)
     mean_N = scores(model)
     middle = (quality() - 0.5).abs() < 0.1
     assert mean_N[middle].mean() > mean_N[quality() > 0.9].mean()

@@ -3,6 +3,8 @@
 import ast
 import inspect
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from rewards import frozen
 from rewards.errors import RewardError
 from rewards.frozen import files, networks, train_features
 from rewards.frozen.config import SHIPPED_SOURCES
-from rewards.frozen.truth import TruthNetwork
+from rewards.frozen.truth import Calibration, TruthNetwork
 
 NAMES = ("eyes", "judge", "encoder", "features")
 
@@ -184,3 +186,35 @@ def test_card_and_licence_name_every_source_and_every_network() -> None:
         assert f"`{name}`" in card
         assert files.read_about(name)["licence"] == "CC-BY-4.0"
         assert set(files.read_about(name)["sources"]) <= set(SHIPPED_SOURCES)
+
+
+def test_with_thresholds_of_its_own_each_criterion_is_graded_and_unjudged_findings_are_blank(
+    truth_network: TruthNetwork, images: Tensor
+) -> None:
+    shipped = truth_network.calibration
+    assert shipped.shows_asked and truth_network.criteria == ("looks-real", "shows-asked")
+    truth_network.calibration = replace(shipped, looks_real=None)  # as those of 0.2.0
+    assert not truth_network.criteria
+    finding = next(f for f in truth_network.findings if f.modality == "OCT")
+    judged = f"OCT: {finding.label}"
+    calibration = replace(
+        truth_network.calibration, looks_real=(-4.0, -1.0), shows_asked={judged: (-2.0, -0.5)}
+    )
+    assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
+    truth_network.calibration = calibration
+    asked = ["OCT", "OCT", "CXR", "CXR", "OCT"], [finding.label, None, None, "normal", "no such"]
+    parts = truth_network.parts(images, *asked)
+    grades = truth_network.grades(images, *asked)
+    usual = torch.tensor([calibration.usual[0 if m == "OCT" else 2] for m in asked[0]])
+    looks_real = 3.0 * parts.plausibility + parts.modality - usual
+    torch.testing.assert_close(grades["looks-real"], (looks_real + 4.0) / 3.0)
+    torch.testing.assert_close(truth_network.looks_real(images, asked[0]), looks_real)
+    assert grades["shows-asked"].isnan().tolist() == [False, True, True, True, True]
+    assert grades["shows-asked"][0].item() == pytest.approx((parts.finding[0].item() + 2.0) / 1.5)
+    for real, shown, good in [(-99.0, -99.0, True), (99.0, -99.0, False), (-99.0, 0.5, False)]:
+        # ends of the top grade that every image reaches, or none does
+        truth_network.calibration = replace(
+            calibration, looks_real=(real - 1, real), shows_asked={judged: (shown - 1, shown)}
+        )
+        expected = [good] + [real < 0] * 4  # a finding that nobody judges counts against none
+        assert truth_network.is_good(images, *asked).tolist() == expected

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from recipes.frozen_networks.calibrate import balanced_accuracies, calibrate
+from recipes.frozen_networks.calibrate import balanced_accuracies, calibrate, finding_thresholds
 from recipes.frozen_networks.measure import spearman
 from recipes.frozen_networks.train_self_supervised import (
     FeatureTask,
@@ -20,15 +20,18 @@ from recipes.frozen_networks.train_self_supervised import (
 from recipes.frozen_networks.train_truth import findings_of, train_truth
 from rewards.errors import RewardError
 from rewards.frozen.architectures import ResidualNetwork
-from rewards.frozen.config import CANVAS, SIDE, TrainingSettings
+from rewards.frozen.config import SIDE, TRUTH_SIDE, TrainingSettings, canvas_of
 from rewards.frozen.corruptions import KINDS, corrupt, corrupt_one_way, gaussian_blur
 from rewards.frozen.data import RealImage, central_squares, read_images, split_by_patient, to_side
-from rewards.frozen.truth import Finding, TruthNetwork
+from rewards.frozen.truth import Calibration, Finding, TruthNetwork, TruthParts
 from rewards.frozen.views import real_views
 
 
-def made_up_image(index: int, modality: str = "OCT", label: str = "amd") -> RealImage:
-    pixels = np.random.default_rng(index).integers(0, 256, (CANVAS, CANVAS + 9, 3), dtype=np.uint8)
+def made_up_image(
+    index: int, modality: str = "OCT", label: str = "amd", side: int = SIDE
+) -> RealImage:
+    shape = canvas_of(side), canvas_of(side) + 9, 3
+    pixels = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
     return RealImage(pixels, modality, label, f"patient {index}", f"{modality} source")
 
 
@@ -72,12 +75,13 @@ def test_corruption_is_repeated_by_the_same_generator_and_named(squares: Tensor)
     assert first.kinds.max() < len(KINDS) and first.severities.min() > 0
 
 
+@pytest.mark.parametrize("side", [SIDE, TRUTH_SIDE])
 def test_a_real_view_is_a_square_in_range_and_differs_from_the_next(
-    generator: torch.Generator,
+    generator: torch.Generator, side: int
 ) -> None:
-    canvases = [made_up_image(k).pixels for k in range(4)]
+    canvases = [made_up_image(k, side=side).pixels for k in range(4)]
     views, others = real_views(canvases, generator), real_views(canvases, generator)
-    assert views.shape == (4, 3, SIDE, SIDE) and 0 <= views.min() and views.max() <= 1
+    assert views.shape == (4, 3, side, side) and 0 <= views.min() and views.max() <= 1
     assert not torch.equal(views, others)
 
 
@@ -85,13 +89,33 @@ def test_to_side_takes_the_central_square(squares: Tensor) -> None:
     padded = torch.nn.functional.pad(squares, (10, 10, 0, 0))
     assert torch.equal(to_side(padded), squares)
     assert to_side(torch.rand(1, 3, 200, 150)).shape == (1, 3, SIDE, SIDE)
+    assert to_side(padded, TRUTH_SIDE).shape == (6, 3, TRUTH_SIDE, TRUTH_SIDE)
 
 
-def test_central_squares_are_the_middle_of_the_canvas() -> None:
-    pixels = np.zeros((CANVAS, 2 * CANVAS, 3), dtype=np.uint8)
-    pixels[:, CANVAS // 2 : CANVAS // 2 + CANVAS] = 255
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"coarse", "blocks"}))  # these go by pixels
+def test_a_fault_of_one_strength_looks_alike_on_a_larger_canvas(kind: str) -> None:
+    small = torch.nn.functional.interpolate(
+        torch.rand(8, 3, 12, 12, generator=torch.Generator().manual_seed(2)),
+        (SIDE, SIDE),
+        mode="bicubic",
+    ).clamp(0, 1)
+    large = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear")
+    changes = []
+    for images in (small, large):
+        same_draw = torch.Generator().manual_seed(1)
+        spoiled = corrupt_one_way(images, images.roll(1, dims=0), kind, 0.6, same_draw)
+        changes.append(float((spoiled - images).abs().mean()))
+    assert changes[1] == pytest.approx(changes[0], rel=0.35)
+
+
+@pytest.mark.parametrize("side", [SIDE, TRUTH_SIDE])
+def test_central_squares_are_the_middle_of_the_canvas(side: int) -> None:
+    canvas = canvas_of(side)
+    pixels = np.zeros((canvas, 2 * canvas, 3), dtype=np.uint8)
+    pixels[:, canvas // 2 : canvas // 2 + canvas] = 255
     image = RealImage(pixels, "OCT", "amd", "p", "s")
-    assert central_squares([image]).min() == 1
+    squares = central_squares([image])
+    assert squares.shape == (1, 3, side, side) and squares.min() == 1
 
 
 def test_halves_share_no_patient_and_no_finding_is_missing_in_one() -> None:
@@ -144,6 +168,30 @@ def test_a_step_of_training_moves_the_weights_and_freezes_ordered_thresholds() -
     assert sum(changed) > 0.9 * len(changed) and not trained.training
     calibration, _ = calibrate(trained, images, images)
     assert calibration.thresholds[0] < calibration.thresholds[1]
+    assert calibration.looks_real is not None
+    assert calibration.looks_real[0] < calibration.looks_real[1]
+
+
+def test_a_finding_is_judged_only_where_one_threshold_keeps_right_and_parts_wrong() -> None:
+    images = [made_up_image(k, label=("amd", "normal")[k % 2]) for k in range(40)]
+    torch.manual_seed(0)
+    network = TruthNetwork(ResidualNetwork(), ResidualNetwork.dim, findings_of(images)).eval()
+    network.calibration = Calibration(measurable=(True, True))
+    shows = {"OCT: amd": 0.9, "OCT: normal": 0.6}
+    truth = {}
+
+    def parts(pixels: Tensor, modalities: list[str], labels: list[str]) -> TruthParts:
+        wanted = torch.tensor([image.label == labels[0] for image in images])
+        truth[labels[0]] = torch.where(wanted, -0.1, -3.0)
+        return TruthParts(torch.zeros(40), torch.zeros(40), truth[labels[0]])
+
+    network.parts = parts  # type: ignore[method-assign, assignment]
+    found = finding_thresholds(network, images, shows)
+    assert list(found) == ["OCT: amd"]  # the other is told at less than 0.75
+    low, high = found["OCT: amd"]
+    grades = 1 + (truth["amd"] >= low).long() + (truth["amd"] >= high).long()
+    asked = torch.tensor([image.label == "amd" for image in images])
+    assert (grades[asked] == 3).all() and (grades[~asked] < 3).all() and low < high
 
 
 def test_features_learn_from_pixels_to_know_an_image_again() -> None:

@@ -135,6 +135,7 @@ def test_its_own_figures_agree_with_new_images() -> None:
     assert (quality.num_images, quality.num_ratings) == (240, 720)  # each left out once
 
 
+@pytest.mark.slow
 def test_fitted_to_shuffled_images_it_knows_nothing() -> None:
     images, strength_N, texts = stripes(240, seed=0)
     table = rated(images, strength_N, texts)
@@ -168,6 +169,7 @@ def test_it_learns_whether_the_image_shows_what_was_asked() -> None:
     assert (right > wrong).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_fitting_twice_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     images, strength_N, texts = stripes(60, seed=4)
     table = rated(images, strength_N, texts)
@@ -203,7 +205,7 @@ def test_a_model_on_other_weights_of_its_backbone_is_refused(tmp_path: Path) -> 
 
 def test_a_file_that_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"not one")
-    with pytest.raises(RewardError, match="no reward model"):
+    with pytest.raises(RewardError, match="not a reward model"):
         RewardModel.load(tmp_path / "x", backbone())
 
 

@@ -113,7 +113,8 @@ def test_the_yardstick_has_a_row_in_every_table(yard: Path) -> None:
 
 
 def test_it_opens_and_its_status_is_unchanged(yard: Path) -> None:
-    assert told(yard, "status") == json.loads((HERE / "status-0.2.0.json").read_text())
+    then, now = json.loads((HERE / "status-0.2.0.json").read_text()), told(yard, "status")
+    assert {name: now[name] for name in then} == then  # names may come beside them
 
 
 def test_its_rows_and_files_agree(yard: Path) -> None:

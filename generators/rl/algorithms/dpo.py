@@ -46,6 +46,9 @@ class PreferredPairs:
         no_rewards = UpdateRewards(mean=0.0, sd=0.0, spread_mean=0.0, zero_spread_groups=0)
         return UpdateLesson(made, torch.zeros(2 * len(rows)), no_rewards, buffers)
 
+    def check(self, policy: Policy) -> None:
+        """Know of no reward that could tell: the last weights are the result."""
+
 
 @dataclass(frozen=True)
 class Drawn:

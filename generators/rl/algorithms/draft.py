@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from generators.base import Conditions, Prompt, Trajectory
-from generators.diffusion.samplers import sample
+from generators.diffusion.generator import sample
 from generators.rl.algorithms.base import ExamplesLoss, Kept, Reward, UpdateBatch
 from generators.rl.algorithms.nft import fresh_noise
 from generators.rl.policy import Policy, rollout_settings

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from generators.base import Conditions, Process, Trajectory
-from generators.diffusion.samplers import initial_noise, sample
+from generators.diffusion.generator import sample
+from generators.diffusion.samplers import initial_noise
 from generators.rl.algorithms.base import ExamplesLoss, Kept, UpdateBatch
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings

@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from generators.base import Conditions, Process
-from generators.diffusion.rollout import Rollout, log_prob, rollout
+from generators.diffusion.rollout import ETA, Rollout, log_prob, rollout
 from generators.memory import lacks_memory
 from generators.rl.algorithms.base import ExamplesLoss, Kept, UpdateBatch
 from generators.rl.config import RLConfig
 from generators.rl.loss import clipped_policy_loss, exact_kl, step_weights
 from generators.rl.policy import Policy, rollout_settings
-
-ETA = 1.0  # DDIM's share of fresh noise inside the window: DDPM's variance
 
 
 def window_of_update(config: RLConfig, update: int) -> range:
@@ -40,15 +38,15 @@ def policy_gradient(policy: Policy, batch: UpdateBatch) -> "RandomSteps":
     window = window_of_update(policy.config, batch.update)
     settings = rollout_settings(policy.config)
     of_batch = (policy.generator, batch.conditions_B, batch.seeds_B, settings, window)
-    made = None
+    branches, made = policy.config.branches, None
     try:
-        made = rollout(*of_batch, keep=policy.fit.kept_images)
+        made = rollout(*of_batch, keep=policy.fit.kept_images, branches=branches)
     except RuntimeError as error:
         if not (lacks_memory(error) and policy.fit.kept_images):
             raise
     if made is None:  # out here the failed rollout's graphs are no longer held
         policy.make_do_with_less()
-        made = rollout(*of_batch)
+        made = rollout(*of_batch, branches=branches)
     return RandomSteps(made, batch.conditions_B, window.start)
 
 

@@ -54,7 +54,7 @@ def read_ddpo_config(path: Path) -> tuple[RLConfig, list[str]]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GeneratorError(
-            f"{path} is no JSON file of DDPOConfig fields ({error}). Write it from Python: "
+            f"{path} is not a JSON file of DDPOConfig fields ({error}). Write it from Python: "
             "json.dumps(vars(ddpo_config))."
         ) from error
     if not isinstance(values, dict):

@@ -23,28 +23,22 @@ from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.progress import UpdateHealth
-from generators.rl.source import prompts_of_update
-from generators.rl.training import Report, TrainedPolicy
-from generators.training.processes import ALONE, Processes
+from generators.rl.source import Source, prompts_of_update
+from generators.rl.training import Conduct, Rollouts, TrainedPolicy
 
 BEGUN = "trl-updates-done.txt"
 
 
 def train_with_trl(
-    generator: Trajectory,
-    prompts: Sequence[Prompt],
-    reward: Reward,
-    config: RLConfig,
-    *,
-    folder: Path,
-    report: Report,
-    processes: Processes = ALONE,
-    fits: Path | None = None,
+    generator: Trajectory, source: Source, config: RLConfig, conduct: Conduct
 ) -> TrainedPolicy:
     """Run all updates from the start; return the trained policy, as `train` does.
 
-    In one process, and its own batches are what it needs: nothing is looked up in `fits`.
+    It learns from rollouts only. In one process, without a budget, and its own batches are what it
+    needs: nothing else of `conduct` is asked.
     """
+    assert isinstance(source, Rollouts)
+    folder = conduct.folder
     begun = folder / BEGUN
     if begun.exists():  # TRL's trainer would go on with adapters at rest
         raise GeneratorError(
@@ -52,7 +46,7 @@ def train_with_trl(
             f"cannot go on. Remove {folder} to start over, or use --algorithm ddpo, which resumes."
         )
     policy = Policy(generator, config)
-    trainer, rewards = trl_trainer(policy, prompts, reward, folder)
+    trainer, rewards = trl_trainer(policy, source.prompts, source.reward, folder)
     seen: dict[str, Any] = {}  # what the trainer will log and see: its log goes to trackers only
     calculate_loss = trainer.calculate_loss
 
@@ -69,7 +63,7 @@ def train_with_trl(
             steps = trainer.step(update, steps)
             history.append(_health(policy, update, rewards, seen))
             begun.write_text(f"{update + 1} of {config.num_updates}\n")
-            report(history[-1])
+            conduct.report(history[-1])
     policy.weights.averages.clear()  # TRL keeps none: the last weights are the result
     return TrainedPolicy(policy, tuple(history))
 

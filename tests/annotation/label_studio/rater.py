@@ -1,10 +1,12 @@
 """A rater at Label Studio's API, logged in as a browser logs in."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+QUALITY = Path(__file__).with_name("quality.toml")  # a rubric of one question
 UNKEPT = httpx.Limits(max_keepalive_connections=0)
 
 

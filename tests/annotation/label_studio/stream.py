@@ -16,7 +16,7 @@ from curate.rating.send import push, send_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import Assignment, Campaign, Image
-from tests.annotation.label_studio.rater import Rater
+from tests.annotation.label_studio.rater import QUALITY, Rater
 from tests.curate.image_service.blindness import Fetched
 from tests.curate.image_service.study import Truth, truths
 
@@ -47,6 +47,7 @@ def blind_stream(
         control_fraction=0,
         repeat_fraction=0,
         among=frozenset(image.id for image in images),
+        rubric=QUALITY,
     )
     campaign = plan_campaign(ws, options)
     if leaking:

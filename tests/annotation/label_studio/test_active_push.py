@@ -13,6 +13,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import Assignment
 from tests.annotation.label_studio.conftest import Served
+from tests.annotation.label_studio.rater import QUALITY
 from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
@@ -38,6 +39,7 @@ def test_what_a_fitted_reward_model_would_learn_most_from_is_pushed_with_its_cha
     assert run(served, "score", "--origin", "real")["reward_model_id"] == model["id"]
     push = ["rate", "push", "--name", "active", "--select", "active", "--origin", "real"]
     push += ["--images", str(NUM_CHOSEN), "--controls", "0", "--repeats", "0"]
+    push += ["--rubric", str(QUALITY)]
     done = run(served, *push)
     assert done["num_new"] == 2 * NUM_CHOSEN
     ws.session.expire_all()

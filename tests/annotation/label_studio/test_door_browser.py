@@ -10,7 +10,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.models import Image
 from tests.annotation.label_studio.conftest import Served
-from tests.annotation.label_studio.rater import Rater
+from tests.annotation.label_studio.rater import QUALITY, Rater
 from tests.annotation.label_studio.test_apart import door
 from tests.annotation.label_studio.test_browser import Page, chromium
 from tests.annotation.label_studio.test_real_server import project_of, pull, pushed, rows
@@ -18,7 +18,7 @@ from tests.annotation.label_studio.volumes import SIDE, add_edits, add_volumes
 
 __all__ = ["chromium", "door"]  # fixtures
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
 FETCH = """async ([method, path]) => {
     const token = document.cookie.match(/csrftoken=([^;]+)/)[1];
@@ -56,7 +56,7 @@ def test_the_page_rates_skips_and_edits_at_the_door_and_reaches_nothing_else(
     page.page.wait_for_selector(".konvajs-content canvas")
     page.press("Escape")  # the instructions, anew
     page.skip()
-    page.delete(first)
+    page.delete(first, without_list=True)
     taken = pull(ws, campaign)
     assert (taken.new, taken.revised) == (1, 2)
     assert rows(ws, campaign) == sorted(
@@ -113,6 +113,7 @@ def test_a_reader_sees_sharp_pixels_in_the_dark_windows_them_and_knows_how_far_i
     assert shown.evaluate("document.documentElement.dataset.colorScheme") == "dark"
     assert shown.inner_text("#curate-title") == "OCT: 4 images"
     assert shown.inner_text("#curate-progress") == "0 of 4 read"
+    shown.wait_for_load_state("networkidle")  # a task is loaded twice, and the second resets greys
     shown.wait_for_function(f"({RUNS})() <= 64")  # 64 pixels a row: each is one square
     image = shown.locator(".lsf-image").bounding_box()
     assert image["height"] > 0.8 * 768  # of the screen
@@ -157,6 +158,7 @@ def test_a_prior_stands_beside_its_edit_and_a_volume_is_seen_by_slices(
             raters=("ann",),
             control_fraction=0,
             repeat_fraction=0,
+            rubric=QUALITY,
         )
         done = push(ws, options)
         ws.session.commit()

@@ -73,7 +73,8 @@ def answer(rater: Rater, project: int, *, at_most: int = 1000) -> None:
         task = rater.next_task(project)
         if task is None:
             return
-        rater.rate(task, quality="3" if task["id"] % 2 else "1")
+        grade = "3" if task["id"] % 2 else "1"
+        rater.rate(task, **{"looks-real": grade, "shows-asked": grade})
 
 
 def test_two_rounds_wait_for_two_people_whatever_is_restarted(
@@ -96,7 +97,8 @@ def test_two_rounds_wait_for_two_people_whatever_is_restarted(
         answer(ann, project_of(served, looped, ann), at_most=3)
         waiting = go_on(served, base_id)
         assert waiting.waits_for is not None and "ann 3 of" in waiting.waits_for
-        served.restart()
+        if seen[-1] in ((1, "pushed"), (2, "gate_pushed")):
+            served.restart()
         for rater in (ann, ben):
             assert rater.log_in()
             answer(rater, project_of(served, waiting, rater))

@@ -27,7 +27,7 @@ from db import queries
 from db.models import Campaign, Comparison, Rating
 from db.queries.campaigns import AssignmentView
 from tests.annotation.label_studio.conftest import Served
-from tests.annotation.label_studio.rater import Rater
+from tests.annotation.label_studio.rater import QUALITY, Rater
 from tests.curate.pictures import add_pictures
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,13 @@ def pushed(
     ws: Workspace, name: str, *, images_from: str = "local", **options: Any
 ) -> tuple[Campaign, Pushed]:
     plan = PushOptions(
-        name=name, origin="real", max_images=4, control_fraction=0, repeat_fraction=0, **options
+        name=name,
+        origin="real",
+        max_images=4,
+        control_fraction=0,
+        repeat_fraction=0,
+        rubric=QUALITY,
+        **options,
     )
     done = push(ws, plan, images_from=images_from)
     ws.session.commit()
@@ -278,6 +284,7 @@ def test_of_5000_tasks_only_the_ten_that_changed_are_read(
     ws: Workspace, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "SETTLED_S", -60)  # no waiting; the header has whole seconds
+    add_pictures(ws, 4, first_seed=6000)
     campaign, done = pushed(ws, "many", overlap=1, raters=("ann",))
     study, backend = study_of(ws, campaign), label_studio_backend(ws)
     filler = [

@@ -24,7 +24,7 @@ from curate.web.wsgi import served as answering
 from curate.workspace import init_workspace, open_workspace
 from db import queries
 from tests.annotation.label_studio.conftest import Served
-from tests.annotation.label_studio.rater import ProxyWithTLS, Rater
+from tests.annotation.label_studio.rater import QUALITY, ProxyWithTLS, Rater
 from tests.annotation.label_studio.serving import serving
 from tests.annotation.label_studio.test_real_server import project_of, pull, rate_all, rows
 from tests.curate.pictures import add_pictures
@@ -104,6 +104,7 @@ def test_a_server_that_runs_already_takes_tokens_of_both_kinds(
             max_images=3,
             control_fraction=0,
             repeat_fraction=0,
+            rubric=QUALITY,
         )
         done = push(ws, plan, images_from="https://images.example.org")
         project = project_of(done, person.name)

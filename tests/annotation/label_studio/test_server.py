@@ -116,6 +116,6 @@ def test_an_environment_that_cannot_be_made_is_said_and_left_unfinished(
     pins.write_text("label-studio @ file:///nowhere\n")
     monkeypatch.setattr(environments, "PINS", pins)
     folder = tmp_path / "environment"
-    with pytest.raises(AnnotationError, match="could not be made.*CURATE_LABEL_STUDIO_ENV"):
+    with pytest.raises(AnnotationError, match="could not be installed.*CURATE_LABEL_STUDIO_ENV"):
         ensure_environment(folder, say=lambda line: None)
     assert not (folder / "complete").exists()

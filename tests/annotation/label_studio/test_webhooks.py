@@ -49,6 +49,7 @@ def test_without_the_secret_nothing_happens(secret: str) -> None:
     assert wake.times == 0
 
 
+@pytest.mark.slow
 def test_no_request_made_at_random_wakes_it_or_breaks_it() -> None:
     chance, wake = random.Random(0), Woken()
     for _ in range(3000):

@@ -16,6 +16,8 @@ from curate.cluster.versions import own_versions
 from curate.errors import CurateError
 from tests.curate.cluster.nodes import Nodes
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Notes:
@@ -110,7 +112,7 @@ def test_nothing_more_is_handed_out_once_it_may_not_go_on(
 def test_a_task_that_kills_worker_after_worker_ends_the_work(
     crew: Crew[int, tuple[int, int]], notes: Notes
 ) -> None:
-    with pytest.raises(CurateError, match="workers died over the same batch.*smaller --batch-size"):
+    with pytest.raises(CurateError, match="workers died on the same batch.*smaller --batch-size"):
         list(crew.work(iter([1, 2, -1, 3])))
     # a worker may die before the answer to the task before has arrived: that one is blamed then
     assert MAX_DEATHS <= len(notes.events) < 2 * MAX_DEATHS

@@ -15,9 +15,7 @@ from tests.curate.cluster.nodes import free_port
 
 @pytest.mark.parametrize("address", ["cluster", "cluster:", ":6379", "cluster:head"])
 def test_an_address_needs_host_and_port(address: str) -> None:
-    with pytest.raises(
-        CurateError, match=f"--ray {address}: needed is auto, local, or the HOST:PORT"
-    ):
+    with pytest.raises(CurateError, match=f"--ray {address}: give auto, local, or the HOST:PORT"):
         with connected(address):
             pass
 

@@ -52,7 +52,7 @@ def test_scores_are_those_of_one_machine_though_a_worker_is_killed(
     campaign = create_campaign(workspace, name="first", images=images, raters=simulated_raters(3))
     simulate_campaign(workspace, campaign, eyes=BrightnessEyes(), advance=lambda _: None)
     backbone = Backbone("brightness", Mortal(tmp_path / "death"), 12)
-    row = train_reward(workspace, RewardConfig(), backbone=backbone)
+    row = train_reward(workspace, RewardConfig(num_parts=2), backbone=backbone)
     model = RewardModel.load(workspace.store.local_path(row.file_sha256), backbone)
     add_pictures(workspace, NUM_IMAGES, first_seed=1000, sides=(16, 24))
     add_pictures(workspace, 5, first_seed=1000, sides=(16, 24))  # files that are there already

@@ -5,6 +5,7 @@ import torch
 
 from curate.evaluation.classifiers import ClassExamples, Classifier, _balanced, pixels_of
 from curate.evaluation.intervals import difference_of_shares
+from curate.evaluation.label_classifier import balanced_accuracy, cross_read, readable
 from curate.evaluation.label_truth import (
     NOT_SHOWN,
     SHOWN,
@@ -12,7 +13,6 @@ from curate.evaluation.label_truth import (
     contradictions,
     label_truth,
 )
-from curate.evaluation.reader import balanced_accuracy, cross_read, readable
 from curate.evaluation.sets import ImageSet, SetImage, read_set
 from rewards.backbones import Backbone, load_backbone
 from tests.curate.evaluation.pictured import write_set

@@ -75,6 +75,7 @@ def test_what_is_written_already_is_not_written_again(
     assert files[0].exists() and files[1].stat().st_ino == kept
 
 
+@pytest.mark.slow
 def test_a_store_signs_addresses_that_anyone_may_read(
     workspace: Workspace, campaign: Campaign, s3: str
 ) -> None:

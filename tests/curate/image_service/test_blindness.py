@@ -23,6 +23,8 @@ from db.models import Campaign
 from tests.curate.image_service.blindness import Fetched, auc, with_changed
 from tests.curate.image_service.study import Truth, make_study, truths
 
+pytestmark = pytest.mark.slow
+
 NUM_ITEMS = 1_000
 BLIND, SEEN = 0.55, 0.9
 

@@ -10,8 +10,8 @@ from curate.image_service.picture import (
     picture_for_raters,
     study_format,
 )
-from curate.image_service.spoiling import SPOILINGS
 from curate.samples.formats import encode
+from curate.samples.spoiling import SPOILINGS
 from generators.sample import Sample
 from tests.curate.image_service.png import chunk_names
 

@@ -324,6 +324,17 @@ def test_a_layout_that_the_standard_no_longer_has_is_refused(read: Read) -> None
         read(dataset(HighBit=15))
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(None, 2), (2, 0)])
+def test_a_header_without_a_size_is_refused_for_that(
+    read: Read, rows: int | None, columns: int
+) -> None:
+    name = "Columns" if rows else "Rows"
+    made = dataset(Columns=columns)
+    made.Rows = rows  # None: there, and empty
+    with pytest.raises(Refused, match=f"read from this DICOM file: {name} in its header is empty"):
+        read(made)
+
+
 def test_a_deflated_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(
     tmp_path: Path,
 ) -> None:
@@ -332,7 +343,7 @@ def test_a_deflated_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(
     made.PixelData = bytes(2**26)  # 64 MiB, of which the image needs 8 KiB
     made.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
     tracemalloc.start()
-    with pytest.raises(Refused, match="it unpacks to more than 17 MB"):
+    with pytest.raises(Refused, match="it decompresses to more than 17 MB"):
         list(dicom_pictures(tmp_path / "bomb.dcm", ImportConfig(max_megapixels=0.01), str, print))
     assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()

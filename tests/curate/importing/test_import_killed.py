@@ -2,48 +2,41 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from curate.doctor import examine
-from curate.importing.config import ImportConfig
-from curate.importing.real_images import import_table
-from curate.workspace import Workspace
-from db import queries
-
-ROOT = Path(__file__).parents[3]
-NUM_IMAGES = 30
-# Imports in batches of 4 and kills itself in the batch that it is told, before or after its rows.
-KILLED = """
-import os, signal, sys
-from pathlib import Path
 from curate.importing import real_images
 from curate.importing.config import ImportConfig
-from curate.workspace import open_workspace
+from curate.importing.real_images import import_table
+from curate.workspace import Workspace, open_workspace
 from db import queries
+from tests.children import ended
 
-folder, table, batch, moment = sys.argv[1:]
-add, batches = queries.images.add_real_images, []
+NUM_IMAGES = 30
 
-def add_or_die(*arguments):
-    batches.append(1)
-    last = len(batches) == int(batch)
-    if last and moment == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    add(*arguments)
-    if last:
-        os.kill(os.getpid(), signal.SIGKILL)
 
-queries.images.add_real_images = add_or_die
-real_images.IMAGES_A_BATCH = 4
-with open_workspace(folder) as ws:
-    real_images.import_table(ws, Path(table), ImportConfig())
-"""
+def import_and_die(folder: Path, table: Path, batch: int, moment: str) -> None:
+    """Import in batches of 4, and end by SIGKILL in `batch`, before or after its rows."""
+    add, batches = queries.images.add_real_images, []
+
+    def add_or_die(*arguments: Any) -> None:
+        batches.append(1)
+        last = len(batches) == batch
+        if last and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        add(*arguments)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    queries.images.add_real_images = add_or_die  # type: ignore[assignment]
+    real_images.IMAGES_A_BATCH = 4
+    with open_workspace(folder) as ws:
+        import_table(ws, table, ImportConfig())
 
 
 @pytest.fixture
@@ -63,12 +56,8 @@ def test_killed_imports_repeated_end_with_the_same_rows_and_files(
 ) -> None:
     workspace.session.close()
     for batch, moment in [(2, "after"), (3, "before")]:
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, str(workspace.folder), str(table), str(batch), moment],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        killed = ended(import_and_die, workspace.folder, table, batch, moment)
+        assert killed == -signal.SIGKILL
     # of 30 images, 8 + 8 have rows; 4 more have files only
     assert queries.audit.counts(workspace.session)["real_images"] == 16
     imported = import_table(workspace, table, ImportConfig())

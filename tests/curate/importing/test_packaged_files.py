@@ -56,7 +56,7 @@ def taken(path: Path) -> tuple[list[Picture], str]:
         try:
             pictures = list(pictures_of(path, path.name, config, str, lambda _: None))
             if not pictures:
-                raise Refused("every slice of it is one grey level")
+                raise Refused("every slice has a single grey level")
             return pictures, window
         except Refused as reason:
             if not str(reason).startswith("no window") or window == "full":

@@ -135,6 +135,20 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -
         opened(tmp_path / "bomb.png")
 
 
+def test_a_small_tiff_of_a_huge_tile_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """The image is 64 x 64; its one tile of 32,000 x 32,000 would be unpacked whole."""
+    tile = zlib.compress(bytes(10_000))
+    values = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 32_000, 323: 32_000}
+    start = 8 + 2 + 12 * (len(values) + 2) + 4
+    tags = [(tag, 3, value) for tag, value in values.items()]
+    tags += [(324, 4, start), (325, 4, len(tile))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    (tmp_path / "bomb.tif").write_bytes(head + entries + bytes(4) + tile)
+    with pytest.raises(Refused, match="1024 megapixels, above the limit of 100"):
+        opened(tmp_path / "bomb.tif")
+
+
 def test_the_limit_on_size_can_be_set(save: Save) -> None:
     path = save(Image.fromarray(GREY), "a.png")
     with pytest.raises(Refused, match="--max-megapixels"):

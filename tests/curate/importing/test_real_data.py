@@ -23,6 +23,8 @@ def table() -> Path:
     return path
 
 
+@pytest.mark.slow
+@pytest.mark.apart
 def test_every_row_of_the_real_table_goes_in_and_again_adds_nothing(
     workspace: Workspace, table: Path
 ) -> None:

@@ -12,6 +12,7 @@ from curate.errors import CurateError
 from curate.importing import real_images
 from curate.importing.config import ImportConfig
 from curate.importing.real_images import Imported, import_table
+from curate.samples.marks import marked
 from curate.workspace import Workspace
 from db import queries
 from db.models import AuditEvent, Image, Prompt
@@ -42,6 +43,16 @@ def test_a_row_becomes_an_image_with_its_prompt_and_its_facts(
     assert (image.source, image.licence, image.source_path) == ("OCTDL", "CC BY 4.0", "a.png")
     assert image.shape == [1, 12, 10]
     assert workspace.store.get(image.file_sha256) == (folder / "a.png").read_bytes()
+
+
+def test_what_says_that_it_is_synthetic_is_never_taken_for_real(
+    import_text: ImportText, workspace: Workspace, folder: Path
+) -> None:
+    (folder / "a.png").write_bytes(marked((folder / "a.png").read_bytes()))
+    imported = import_text(HEAD + "a.png,drusen,OCT\nb.png,normal,OCT\n")
+    [line] = said(imported)
+    assert line.startswith("data.csv:2: the file is marked as synthetic (digital source type")
+    assert [image.source_path for image, _ in stored(workspace)] == ["b.png"]
 
 
 def test_importing_twice_adds_nothing(import_text: ImportText, workspace: Workspace) -> None:
@@ -95,9 +106,9 @@ def test_good_rows_go_in_and_bad_ones_are_listed_in_the_order_of_lines(
     assert said(imported)[0] == "data.csv:2: none.png: no such file in the data folder"
     assert said(imported)[1] == "data.csv:4: the file is empty (0 bytes)"
     assert "modality 'tomogram' is not known" in said(imported)[2]
-    assert "known are OCT, Fundus, CXR" in said(imported)[2]
+    assert "known: OCT, Fundus, CXR" in said(imported)[2]
     assert said(imported)[3] == "data.csv:6: path is empty"
-    assert said(imported)[4] == "data.csv:7: Text is empty: say what the image shows"
+    assert said(imported)[4] == "data.csv:7: Text is empty: describe what the image shows"
 
 
 def test_strict_refuses_all_when_one_row_is_bad_and_writes_nothing(
@@ -182,7 +193,7 @@ def test_the_option_names_the_modality_of_rows_that_have_none(
 
 def test_an_unknown_split_is_refused(import_text: ImportText) -> None:
     imported = import_text("path,Text,modality,split\na.png,x,OCT,holdout\n")
-    assert said(imported) == ["data.csv:2: split 'holdout': known are train, val and test"]
+    assert said(imported) == ["data.csv:2: split 'holdout': give train, val or test"]
 
 
 def test_the_same_path_twice_is_imported_once_and_reported(import_text: ImportText) -> None:

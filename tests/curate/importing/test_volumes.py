@@ -149,10 +149,10 @@ def test_what_is_no_ct_is_kept_as_16_bits_of_its_window(
     ("change", "reason"),
     [
         ("one gone", "5 mm between .*.dcm and .*.dcm, 2.5 mm between others: is a slice missing"),
-        ("one twice", "two slices at one place"),
+        ("one twice", "two slices at the same position"),
         ("two series", "2 series in one folder"),
         ("no place", "does not say where its slices lie"),
-        ("one", "1 slice is no volume"),
+        ("one", "1 slice is not a volume"),
         ("none", "a folder without DICOM files"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_models_texts_are_kept_and_a_dead_one_costs_nothing(
     num_pairs = len(queries.journeys.journeys(ws.session))
     url, log = model("No change.", 4)  # type: ignore[operator]
     config = DescribeConfig(text="api", url=url, model="m1")
-    with pytest.raises(CurateError, match="status 503.*goes on from there"):
+    with pytest.raises(CurateError, match="status 503.*same command to resume"):
         describe_journeys(ws, config, progress)
     kept = len(queries.journeys.journeys(ws.session, described=True))
     assert 0 < kept < num_pairs

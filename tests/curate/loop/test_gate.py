@@ -1,10 +1,11 @@
 import datetime as dt
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
-from curate.loop.gate import GateVerdict, judge_round
-from db.queries.ratings import RatingView
+from curate.loop.gate import GateVerdict, _by_criterion, judge_round
+from db.queries.ratings import RatingView, looks_good
 
 
 def rating(version: str | None, prompt: str, value: int) -> RatingView:
@@ -30,6 +31,41 @@ def rating(version: str | None, prompt: str, value: int) -> RatingView:
         origin="synthetic" if version else "real",
         rated_at=dt.datetime.now(dt.UTC),
     )
+
+
+def look(version: str, prompt: str, **grades: int) -> list[RatingView]:
+    """One rater's look at one image, each criterion with its grade."""
+    shared = {"image_id": uuid4(), "campaign_id": uuid4()}
+    return [
+        replace(rating(version, prompt, value), criterion=name, **shared)  # type: ignore[arg-type]
+        for name, value in grades.items()
+    ]
+
+
+def test_an_image_is_good_when_every_answered_criterion_has_its_top_grade() -> None:
+    start = [look("start", str(p), real=3, asked=1 + p % 2) for p in range(8)]
+    new = [look("new", str(p), real=3, **({"asked": 3} if p % 2 else {})) for p in range(8)]
+    base = [look("base", "0", real=1, asked=3)]
+    views = [view for own in (*start, *new, *base) for view in own]
+    found = dict[str, list[bool]]()
+    for view, is_good in looks_good(views):
+        found.setdefault(view.version_id or "", []).append(is_good)
+    assert found == {"start": [False] * 8, "new": [True] * 8, "base": [False]}
+    assert all(good for view, good in looks_good(views, {"asked": 2}) if view.prompt_id == "1")
+    verdict = judge_round(
+        views,
+        base_version_id="base",
+        start_version_id="start",
+        new_version_id="new",
+        tolerance=0.05,
+        confidence=0.8,
+    )
+    assert verdict.metrics["difference"]["value"] == 1.0
+    beside = verdict.metrics["by_criterion"]
+    assert beside["real"]["start"]["value"] == 1.0
+    assert (beside["asked"]["start"]["value"], beside["asked"]["new"]["num"]) == (0.0, 4)
+    assert _by_criterion(views, {"new": "new"})["asked"]["new"]["num"] == 4
+    assert "asked 0 to 100 %, real 100 to 100 %" in verdict.reasons[1]
 
 
 def judged(start: list[list[int]], new: list[list[int]], **options: float) -> GateVerdict:

@@ -40,7 +40,7 @@ def asked(ws: Workspace, *, pairs: bool = False) -> Campaign:
         seed=0,
         backend="label-studio",
     )
-    return make_campaign(ws, plan, queries.campaigns.default_rubric(ws.session)[0])
+    return make_campaign(ws, plan, queries.campaigns.default_rubric(ws.session, 1)[0])
 
 
 def answer(ws: Workspace, campaign: Campaign, rater: str, value: int | str | None) -> None:

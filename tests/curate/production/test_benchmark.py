@@ -65,7 +65,7 @@ def test_shapes_are_doubled_until_memory_runs_out_and_then_settings_are_tried(
     )
     assert [one.settings.batch_size for one in found if one.settings.dtype == "float32"]
     assert {one.settings.batch_size for one in found} == {1, 2}
-    assert told[2] == "no memory for --batch-size 4 --dtype float32"
+    assert told[2] == "not enough memory for --batch-size 4 --dtype float32"
     assert any(one.settings.channels_last for one in found)
     assert any(one.settings.dtype == "bfloat16" for one in found)
     rates = [one.images_per_second for one in found]

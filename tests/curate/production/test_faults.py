@@ -87,6 +87,7 @@ def on_forward(monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, Any], Any
     monkeypatch.setattr(Denoiser, "forward", forward)
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_goes_on_and_is_recorded(
     workspace: Workspace,
     planned: Plan,
@@ -115,6 +116,7 @@ def test_out_of_memory_halves_the_batch_goes_on_and_is_recorded(
     assert environment.details["compute_batch_size"] == 2  # what it was
 
 
+@pytest.mark.slow
 def test_no_memory_for_one_image_is_one_clear_line(
     make: Callable[[], Generated], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +124,7 @@ def test_no_memory_for_one_image_is_one_clear_line(
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     on_forward(monkeypatch, full)
-    with pytest.raises(CurateError, match="No memory for even one image.*bfloat16"):
+    with pytest.raises(CurateError, match="Not enough memory for even one image.*bfloat16"):
         make()
 
 

@@ -1,8 +1,6 @@
-import multiprocessing
 import os
 import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from db.models import GeneratorVersion, Prompt
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from tests.children import worked
 
 SETTINGS = SamplingSettings(num_steps=2, batch_size=4)
 
@@ -111,7 +110,7 @@ def test_an_image_does_not_depend_on_its_neighbours(
 def test_no_prompt_and_no_count_are_refused(
     workspace: Workspace, version: GeneratorVersion
 ) -> None:
-    with pytest.raises(CurateError, match="No prompt"):
+    with pytest.raises(CurateError, match="no prompt to generate"):
         plan_run(workspace, version, [], count=1, settings=SETTINGS)
     with pytest.raises(CurateError, match="at least 1"):
         plan_run(workspace, version, add_prompts(workspace, "a"), count=0, settings=SETTINGS)
@@ -153,28 +152,16 @@ def test_killed_again_and_again_a_run_ends_with_the_planned_images(
         init_workspace(tmp_path / name)
         with open_workspace(tmp_path / name) as ws:
             add_version(ws, tiny_generator, tmp_path / f"tiny-{name}")
-    children = multiprocessing.get_context("forkserver")  # imports torch once, not once a kill
-    children.set_forkserver_preload(["curate.production.run", "generators.families.text_to_image"])
 
-    def run(name: str, kill_after: float | None = None) -> tuple[int | None, float]:
-        """Return the child's exit code and its seconds of work."""
-        ready = children.Event()
-        child = children.Process(target=run_in_child, args=(tmp_path / name, ready))
-        child.start()
-        assert ready.wait(120)
-        started = time.monotonic()
-        if kill_after is not None:
-            time.sleep(kill_after)
-            child.kill()
-        child.join(120)
-        return child.exitcode, time.monotonic() - started
-
-    exit_code, seconds = run("whole")
+    exit_code, seconds = worked(run_in_child, tmp_path / "whole")
     assert exit_code == 0
     chance = random.Random(0)
-    kills = [run("killed", chance.uniform(0, seconds * 1.5 / KILLS))[0] for _ in range(KILLS)]
+    kills = [
+        worked(run_in_child, tmp_path / "killed", chance.uniform(0, seconds * 1.5 / KILLS))[0]
+        for _ in range(KILLS)
+    ]
     assert kills.count(-signal.SIGKILL) >= KILLS // 2  # the last may have found nothing to do
-    assert run("killed")[0] == 0
+    assert worked(run_in_child, tmp_path / "killed")[0] == 0
     with open_workspace(tmp_path / "whole") as whole, open_workspace(tmp_path / "killed") as killed:
         assert len(pixels(whole)) == 3 * IMAGES_A_PROMPT
         assert pixels(killed) == pixels(whole)

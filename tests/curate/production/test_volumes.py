@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from curate.doctor import examine
+from curate.production.images import prompt_values, samples_of
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
 from curate.production.versions import save_version
@@ -124,3 +125,19 @@ def test_a_lost_volume_is_made_again(workspace: Workspace, version: GeneratorVer
     [(image, _)] = queries.images.images(workspace.session)
     assert isinstance(image, Image)
     assert remake_files(workspace, [image.file_sha256], lambda done: None) == {}
+
+
+def test_volumes_of_two_sizes_are_made_again_in_their_order(
+    workspace: Workspace, version: GeneratorVersion
+) -> None:
+    prompts = [prompt_with_mask(workspace, depth)[0] for depth in (2, 3)]
+    plan = plan_run(workspace, version, prompts, count=2, settings=SETTINGS)
+    run_plan(workspace, plan, lambda done: None)
+    images = [image for image, _ in queries.images.images(workspace.session)]
+    mixed = [images[place].file_sha256 for place in (0, 2, 1, 3)]
+    assert remake_files(workspace, mixed, lambda done: None) == {}
+    of = prompt_values(workspace, [prompt.id for prompt in prompts])
+    asked = [of[prompts[place].id] for place in (0, 1, 0)]
+    made = samples_of(ToyVolumes(), asked, [5, 6, 7], SETTINGS)
+    assert [sample.array.shape[1] for sample in made] == [2, 3, 2]
+    assert [int(sample.array.min()) for sample in made] == [-995, -994, -993]  # -1000.4 + the seed

@@ -1,3 +1,5 @@
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -6,15 +8,24 @@ from PIL import Image
 from curate.errors import CurateError
 from curate.production import plan
 from curate.production.config import GenerateOptions, GeneratorChoice
-from curate.production.versions import chosen_version, embedded_version, save_version
+from curate.production.images import samples_of
+from curate.production.versions import (
+    chosen_version,
+    embedded_version,
+    load_version,
+    save_version,
+)
 from curate.prompts.generate import generate_images
+from curate.samples.formats import encode
 from curate.samples.pixels import pixels_hash, png_bytes
-from curate.workspace import Workspace
+from curate.workspace import Workspace, WorkspaceSettings
 from db import queries
 from db.models import Image as ImageRow
 from generators.base import Generator
+from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from generators.seeds import hashed_seed
 from tests.curate.conftest import picture
 
 SETTINGS = SamplingSettings(num_steps=1, batch_size=4)
@@ -49,6 +60,47 @@ def ready(workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Pa
         workspace.session.add(real)
     workspace.session.commit()
     return workspace
+
+
+def shown(ws: Workspace) -> dict[tuple[str, int, bool], str]:
+    """Return what was made, its file's hash by (text, seed, noise of its own)."""
+    return {
+        (prompt.text, image.seed or 0, "own_noise" in (image.settings or {})): image.file_sha256
+        for image, prompt in queries.images.images(ws.session)
+        if image.origin == "synthetic"
+    }
+
+
+def test_each_prompt_has_noise_of_its_own(ready: Workspace, tmp_path: Path) -> None:
+    sheet = options(tmp_path, "modality,text\nOCT,drusen\nOCT,normal\n", count=1)
+    generate_images(ready, sheet)
+    generate_images(ready, replace(sheet, paired_seeds=True))
+    [latest] = {version.id for version in queries.versions.versions(ready.session)}
+    generator, alike = load_version(ready, latest), {}
+    for prompt in queries.prompts.prompts_by_id(
+        ready.session, [i.prompt_id for i, _ in queries.images.images(ready.session)]
+    ).values():
+        # noise by the generator's own seeds: 0, or the hash of prompt and seed
+        for seed in (0, hashed_seed(f"prompt {prompt.id} seed 0")):
+            [sample] = samples_of(
+                generator, [PromptValue("OCT", prompt.text)], [seed], sheet.settings
+            )
+            alike[prompt.text, 0, seed != 0] = sha256(encode(sample).content).hexdigest()
+    assert {key: alike[key] for key in shown(ready)} == shown(ready)
+    assert len(set(shown(ready).values())) == 4
+
+
+def test_a_workspace_begun_before_keeps_paired_noise_until_told_otherwise(
+    ready: Workspace, tmp_path: Path
+) -> None:
+    sheet = options(tmp_path, "modality,text\nOCT,drusen\n", count=1)
+    before = replace(ready, settings=WorkspaceSettings())
+    assert [run.made for run in generate_images(before, sheet).runs] == [1]
+    assert set(shown(ready)) == {("drusen", 0, False)}
+    assert [run.made for run in generate_images(before, sheet).runs] == [0]
+    assert [run.made for run in generate_images(ready, sheet).runs] == [1]
+    told = replace(sheet, paired_seeds=False)
+    assert [run.made for run in generate_images(before, told).runs] == [0]
 
 
 def options(folder: Path, content: str, **given: int | bool) -> GenerateOptions:

@@ -12,7 +12,7 @@ from db.models import Image
 from rewards.backbones import Backbone
 from rewards.model import RewardModel
 from tests.curate.pictures import add_pictures
-from tests.curate.scoring.test_fit import CONFIG, Brightness, rate
+from tests.curate.scoring.test_fit import QUICK, Brightness, rate
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_what_was_rated_since_is_known_and_its_likes_wait(workspace: Workspace) 
 def test_a_fitted_model_asks_where_it_is_unsure(workspace: Workspace, backbone: Backbone) -> None:
     rated = add_pictures(workspace, 44, num_prompts=11)
     rate(workspace, rated)
-    train_reward(workspace, CONFIG, backbone=backbone)
+    train_reward(workspace, QUICK, backbone=backbone)
     model = load_reward_model(workspace, backbone=backbone)
     waiting = add_pictures(workspace, 40, num_prompts=11, first_seed=200)
     chosen = select_active(workspace, waiting, count=10, seed=0, model=model)

@@ -123,7 +123,7 @@ def test_the_same_campaign_again_is_the_same_and_another_plan_is_refused(
     ("plan", "message"),
     [
         ({"overlap": 4}, "4 raters an image, but the campaign has 3"),
-        ({"images": []}, "No image to rate"),
+        ({"images": []}, "no image to rate"),
         ({"repeat_fraction": 1.5}, "needed: 0 to 1"),
         ({"raters": [RaterProfile(name="ann"), RaterProfile(name="ann")]}, "same name"),
         (

@@ -106,7 +106,7 @@ def test_bad_lines_are_shown_with_file_and_number_and_a_file_of_them_fails(study
     [
         (("train-reward",), "0 ratings, but a reward model needs 40"),
         (("score",), "Known: none. Fit one with `curate train-reward`"),
-        (("rate", "simulate"), "No image to rate"),
+        (("rate", "simulate"), "no image to rate"),
         (("rate", "agreement", "--campaign", "x"), "No campaign 'x'. Known: none"),
     ],
 )

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from annotation.base import RaterProfile
+from annotation.base import Answer, RaterProfile
 from curate.errors import CurateError
-from curate.rating.answers import Taken
+from curate.rating.answers import Taken, take_answers
 from curate.rating.files import export_ratings, import_ratings
 from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.workspace import Workspace, init_workspace, open_workspace
@@ -70,6 +70,76 @@ def test_ratings_come_back_whole_in_another_workspace(workspace: Workspace, tmp_
             other, name="second", images=add_pictures(other, 2), raters=simulated_raters(3)
         )
         simulate_campaign(other, again, eyes=BrightnessEyes(), advance=lambda _: None)
+
+
+def rate_both(ws: Workspace) -> None:
+    """Ann answers both criteria of 3 images and, of the last, only whether it looks real."""
+    campaign = create_campaign(
+        ws,
+        name="both",
+        images=add_pictures(ws, 3),
+        raters=[RaterProfile(name="ann")],
+        overlap=1,
+        rubric_version=2,
+    )
+    grades = [(3, 1), (2, 3), (3, None)]
+    answers = [
+        Answer(task_uid=str(v.id), rater="ann", criterion=name, value=value, source_uid=str(v.id))
+        for v, own in zip(
+            queries.campaigns.assignments(ws.session, campaign.id), grades, strict=True
+        )
+        for name, value in zip(("looks-real", "shows-asked"), own, strict=True)
+        if value is not None
+    ]
+    assert take_answers(ws, campaign, answers).new == 5
+
+
+def test_of_several_criteria_a_line_has_the_weakest_and_comes_back_whole(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rate_both(workspace)
+    assert export_ratings(workspace, tmp_path / "out.csv") == 3
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cells = ("rating", "criterion:looks-real", "criterion:shows-asked")
+    assert sorted(tuple(row[cell] for cell in cells) for row in rows) == [
+        ("1", "3", "1"),
+        ("2", "2", "3"),
+        ("3", "3", ""),
+    ]
+    assert import_ratings(workspace, tmp_path / "out.csv").taken == Taken(unchanged=5)
+    init_workspace(tmp_path / "other")
+    with open_workspace(tmp_path / "other") as other:
+        add_pictures(other, 3)
+        done = import_ratings(other, tmp_path / "out.csv")
+        assert (done.bad, done.taken.new) == ((), 5)
+
+        def graded(ws: Workspace) -> list[tuple[str, str, int]]:
+            views = queries.ratings.current_ratings(ws.session)
+            return sorted((view.file_sha256, view.criterion, view.value) for view in views)
+
+        assert graded(other) == graded(workspace)
+        rubrics = queries.campaigns.rubrics_of_campaigns(other.session)
+        assert [rubric.version for rubric in rubrics.values()] == [2]
+
+
+def test_one_rating_is_version_1_and_one_that_is_not_the_weakest_is_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rate_both(workspace)
+    export_ratings(workspace, tmp_path / "out.csv")
+    plain = (tmp_path / "out.csv").read_text()
+    (tmp_path / "out.csv").write_text(plain.replace(",2,", ",3,", 1).replace('"both"', '"new"'))
+    bad = import_ratings(workspace, tmp_path / "out.csv").bad
+    assert [line.reason for line in bad] == ["rating 3, but the weakest of its criteria is 2"]
+    one = written(tmp_path, "images/OCT-0.png,3,OCT,3,\n", "one.csv")
+    assert import_ratings(workspace, one).campaigns == ("one",)
+    campaign = queries.campaigns.find_campaign(workspace.session, "one")
+    assert campaign is not None
+    rubric = queries.campaigns.rubrics_of_campaigns(workspace.session)[campaign.id]
+    assert rubric.version == 1
+    (line,) = import_ratings(workspace, one, rater="ann", campaign="both").bad
+    assert "asked about looks-real, shows-asked (rubric 'minim', version 2)" in line.reason
 
 
 def test_what_was_exported_adds_nothing_where_it_came_from(

@@ -53,7 +53,7 @@ def campaign(
         seed=0,
         backend="label-studio",
     )
-    made = make_campaign(workspace, plan, queries.campaigns.default_rubric(workspace.session)[0])
+    made = make_campaign(workspace, plan, queries.campaigns.default_rubric(workspace.session, 1)[0])
     views = queries.campaigns.assignments(workspace.session, made.id)
     addresses = {(view.id, "left"): f"/{view.id}.png" for view in views}
     assert push_campaign(workspace, made, backend, addresses) == 12

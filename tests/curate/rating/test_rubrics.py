@@ -64,7 +64,7 @@ def test_another_wording_is_the_next_version_and_the_old_one_is_found_again(
         ('"anatomy"', '"quality"', "two criteria have one name"),
         ('"anatomy"', '"a b"', "letters, digits and -"),
         ('["blur"]', '"blur"', "reasons is a list"),
-        ("[[criteria]]", "[[criteria", "no rubric"),
+        ("[[criteria]]", "[[criteria", "is not a rubric"),
         ('question = "Plausible?"', "", "criterion 2 has no question"),
     ],
 )

@@ -20,7 +20,7 @@ def test_a_penalty_ranks_the_sure_image_first_and_none_changes_nothing() -> None
     assert (sure.score, unsure.score) == pytest.approx((0.6, 0.5))
     assert cautious([UNSURE], 9.0)[0].score == 0
     assert cautious([replace(SURE, score=None, spread=None)], 1.0)[0].score is None
-    with pytest.raises(CurateError, match="it is 0 or more"):
+    with pytest.raises(CurateError, match="it must be 0 or more"):
         cautious([SURE], -1.0)
 
 

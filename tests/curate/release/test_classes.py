@@ -27,3 +27,10 @@ def test_a_modality_that_vanished_is_said_beside_its_classes() -> None:
         "WARNING: no Fundus image is in this release",
     ]
     assert warning_lines(kept_by_class(OFFERED, OFFERED)) == []
+
+
+def test_a_class_short_of_its_quota_is_said() -> None:
+    kept = {("OCT", "normal"): 8, ("OCT", "dme"): 8, ("CXR", None): 6, ("Fundus", "dr3"): 8}
+    assert warning_lines(kept_by_class(kept, OFFERED, quota=8)) == [
+        "WARNING: kept 6 of 10 CXR without label (60 %), fewer than the quota of 8"
+    ]

@@ -8,50 +8,25 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from curate.production.plan import plan_run
-from curate.production.run import run_plan
-from curate.production.versions import save_version
 from curate.release.prove import verify
 from curate.workspace import Workspace, init_workspace
-from db import queries
-from db.models import RewardModel, Score
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from tests.curate.generated import add_scored_images
 
 
 @pytest.fixture
 def made(workspace: Workspace, tiny_generator: DiffusionGenerator, tmp_path: Path) -> Workspace:
     """Six images of a saved tiny generator, scored as a reward model might."""
-    tiny_generator.save(tmp_path / "tiny")
-    version = save_version(
+    add_scored_images(
         workspace,
+        tiny_generator,
         tmp_path / "tiny",
-        generator_name="tiny",
-        family=tiny_generator.family,
-        how_made="imported",
+        SamplingSettings(num_steps=2, batch_size=4),
+        {"drusen": "drusen", "normal": "normal"},
+        lambda place, image: 0.9 if place else 0.1,
     )
-    prompts = [
-        queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text=text, label=text)
-        for text in ("drusen", "normal")
-    ]
-    settings = SamplingSettings(num_steps=2, batch_size=4)
-    run = plan_run(workspace, version, prompts, count=3, settings=settings)
-    run_plan(workspace, run, lambda number: None)
-    _score(workspace)
     return workspace
-
-
-def _score(ws: Workspace) -> None:
-    [sha] = queries.files.add_files(ws.session, ws.store, [(b"heads", "application/x-safetensors")])
-    model = RewardModel(
-        id="c" * 64, backbone="embedded", file_sha256=sha, simulated=True, num_ratings=0
-    )
-    ws.session.add(model)
-    ws.session.flush()
-    for place, (image, _) in enumerate(queries.images.images(ws.session)):
-        mean = 0.9 if place else 0.1
-        ws.session.add(Score(reward_model_id=model.id, image_id=image.id, mean=mean, spread=0.0))
-    ws.session.commit()
 
 
 def _run(ws: Workspace | Path, *arguments: str) -> Result:
@@ -111,6 +86,19 @@ def test_an_image_swapped_for_another_seeds_image_is_not_made_again(
     assert found.made_again is not None and found.made_again.proved == "different"
     assert found.made_again.different == (raw["images"][0]["path"],)
     assert images_made_again is not None
+
+
+def test_a_manifest_that_is_named_is_the_one_that_is_made_again(
+    made: Workspace, tmp_path: Path
+) -> None:
+    release, out = tmp_path / "release", tmp_path / "out"
+    _run(made, "export", str(release))
+    manifest = json.loads((release / "manifest.json").read_text())
+    manifest["images"] = manifest["images"][:1]
+    (release / "one.json").write_text(json.dumps(manifest))
+    done = _run(made, "generate", "--from-manifest", str(release / "one.json"), "--out", str(out))
+    assert "1 images made again" in done.output
+    assert len(list(out.rglob("*.png"))) == 1
 
 
 def test_export_says_its_result_as_json(made: Workspace) -> None:

@@ -23,6 +23,7 @@ from curate.release.manifest import read_manifest
 from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
 from curate.samples.formats import encode, pixels_of
+from curate.samples.marks import marked, unmarked
 from curate.samples.pixels import array_of, pixels_hash, png_bytes
 from db import queries
 from db.models import Image
@@ -190,7 +191,7 @@ def test_a_volume_leaves_as_nifti_and_is_verified(story: Any, tmp_path: Path) ->
     content = _with_a_volume(story)
     done = _export(story, tmp_path / "release", formats=("webdataset", "parquet"))
     [path] = (done.folder / "images").rglob("*.nii.gz")
-    assert path.read_bytes() == content
+    assert unmarked(path.read_bytes()) == content and path.read_bytes() == marked(content)
     names = []
     for shard in (done.folder / "webdataset").iterdir():
         with tarfile.open(shard) as tar:

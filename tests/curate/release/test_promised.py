@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import beta
+from sqlmodel import select
 
 from curate.errors import CurateError
 from curate.progress import Advance
@@ -16,6 +18,7 @@ from curate.release.config import ExportConfig
 from curate.release.manifest import manifest_bytes
 from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
+from curate.status import read_status
 from db import queries
 from db.models import Assignment, Campaign, Image, Rating, RewardModelRating
 
@@ -41,7 +44,7 @@ def _draw(
 ) -> Campaign:
     """Every image of the new version, rated by three raters alike."""
     session = story.ws.session
-    rubric, [criterion] = queries.campaigns.default_rubric(session)
+    rubric, [criterion] = queries.campaigns.default_rubric(session, 1)
     campaign = Campaign(
         name=name, rubric_id=rubric.id, seed=0, overlap=3, simulated=True, backend="simulated"
     )
@@ -204,7 +207,7 @@ def test_a_threshold_beside_a_promise_is_refused(story: Any, tmp_path: Path) -> 
             "certificate.json",
             '"target_precision": 0.7',
             '"target_precision": 0.99',
-            "keep no promise",
+            "support no promise",
         ),
         ("certificate.json", '"num_images": 12', '"num_images": 13', "another threshold or bound"),
         ("calibration.csv", ",yes,yes", ",no,yes", "has 1 errors in 12"),
@@ -225,3 +228,45 @@ def test_an_embellished_certificate_is_found_even_when_the_manifest_agrees(
     problems = verify_release(folder).problems
     assert {problem.kind for problem in problems} == {"promise"}
     assert fault in " ".join(problem.found for problem in problems)
+
+
+def _change(story: Any, campaign: Campaign, seed: int, value: int) -> None:
+    """Let all raters of a draw say otherwise of the new version's images of a seed."""
+    session = story.ws.session
+    made = {image.id for key, image in story.images.items() if image.seed == seed}
+    asked = session.exec(select(Assignment).where(Assignment.campaign_id == campaign.id)).all()
+    for assignment in asked:
+        if assignment.image_id in made:
+            said = session.exec(select(Rating).where(Rating.assignment_id == assignment.id)).one()
+            session.add(
+                Rating(
+                    assignment_id=assignment.id,
+                    criterion_id=said.criterion_id,
+                    scale_min=1,
+                    scale_max=3,
+                    value=value,
+                    revision=2,
+                )
+            )
+    session.commit()
+
+
+def test_status_says_when_changed_ratings_break_a_promise(story: Any, tmp_path: Path) -> None:
+    campaign = _draw(story, lambda image: 3)
+    exported = _export(story, tmp_path / "release")
+    assert exported.certificate is not None
+    [part] = exported.certificate["certified"]
+    assert (part["num_rated"], part["num_errors"]) == (12, 0)
+    assert read_status(story.ws).promises == []
+    # of 12 rated images, one error is too many at 70 %: 0.7^12 + 12 x 0.3 x 0.7^11 = 0.085
+    _change(story, campaign, seed=0, value=2)
+    status = read_status(story.ws)
+    [live] = status.promises
+    new = [image for key, image in story.images.items() if key[0] == story.versions[1].id]
+    errors = sum(image.seed == 0 for image in new)
+    [now] = live.parts
+    assert (now.num_rated, now.errors_then, now.errors_now) == (12, 0, errors)
+    assert live.num_now_bad == errors and not live.holds
+    assert now.precision_bound == pytest.approx(beta.ppf(0.05, 12 - errors, errors + 1))
+    assert any("the promise of 70 % no longer holds" in line for line in status.lines())
+    assert status.to_json()["promises"][0]["holds"] is False

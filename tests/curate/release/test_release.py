@@ -3,8 +3,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +10,20 @@ from typing import Any
 
 import pytest
 from PIL import Image as PillowImage
+from sqlmodel import select
 
 from curate.errors import CurateError
 from curate.progress import Advance
+from curate.release import publish
 from curate.release.config import ExportConfig
 from curate.release.manifest import read_manifest
 from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
+from curate.samples.pixels import array_of, pixels_hash
+from curate.workspace import open_workspace
 from db import queries
+from db.models import Image, Standing
+from tests.children import ended
 
 CONFIG = ExportConfig(threshold=0.35)
 
@@ -43,6 +47,34 @@ def _bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def test_how_far_images_are_from_training_images_is_kept_for_the_site(
+    story: Any, tmp_path: Path
+) -> None:
+    copied, new = [image for image in story.images.values()][-2:]
+    film = Image(
+        file_sha256=copied.file_sha256,
+        pixels_sha256="e" * 64,
+        origin="real",
+        prompt_id=copied.prompt_id,
+        shape=copied.shape,
+        source_path="film.png",
+    )
+    story.ws.session.add(film)
+    story.ws.session.commit()
+    session = story.ws.session
+    publish.would_export(story.ws, None, CONFIG, _silent)
+    assert session.exec(select(Standing)).all() == []
+    done = _export(story, tmp_path / "release")
+    found = {row.image_id: row.train_distance for row in session.exec(select(Standing))}
+    compared = {
+        row.image_id
+        for row in queries.releases.decisions_of(session, done.release_id)
+        if row.reason != "score below the threshold"
+    }
+    assert set(found) == compared and film.id not in found
+    assert found[copied.id] == pytest.approx(0.0, abs=1e-5) and found[new.id] > 1e-3
+
+
 def test_every_image_has_a_decision_row_and_what_is_kept_is_in_the_folder(
     story: Any, tmp_path: Path
 ) -> None:
@@ -52,9 +84,9 @@ def test_every_image_has_a_decision_row_and_what_is_kept_is_in_the_folder(
     kept = {decision.image_id for decision in decisions if decision.decision == "kept"}
     assert 2 < len(kept) == done.num_kept < len(decisions)
     assert done.num_rejected == len(decisions) - len(kept) == sum(done.reasons.values())
-    stored = {i.file_sha256 for i in story.images.values() if i.id in kept}
+    stored = {i.pixels_sha256 for i in story.images.values() if i.id in kept}
     written = {
-        hashlib.sha256(path.read_bytes()).hexdigest()
+        pixels_hash(array_of(path.read_bytes()))
         for path in (tmp_path / "release" / "images").rglob("*.png")
     }
     assert written == stored
@@ -77,6 +109,7 @@ def test_the_tables_name_the_same_images_and_every_rejected_one_has_a_reason(
 @pytest.mark.filterwarnings(  # datasets leaves metadata.csv open
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+@pytest.mark.slow
 def test_datasets_opens_the_folder_as_an_imagefolder(story: Any, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     done = _export(story, tmp_path / "release")
@@ -123,7 +156,7 @@ def test_the_same_export_again_changes_nothing(story: Any, tmp_path: Path) -> No
 def test_a_folder_with_anything_else_is_left_alone(story: Any, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(CurateError, match="no release"):
+    with pytest.raises(CurateError, match="not a release"):
         _export(story, tmp_path / "mine")
     done = _export(story, tmp_path / "release")
     with pytest.raises(CurateError, match="another release"):
@@ -197,30 +230,28 @@ def test_a_damaged_file_of_the_store_is_not_exported(story: Any, tmp_path: Path)
     assert os.listdir(tmp_path) == ["workspace"]
 
 
-KILLED = """
-import os, signal, sys
-from contextlib import contextmanager
-from pathlib import Path
-from curate.release import publish as release
-from curate.release.config import ExportConfig
-from curate.workspace import open_workspace
+def export_and_die(workspace: Path, folder: Path, moment: str) -> None:
+    """Export, and end by SIGKILL among the images or before the release's rows."""
 
-@contextmanager
-def die_at(total, what):
-    done = 0
-    def advance(number):
-        nonlocal done
-        done += number
-        if what == "images written" and done == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-    yield advance
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-if sys.argv[3] == "before the rows":
-    release._remember = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    die_at = contextmanager(lambda total, what: iter([lambda n: None]))
-with open_workspace(sys.argv[1]) as ws:
-    release.export_release(ws, Path(sys.argv[2]), ExportConfig(threshold=0.35), die_at)
-"""
+    @contextmanager
+    def dying(total: int, what: str) -> Iterator[Advance]:
+        done = 0
+
+        def advance(number: int) -> None:
+            nonlocal done
+            done += number
+            if moment == "among the images" and what == "images written" and done == 3:
+                die()
+
+        yield advance
+
+    if moment == "before the rows":
+        publish._remember = die  # type: ignore[assignment]
+    with open_workspace(workspace) as ws:
+        export_release(ws, folder, CONFIG, dying)
 
 
 @pytest.mark.parametrize("moment", ["among the images", "before the rows"])
@@ -229,9 +260,8 @@ def test_a_killed_export_leaves_nothing_half_done_and_can_be_run_again(
     story: Any, tmp_path: Path, moment: str
 ) -> None:
     folder = tmp_path / "release"
-    command = [sys.executable, "-c", KILLED, str(story.ws.folder), str(folder), moment]
-    killed = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = ended(export_and_die, story.ws.folder, folder, moment)
+    assert killed == -signal.SIGKILL
     assert folder.exists() == (moment == "before the rows")  # under its name it is whole
     assert not queries.releases.releases(story.ws.session)
     done = _export(story, folder)

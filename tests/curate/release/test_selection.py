@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -7,7 +8,14 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.release.config import ExportConfig
-from curate.release.selection import Decision, Known, kind_of, select_images
+from curate.release.selection import (
+    Decision,
+    Distinct,
+    Known,
+    _beyond_quota,
+    kind_of,
+    select_images,
+)
 from curate.samples.neighbours import first_within
 from db.queries.images import ScoredImage
 
@@ -171,6 +179,34 @@ def test_first_within_agrees_with_the_plain_loop_across_blocks() -> None:
 
 
 def test_a_threshold_and_a_share_together_are_refused() -> None:
-    with pytest.raises(CurateError, match="one of them decides"):
+    with pytest.raises(CurateError, match="Drop one of them"):
         config = ExportConfig(threshold=0.5, top_share=0.5)
         select_images([_image(0, 0.9)], config, NOTHING_KNOWN, _apart)
+
+
+def test_a_quota_takes_the_best_of_each_label_whatever_the_others_score() -> None:
+    images = [_image(i, 0.9 - i / 100, label="common") for i in range(4)]
+    images += [_image(4 + i, 0.2 - i / 100, label="rare") for i in range(3)]
+    decisions = select_images(images, ExportConfig(quota=2), NOTHING_KNOWN, _apart)
+    assert _kept(decisions) == [0, 1, 4, 5]
+    thresholds = {d.image.label: d.threshold for d in decisions}
+    assert thresholds == {"common": pytest.approx(0.89), "rare": pytest.approx(0.19)}
+    assert "2 images of CXR rare are better" in decisions[-1].reason
+    best_first = Distinct(images, torch.zeros(7, 2), 0.1)
+    full, of_class = _beyond_quota(best_first, 2)
+    assert len(full) == 3 and of_class["CXR", "rare"] == pytest.approx(0.19)
+    least = ExportConfig(quota=2, threshold=0.195)
+    assert _kept(select_images(images, least, NOTHING_KNOWN, _apart)) == [0, 1, 4]
+    with pytest.raises(CurateError, match="drop --top-share"):
+        select_images(images, ExportConfig(quota=2, top_share=0.5), NOTHING_KNOWN, _apart)
+
+
+def test_what_contradicts_a_better_image_stays_behind_with_its_reason() -> None:
+    images = [_image(0, 0.9, label="amd"), _image(1, 0.8, label="dme"), _image(2, 0.7)]
+    known = replace(
+        NOTHING_KNOWN, worse_twins=lambda best: {best[1].item_key: f"twin: {best[0].seed}"}
+    )
+    decisions = select_images(images, ExportConfig(), known, _apart)
+    assert _kept(decisions) == [0, 2] and decisions[1].reason == "twin: 0"
+    unread = replace(NOTHING_KNOWN, unfit=lambda i: "not read" if i.seed == 0 else None)
+    assert _kept(select_images(images, ExportConfig(), unread, _apart)) == [1, 2]

@@ -1,6 +1,8 @@
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from curate.release.publish import export_release
 from curate.release.verify import likeness, verify_release
 from curate.samples.formats import decode
 from curate.samples.pixels import array_of, png_bytes
+from curate.workspace import Workspace, open_workspace
 from generators.sample import Sample
+from tests.curate.conftest import Story, Written
 
 
 @contextmanager
@@ -25,11 +29,26 @@ def _silent(total: int, what: str) -> Iterator[Advance]:
     yield lambda number: None
 
 
+@pytest.fixture(scope="module")
+def _released(_written: Written, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A story with a release beside its workspace; exported once, copied for each test."""
+    place = tmp_path_factory.mktemp("released")
+    shutil.copytree(_written.folder, place / "workspace")
+    with open_workspace(place / "workspace") as ws:
+        export_release(ws, place / "release", ExportConfig(threshold=0.35), _silent)
+    return replace(_written, folder=place / "workspace")
+
+
 @pytest.fixture
-def folder(story: Any, tmp_path: Path) -> Path:
-    return export_release(
-        story.ws, tmp_path / "release", ExportConfig(threshold=0.35), _silent
-    ).folder
+def story(workspace: Workspace, _released: Written) -> Story:
+    """A workspace that remembers the release."""
+    return _released.told_in(workspace)
+
+
+@pytest.fixture
+def folder(_released: Written, tmp_path: Path) -> Path:
+    """A copy of the release."""
+    return Path(shutil.copytree(_released.folder.parent / "release", tmp_path / "release"))
 
 
 def _first_image(folder: Path) -> Path:
@@ -101,7 +120,7 @@ def test_images_that_the_manifest_describes_wrongly_are_named(folder: Path) -> N
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"format": "other"}', b"[1]", b"{"])
 def test_a_broken_manifest_is_one_clear_error(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
-    with pytest.raises(CurateError, match="not a whole manifest.*export the release again"):
+    with pytest.raises(CurateError, match="not a complete manifest.*export the release again"):
         verify_release(folder)
 
 
@@ -112,7 +131,7 @@ def test_a_broken_manifest_is_one_clear_error(folder: Path, content: bytes) -> N
 )
 def test_a_manifest_cannot_reach_out_of_its_folder(folder: Path, listed: str, path: str) -> None:
     _rewrite(folder, lambda raw: raw[listed][0].update(path=path))
-    with pytest.raises(CurateError, match="not a whole manifest"):
+    with pytest.raises(CurateError, match="not a complete manifest"):
         verify_release(folder)
 
 

@@ -19,7 +19,7 @@ from curate.samples.renderings import rgb
 from curate.scoring.conditioning import conditioning_features
 from curate.scoring.fit import train_reward
 from curate.scoring.score import score_images
-from curate.training.rl import reward_of
+from curate.training.rl_step import reward_of
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Prompt, Score
@@ -94,7 +94,7 @@ def test_scores_judge_and_reward_know_what_the_picture_does_not_show(
         ws, name="first", images=add_images(ws, given, 60), raters=simulated_raters(2)
     )
     simulate_campaign(ws, campaign, eyes=EyesOnTheLabel(), advance=lambda _: None)
-    row = train_reward(ws, RewardConfig(), backbone=backbone)
+    row = train_reward(ws, RewardConfig(num_parts=2), backbone=backbone)
     model = RewardModel.load(ws.store.local_path(row.file_sha256), backbone)
     new = add_images(ws, given, 20, first=60)
     score_images(ws, row, advance=lambda _: None, model=model)

@@ -23,9 +23,10 @@ from curate.scoring.fit import (
     references_for,
     train_reward,
 )
-from curate.workspace import Workspace
+from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.errors import StoreError
+from db.hashing import json_hash
 from db.models import (
     Assignment,
     Campaign,
@@ -44,6 +45,7 @@ from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures, picture
 
 CONFIG = RewardConfig()
+QUICK = RewardConfig(num_parts=2)  # half the fits, where no figure of the model is asked for
 
 
 class Brightness(nn.Module):
@@ -117,14 +119,52 @@ def test_the_same_ratings_and_settings_give_the_same_model_without_a_second_fit(
     workspace: Workspace, backbone: Backbone, network: Brightness
 ) -> None:
     rate(workspace, add_pictures(workspace, 60))
-    first = train_reward(workspace, CONFIG, backbone=backbone)
+    first = train_reward(workspace, QUICK, backbone=backbone)
     seen = network.num_seen
-    assert train_reward(workspace, CONFIG, backbone=backbone).id == first.id
+    assert train_reward(workspace, QUICK, backbone=backbone).id == first.id
     assert network.num_seen == seen
-    other = train_reward(workspace, replace(CONFIG, seed=1), backbone=backbone)
+    other = train_reward(workspace, replace(QUICK, seed=1), backbone=backbone)
     assert other.id != first.id
     assert network.num_seen == seen  # features come from the cache
     assert queries.reward_models.find_reward_model(workspace.session).id == other.id
+
+
+def test_equal_answers_give_an_equal_model_whatever_the_ids_of_their_rows(
+    workspace: Workspace, backbone: Backbone, tmp_path: Path
+) -> None:
+    init_workspace(tmp_path / "other")
+    with open_workspace(tmp_path / "other") as other:
+        made = []
+        for ws in (workspace, other):
+            images = add_pictures(ws, 30)
+            rate(ws, images)
+            compare(ws, images[:4], "higher")
+            made.append(train_reward(ws, CONFIG, backbone=backbone).model_dump())
+    one, two = ({key: row[key] for key in ("id", "file_sha256", "config")} for row in made)
+    assert one == two
+    rate(workspace, add_pictures(workspace, 4, num_prompts=1), name="more")
+    assert train_reward(workspace, CONFIG, backbone=backbone).id != one["id"]
+
+
+def test_a_model_whose_settings_name_answers_by_their_ids_is_found_again(
+    workspace: Workspace, backbone: Backbone, network: Brightness
+) -> None:
+    """As 0.2.0 wrote them."""
+    images = add_pictures(workspace, 30)
+    rate(workspace, images)
+    compare(workspace, images[:4], "higher")
+    row = train_reward(workspace, CONFIG, backbone=backbone)
+    answers = answers_to_train_on(workspace)
+    ids = sorted(str(view.rating_id) for view in answers.ratings)
+    pairs = sorted(str(view.comparison_id) for view in answers.comparisons)
+    by_id = {"ratings_sha256": json_hash(ids), "comparisons_sha256": json_hash(pairs)}
+    row.config = {**row.config, **by_id}
+    workspace.session.add(row)
+    workspace.session.commit()
+    seen = network.num_seen
+    assert train_reward(workspace, CONFIG, backbone=backbone).id == row.id
+    assert len(queries.reward_models.reward_models(workspace.session)) == 1
+    assert network.num_seen == seen
 
 
 def test_gates_calibration_controls_and_repeats_are_left_out(workspace: Workspace) -> None:
@@ -180,9 +220,9 @@ def test_a_few_answers_by_people_do_not_silence_the_simulated_ones_unsaid(
     rate(workspace, images[14:])
     rate_as_a_person(workspace, images[:14])
     with pytest.raises(CurateError, match="14 answers by people count; 80 by .* needs 40"):
-        train_reward(workspace, CONFIG, backbone=backbone)
+        train_reward(workspace, QUICK, backbone=backbone)
     advised = ["simulated-1", "simulated-2", "simulated-3"]
-    row = train_reward(workspace, CONFIG, raters=advised, backbone=backbone)
+    row = train_reward(workspace, QUICK, raters=advised, backbone=backbone)
     assert (row.num_ratings, row.simulated) == (80, True)
 
 
@@ -192,9 +232,48 @@ def test_where_people_have_rated_enough_the_row_says_whose_answers_count(
     images = add_pictures(workspace, 60)
     rate(workspace, images[:20])
     rate_as_a_person(workspace, images[20:])
-    row = train_reward(workspace, CONFIG, backbone=backbone)
+    row = train_reward(workspace, QUICK, backbone=backbone)
     assert (row.num_ratings, row.simulated) == (40, False)
     assert row.metrics["notes"][0].startswith("40 answers by people count; 40 by simulated raters")
+
+
+def test_of_a_rubrics_versions_the_newest_with_enough_answers_counts_and_the_row_says_so(
+    workspace: Workspace,
+) -> None:
+    images = add_pictures(workspace, 30)
+    for version, own in ((1, images[:20]), (2, images[20:])):
+        campaign = create_campaign(
+            workspace,
+            name=f"version-{version}",
+            images=own,
+            raters=[RaterProfile(name="ann")],
+            overlap=1,
+            rubric_version=version,
+        )
+        criteria = queries.campaigns.criteria_of(workspace.session, campaign.rubric_id)
+        grades = [
+            Answer(
+                task_uid=str(view.id),
+                rater="ann",
+                criterion=criterion.name,
+                value=1 + place % 3,
+                source_uid=str(view.id),
+            )
+            for place, view in enumerate(
+                queries.campaigns.assignments(workspace.session, campaign.id)
+            )
+            for criterion in criteria
+        ]
+        take_answers(workspace, campaign, grades)
+    newest = answers_to_train_on(workspace, enough=20)
+    assert {view.criterion for view in newest.ratings} == {"looks-real", "shows-asked"}
+    assert newest.notes == (
+        "rubric 'minim': version 2 counts (20 answers); 20 answers to version 1 are left out",
+    )
+    first = answers_to_train_on(workspace, enough=21)
+    assert len(first.ratings) == 20 and len(first.notes) == 1
+    told = answers_to_train_on(workspace, criteria=["quality"], enough=20)
+    assert {view.criterion for view in told.ratings} == {"quality"} and told.notes == ()
 
 
 def compare(ws: Workspace, images: list[Image], polarity: str = "higher") -> None:
@@ -280,16 +359,16 @@ def test_a_judge_has_raters_and_backbone_of_its_own_for_good(
 ) -> None:
     add_pictures(workspace, 60)
     write_people(workspace, tmp_path, 60, "ann")
-    train_reward(workspace, replace(CONFIG, backbone="brightness"), backbone=backbone)
+    train_reward(workspace, replace(QUICK, backbone="brightness"), backbone=backbone)
     write_people(workspace, tmp_path, 60, "ben")
     with pytest.raises(CurateError, match="fitted to ratings of ann"):
-        train_reward(workspace, CONFIG, role="judge", raters=["ann", "ben"], backbone=backbone)
+        train_reward(workspace, QUICK, role="judge", raters=["ann", "ben"], backbone=backbone)
     with pytest.raises(CurateError, match="A judge needs another"):
         train_reward(
-            workspace, replace(CONFIG, backbone="brightness"), role="judge", backbone=backbone
+            workspace, replace(QUICK, backbone="brightness"), role="judge", backbone=backbone
         )
     judge = train_reward(
-        workspace, replace(CONFIG, backbone="other"), role="judge", backbone=backbone
+        workspace, replace(QUICK, backbone="other"), role="judge", backbone=backbone
     )
     assert (judge.role, judge.num_ratings, judge.simulated) == ("judge", 60, False)
     assert {view.rater for view in ratings_to_train_on(workspace)} == {"ann"}
@@ -300,7 +379,7 @@ def test_too_few_ratings_are_refused_with_what_is_needed(
     workspace: Workspace, backbone: Backbone
 ) -> None:
     with pytest.raises(RewardError, match="0 ratings, but a reward model needs 40"):
-        train_reward(workspace, CONFIG, backbone=backbone)
+        train_reward(workspace, QUICK, backbone=backbone)
 
 
 def test_a_model_that_is_not_there_is_refused_with_those_that_are(workspace: Workspace) -> None:

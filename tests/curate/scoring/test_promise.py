@@ -49,6 +49,7 @@ def test_where_the_tests_begin_does_not_depend_on_what_raters_said() -> None:
     assert few == len(sizes) - 1  # too few for any: all are admitted, or nothing
 
 
+@pytest.mark.slow
 def test_of_a_finite_set_the_binomial_test_is_on_the_safe_side() -> None:
     """A set with just too few good images passes at most as often as the confidence allows."""
     for size in (80, 200, 1000):

@@ -1,13 +1,20 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 from sqlmodel import select
 
 from curate.rating.simulate import simulate_campaign, simulated_raters
+from curate.samples.formats import read_sample
 from curate.scoring.fit import train_reward
-from curate.scoring.score import Which, count_scored, score_images
-from curate.workspace import Workspace
+from curate.scoring.score import Which, count_scored, score_images, scores_of_samples
+from curate.workspace import Workspace, open_workspace
+from db import queries
 from db.models import RewardModel as RewardModelRow
 from db.models import Score
+from generators.base import Prompt
 from rewards.backbones import Backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
@@ -21,14 +28,31 @@ def backbone() -> Backbone:
     return Backbone("brightness", Brightness(), 12)
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory, _empty_workspace: Path) -> Path:
+    """A workspace with a reward model fitted to 60 rated pictures."""
+    folder = tmp_path_factory.mktemp("fitted") / "workspace"
+    shutil.copytree(_empty_workspace, folder)
+    with open_workspace(folder) as ws:
+        campaign = create_campaign(
+            ws, name="first", images=add_pictures(ws, 60), raters=simulated_raters(3)
+        )
+        simulate_campaign(ws, campaign, eyes=BrightnessEyes(), advance=lambda _: None)
+        backbone = Backbone("brightness", Brightness(), 12)
+        train_reward(ws, RewardConfig(num_parts=2), backbone=backbone)
+    return folder
+
+
 @pytest.fixture
-def row(workspace: Workspace, backbone: Backbone) -> RewardModelRow:
-    """A reward model fitted to 60 rated pictures."""
-    campaign = create_campaign(
-        workspace, name="first", images=add_pictures(workspace, 60), raters=simulated_raters(3)
-    )
-    simulate_campaign(workspace, campaign, eyes=BrightnessEyes(), advance=lambda _: None)
-    return train_reward(workspace, RewardConfig(), backbone=backbone)
+def workspace(tmp_path: Path, fitted: Path) -> Iterator[Workspace]:
+    """A copy of it, open."""
+    with open_workspace(shutil.copytree(fitted, tmp_path / "workspace")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def row(workspace: Workspace) -> RewardModelRow:
+    return queries.reward_models.find_reward_model(workspace.session)
 
 
 @pytest.fixture
@@ -60,17 +84,34 @@ def test_every_image_is_scored_once(
     assert count_scored(workspace, row) == (70, 70)
 
 
+def test_samples_without_a_row_are_scored_as_stored_ones_are(
+    workspace: Workspace, row: RewardModelRow, model: RewardModel
+) -> None:
+    score_images(workspace, row, advance=nothing, model=model)
+    stored = {one.image_id: (one.mean, one.spread) for one in scores(workspace)}
+    known = queries.images.images(workspace.session)
+    prompt_id = known[0][1].id
+    same = [image for image, prompt in known if prompt.id == prompt_id][:5]
+    samples = [read_sample(workspace.store, image.file_sha256) for image in same]
+    prompt = Prompt(known[0][1].modality, known[0][1].text)
+    found = scores_of_samples(model, prompt, samples)
+    assert found is not None and len(set(found)) == len(same) == 5
+    for image, (mean, spread) in zip(same, found, strict=True):
+        assert (mean, spread) == pytest.approx(stored[image.id], abs=1e-5)
+    assert scores_of_samples(model, Prompt("Fundus", "drusen"), samples) is None
+
+
 def test_a_score_is_what_the_model_predicts(
     workspace: Workspace, row: RewardModelRow, model: RewardModel
 ) -> None:
-    from curate.samples.formats import read_sample
     from curate.samples.renderings import rgb
-    from db.models import Image, Prompt
+    from db.models import Image
+    from db.models import Prompt as PromptRow
 
     score_images(workspace, row, advance=nothing, model=model)
     for score in scores(workspace)[:5]:
         image = workspace.session.get_one(Image, score.image_id)
-        prompt = workspace.session.get_one(Prompt, image.prompt_id)
+        prompt = workspace.session.get_one(PromptRow, image.prompt_id)
         pixels = rgb(read_sample(workspace.store, image.file_sha256))
         with torch.no_grad():
             mean_B, spread_B = model.predict(pixels[None], [prompt.modality], [prompt.text])

@@ -1,26 +1,31 @@
 """The site as a browser meets it: sign-in, doors that stay shut, pages, walks, pixels."""
 
 import json
-import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from uuid import UUID
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 
 import numpy as np
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from annotation.base import Answer
+from benchmarks.site_fuzz import fuzz
+from curate.rating.answers import take_answers
 from curate.rating.simulate import simulate_campaign, simulated_raters
 from curate.samples.formats import decode
 from curate.site.app import site_app
+from curate.site.jobs import Jobs
+from curate.site.worker import work
 from curate.status import read_status
 from curate.web.pages import COOKIE, SIGNED_IN_S, Sessions
 from curate.workspace import Workspace
 from db import queries
 from db.models import Image, Release, ReleaseDecision, RewardModel, Score
 from tests.curate.campaigns import create_campaign
+from tests.curate.conftest import Story
 from tests.curate.pictures import BrightnessEyes, add_pictures
 
 HOST = "127.0.0.1:8095"
@@ -38,7 +43,7 @@ class Browser:
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.client.get(path, base_url=HERE, headers=headers)
 
-    def post(self, path: str, data: dict[str, str], origin: str = HERE) -> TestResponse:
+    def post(self, path: str, data: Mapping[str, object], origin: str = HERE) -> TestResponse:
         return self.client.post(path, base_url=HERE, data=data, headers={"Origin": origin})
 
     def csrf(self) -> str:
@@ -72,8 +77,14 @@ def pictures(workspace: Workspace) -> list[Image]:
 
 
 @pytest.fixture
-def app(workspace: Workspace, sessions: Sessions, pictures: list[Image]) -> object:
-    return site_app(workspace, sessions, hosts=[HOST])
+def jobs(workspace: Workspace) -> Iterator[Jobs]:
+    with closing(Jobs(workspace.folder, work)) as made:
+        yield made
+
+
+@pytest.fixture
+def app(workspace: Workspace, sessions: Sessions, pictures: list[Image], jobs: Jobs) -> object:
+    return site_app(workspace, sessions, jobs, hosts=[HOST])
 
 
 @pytest.fixture
@@ -81,7 +92,7 @@ def browser(app: object, sessions: Sessions) -> Iterator[Browser]:
     yield Browser(app, sessions.invite("lead", may_act=True))
 
 
-PAGES = ("/", "/images", "/rounds", "/studies", "/releases", "/runs")
+PAGES = ("/", "/images", "/rounds", "/studies", "/releases", "/runs", "/atlas", "/try")
 
 
 def test_nobody_sees_a_page_without_a_sign_in(app: object, pictures: list[Image]) -> None:
@@ -131,10 +142,10 @@ def test_a_form_needs_this_site_this_visitor_and_the_right_to_act(
 
 
 def test_behind_a_proxy_with_tls_forms_come_from_https_and_the_cookie_stays_there(
-    workspace: Workspace, sessions: Sessions
+    workspace: Workspace, sessions: Sessions, jobs: Jobs
 ) -> None:
     name = "curate.hospital.example"
-    app = site_app(workspace, sessions, hosts=[HOST], behind_tls=[name])
+    app = site_app(workspace, sessions, jobs, hosts=[HOST], behind_tls=[name])
     client = Client(app, use_cookies=False)
     token = sessions.invite("lead", may_act=True)
     answer = client.get(f"/?token={token}", base_url=f"http://{name}")
@@ -157,9 +168,9 @@ def test_signing_out_ends_the_session(browser: Browser) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_renders_in_an_empty_workspace(
-    workspace: Workspace, sessions: Sessions, path: str
+    workspace: Workspace, sessions: Sessions, jobs: Jobs, path: str
 ) -> None:
-    empty = site_app(workspace, sessions, hosts=[HOST])
+    empty = site_app(workspace, sessions, jobs, hosts=[HOST])
     answer = Browser(empty, sessions.invite("lead", may_act=True)).get(path)
     assert answer.status_code == 200
     policy = answer.headers["Content-Security-Policy"]
@@ -218,6 +229,60 @@ def test_scores_order_the_gallery_and_the_unscored_stay_out(
     assert means == sorted(means, reverse=True) and len(means) == 11
     assert [card["score"] for card in worst["images"]] == means[::-1]
     assert [card["score"] for card in sure["images"]] == [0.2, 0.1, 0.0]
+
+
+def test_the_gallery_knows_the_nearest_to_training_and_what_raters_disagree_about(
+    browser: Browser, workspace: Workspace, pictures: list[Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "most-disagreement" not in browser.get("/images").text  # nobody has rated yet
+    orders = {"nearest-training": "train_distance", "most-disagreement": "disagreement"}
+    for column in orders.values():  # equal ones too, and one without
+        values = {image.id: (number % 4) / 4 for number, image in enumerate(pictures[1:])}
+        queries.standings.note_standings(workspace.session, column, values)
+    workspace.session.commit()
+    monkeypatch.setattr("curate.site.images.CARDS", 4)
+    for order, column in orders.items():
+        seen, after = list[tuple[str, float]](), ""
+        while True:
+            page = browser.get(f"/images.json?order={order}{after}").json
+            assert page is not None
+            seen += [(card["image_id"], card[column]) for card in page["images"]]
+            if page["next"] is None:
+                break
+            after = f"&after={page['next']['after']}"
+        values_seen = [value for _, value in seen]
+        assert values_seen == sorted(values_seen, reverse=order == "most-disagreement")
+        assert len(dict(seen)) == len(seen) == 11
+    page_shown = browser.get("/images?order=nearest-training").text
+    assert "training image at 0.000" in page_shown and ">most-disagreement<" in page_shown
+    assert "Disagreement of raters: 0.75" in browser.get(f"/images/{pictures[4].id}").text
+
+
+def test_what_raters_said_of_an_open_study_orders_nothing(
+    browser: Browser, workspace: Workspace, pictures: list[Image]
+) -> None:
+    raters = simulated_raters(3)
+    campaign = create_campaign(workspace, name="study", images=pictures, raters=raters, overlap=3)
+    asked = queries.campaigns.assignments(workspace.session, campaign.id)
+    answers = [
+        Answer(
+            task_uid=str(view.id),
+            rater=view.rater,
+            criterion="quality",
+            value=1 if view.rater == raters[0].name else 3,
+            source_uid=str(view.id),
+        )
+        for view in asked
+    ]
+    take_answers(workspace, campaign, answers[:-1])
+    assert browser.get("/images.json?order=most-disagreement").json == {"images": [], "next": None}
+    take_answers(workspace, campaign, answers[-1:])
+    found = browser.get("/images.json?order=most-disagreement").json
+    assert found is not None
+    # shares 0, 1, 1: mean 2/3, variance 2/9
+    assert [card["disagreement"] for card in found["images"]] == pytest.approx(
+        [2 * (2 / 9) ** 0.5] * 12
+    )
 
 
 def give_scores(ws: Workspace, images: list[Image]) -> None:
@@ -317,30 +382,22 @@ def test_only_pictures_leave_the_store(browser: Browser, workspace: Workspace) -
     assert browser.get("/static/..%2Fapp.py").status_code == 404
 
 
-def test_no_address_gives_a_server_error(browser: Browser, pictures: list[Image]) -> None:
-    draw = random.Random(0)
-    words = ["images", "files", "rounds", str(pictures[0].id), pictures[0].file_sha256, "pixels"]
-    words += [
-        "%00",
-        "..",
-        "é",
-        "a" * 300,
-        "-1",
-        "studies",
-        "releases",
-        "runs",
-        "picture",
-        "{{7*7}}",
-    ]
-    names = ["order", "after", "seed", "least_score", "label", "rated", "slice", "part", "decision"]
-    values = ["", "nan", "1e999", "-9" * 20, "best", str(UUID(int=0)), "'", "%", "\x00", "yes", "2"]
-    for _ in range(400):
-        path = "/" + "/".join(draw.choices(words, k=draw.randrange(4)))
-        query = "&".join(
-            f"{draw.choice(names)}={draw.choice(values)}" for _ in range(draw.randrange(4))
-        )
-        answer = browser.get(f"{path}{draw.choice(['', '.json'])}?{query}")
-        assert answer.status_code < 500, (path, query, answer.text)
+def test_no_address_and_no_form_gives_a_server_error(story: Story) -> None:
+    found = fuzz(story.ws, count=400, seed=1)
+    assert found.failures == []
+    assert {200, 303, 400, 403, 404, 405} <= set(found.statuses)
+
+
+def test_the_fuzzing_sees_a_page_that_fails(
+    story: Story, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the secret of the house")
+
+    monkeypatch.setattr(queries.gallery, "scores_of", broken)
+    found = fuzz(story.ws, count=400, seed=1)
+    assert found.failures and all("/images/" in line for line in found.failures)
+    assert "the secret of the house" in capsys.readouterr().err
 
 
 def test_a_bug_is_told_to_the_terminal_alone(

@@ -27,5 +27,5 @@ def rated_workspace(folder: Path) -> Path:
         campaign = create_campaign(ws, name="first", images=images, raters=simulated_raters(3))
         eyes = RednessEyes(tiny_generator(), SAMPLING)
         simulate_campaign(ws, campaign, eyes=eyes, advance=lambda _: None)
-        train_reward(ws, RewardConfig())
+        train_reward(ws, RewardConfig(num_parts=2))
     return folder

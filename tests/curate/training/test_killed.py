@@ -1,10 +1,8 @@
 """Killed at random moments, by SIGKILL, a training ends as if nothing had happened."""
 
-import multiprocessing
 import os
 import random
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from curate.training.finetune import train_generator
 from curate.workspace import init_workspace, open_workspace
 from db import queries
 from generators.diffusion.generator import DiffusionGenerator
+from tests.children import worked
 from tests.curate.training.conftest import add_pictures, quick_task
 
 KILLS = int(os.environ.get("CURATE_TEST_KILLS", "4"))
@@ -64,36 +63,22 @@ def test_killed_again_and_again_a_training_ends_with_the_same_weights(
                 family="text-to-image",
                 how_made="imported",
             )
-    children = multiprocessing.get_context("forkserver")  # imports torch once, not once a kill
-    children.set_forkserver_preload(
-        ["curate.training.finetune", "generators.families.text_to_image"]
-    )
 
-    def run(name: str, kill_after: float | None = None) -> tuple[int | None, float]:
-        """Return the child's exit code and its seconds of work."""
-        ready = children.Event()
-        child = children.Process(target=train_in_child, args=(tmp_path / name, ready))
-        child.start()
-        assert ready.wait(120)
-        started = time.monotonic()
-        if kill_after is not None:
-            time.sleep(kill_after)
-            child.kill()
-        child.join(120)
-        return child.exitcode, time.monotonic() - started
-
-    exit_code, seconds = run("whole")
+    exit_code, seconds = worked(train_in_child, tmp_path / "whole")
     assert exit_code == 0
-    _, seconds_to_begin = run("whole")  # it finds its version
+    _, seconds_to_begin = worked(train_in_child, tmp_path / "whole")  # it finds its version
     step_seconds = (seconds - seconds_to_begin) / NUM_STEPS
     longest = 2 * (seconds_to_begin + 6 * step_seconds)
     chance = random.Random(0)
-    kills = [run("killed", chance.uniform(0, longest))[0] for _ in range(KILLS)]
+    kills = [
+        worked(train_in_child, tmp_path / "killed", chance.uniform(0, longest))[0]
+        for _ in range(KILLS)
+    ]
     landed = kills.count(-signal.SIGKILL)
     with capsys.disabled():
         print(f" {landed} of {KILLS} kills hit a running training", end="")
     assert landed >= KILLS // 2  # the last may have found nothing to do
-    assert run("killed")[0] == 0
+    assert worked(train_in_child, tmp_path / "killed")[0] == 0
     with open_workspace(tmp_path / "whole") as whole, open_workspace(tmp_path / "killed") as killed:
         ids = [version.id for version in queries.versions.versions(whole.session)]
         assert len(ids) == 2

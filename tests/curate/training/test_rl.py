@@ -1,9 +1,6 @@
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,17 +10,19 @@ from sqlmodel import select
 
 from curate.errors import CurateError
 from curate.production.versions import load_version, save_version
-from curate.training.rl import doubts_about, rgb_rendering, rl_step, run_folder
+from curate.training.rl import rl_step, run_folder
+from curate.training.rl_step import doubts_about, rgb_rendering
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
 from generators.base import Prompt as PromptValue
 from generators.base import Trajectory, require_trajectory
 from generators.config import SamplingSettings
-from generators.diffusion.samplers import sample
+from generators.diffusion.generator import sample
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.progress import UpdateHealth
+from tests.children import ended, started
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -118,28 +117,24 @@ def test_a_weak_reward_model_is_doubted(held_out: dict, said: list[str]) -> None
     assert all(part in doubt for part, doubt in zip(said, doubts, strict=True))
 
 
-STEP_IN_A_PROCESS = """
-import json, sys, torch
-from generators.rl.config import RLConfig
-from curate.training.rl import rl_step
-from curate.workspace import open_workspace
-from db import queries
-from db.models import Prompt
+def step_in_a_process(folder: Path, config: RLConfig) -> None:
+    """Take the step of a workspace that has its start, saying each update and then the version."""
 
-def brightness(images, prompts):
-    mean_B = images.mean(dim=(1, 2, 3))
-    return mean_B, torch.zeros_like(mean_B)
+    def brightness(images: torch.Tensor, prompts: object) -> tuple[torch.Tensor, torch.Tensor]:
+        mean_B = images.mean(dim=(1, 2, 3))
+        return mean_B, torch.zeros_like(mean_B)
 
-with open_workspace(sys.argv[1]) as ws:
-    start = queries.versions.find_version(ws.session, sys.argv[2])
-    prompts = [ws.session.get(Prompt, id) for id in sys.argv[4:]]
-    config = RLConfig.from_json(json.loads(sys.argv[3]))
-    report = lambda health: print(health.update, flush=True)
-    version = rl_step(
-        ws, config, start=start, prompts=prompts, reward=brightness, report=report
-    )
-    print(version.id)
-"""
+    with open_workspace(folder) as ws:
+        start, prompts = add_start(ws)
+        version = rl_step(
+            ws,
+            config,
+            start=start,
+            prompts=prompts,
+            reward=brightness,
+            report=lambda health: print(health.update, flush=True),
+        )
+        print(version.id, flush=True)
 
 
 @pytest.mark.slow
@@ -150,27 +145,21 @@ def test_killed_and_started_again_it_ends_with_the_same_version(
     init_workspace(tmp_path / "whole")
     with open_workspace(tmp_path / "whole") as ws:
         start, prompts = add_start(ws)
-        arguments = [start.id, json.dumps(config.to_json()), *(prompt.id for prompt in prompts)]
         whole = rl_step(ws, config, start=start, prompts=prompts, reward=brightness).id
     init_workspace(tmp_path / "killed")
-    with open_workspace(tmp_path / "killed") as ws:
-        add_start(ws)
 
-    command = [sys.executable, "-c", STEP_IN_A_PROCESS, str(tmp_path / "killed"), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    begun = [int(process.stdout.readline())]
-    process.stdout.readline()
-    try:
-        process.wait(random.uniform(0, 0.1))  # into the next update, at no special moment
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    begun.append(int(ended[0]))
+    said = [tmp_path / "killed.txt", tmp_path / "ended.txt"]
+    child = started(step_in_a_process, tmp_path / "killed", config, said=said[0])
+    while child.is_alive() and (not said[0].exists() or said[0].read_text().count("\n") < 2):
+        time.sleep(0.005)
+    child.join(random.uniform(0, 0.1))  # into the next update, at no special moment
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL, said[0].read_text()
+    assert ended(step_in_a_process, tmp_path / "killed", config, said=said[1]) == 0
+    begun = [int(path.read_text().split()[0]) for path in said]
     assert begun[0] == 0 and begun[1] >= 2  # it went on where it was killed
-    assert ended[-1] == whole
+    assert said[1].read_text().split()[-1] == whole
 
 
 def test_a_reward_model_looks_at_grey_pictures_in_rgb_and_refuses_volumes() -> None:

@@ -37,13 +37,14 @@ def run_command(folder: Path, *options: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_version_and_says_its_price(folder: Path, tmp_path: Path) -> None:
     status, out, err = run_command(folder, "--json")
     assert status == 0, err
     told = json.loads(out)
     # 2 updates of 8 images: 3 steps, of which 2 are trained (a backward pass, 2 evaluations, since
-    # the rollout keeps what it predicted) and anchored (1)
-    assert "16 images, 144 U-Net evaluations (rollouts 48, training 64, anchor 32)" in err
+    # the rollout keeps what it predicted) and anchored (1); one check of 32 images
+    assert "16 images, 240 U-Net evaluations (rollouts 144, training 64, anchor 32)" in err
     assert "8 images an update; below 64" in err
     with open_workspace(folder) as ws:
         versions = {row.id: row for row in ws.session.exec(select(GeneratorVersion))}
@@ -67,12 +68,13 @@ def test_a_dry_run_says_the_price_and_makes_nothing(folder: Path) -> None:
     status, out, err = run_command(folder, "--dry-run", "--json")
     assert status == 0, err
     price = json.loads(out)
-    assert price["images"] == 16 and price["rollout_evaluations"] == 48
+    assert price["images"] == 16 and price["rollout_evaluations"] == 48 + 96  # and a check
     assert price["flops"] > 0 and price["seconds"] > 0
     with open_workspace(folder) as ws:
         assert len(ws.session.exec(select(GeneratorVersion)).all()) == 1
 
 
+@pytest.mark.slow
 def test_it_learns_straight_from_ratings(folder: Path) -> None:
     options = ("--algorithm", "nft", "--from-ratings", "--json")
     status, out, err = run_command(folder, *options)
@@ -118,6 +120,7 @@ def test_it_learns_from_compared_pairs(folder: Path) -> None:
         assert last["loss"] != first["loss"] and last["squared_change"] > 0
 
 
+@pytest.mark.slow
 def test_a_ddpo_config_is_read_and_options_beside_it_are_stronger(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -23,7 +23,9 @@ from generators.base import require_trajectory
 from generators.config import SamplingSettings
 from tests.curate.training.conftest import add_pictures, quick_task
 
-LESSON = LessonConfig(num_samples=2, sample_steps=2)
+pytestmark = pytest.mark.slow  # a training or two each
+
+LESSON = LessonConfig(num_samples=0)  # the first test looks at samples
 
 
 class Stopped(Exception):
@@ -58,7 +60,7 @@ def test_a_training_makes_a_version_that_tells_how_it_was_made(
 def test_the_new_version_makes_other_images_than_its_parent(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
-    made = trained(pictures, quick_task(start, ema_decay=0.0))
+    made = trained(pictures, quick_task(start, LESSON, ema_decay=0.0))
     prompt = queries.prompts.get_or_add_prompt(pictures.session, modality="OCT", text="drusen")
     for version in (start, made):
         settings = SamplingSettings(num_steps=2, batch_size=1)
@@ -72,7 +74,7 @@ def test_the_new_version_makes_other_images_than_its_parent(
 
 
 def test_adapters_are_kept_as_adapters(pictures: Workspace, start: GeneratorVersion) -> None:
-    made = trained(pictures, quick_task(start, lora_rank=2))
+    made = trained(pictures, quick_task(start, LESSON, lora_rank=2))
     assert made.weights == "lora"
     files = queries.versions.version_files(pictures.session, made.id)
     assert list(files) == ["pytorch_lora_weights.safetensors"]
@@ -116,17 +118,17 @@ def test_stopped_and_begun_again_it_makes_the_version_that_it_would_have_made(
 def test_the_same_training_again_returns_the_version_that_is_there(
     pictures: Workspace, start: GeneratorVersion
 ) -> None:
-    made = trained(pictures, quick_task(start))
+    made = trained(pictures, quick_task(start, LESSON))
     notes: list[str] = []
-    assert trained(pictures, quick_task(start), notes).id == made.id
+    assert trained(pictures, quick_task(start, LESSON), notes).id == made.id
     add_pictures(pictures, "OCT", "scar", 1, "train")  # another set of images: another training
-    assert trained(pictures, quick_task(start)).id != made.id
+    assert trained(pictures, quick_task(start, LESSON)).id != made.id
 
 
 def test_latents_and_texts_are_computed_once(
     pictures: Workspace, start: GeneratorVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained(pictures, quick_task(start))
+    trained(pictures, quick_task(start, LESSON))
     generator = require_trajectory(load_version(pictures, start.id))
     looked_at: list[int] = []
     encode = type(generator.codec).encode
@@ -136,7 +138,7 @@ def test_latents_and_texts_are_computed_once(
         return encode(codec, images)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(generator.codec), "encode", watched)
-    trained(pictures, quick_task(start, seed=1))
+    trained(pictures, quick_task(start, LESSON, seed=1))
     assert looked_at == []
 
 
@@ -182,7 +184,7 @@ def test_a_mirrored_image_is_refused_where_a_text_names_a_side(
 
 
 def test_another_size_is_learned_and_kept(pictures: Workspace, start: GeneratorVersion) -> None:
-    lesson = dataclasses.replace(LESSON, size=8)
+    lesson = dataclasses.replace(LESSON, size=8, num_samples=2, sample_steps=2)
     made = trained(pictures, quick_task(start, lesson, num_steps=1))
     assert load_version(pictures, made.id).output.shape == (3, 8, 8)
     for bad in (dataclasses.replace(LESSON, size=9), lesson):
@@ -193,7 +195,7 @@ def test_another_size_is_learned_and_kept(pictures: Workspace, start: GeneratorV
 
 def test_without_images_it_says_what_to_do(workspace: Workspace, start: GeneratorVersion) -> None:
     with pytest.raises(CurateError, match="0 real images in the workspace.*Import some"):
-        trained(workspace, quick_task(start))
+        trained(workspace, quick_task(start, LESSON))
 
 
 def test_a_modality_that_no_image_has_is_refused_with_those_that_there_are(
@@ -219,7 +221,7 @@ def test_images_without_a_text_are_left_out_or_captioned(
 ) -> None:
     add_pictures(pictures, "OCT", "", 3, None)
     notes: list[str] = []
-    made = trained(pictures, quick_task(start), notes)
+    made = trained(pictures, quick_task(start, LESSON), notes)
     assert made.metrics["num_images"]["learned"] == 10
     assert "Note: 3 images without a text are left out: see --captioner" in notes
 
@@ -257,10 +259,10 @@ def test_a_workspace_of_another_machine_s_paths_trains_too(
     """What a training reads is in the store: the cache may go at any time."""
     import shutil
 
-    first = trained(pictures, quick_task(start))
+    first = trained(pictures, quick_task(start, LESSON))
     shutil.rmtree(pictures.cache)
     pictures.cache.mkdir()
-    second = trained(pictures, quick_task(start, seed=1))
+    second = trained(pictures, quick_task(start, LESSON, seed=1))
     assert first.id != second.id
 
 
@@ -279,5 +281,7 @@ def test_a_training_reads_no_row_while_it_lasts(
         yield advance
 
     parent_id = start.id
-    made = train_generator(pictures, quick_task(start), say=lambda line: None, show=emptying)
+    made = train_generator(
+        pictures, quick_task(start, LESSON), say=lambda line: None, show=emptying
+    )
     assert (made.parent_id, made.generator_name) == (parent_id, "tiny")

@@ -69,6 +69,7 @@ def test_status_tells_of_a_training_that_stops_when_asked_and_goes_on_later(
     assert (finished.state, finished.done) == ("finished", 6)
 
 
+@pytest.mark.slow
 def test_a_training_can_be_paused(
     pictures: Workspace, start: GeneratorVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from curate.importing.config import ImportConfig
 from curate.importing.real_images import import_table
 from curate.production.config import GeneratorChoice
 from curate.progress import progress
+from curate.samples.marks import says_synthetic
 from curate.training.config import FamilyChoice, LessonConfig
 from curate.training.train_generator import run_train_generator
 from curate.translation.config import TranslateOptions
@@ -125,6 +126,7 @@ def test_a_volume_comes_back_on_its_own_oblique_grid(
     image.set_qform(AFFINE, 1)
     nibabel.save(image, tmp_path / "scan.nii.gz")
     done = translating(tmp_path / "scan.nii.gz")
+    assert says_synthetic(done.files[tmp_path / "scan.nii.gz"])
     made: Any = nibabel.load(done.files[tmp_path / "scan.nii.gz"])
     assert made.shape == voxels.shape and made.get_data_dtype() == np.uint8
     np.testing.assert_allclose(made.affine, AFFINE, atol=1e-6)

@@ -81,7 +81,7 @@ def test_whatever_a_cell_holds_comes_back(dgm: FieldMap, cell: str) -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"AGE": "68y"}, "AGE is '68y', which is no number in years"),
+        ({"AGE": "68y"}, "AGE is '68y', which is not a number in years"),
         ({"AGE": 816}, "AGE is 816, outside 0 to 120 in years. Is it in another unit"),
         ({"SEX": "X"}, "SEX is 'X'; known: male, female, M, F"),
         ({"WEIGHT": 80}, "No field 'WEIGHT'. Known: Mapping ID, DIAGNOSIS"),

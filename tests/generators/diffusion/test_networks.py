@@ -12,10 +12,11 @@ from generators.codec import PixelCodec
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import UNet, denoiser_of
-from generators.diffusion.rollout import rollout, step_log_prob
+from generators.diffusion.rollout import rollout
 from generators.errors import GeneratorError
 from generators.lora import add_lora, lora_state, merge_lora, save_lora
 from generators.training.loss import diffusion_loss
+from tests.generators.replayed import log_prob_again
 from tests.tiny import tiny_unet
 
 SETTINGS = SamplingSettings(num_steps=3, batch_size=2)
@@ -65,15 +66,7 @@ def test_volumes_are_sampled_in_hu(volumes: DiffusionGenerator) -> None:
 
 def test_volumes_roll_out_learn_and_adapt(volumes: DiffusionGenerator, tmp_path: Path) -> None:
     made = rollout(volumes, tokens(), [1, 2], SETTINGS)
-    again = step_log_prob(
-        volumes,
-        tokens(),
-        made.x_t[:, 0],
-        made.x_next[:, 0],
-        made.timesteps_K[0].expand(2),
-        made.next_timesteps_K[0].expand(2),
-        SETTINGS,
-    )
+    again = log_prob_again(volumes, tokens(), made, 0, SETTINGS)
     torch.testing.assert_close(again, made.log_probs_BK[:, 0], rtol=1e-5, atol=1e-5)
     add_lora(volumes, 2)
     noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -8,12 +8,13 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.generator import DiffusionGenerator, sample
 from generators.diffusion.process import FLOW, Flow, read_process
-from generators.diffusion.rollout import rollout, step_log_prob
-from generators.diffusion.samplers import initial_noise, sample
+from generators.diffusion.rollout import rollout
+from generators.diffusion.samplers import initial_noise
 from generators.errors import GeneratorError
 from generators.training.loss import diffusion_loss, min_snr_weights
+from tests.generators.replayed import log_prob_again
 from tests.generators.test_sampling import PROMPTS
 
 SETTINGS = SamplingSettings(num_steps=4, batch_size=2)
@@ -127,15 +128,7 @@ def test_rollouts_of_flow_have_the_log_probabilities_that_training_finds(
     made = rollout(flowing, conditions, [0, 1], SETTINGS)
     assert made.log_probs_BK.isfinite().all() and made.log_probs_BK.shape == (2, 3)
     for step in range(3):
-        again = step_log_prob(
-            flowing,
-            conditions,
-            made.x_t[:, step],
-            made.x_next[:, step],
-            made.timesteps_K[step].expand(2),
-            made.next_timesteps_K[step].expand(2),
-            SETTINGS,
-        )
+        again = log_prob_again(flowing, conditions, made, step, SETTINGS)
         assert torch.equal(again, made.log_probs_BK[:, step])
 
 

@@ -11,9 +11,9 @@ from curate.errors import CurateError
 from curate.production.images import conditions_of
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.generator import DiffusionGenerator, inverted, sample
 from generators.diffusion.process import FLOW, read_process
-from generators.diffusion.samplers import initial_noise, inverted, sample
+from generators.diffusion.samplers import initial_noise
 from generators.errors import GeneratorError
 from generators.sample import Sample
 from tests.tiny import SCHEDULE

@@ -16,11 +16,12 @@ from generators.clinical.config import ClinicalSettings
 from generators.clinical.records import Record
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.rollout import rollout, step_log_prob
+from generators.diffusion.rollout import rollout
 from generators.errors import GeneratorError
 from generators.families.clinical import _own_words, create
 from generators.families.clinical_text import PLACEBO
 from generators.sample import Sample
+from tests.generators.replayed import log_prob_again
 
 SETTINGS = SamplingSettings(num_steps=3, batch_size=2)
 SMALL: dict[str, Any] = {"channels": (8, 8), "text_width": 16, "text_layers": 1, "placebos": 2}
@@ -119,15 +120,7 @@ def test_its_rollouts_are_on_policy() -> None:
     generator = begun(cases(), fusion=("region", "affine", "cross-attention"))
     conditions = generator.condition([prompt for _, prompt in cases(2)])
     result = rollout(generator, conditions, [0, 1], SETTINGS)
-    log_probs = step_log_prob(
-        generator,
-        conditions,
-        result.x_t[:, 1],
-        result.x_next[:, 1],
-        result.timesteps_K[1].expand(2),
-        result.next_timesteps_K[1].expand(2),
-        SETTINGS,
-    )
+    log_probs = log_prob_again(generator, conditions, result, 1, SETTINGS)
     assert torch.allclose(log_probs, result.log_probs_BK[:, 1], atol=1e-5)
 
 

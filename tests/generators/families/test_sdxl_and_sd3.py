@@ -13,13 +13,14 @@ from generators import registry
 from generators.base import Prompt
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.rollout import rollout, step_log_prob
+from generators.diffusion.rollout import rollout
 from generators.diffusion.samplers import initial_noise
 from generators.errors import GeneratorError
 from generators.families import text_to_image
 from generators.lora import add_lora, lora_state, merge_lora, save_lora
 from generators.training.loss import diffusion_loss
 from tests.generators.families.stock import sd3_folder, sdxl_folder
+from tests.generators.replayed import log_prob_again
 
 DRUSEN, SCAR = Prompt("OCT", "drusen"), Prompt("OCT", "scar")
 SETTINGS = SamplingSettings(num_steps=4, batch_size=2, guidance=3.0)
@@ -102,15 +103,7 @@ def test_rollouts_have_the_log_probabilities_that_training_finds(
     conditions = generator.condition([DRUSEN, SCAR])
     made = rollout(generator, conditions, [0, 1], SETTINGS)
     generator.denoiser.requires_grad_(True)
-    again = step_log_prob(
-        generator,
-        conditions,
-        made.x_t[:, 1],
-        made.x_next[:, 1],
-        made.timesteps_K[1].expand(2),
-        made.next_timesteps_K[1].expand(2),
-        SETTINGS,
-    )
+    again = log_prob_again(generator, conditions, made, 1, SETTINGS)
     torch.testing.assert_close(again, made.log_probs_BK[:, 1], rtol=1e-5, atol=1e-5)
     again.sum().backward()
     assert any(weight.grad is not None for weight in generator.denoiser.parameters())

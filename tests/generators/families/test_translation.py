@@ -11,7 +11,7 @@ from generators import registry
 from generators.base import Conditions, Prompt
 from generators.beginning import Beginning
 from generators.config import SamplingSettings
-from generators.diffusion.rollout import rollout, step_log_prob
+from generators.diffusion.rollout import rollout
 from generators.errors import GeneratorError
 from generators.families.translation import TRAINING, Translator, create, load
 from generators.sample import Sample
@@ -19,6 +19,7 @@ from generators.training.lesson import Example, Lesson, Pool
 from generators.training.loop import train
 from generators.translation.config import TranslationSettings
 from generators.translation.denoiser import TranslationDenoiser
+from tests.generators.replayed import log_prob_again
 
 TINY = TranslationSettings(size=16, channels=(8, 16), shows=("contrast", "cross", "self", "mind"))
 SETTINGS = SamplingSettings(num_steps=4, batch_size=2)
@@ -51,15 +52,7 @@ def test_recomputed_log_probabilities_are_those_of_the_rollout(shows: tuple[str,
     conditions = generator.condition(prompts()).without("start")
     taken = rollout(generator, conditions, [3, 4], SETTINGS)
     for step in range(3):
-        again = step_log_prob(
-            generator,
-            conditions,
-            taken.x_t[:, step],
-            taken.x_next[:, step],
-            taken.timesteps_K[step].repeat(2),
-            taken.next_timesteps_K[step].repeat(2),
-            SETTINGS,
-        )
+        again = log_prob_again(generator, conditions, taken, step, SETTINGS)
         torch.testing.assert_close(again, taken.log_probs_BK[:, step], rtol=0, atol=1e-5)
 
 
@@ -114,15 +107,7 @@ def test_gradients_of_the_cross_map_steer_and_are_a_constant_for_rl() -> None:
     assert difference.abs().max() > 1e-3
     taken = rollout(steered, conditions, [3, 4], SETTINGS)
     steered.denoiser.requires_grad_(True)
-    again = step_log_prob(
-        steered,
-        conditions,
-        taken.x_t[:, 0],
-        taken.x_next[:, 0],
-        taken.timesteps_K[0].repeat(2),
-        taken.next_timesteps_K[0].repeat(2),
-        SETTINGS,
-    )
+    again = log_prob_again(steered, conditions, taken, 0, SETTINGS)
     torch.testing.assert_close(again, taken.log_probs_BK[:, 0], rtol=0, atol=1e-5)
     again.sum().backward()
 

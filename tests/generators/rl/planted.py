@@ -4,8 +4,7 @@ from torch import Tensor
 
 from generators.base import Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 
 
 def brightness_of_fresh_images(

@@ -59,7 +59,7 @@ def test_what_cannot_be_read_or_run_is_refused(values: dict, said: str) -> None:
 def test_what_is_no_json_object_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ddpo.json"
     path.write_text("num_epochs: 3")
-    with pytest.raises(GeneratorError, match="is no JSON file of DDPOConfig fields"):
+    with pytest.raises(GeneratorError, match="is not a JSON file of DDPOConfig fields"):
         read_ddpo_config(path)
 
 

@@ -13,7 +13,7 @@ from generators.rl.algorithms.base import Reward, UpdateBatch
 from generators.rl.algorithms.draft import Finished, draft
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from generators.rl.update import accumulate_gradient, start_predictions
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 
@@ -82,6 +82,7 @@ def test_doubt_counts_against_an_image(
     assert loss == pytest.approx(images.mean().item(), rel=1e-5)  # -(mean - 2 mean)
 
 
+@pytest.mark.slow
 def test_images_move_to_where_the_rewards_gradient_leads(
     tiny_generator: DiffusionGenerator,
     small: Small,
@@ -97,7 +98,10 @@ def test_images_move_to_where_the_rewards_gradient_leads(
     )
     before_B = brightness_of_fresh_images(tiny_generator, prompts, "ddim")
     history = train(
-        tiny_generator, prompts, brightness, config, folder=tmp_path, report=lambda health: None
+        tiny_generator,
+        Rollouts(prompts, brightness),
+        config,
+        Conduct(tmp_path, lambda health: None),
     ).history
     gained_B = brightness_of_fresh_images(tiny_generator, prompts, "ddim") - before_B
     assert standard_errors(gained_B) > 5

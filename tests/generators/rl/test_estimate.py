@@ -9,10 +9,10 @@ from generators.base import Conditions, Prompt
 from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
-from generators.rl.estimate import estimate
+from generators.rl.estimate import Flops, estimate
 from generators.rl.policy import MemoryFit, Policy
 from generators.rl.probe import found_fit
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -79,11 +79,35 @@ def _flops_of_forward(generator: DiffusionGenerator, conditions: Conditions) -> 
     return float(counter.get_total_flops())
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_operations_are_counted_as_torch_counts_them(
+    rank: int, tiny_generator: DiffusionGenerator, small: Small, prompts: list[Prompt]
+) -> None:
+    """With adapters and without, forward and backward, decoding too."""
+    policy = Policy(tiny_generator, small(lora_rank=rank))
+    conditions = tiny_generator.conditioner(prompts)
+
+    def run() -> None:
+        x_t = torch.zeros(4, *tiny_generator.latent_shape)
+        predicted = tiny_generator.denoiser(x_t, torch.tensor([500] * 4), conditions)
+        tiny_generator.codec.decode(predicted).sum().backward()
+        policy.weights.optimizer.zero_grad()
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    with Flops() as counted:
+        run()
+    assert counted.total == counter.get_total_flops() > 1e6
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
         {"guidance": 2.0},
+        {"check_every": 1},
+        {"branches": 2},  # the window moves from update to update
+        {"branches": 4, "guidance": 2.0, "window_start": 2, "memory_gib": 0.0},
         {"inner_epochs": 2, "memory_gib": 0.0},
         {"algorithm": "ddpo", "memory_gib": 0.0},
         {"algorithm": "nft", "guidance": 2.0},
@@ -116,12 +140,9 @@ def test_a_run_evaluates_what_was_estimated(
     tiny_generator.denoiser.network.register_forward_pre_hook(count)
     train(
         tiny_generator,
-        prompts,
-        brightness,
+        Rollouts(prompts, brightness),
         config,
-        folder=tmp_path,
-        report=lambda health: None,
-        fits=fits,
+        Conduct(tmp_path, lambda health: None, fits=fits),
     )
     halves = 1 if config.guidance == 1 else 2
     num_kept = 2 * policy.fit.kept_images * config.num_trained_steps * halves

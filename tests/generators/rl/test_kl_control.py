@@ -1,6 +1,7 @@
 import pytest
 
-from generators.rl.update import is_overspent, steered_weight
+from generators.rl.config import RLConfig
+from generators.rl.update import Gradient, is_overspent, steered_weight
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,12 @@ def test_the_weight_can_always_come_back() -> None:
     assert weight == pytest.approx(9.0)
 
 
-def test_three_times_the_target_is_overspent() -> None:
-    assert not is_overspent(3.0, target=1.0)
-    assert is_overspent(3.01, target=1.0)
+def test_three_times_the_target_is_overspent_and_so_is_a_start_as_far_from_the_base() -> None:
+    def overspent(change: float, start_change: float) -> bool:
+        found = Gradient(0.0, 0.0, None, change, 0.0, start_change, start_change)
+        config = RLConfig(kl_target=1.0, holds_budget=True, base_target=2.0)
+        return is_overspent(found, config)
+
+    assert not overspent(3.0, 1.99)
+    assert overspent(3.01, 0.0)
+    assert overspent(0.0, 2.0)

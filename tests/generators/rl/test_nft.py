@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from generators.base import Conditions, Prompt, Trajectory
-from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.samplers import sample
+from generators.diffusion.generator import DiffusionGenerator, sample
 from generators.rl.algorithms.base import Reward, UpdateBatch
 from generators.rl.algorithms.nft import NoisedImages, goodness, nft
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from generators.rl.update import accumulate_gradient, start_predictions
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 from tests.tiny import tiny_generator as make_tiny_generator
@@ -159,6 +158,7 @@ def test_the_old_policy_follows_slower_and_slower(
         torch.testing.assert_close(policy.old[name], torch.full_like(weight, 2.4))
 
 
+@pytest.mark.slow
 def test_images_of_the_deployed_sampler_move_to_where_the_reward_is(
     tiny_generator: DiffusionGenerator,
     small: Small,
@@ -179,7 +179,10 @@ def test_images_of_the_deployed_sampler_move_to_where_the_reward_is(
     )
     before_B = brightness_of_fresh_images(tiny_generator, prompts)
     history = train(
-        tiny_generator, prompts, brightness, config, folder=tmp_path, report=lambda health: None
+        tiny_generator,
+        Rollouts(prompts, brightness),
+        config,
+        Conduct(tmp_path, lambda health: None),
     ).history
     gained_B = brightness_of_fresh_images(tiny_generator, prompts) - before_B
     assert standard_errors(gained_B) > 5

@@ -10,15 +10,14 @@ from torch.nn import functional
 
 from generators.base import Conditions, Prompt
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
-from generators.diffusion.samplers import decode, sample
+from generators.diffusion.generator import DiffusionGenerator, decode, sample
 from generators.errors import GeneratorError
 from generators.rl.advantages import PromptBuffers
 from generators.rl.algorithms.dpo import NoisedPairs, PreferredPairs
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.rated import RatedLatents, advantages_of_ratings
-from generators.rl.training import train_on
+from generators.rl.training import Conduct, train
 from generators.rl.update import learn
 from generators.training.processes import ALONE
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
@@ -60,7 +59,7 @@ def test_nft_learns_from_rated_images_without_any_reward(
         advantage_clip=1.0,
     )
     before_B = brightness_of_fresh_images(tiny_generator, prompts)
-    train_on(tiny_generator, source, config, folder=tmp_path, report=ignore)
+    train(tiny_generator, source, config, Conduct(tmp_path, ignore))
     gained_B = brightness_of_fresh_images(tiny_generator, prompts) - before_B
     assert standard_errors(gained_B) > 5
 
@@ -89,7 +88,7 @@ def test_dpo_learns_from_pairs(
         dpo_strength=200.0,
     )
     before_B = brightness_of_fresh_images(tiny_generator, prompts)
-    history = train_on(tiny_generator, source, config, folder=tmp_path, report=ignore).history
+    history = train(tiny_generator, source, config, Conduct(tmp_path, ignore)).history
     gained_B = brightness_of_fresh_images(tiny_generator, prompts) - before_B
     assert standard_errors(gained_B) > 5
     assert history[0].loss == pytest.approx(0.6931472, rel=1e-5)  # undecided at the start: log 2
@@ -132,7 +131,7 @@ def test_both_images_of_a_pair_get_the_same_noise_and_stay_together(
     assert learn(policy, examples, kl_weight=0.0).gradient_norm < 1e-6  # equal: nothing to prefer
 
 
-def test_a_raters_strictness_and_scale_do_not_matter() -> None:
+def test_a_raters_severity_and_scale_do_not_matter() -> None:
     prompts = ["a", "a", "a", "b", "b", "b"]
     mild, strict = [2.0, 3.0, 3.0, 1.0, 3.0, 3.0], [1.0, 2.0, 2.0, 0.0, 2.0, 2.0]
     advantages_N = advantages_of_ratings(

@@ -12,7 +12,7 @@ from generators.rl.config import RLConfig
 from generators.rl.policy import MemoryFit, Policy
 from generators.rl.probe import bytes_of_pair, found_fit, largest
 from generators.rl.progress import UpdateHealth
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
@@ -74,6 +74,7 @@ def test_what_was_found_is_remembered_for_the_same_model_and_shape(
     assert found_fit(policy, conditions, 16, path) == MemoryFit(6, 16)
 
 
+@pytest.mark.slow
 def test_with_and_without_memory_a_run_ends_alike_and_a_resumed_one_keeps_its_fit(
     small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
 ) -> None:
@@ -83,11 +84,9 @@ def test_with_and_without_memory_a_run_ends_alike_and_a_resumed_one_keeps_its_fi
         config = small(memory_gib=gib, micro_batch=0, learning_rate=1e-4)
         trained = train(
             make_tiny_generator(),
-            prompts,
-            brightness,
+            Rollouts(prompts, brightness),
             config,
-            folder=tmp_path / name,
-            report=history.append,
+            Conduct(tmp_path / name, history.append),
         )
         ended[name] = torch.cat([v.flatten() for v in trained.policy.weights.copied().values()])
         seen[name] = [(health.micro_batch, health.kept_images) for health in history]

@@ -1,24 +1,27 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from generators.base import Conditioner, Conditions, Prompt
 from generators.codec import PixelCodec
-from generators.diffusion.generator import DiffusionGenerator
+from generators.diffusion.generator import DiffusionGenerator, decode
 from generators.diffusion.rollout import rollout
-from generators.diffusion.samplers import decode
 from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.algorithms.policy_gradient import RandomSteps, window_of_update
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
-from generators.rl.rollouts import Rewarded, rewarded_images
 from generators.rl.source import prompts_of_update, rollout_seed
+from generators.rl.training import Rewarded, rewarded_images
+from generators.sample import Sample
 from generators.training.processes import ALONE
+from tests.tiny import tiny_generator as make_tiny_generator
 
 Small = Callable[..., RLConfig]
 
@@ -127,6 +130,32 @@ def test_an_update_encodes_its_own_prompts_and_no_others(
     made = _first_update(tiny_generator, prompts, brightness, small())
     assert len(noting.encoded) == 2  # of four; each once for its four siblings
     assert made.made.latents.shape[0] == 8
+
+
+class Stacking(Noting):
+    """A conditioner that lays its prompts' masks over each other: they must be of one size."""
+
+    def __call__(self, prompts: Sequence[Prompt]) -> Conditions:
+        np.stack([prompt.images["mask"].array for prompt in prompts])
+        return super().__call__(prompts)
+
+
+def test_masks_of_several_sizes_in_one_update_are_refused_by_their_sizes(
+    small: Small, prompts: list[Prompt], brightness: Reward
+) -> None:
+    def first_update(sides: Sequence[int], config: RLConfig) -> Rewarded:
+        generator = make_tiny_generator()
+        generator.conditioner = Stacking(generator.conditioner)
+        return _first_update(generator, masked(sides), brightness, config)
+
+    def masked(sides: Sequence[int]) -> list[Prompt]:
+        masks = [Sample(np.zeros((1, side, 8), np.uint8), "labels") for side in sides]
+        return [replace(p, images={"mask": m}) for p, m in zip(prompts, masks, strict=True)]
+
+    every = small(prompts_per_update=4)
+    assert len(first_update([8] * 4, every).made.latents) == 16
+    with pytest.raises(GeneratorError, match=r"sizes: mask \(16, 8\), mask \(8, 8\). Give"):
+        first_update([8, 8, 16, 8], every)
 
 
 def test_hu_are_shown_to_the_reward_as_hu(

@@ -14,7 +14,7 @@ from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.progress import UpdateHealth
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from tests.generators.rl.planted import brightness_of_fresh_images, standard_errors
 from tests.tiny import tiny_generator as make_tiny_generator
 
@@ -26,6 +26,7 @@ def ignore(health: UpdateHealth) -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.slow
 def test_images_move_to_where_the_reward_is(
     sign: float,
     tiny_generator: DiffusionGenerator,
@@ -48,7 +49,7 @@ def test_images_move_to_where_the_reward_is(
         kl_target=100.0,
     )
     before_B = brightness_of_fresh_images(tiny_generator, prompts, "ddim")
-    train(tiny_generator, prompts, reward, config, folder=tmp_path, report=ignore)
+    train(tiny_generator, Rollouts(prompts, reward), config, Conduct(tmp_path, ignore))
     gained_B = sign * (brightness_of_fresh_images(tiny_generator, prompts, "ddim") - before_B)
     assert standard_errors(gained_B) > 5  # paired by seed, on samples without fresh noise
     assert gained_B.mean() > 0.3 * before_B.std()
@@ -58,12 +59,15 @@ def test_images_move_to_where_the_reward_is(
     "settings",
     [
         {"algorithm": "window", "ema_decay": 0.5},
+        {"algorithm": "window", "branches": 2, "window_start": 1, "window_size": 1},
+        {"algorithm": "window", "holds_budget": True, "kl_target": 1e-4, "check_every": 1},
         {"algorithm": "ddpo", "minibatches": 3, "baseline_buffer": 4},
         {"algorithm": "nft", "lora_targets": "attention+convolutions"},
         {"algorithm": "draft"},
     ],
     ids=lambda settings: settings["algorithm"],
 )
+@pytest.mark.slow
 def test_two_and_two_updates_equal_four_to_the_bit(
     settings: dict, small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
 ) -> None:
@@ -97,7 +101,7 @@ def run(
             raise Enough
 
     with pytest.raises(Enough):
-        train(make_tiny_generator(), prompts, reward, config, folder=folder, report=report)
+        train(make_tiny_generator(), Rollouts(prompts, reward), config, Conduct(folder, report))
     return load_file(folder / "checkpoint.safetensors"), history
 
 
@@ -115,7 +119,7 @@ def test_a_compiled_denoiser_learns_the_same(
         generator = make_tiny_generator(seed=0)
         config = small(num_updates=1, memory_gib=1e-3, compile=compiled)
         folder = tmp_path / str(compiled)
-        trained = train(generator, prompts, brightness, config, folder=folder, report=ignore)
+        trained = train(generator, Rollouts(prompts, brightness), config, Conduct(folder, ignore))
         compiled_call = generator.denoiser.network._compiled_call_impl
         assert (compiled_call is not None) == compiled
         ends.append(
@@ -130,13 +134,15 @@ def test_a_finished_run_is_not_run_again(
     small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
 ) -> None:
     first = train(
-        make_tiny_generator(), prompts, brightness, small(), folder=tmp_path, report=ignore
+        make_tiny_generator(), Rollouts(prompts, brightness), small(), Conduct(tmp_path, ignore)
     )
 
     def never(images: Tensor, of: object) -> tuple[Tensor, Tensor]:
         raise AssertionError("asked for another reward")
 
-    again = train(make_tiny_generator(), prompts, never, small(), folder=tmp_path, report=ignore)
+    again = train(
+        make_tiny_generator(), Rollouts(prompts, never), small(), Conduct(tmp_path, ignore)
+    )
     assert first.history == again.history
     weights, same = first.policy.weights.copied(), again.policy.weights.copied()
     assert all(torch.equal(weights[name], same[name]) for name in weights)
@@ -145,15 +151,13 @@ def test_a_finished_run_is_not_run_again(
 def test_a_checkpoint_of_other_settings_is_refused(
     small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
 ) -> None:
-    train(make_tiny_generator(), prompts, brightness, small(), folder=tmp_path, report=ignore)
+    train(make_tiny_generator(), Rollouts(prompts, brightness), small(), Conduct(tmp_path, ignore))
     with pytest.raises(GeneratorError, match="was made with other settings"):
         train(
             make_tiny_generator(),
-            prompts,
-            brightness,
+            Rollouts(prompts, brightness),
             small(learning_rate=1e-4),
-            folder=tmp_path,
-            report=ignore,
+            Conduct(tmp_path, ignore),
         )
 
 
@@ -170,11 +174,9 @@ def test_a_reward_that_is_no_number_stops_the_run_and_keeps_what_was_learnt(
     with pytest.raises(GeneratorError, match="8 of 8 rewards are NaN or infinite"):
         train(
             make_tiny_generator(),
-            prompts,
-            breaks_later,  # type: ignore[arg-type]
+            Rollouts(prompts, breaks_later),  # type: ignore[arg-type]
             small(),
-            folder=tmp_path,
-            report=ignore,
+            Conduct(tmp_path, ignore),
         )
     _, later = run(small(), prompts, brightness, tmp_path, stop_after=1)
     assert later[0].update == 1  # the first update was kept
@@ -188,11 +190,9 @@ def test_an_overspent_budget_ends_the_run_for_good(
     for _ in range(2):  # started again it stays stopped
         train(
             make_tiny_generator(),
-            prompts,
-            brightness,
+            Rollouts(prompts, brightness),
             config,
-            folder=tmp_path,
-            report=history.append,
+            Conduct(tmp_path, history.append),
         )
     assert [health.stopped for health in history] == [False, True]
     assert history[1].gradient_norm == 0.0
@@ -216,11 +216,9 @@ def test_no_prompt_is_refused(
     with pytest.raises(GeneratorError, match="No prompt to practise on"):
         train(
             tiny_generator,
-            [],
-            lambda images, of: (images, images),
+            Rollouts([], lambda images, of: (images, images)),
             small(),
-            folder=tmp_path,
-            report=ignore,
+            Conduct(tmp_path, ignore),
         )
 
 
@@ -251,4 +249,4 @@ def test_a_generator_that_makes_a_sample_in_one_step_is_refused(
     small: Small, prompts: list[Prompt], brightness: Reward, tmp_path: Path
 ) -> None:
     with pytest.raises(GeneratorError, match="Family 'one-step' makes a sample in one step"):
-        train(OneStep(), prompts, brightness, small(), folder=tmp_path, report=ignore)
+        train(OneStep(), Rollouts(prompts, brightness), small(), Conduct(tmp_path, ignore))

@@ -9,6 +9,7 @@ from generators.errors import GeneratorError
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.peers.trl_ddpo import BEGUN, train_with_trl
+from generators.rl.training import Conduct, Rollouts
 
 
 def test_a_run_that_trl_was_stopped_in_is_not_begun_anew_unasked(
@@ -22,9 +23,7 @@ def test_a_run_that_trl_was_stopped_in_is_not_begun_anew_unasked(
     with pytest.raises(GeneratorError, match="stopped after update 1 of 2.* use --algorithm ddpo"):
         train_with_trl(
             tiny_generator,
-            prompts,
-            brightness,
+            Rollouts(prompts, brightness),
             small(algorithm="trl-ddpo"),
-            folder=tmp_path,
-            report=lambda health: None,
+            Conduct(tmp_path, lambda health: None),
         )

@@ -28,12 +28,15 @@ from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy
 from generators.rl.progress import load_progress
-from generators.rl.training import train
+from generators.rl.training import Conduct, Rollouts, train
 from tests.tiny import SCHEDULE
 from tests.tiny import tiny_generator as make_tiny_generator
 
 trl = pytest.importorskip("trl", reason="the extra trl is not installed")
-pytestmark = [pytest.mark.filterwarnings("ignore")]  # TRL and its pipelines warn of themselves
+pytestmark = [
+    pytest.mark.apart,
+    pytest.mark.filterwarnings("ignore"),  # TRL and its pipelines warn of themselves
+]
 
 Small = Callable[..., RLConfig]
 Trainer = Callable[..., Any]
@@ -186,7 +189,7 @@ def test_3_and_9_a_resumed_run_goes_on_learning_at_the_right_update(
     trl_trainer: Trainer,
     tmp_path: Path,
 ) -> None:
-    train(make_tiny_generator(), prompts, brightness, small(), folder=tmp_path, report=ignore)
+    train(make_tiny_generator(), Rollouts(prompts, brightness), small(), Conduct(tmp_path, ignore))
     resumed = Policy(make_tiny_generator(), small())
     progress = load_progress(tmp_path, resumed)
     trained = {id(p) for group in resumed.weights.optimizer.param_groups for p in group["params"]}
@@ -221,7 +224,7 @@ def test_4_a_reward_may_work_on_other_threads(
             return mean_B, torch.zeros_like(mean_B)
 
         done = train(
-            make_tiny_generator(), prompts, reward, small(), folder=tmp_path, report=ignore
+            make_tiny_generator(), Rollouts(prompts, reward), small(), Conduct(tmp_path, ignore)
         )
     assert len(done.history) == 2
     with pytest.raises(AttributeError, match="result"):
@@ -239,7 +242,12 @@ def test_6_updates_can_be_watched_without_a_tracker(
     small: Small, prompts: list[Prompt], brightness: Reward, trl_trainer: Trainer, tmp_path: Path
 ) -> None:
     seen: list[object] = []
-    train(make_tiny_generator(), prompts, brightness, small(), folder=tmp_path, report=seen.append)
+    train(
+        make_tiny_generator(),
+        Rollouts(prompts, brightness),
+        small(),
+        Conduct(tmp_path, seen.append),
+    )
     assert len(seen) == 2
     with pytest.raises(IndexError):
         trl_trainer(hook=lambda images, step, tracker: seen.append(images)).step(0, 0)
@@ -250,7 +258,7 @@ def test_7_in_bfloat16_nothing_is_clipped_before_the_first_update(
 ) -> None:
     config = small(algorithm="ddpo", rollout_dtype="bfloat16", training_dtype="bfloat16")
     (first, _) = train(
-        make_tiny_generator(), prompts, brightness, config, folder=tmp_path, report=ignore
+        make_tiny_generator(), Rollouts(prompts, brightness), config, Conduct(tmp_path, ignore)
     ).history
     assert first.clipped_fraction == 0.0
     trainer, logged = trl_trainer(mixed_precision="bf16", train_learning_rate=1e-12), []

@@ -15,7 +15,7 @@ from generators.rl.algorithms.policy_gradient import StepPairs
 from generators.rl.config import RLConfig
 from generators.rl.loss import step_weights
 from generators.rl.policy import MemoryFit, Policy
-from generators.rl.rollouts import rewarded_images
+from generators.rl.training import rewarded_images
 from generators.rl.update import accumulate_gradient, learn, start_predictions
 from generators.training.processes import ALONE
 

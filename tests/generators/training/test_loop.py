@@ -81,6 +81,7 @@ def same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     ],
     ids=["full", "lora", "text encoder", "bfloat16 and checkpointing", "epsilon"],
 )
+@pytest.mark.slow
 def test_stopped_anywhere_and_begun_again_it_ends_with_the_same_bits(
     tmp_path: Path, changes: dict
 ) -> None:
@@ -113,6 +114,7 @@ def test_gradient_checkpointing_changes_no_gradient(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flow", [False, True])
+@pytest.mark.slow
 def test_validation_loss_falls_on_images_like_those_learned(tmp_path: Path, flow: bool) -> None:
     generator = new_generator(seed=0)
     generator.process = Flow.from_config({"shift": 3.0}) if flow else generator.process

@@ -1,9 +1,10 @@
-"""A reader says which label an image shows: a classifier trained on real patients, one a modality.
+"""Which label an image shows, by a classifier trained on real patients, one for each modality.
 
 Its own accuracy comes from patients that it did not learn from, and belongs beside all it says.
 Shapes: N images.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ FEWEST_PATIENTS = 5  # of a label, that each fold may have one
 
 
 @dataclass(frozen=True)
-class Reader:
+class LabelClassifier:
     """What can be read of each modality."""
 
     labels: Mapping[str, tuple[str, ...]]  # modality -> the labels it tells apart
@@ -39,7 +40,7 @@ class Reader:
 
 
 def readable(images: Sequence[SetImage]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Return the labels that a reader can learn, by modality, and of what is left out why.
+    """Return the labels that a classifier can learn, by modality, and of what is left out why.
 
     A label needs five patients, that each part of the cross-validation may have one, and another
     label of its modality to be told from.
@@ -54,7 +55,7 @@ def readable(images: Sequence[SetImage]) -> tuple[dict[str, tuple[str, ...]], di
         enough = tuple(sorted(la for la, some in found.items() if len(some) >= FEWEST_PATIENTS))
         for label in found.keys() - set(enough):
             left_out[f"{modality} {label}"] = (
-                f"{len(found[label])} real training patients, a reader needs {FEWEST_PATIENTS}"
+                f"{len(found[label])} real training patients, a classifier needs {FEWEST_PATIENTS}"
             )
         if len(enough) > 1:
             labels[modality] = enough
@@ -68,23 +69,28 @@ def patient_of(image: SetImage) -> str:
     return image.patient or f"image {image.file_sha256}"
 
 
-def train_reader(
+def teaches_filter(image: SetImage) -> bool:
+    """Say whether a real image's patient teaches what filters; the others' measure what it left."""
+    return hashlib.sha256(f"label check {patient_of(image)}".encode()).digest()[0] % 2 == 0
+
+
+def train_label_classifier(
     classifier: Classifier, inputs: Tensor, images: Sequence[SetImage], *, seed: int = 0
-) -> Reader:
-    """Return a reader that has learned from all these real images."""
+) -> LabelClassifier:
+    """Return a classifier that has learned from all these real images."""
     labels, _ = readable(images)
     predict = {}
     for modality, known in labels.items():
         places, classes_N = _examples(images, modality, known)
         examples = ClassExamples(inputs[places], classes_N)
         predict[modality] = classifier.fit(examples, len(known), seed=seed)
-    return Reader(labels, predict)
+    return LabelClassifier(labels, predict)
 
 
 def cross_read(
     classifier: Classifier, inputs: Tensor, images: Sequence[SetImage], *, seed: int = 0
 ) -> list[str | None]:
-    """Return what is read of each real image by a reader that never saw its patient.
+    """Return what is read of each real image by a classifier that never saw its patient.
 
     None where its label cannot be learned.
     """

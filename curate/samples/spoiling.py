@@ -11,6 +11,12 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageFilter
 
+from curate.samples.formats import decode
+from curate.samples.pixels import png_bytes
+from curate.samples.renderings import montage
+from curate.workspace import Workspace
+from db import queries
+
 Spoiling = Callable[[PillowImage.Image], PillowImage.Image]
 
 
@@ -48,3 +54,18 @@ SPOILINGS: Mapping[str, Spoiling] = {
     "half-turned": half_turned,
     "noisy": noisy,
 }
+
+
+def spoiled_file(ws: Workspace, file_sha256: str, how: str) -> str:
+    """Return the SHA-256 of the image spoiled so, kept as a file of its own beside it.
+
+    Where another file stands in its place, that one's.
+    """
+    other = queries.campaigns.stands_in(how)
+    if other is not None:
+        return other[1]
+    levels_3HW = (montage(decode(ws.store.get(file_sha256))) * 255).round().byte()
+    image = PillowImage.fromarray(levels_3HW.permute(1, 2, 0).numpy())
+    encoded = png_bytes(np.asarray(SPOILINGS[how](image)))
+    [sha256] = queries.files.add_files(ws.session, ws.store, [(encoded, "image/png")])
+    return sha256
