@@ -62,7 +62,7 @@ def result(jobs: Jobs, ws: Workspace, asked: Asked) -> Page:
         "words": None,
         "modality": job.asked["options"].modality,
         "job": job,
-        "place": jobs.place(job),
+        "place": jobs.place(job.id),
         "line": f"curate search {job.asked.get('image_id', 'IMAGE')}",
     }
     template = "found.html" if "part" in asked.query else "atlas.html"

@@ -7,7 +7,7 @@ its pipe breaks. What it makes is kept in memory alone, of the last few jobs.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -39,6 +39,10 @@ class QueuedJob:
     def has_ended(self) -> bool:
         """Say whether nothing more will come."""
         return self.state in ENDED
+
+    def as_it_stands(self) -> "QueuedJob":
+        """Return a copy that does not move on, so that what is shown is all of one moment."""
+        return replace(self, parts=list(self.parts))
 
     def forget_bytes(self) -> None:
         """Let go of a file that was sent in: the worker has it, or nobody needs it."""
@@ -72,27 +76,32 @@ class Jobs:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        return job
+            return job.as_it_stands()
 
     def find(self, job_id: str) -> QueuedJob | None:
-        """Return a job that is remembered."""
-        return self._jobs.get(job_id)
+        """Return a job as it stands, where it is remembered."""
+        with self._changed:
+            job = self._jobs.get(job_id)
+            return job and job.as_it_stands()
 
     def latest(self, kind: str, **asked: Any) -> QueuedJob | None:
-        """Return the last job that asked just this, where it is remembered."""
+        """Return the last job that asked just this as it stands, where it is remembered."""
         with self._changed:
             same = [job for job in self._jobs.values() if job.kind == kind and job.asked == asked]
-        return same[-1] if same else None
+            return same[-1].as_it_stands() if same else None
 
-    def place(self, job: QueuedJob) -> int:
+    def place(self, job_id: str) -> int:
         """Return how many stand before a job that waits; 0 for the next."""
         with self._changed:
-            waiting = self._waiting()
-        return waiting.index(job) if job in waiting else 0
+            waiting = [job.id for job in self._waiting()]
+        return waiting.index(job_id) if job_id in waiting else 0
 
-    def cancel(self, job: QueuedJob) -> None:
+    def cancel(self, job_id: str) -> None:
         """End a job; one at work ends with its process, and the next starts another."""
         with self._changed:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return
             was_working = job.state == "working"
             if not job.has_ended:
                 job.state = "cancelled"
@@ -129,17 +138,17 @@ class Jobs:
                 job.forget_bytes()
                 while not job.has_ended:
                     state, value = pipe.recv()
-                    if state == "part":
-                        job.parts.append(value)
-                    elif not job.has_ended:
-                        job.said, job.state = value, state
+                    with self._changed:
+                        if state == "part":
+                            job.parts.append(value)
+                        elif not job.has_ended:
+                            job.said, job.state = value, state
             except (EOFError, OSError):  # it was killed, by `cancel` or from outside
                 self._end_process()
-                if not job.has_ended:
-                    job.said, job.state = (
-                        "The worker ended before it was done. Ask again.",
-                        "failed",
-                    )
+                with self._changed:
+                    if not job.has_ended:
+                        job.said = "The worker ended before it was done. Ask again."
+                        job.state = "failed"
 
     def _opened(self) -> Connection:
         """Return the pipe to a living process, started where there is none."""

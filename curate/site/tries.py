@@ -94,9 +94,9 @@ def tried(jobs: Jobs, ws: Workspace, asked: Asked) -> Page:
     values = {
         "job": job,
         "wish": wish,
-        "place": jobs.place(job),
+        "place": jobs.place(job.id),
         "made": [
-            [one for one in list(job.parts) if one.column == column]
+            [one for one in job.parts if one.column == column]
             for column in range(len(wish.columns))
         ],
         "effects": _effects(job) if wish.is_paired else {},
@@ -111,7 +111,7 @@ def tried(jobs: Jobs, ws: Workspace, asked: Asked) -> Page:
         "state": job.state,
         "said": job.said,
         "made": len(job.parts),
-        "scores": [one.score for one in list(job.parts)],
+        "scores": [one.score for one in job.parts],
     }
     return Page(template, values, plain | {"kept": kept.parts if kept else []})
 
@@ -140,7 +140,7 @@ def effect(jobs: Jobs, ws: Workspace, asked: Asked) -> Response:
 
 def _effects(job: QueuedJob) -> dict[int, tuple[float, float]]:
     """Return {number: mean and largest difference of a pair's pixels, as shares of white}."""
-    numbers = sorted({one.number for one in list(job.parts)})
+    numbers = sorted({one.number for one in job.parts})
     found = {number: _difference(job, number) for number in numbers}
     return {number: one[1:] for number, one in found.items() if one is not None}
 
@@ -175,7 +175,7 @@ def cancel(jobs: Jobs, ws: Workspace, asked: Asked) -> Response:
     """End a try; what was made of it stays to be seen."""
     asked.require_form()
     job = job_of(jobs, asked, "try")
-    jobs.cancel(job)
+    jobs.cancel(job.id)
     return redirect(f"/try/{job.id}", 303)
 
 
@@ -200,4 +200,4 @@ def _known(ws: Workspace, version_id: str) -> None:
 
 
 def _files(job: QueuedJob) -> dict[tuple[int, int], bytes]:
-    return {(one.column, one.number): one.content for one in list(job.parts)}
+    return {(one.column, one.number): one.content for one in job.parts}
