@@ -74,3 +74,35 @@ class UtilityConfig:
     task: str = setting(
         "modality", "Column of the real tables; classes are told apart within each of its values."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """Which captioners are trained, on how many images."""
+
+    model: str = setting(
+        "tiny",
+        "Captioner: tiny (3 layers, 0.6 M weights), gpt2 (12 layers, untrained) or a folder with a "
+        "GPT-2 and its tokenizer.",
+    )
+    features: str = setting(
+        "features", "Feature network that it sees: `features` (D), a folder or torchvision/NAME."
+    )
+    ratios: str = setting("1,5", "Synthetic images for each real one.")
+    draws: int = setting(3, "Draws of synthetic images and of first weights for each arm.", min=1)
+    steps: int = setting(400, "Training steps, of 32 images.", min=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSupervisedConfig:
+    """Which network learns without labels, and how long."""
+
+    model: str = setting(
+        "densenet-tiny", "Network: densenet-tiny (64 pixels) or torchvision/densenet121."
+    )
+    per_class: str = setting("10,all", "Labelled real images of each class for the probe.")
+    draws: int = setting(3, "Draws of labelled images and of first weights for each arm.", min=1)
+    steps: int = setting(300, "Training steps without labels, of 64 images.", min=1)
+    task: str = setting(
+        "modality", "Column of the real tables; classes are told apart within each of its values."
+    )

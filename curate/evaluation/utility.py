@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
+from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.classifiers import LINEAR, ClassExamples, Classifier
@@ -21,6 +22,7 @@ from curate.evaluation.intervals import Estimate
 from curate.evaluation.kept import kept
 from curate.evaluation.label_classifier import patient_of
 from curate.evaluation.sets import ImageSet
+from curate.evaluation.utility_sides import UtilitySides
 from curate.progress import ShowProgress
 from db.hashing import json_hash
 from rewards.backbones import Backbone
@@ -45,7 +47,10 @@ class Task:
 
 @dataclass(frozen=True, order=True)
 class Arm:
-    """What a classifier learns from: real images a class, synthetic ones as a multiple of them."""
+    """What a classifier learns from: real images a class, synthetic ones as a multiple of them.
+
+    Without a ratio `of` says what else sets it apart from real images alone.
+    """
 
     per_class: int  # 0: all there are
     ratio: int  # 0: real only, or synthetic only where `how` says so
@@ -54,8 +59,8 @@ class Arm:
 
     def __str__(self) -> str:
         real = f"{self.per_class or 'all'} real a class"
-        if not self.of:
-            return f"{real}: {REAL_ONLY}"
+        if not self.ratio and self.how != ONLY:
+            return f"{real}: {self.of or self.how or REAL_ONLY}"
         if self.how == ONLY:
             return f"{self.of}: synthetic only"
         return f"{real} + {self.ratio}x {self.of}{', ' if self.how else ''}{self.how}"
@@ -122,26 +127,35 @@ def _points(one: Estimate) -> str:
 
 
 def measure_utility(
-    sides: tuple[ImageSet, ImageSet],
-    sets: Sequence[ImageSet],
-    backbone: Backbone,
-    config: UtilityConfig,
-    progress: ShowProgress,
-    notes: Sequence[str] = (),
+    sides: UtilitySides, backbone: Backbone, config: UtilityConfig, progress: ShowProgress
 ) -> Utility:
     """Train a classifier for each arm and draw; what was done before a stop is not done again."""
-    classifier = Classifier(config.model, steps=config.steps)
-    tasks, left_out = _tasks_of(classifier, backbone, sides, sets, config.task)
-    arms = _arms_of(classifier, sets, config)
-    hashes = [json_hash([one.name, one.hashes]) for one in (*sides, *sets)]
-    key = [config.model, config.steps, config.task, backbone.fingerprint, *hashes]
+    classifier = Classifier(config.model, config.steps)
+    inputs = [classifier.inputs(one, backbone) for one in (sides.train, sides.test, *sides.sets)]
+    tasks, left_out = tasks_of(inputs, sides, config.task)
+    arms = _arms_of(classifier, sides.sets, config)
+    key = [config.model, config.steps, config.task, backbone.fingerprint, *sides.identity]
     told: dict[Arm, list[list[dict[str, Any]]]] = {arm: [] for arm in arms}
     with progress(len(arms) * config.draws, "arms and draws") as advance:
         for arm, draw in product(arms, range(config.draws)):
-            make = partial(_classified, classifier, tasks, arm, draw)
-            told[arm].append(kept(sides[0].cache, json_hash([*key, asdict(arm), draw]), make))
+            make = partial(classified, classifier, tasks, arm, draw)
+            told[arm].append(kept(sides.train.cache, json_hash([*key, asdict(arm), draw]), make))
             advance(1)
-    resampling = Resampling(tasks, config.draws)
+    name = f"{classifier.name} classifier, {config.draws} draws, {backbone.name}"
+    return utility_table(name, tasks, told, (*left_out, *sides.notes))
+
+
+def utility_table(
+    model: str,
+    tasks: Sequence[Task],
+    told: Mapping[Arm, list[list[dict[str, Any]]]],
+    notes: Sequence[str],
+) -> Utility:
+    """Return the figures of what each arm's classifiers said in each draw, of each task."""
+    arms = list(told)
+    draws = len(told[arms[0]])
+    first = next((arm.of for arm in arms if arm.of not in ("", COPIES)), None)
+    resampling = Resampling(tasks, draws)
     resampled = {arm: resampling.accuracies(told[arm]) for arm in arms}
     base = {arm.per_class: arm for arm in arms if not arm.of}
     outcomes = []
@@ -152,9 +166,9 @@ def measure_utility(
             for name in ("f1", "auc", "num_synthetic")
         )
         alone = base.get(arm.per_class) if arm.of and arm.how != ONLY else None
-        gain = None if alone is None else _estimate(resampled[arm] - resampled[alone])
-        outcomes.append(Outcome(arm, _estimate(resampled[arm]), f1, auc, gain, num))
-    plain = [arm for arm in arms if sets and arm.of == sets[0].name and arm.how == "" and arm.ratio]
+        gain = None if alone is None else percentiles(resampled[arm] - resampled[alone])
+        outcomes.append(Outcome(arm, percentiles(resampled[arm]), f1, auc, gain, num))
+    plain = [arm for arm in arms if arm.of == first and arm.how == "" and arm.ratio]
     pairs = [
         (arm, other)
         for other in plain
@@ -164,30 +178,27 @@ def measure_utility(
         and arm != other
     ]
     return Utility(
-        model=f"{classifier.name} classifier, {config.draws} draws, {backbone.name}",
+        model=model,
         tasks=tuple(task.name for task in tasks),
         outcomes=tuple(outcomes),
         differences=tuple(
-            (str(arm), str(other), _estimate(resampled[arm] - resampled[other]))
+            (str(arm), str(other), percentiles(resampled[arm] - resampled[other]))
             for arm, other in pairs
         ),
-        notes=(*left_out, *notes),
+        notes=tuple(notes),
     )
 
 
-def _tasks_of(
-    classifier: Classifier,
-    backbone: Backbone,
-    sides: tuple[ImageSet, ImageSet],
-    sets: Sequence[ImageSet],
-    column: str,
+def tasks_of(
+    inputs: Sequence[Tensor], of: UtilitySides, column: str
 ) -> tuple[list[Task], list[str]]:
     """Return what can be learned, a task for each value of `column`, and what was left out.
 
-    `sides` are real training and test images. A label counts that both have; a task needs two.
-    Synthetic images go by modality and label. Raises CurateError where no task is left.
+    `inputs` are the training images', the test images' and each set's. A label counts that both
+    real sides have; a task needs two. Synthetic images go by modality and label. Raises
+    CurateError where no task is left.
     """
-    inputs = [classifier.inputs(one, backbone) for one in (*sides, *sets)]
+    sides, sets = (of.train, of.test), of.sets
     found: list[Task] = []
     notes: list[str] = []
     names = [
@@ -237,7 +248,7 @@ def _tasks_of(
     return found, notes
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers_of(text: str) -> tuple[int, ...]:
     """Read "5,10,all" as (5, 10, 0): 0 stands for all."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part == "all" or (part.isdecimal() and len(part) < 10) for part in parts):
@@ -249,15 +260,15 @@ def _arms_of(classifier: Classifier, sets: Sequence[ImageSet], config: UtilityCo
     """Return every arm: real only, the control of copies, and each set in each way."""
     arms = [Arm(0, 0, one.name, ONLY) for one in sets]
     ways = ["", CHECKED, WEIGHTED, *([] if classifier.name == LINEAR else [FIRST])]
-    for per_class in _numbers(config.per_class):
+    for per_class in numbers_of(config.per_class):
         arms.append(Arm(per_class, 0, ""))
-        for ratio in (some for some in _numbers(config.ratios) if some > 0):
+        for ratio in (some for some in numbers_of(config.ratios) if some > 0):
             arms.append(Arm(per_class, ratio, COPIES))
             arms += [Arm(per_class, ratio, one.name, how) for one in sets for how in ways]
     return arms
 
 
-def _classified(
+def classified(
     classifier: Classifier, tasks: Sequence[Task], arm: Arm, draw: int
 ) -> list[dict[str, Any]]:
     """Train one arm's classifiers and return of each task what they say of the test images."""
@@ -375,6 +386,7 @@ class Resampling:
         return means
 
 
-def _estimate(resampled_R: Floats) -> Estimate:
+def percentiles(resampled_R: Floats) -> Estimate:
+    """Return a figure and its 95 % interval: the first is of all, the others of resamples."""
     low, high = np.quantile(resampled_R[1:], [0.025, 0.975])
     return Estimate(float(resampled_R[0]), float(low), float(high), len(resampled_R) - 1)

@@ -2,29 +2,35 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import CurateError
 from curate.evaluation.compare import patients_on_both_sides
-from curate.evaluation.config import UtilityConfig
 from curate.evaluation.sets import ImageSet, read_set, real_set
-from curate.evaluation.utility import Utility, measure_utility
-from curate.progress import ShowProgress
 from curate.workspace import open_workspace
-from rewards.backbones import load_backbone
+from db.hashing import json_hash
 
 
-def utility_of_tables(
-    real: Path,
-    test: Path,
-    releases: Sequence[Path],
-    config: UtilityConfig,
-    progress: ShowProgress,
-    *,
-    cache: Path,
-    workspace: Path | None = None,
-) -> Utility:
-    """Read the sets and measure; CurateError where a test patient was trained on.
+@dataclass(frozen=True)
+class UtilitySides:
+    """Real images to learn from, those of other patients to test on, and synthetic sets."""
+
+    train: ImageSet
+    test: ImageSet
+    sets: tuple[ImageSet, ...]
+    notes: tuple[str, ...]  # what a reader of the figures should know
+
+    @property
+    def identity(self) -> list[str]:
+        """Return a hash of each set's images: results are kept under it."""
+        return [json_hash([one.name, one.hashes]) for one in (self.train, self.test, *self.sets)]
+
+
+def read_sides(
+    real: Path, test: Path, releases: Sequence[Path], *, cache: Path, workspace: Path | None = None
+) -> UtilitySides:
+    """Read the sets; CurateError where a test patient was trained on.
 
     A workspace's real images of split train, or of none, are what its generators have seen.
     """
@@ -44,8 +50,7 @@ def utility_of_tables(
         counts = Counter(image.shown for image in seen.images)
         told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         notes.append(f"real images that the workspace's generators may have seen: {told or 'none'}")
-    backbone = load_backbone(config.features)
-    return measure_utility((train, held_out), sets, backbone, config, progress, notes)
+    return UtilitySides(train, held_out, tuple(sets), tuple(notes))
 
 
 def _refuse(seen: ImageSet, test: ImageSet, where: str) -> None:

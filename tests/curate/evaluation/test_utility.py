@@ -12,7 +12,8 @@ from cli import app
 from curate.errors import CurateError
 from curate.evaluation.config import UtilityConfig
 from curate.evaluation.sets import FolderFiles, ImageSet, SetImage
-from curate.evaluation.utility import Outcome, Utility, _numbers, measure_utility
+from curate.evaluation.utility import Outcome, Utility, measure_utility, numbers_of
+from curate.evaluation.utility_sides import UtilitySides
 from curate.importing.config import ImportConfig
 from curate.progress import Advance
 from curate.samples.features import keep_features
@@ -59,8 +60,8 @@ def set_of(folder: Path, name: str, per_class: int, *, seed: int, wrong: float =
 
 
 def measured(folder: Path, *sets: ImageSet, config: UtilityConfig = CONFIG) -> Utility:
-    sides = set_of(folder, "train", 20, seed=1), set_of(folder, "test", 60, seed=2)
-    return measure_utility(sides, sets, NETWORK, config, _silent)
+    train, test = set_of(folder, "train", 20, seed=1), set_of(folder, "test", 60, seed=2)
+    return measure_utility(UtilitySides(train, test, sets, ()), NETWORK, config, _silent)
 
 
 def arm(found: Utility, of: str, how: str = "") -> Outcome:
@@ -120,11 +121,11 @@ def test_what_was_trained_before_a_stop_is_not_trained_again(tmp_path: Path) -> 
     assert json.loads(results[2].read_text()) == marked
 
 
-def test_numbers_are_read_and_nonsense_is_refused() -> None:
-    assert _numbers("5, 10,all") == (5, 10, 0)
+def testnumbers_of_are_read_and_nonsense_is_refused() -> None:
+    assert numbers_of("5, 10,all") == (5, 10, 0)
     for wrong in ("", "5,-1", "x", "1.5"):
         with pytest.raises(CurateError, match="whole numbers"):
-            _numbers(wrong)
+            numbers_of(wrong)
 
 
 def test_the_command_measures_two_folders_and_refuses_patients_it_learned_from(
