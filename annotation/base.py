@@ -44,10 +44,16 @@ class Study:
     questions: tuple[Question, ...]
     reasons: tuple[str, ...] = ()  # flaws that may be ticked
     # names of the pictures that every task shows, side by side in this order: "left" is the one
-    # judged (with "right", both are); other names are what was given for it, such as "prior"
+    # judged (with "right", both are), "left1" to "left9" are its slices where it is shown by them;
+    # other names are what was given for it, such as "prior"
     pictures: tuple[str, ...] = ("left",)
     raters: Mapping[str, str] = field(default_factory=dict)  # name -> how the backend knows them
     images_folder: str = ""  # where the backend itself reads the pictures, if it does
+
+    @property
+    def is_of_pairs(self) -> bool:
+        """Return whether each task shows two images to be compared."""
+        return any(name.startswith("right") for name in self.pictures)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,8 +79,12 @@ def mean_by_grade(scores_R: Scores, grade_R: Grades) -> dict[int, float]:
     return {int(grade): float(scores_R[grade_R == grade].mean()) for grade in np.unique(grade_R)}
 
 
-def weighted_kappa(one_R: Grades, other_R: Grades, num_values: int) -> float | None:
-    """Cohen's kappa with quadratic weights; None where both never vary."""
+def kappa_of_grades(one_R: Grades, other_R: Grades, num_values: int) -> float | None:
+    """Cohen's kappa with quadratic weights, once and whole; None where both never vary.
+
+    `annotation.agreement.kappa.weighted_kappa` is the same figure for many bootstrap samples at
+    once; this folder knows no other, so scikit-learn computes it here. A test compares the two.
+    """
     if not len(one_R) or np.ptp(one_R) == 0 and np.ptp(other_R) == 0:
         return None
     grades = list(range(num_values))
@@ -106,7 +110,7 @@ def kappa_of_raters(
     if not pairs:
         return None
     both = np.array(pairs + [(other, one) for one, other in pairs])
-    return weighted_kappa(both[:, 0], both[:, 1], num_values)
+    return kappa_of_grades(both[:, 0], both[:, 1], num_values)
 
 
 def reliability_bins(scores_R: Scores, is_top_R: NDArray[np.bool_]) -> list[dict[str, float]]:

@@ -22,11 +22,11 @@ from rewards.quality import (
     auc,
     auc_top_or_bottom,
     calibration_error,
+    kappa_of_grades,
     kappa_of_raters,
     mean_by_grade,
     reliability_bins,
     spearman,
-    weighted_kappa,
 )
 from rewards.ratings import RatedImages
 
@@ -187,7 +187,7 @@ def _figures(rated: RatedImages, said: Promised, ratings: Tensor) -> dict[str, A
         "auc_images_shuffled": auc(_scores(said.other_images_CNK[0], image_R), is_top_R),
         "auc_prompts_shuffled": auc(_scores(said.other_prompts_CNK[0], image_R), is_top_R),
         "ordinal_accuracy": float((likeliest_R == grade_R).mean()) if len(grade_R) else 0.0,
-        "kappa": weighted_kappa(likeliest_R, grade_R, top + 1),
+        "kappa": kappa_of_grades(likeliest_R, grade_R, top + 1),
         "kappa_of_raters": kappa_of_raters(items_R, raters, grade_R, top + 1),
         "reliability": reliability_bins(score_R, is_top_R),
     }

@@ -4,7 +4,9 @@ Field names are `verdict-<question>`, `reasons` and `comment`; answers.py reads 
 is an alias ("3"), so that its wording may hold anything.
 """
 
-from itertools import zip_longest
+import math
+from collections.abc import Sequence
+from itertools import groupby, zip_longest
 from xml.sax.saxutils import quoteattr
 
 from annotation.base import ORIGIN, ORIGIN_ANSWERS, PREFERENCE, PREFERENCES, Question, Study
@@ -35,7 +37,7 @@ def labelling_form(study: Study) -> str:
 
     Images and questions stand side by side: below a tall image questions would be off-screen.
     """
-    flaws = ""
+    flaws, target = "", _target(study)
     if study.reasons and any(question.kind != PREFERENCE for question in study.questions):
         choices = "".join(
             f"<Choice value={quoteattr(reason)}{f' hotkey={quoteattr(key)}' if key else ''}/>"
@@ -43,8 +45,8 @@ def labelling_form(study: Study) -> str:
         )
         flaws = (
             "<Header value='What is wrong with it?' size='5'/>"
-            f"<Choices name='{REASONS}' toName='image' choice='multiple' showInline='true'>"
-            f"{choices}</Choices>"
+            f"<Choices name='{REASONS}' toName='{target}' choice='multiple' "
+            f"showInline='true'>{choices}</Choices>"
         )
     return (
         f"<View><Style>{STYLE}</Style>"
@@ -52,25 +54,41 @@ def labelling_form(study: Study) -> str:
         f'<View style="flex:1 1 auto; min-width:0">{_images(study)}</View>'
         '<View style="flex:0 0 330px">'
         '<Header value="$asked" size="4"/>'
-        f"{_questions(study)}{flaws}"
-        f"<TextArea name='{COMMENT}' toName='image' rows='1' maxSubmissions='1' editable='true' "
-        "placeholder='Comment'/>"
+        f"{_questions(study, target)}{flaws}"
+        f"<TextArea name='{COMMENT}' toName='{target}' rows='1' maxSubmissions='1' "
+        "editable='true' placeholder='Comment'/>"
         "</View></View></View>"
     )
 
 
+def field_of(name: str) -> str:
+    """Return what a project calls the picture of this name: "left2" is its "image2"."""
+    side = _whole(name)
+    return FIELDS.get(side, side) + name[len(side) :]
+
+
+def _whole(name: str) -> str:
+    """Return the name of the picture that this one is a slice of, or its own."""
+    return name.rstrip("123456789")
+
+
+def _target(study: Study) -> str:
+    """Return the one picture that answers hang on: Label Studio loses those that hang on two."""
+    return next(field_of(name) for name in study.pictures if _whole(name) in FIELDS)
+
+
 def _images(study: Study) -> str:
-    """Several stand side by side; where one was given for another, each says what it is."""
-    with_captions = not set(study.pictures) <= FIELDS.keys()
+    """Several stand side by side; where one was given for another, each says what it is.
+
+    Slices of a volume stand in rows, from left to right and down, as they follow in the volume.
+    """
+    with_captions = not {_whole(name) for name in study.pictures} <= FIELDS.keys()
     columns = []
-    for name in study.pictures:
-        field = FIELDS.get(name, name)
-        caption = "to be rated" if name in FIELDS else name
+    for whole, names in groupby(study.pictures, _whole):
+        caption = "to be rated" if whole in FIELDS else whole
         columns.append(
             (f"<Header value={quoteattr(caption)} size='5'/>" if with_captions else "")
-            + f'<Image name="{field}" value="${field}" zoom="true" zoomControl="true" '
-            'brightnessControl="true" contrastControl="true" rotateControl="false" '
-            f'defaultZoom="fit" maxHeight="calc(100vh - {BESIDE_IMAGE}px)"/>'
+            + _rows(list(names))
         )
     if len(columns) == 1:
         return columns[0]
@@ -79,7 +97,26 @@ def _images(study: Study) -> str:
     return f'<View style="display:flex; gap:8px">{beside}</View>'
 
 
-def _questions(study: Study) -> str:
+def _rows(names: Sequence[str]) -> str:
+    """Return one picture, or several in as many rows as columns; all rows fit on the page."""
+    in_a_row = math.ceil(math.sqrt(len(names)))
+    num_rows = math.ceil(len(names) / in_a_row)
+    height = f"100vh - {BESIDE_IMAGE}px"
+    height = f"calc({height})" if num_rows == 1 else f"calc(({height}) / {num_rows})"
+    images = [
+        f'<Image name="{field_of(name)}" value="${field_of(name)}" zoom="true" zoomControl="true" '
+        'brightnessControl="true" contrastControl="true" rotateControl="false" '
+        f'defaultZoom="fit" maxHeight="{height}"/>'
+        for name in names
+    ]
+    if len(images) == 1:
+        return images[0]
+    style = f"flex:0 0 {100 // in_a_row}%; min-width:0"
+    cells = "".join(f'<View style="{style}">{image}</View>' for image in images)
+    return f'<View style="display:flex; flex-wrap:wrap">{cells}</View>'
+
+
+def _questions(study: Study, target: str) -> str:
     rows, written = iter(KEY_ROWS), ""
     for question in study.questions:
         answers = _answers(question)
@@ -96,7 +133,7 @@ def _questions(study: Study) -> str:
         )
         written += (
             f"<Header value={quoteattr(question.text)} size='5'/>"
-            f"<Choices name={quoteattr(VERDICT + question.name)} toName='image' "
+            f"<Choices name={quoteattr(VERDICT + question.name)} toName='{target}' "
             f"choice='single-radio' required='true'>{choices}</Choices>"
         )
     return written

@@ -36,7 +36,7 @@ def place_of(study: Study, rater: str) -> str:
 def project_title(study: Study, rater: str, tasks: Sequence[Task]) -> str:
     """Return what a rater sees of the project before its images: modalities and their number."""
     modalities = sorted({task.modality for task in tasks})
-    count = f"{len(tasks)} {'pairs' if 'right' in study.pictures else 'images'}"
+    count = f"{len(tasks)} {'pairs' if study.is_of_pairs else 'images'}"
     end = f": {count} ({_digest(study, rater)})"
     names = ", ".join(modalities) or TITLE
     if len(names) + len(end) > MAX_TITLE:

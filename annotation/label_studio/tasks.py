@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from annotation.base import Task
-from annotation.label_studio.form import FIELDS
+from annotation.label_studio.form import field_of
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -41,7 +41,7 @@ def send_tasks(client: "LabelStudio", project_id: int, tasks: Sequence[Task]) ->
 
 def _data(task: Task) -> dict[str, str]:
     """All that a rater's browser gets: every key of it may be seen."""
-    pictures = {FIELDS.get(name, name): address for name, address in task.pictures.items()}
+    pictures = {field_of(name): address for name, address in task.pictures.items()}
     return {"uid": task.uid, **pictures, "asked": f"{task.modality}: {task.text}"}
 
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from curate.errors import CurateError
 from curate.image_service.config import VALID_DAYS
-from curate.image_service.picture import StudyImage, picture_for_raters, study_format
+from curate.image_service.picture import StudyPictures
 from curate.image_service.signing import Shown, signed_path, workspace_key
 from curate.workspace import Workspace
 from db import queries
@@ -88,16 +88,10 @@ def _pictures(
     In each rater's order, which is drawn by lot: the moments of writing tell nothing.
     """
     shown = queries.campaigns.shown_images(ws.session, campaign.id)
-    form = study_format(
-        StudyImage(image.origin, image.shape) for image in shown if not image.is_condition
-    )
+    pictures = StudyPictures(shown)
     for image in shown:
         name = f"{image.assignment_id}-{image.name}.png"
         if name in already:
             yield image, name, None
         else:
-            encoded = ws.store.get(image.file_sha256)
-            picture = picture_for_raters(
-                encoded, form, spoiled=image.spoiled, is_mask=image.name == "mask"
-            )
-            yield image, name, picture
+            yield image, name, pictures.png(ws.store.get(image.file_sha256), image)

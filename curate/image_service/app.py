@@ -11,12 +11,7 @@ from time import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from curate.image_service.picture import (
-    PictureFormat,
-    StudyImage,
-    picture_for_raters,
-    study_format,
-)
+from curate.image_service.picture import StudyPictures
 from curate.image_service.signing import Shown, read_address
 from db import queries
 from db.engine import Engine, open_session
@@ -71,23 +66,16 @@ def pictures_of(engine: Engine, store: FileStore) -> Pictures:
     """Return what opens pictures: a session a call, so that threads may call at once."""
 
     @lru_cache(maxsize=64)  # a campaign never grows
-    def form_of(campaign_id: UUID) -> PictureFormat:
+    def study_of(campaign_id: UUID) -> StudyPictures:
         with open_session(engine) as session:
-            shown = queries.campaigns.shown_images(session, campaign_id)
-        return study_format(
-            StudyImage(image.origin, image.shape) for image in shown if not image.is_condition
-        )
+            return StudyPictures(queries.campaigns.shown_images(session, campaign_id))
 
     def picture(shown: Shown) -> bytes | None:
         with open_session(engine) as session:
             found = queries.campaigns.shown_image(session, shown.assignment_id, shown.name)
         if found is None:
             return None
-        form = form_of(found.campaign_id)
-        encoded = store.get(found.file_sha256)
-        return picture_for_raters(
-            encoded, form, spoiled=found.spoiled, is_mask=found.name == "mask"
-        )
+        return study_of(found.campaign_id).png(store.get(found.file_sha256), found)
 
     return picture
 

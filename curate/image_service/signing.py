@@ -15,12 +15,12 @@ from pathlib import Path
 from uuid import UUID
 
 from curate.errors import CurateError
-from db.models import SHOWN_ROLES, SIDES
+from db.models import SHOWN_ROLES, side_of
 
 KEY_FILE = "image-service.key"  # in the workspace; only its owner may read it
 KEY_BYTES = 32
 # One way only to write an address: nothing to normalise, nothing to traverse.
-_PATH = re.compile(r"/images/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/([a-z]+)")
+_PATH = re.compile(r"/images/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/([a-z]+[1-9]?)")
 _QUERY = re.compile(r"until=([1-9][0-9]{0,11})&signature=([A-Za-z0-9_-]{43})")
 
 
@@ -29,7 +29,7 @@ class Shown:
     """One picture before a rater's eyes: an assignment's, by its name."""
 
     assignment_id: UUID
-    name: str  # a side ("left" where there is no pair), or the role of a condition image
+    name: str  # a side ("left" where there is no pair), its slice ("left1"), or a condition's role
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def signed_path(key: bytes, shown: Shown, until: int) -> str:
 def read_address(path: str, query: str) -> SignedAddress | None:
     """Read an address to the letter; None when it is anything else."""
     place, proof = _PATH.fullmatch(path), _QUERY.fullmatch(query)
-    if place is None or proof is None or place[2] not in (*SIDES, *SHOWN_ROLES):
+    if place is None or proof is None or not (place[2] in SHOWN_ROLES or side_of(place[2])):
         return None
     return SignedAddress(Shown(UUID(place[1]), place[2]), int(proof[1]), proof[2])
 

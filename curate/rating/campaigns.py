@@ -12,10 +12,11 @@ from uuid import UUID
 
 from annotation.base import RaterProfile
 from curate.errors import CurateError
+from curate.rating.config import LABEL_STUDIO
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
-from db.models import Assignment, Campaign, Rubric
+from db.models import IN_SLICES, MOST_SLICES, Assignment, Campaign, Rubric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
         overlap=plan.overlap,
         simulated=plan.raters[0].simulated,
         backend=plan.backend,
-        config={"plan_sha256": plan_hash},
+        config={"plan_sha256": plan_hash, **_slices(ws, plan)},
     )
     rows = {
         rater.name: queries.campaigns.get_or_add_rater(
@@ -120,6 +121,26 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
         for position, item in enumerate(order)
     ]
     return queries.campaigns.add_campaign(ws.session, campaign, assignments)
+
+
+def _slices(ws: Workspace, plan: CampaignPlan) -> dict[str, int]:
+    """Return in how many pictures people are shown each volume, as a campaign's config keeps it.
+
+    Equally many for all that is shown: their number would tell one origin from another. Nothing
+    where an image has no slices, and for raters that are no people: they look at the whole.
+    """
+    if plan.backend != LABEL_STUDIO:
+        return {}
+    shown = {
+        image_id
+        for item in (*plan.items, *plan.controls)
+        for image_id in (item.image_id, item.other_image_id)
+        if image_id is not None
+    }
+    found = queries.images.images_by_id(ws.session, sorted(shown))
+    shapes = [image.shape for image, _ in found.values()]
+    depth = min((shape[1] if len(shape) == 4 else 1 for shape in shapes), default=1)
+    return {IN_SLICES: min(depth, MOST_SLICES)} if depth > 1 else {}
 
 
 def _blind_orders(plan: CampaignPlan) -> dict[str, list[Item]]:

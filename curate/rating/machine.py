@@ -15,7 +15,7 @@ from annotation.base import RaterProfile
 from annotation.endpoint import Endpoint
 from annotation.machine import MachineBackend, Prices, prompt_of, uid_of
 from curate.errors import CurateError
-from curate.image_service.picture import StudyImage, picture_for_raters, study_format
+from curate.image_service.picture import StudyPictures
 from curate.progress import progress
 from curate.rating.answers import Taken, find_campaign
 from curate.rating.campaigns import CampaignPlan, Item, make_campaign
@@ -69,16 +69,11 @@ def rate_by_machine(ws: Workspace, name: str, options: MachineOptions) -> Machin
     campaign = _own_campaign(ws, of, options)
     shown = queries.campaigns.shown_images(ws.session, campaign.id)
     pictures = {f"{image.assignment_id}/{image.name}": image for image in shown}
-    form = study_format(
-        StudyImage(image.origin, image.shape) for image in shown if not image.is_condition
-    )
+    study_pictures = StudyPictures(shown)
 
     def picture(address: str) -> bytes:
         image = pictures[address]
-        encoded = ws.store.get(image.file_sha256)
-        return picture_for_raters(
-            encoded, form, spoiled=image.spoiled, is_mask=image.name == "mask"
-        )
+        return study_pictures.png(ws.store.get(image.file_sha256), image)
 
     prices = Prices(prompt=options.prompt_price, reply=options.reply_price)
     backend = MachineBackend(endpoint, picture, prices)

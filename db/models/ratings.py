@@ -12,11 +12,19 @@ from db.models.base import UtcDateTime, one_of, sequence, utc_now
 PURPOSES = ("train", "calibration", "control", "repeat", "gate")
 SIDES = ("left", "right")
 SHOWN_ROLES = ("source", "prior", "mask")  # condition images that raters see beside the image
+IN_SLICES = "slices"  # in a campaign's config: how many pictures a volume is shown in, beyond one
+MOST_SLICES = 9  # a picture's name holds one digit: "left1" .. "left9"
 # begins the name of a rater that is a vision-language model: wherever the name goes, it says so.
 # Such a rater counts as simulated, and its answers count nowhere unless they are asked for by name
 MACHINE, BY_MACHINE = "machine:", "machine"  # the second: the backend of its campaigns
 A_PERSON, SIMULATED, A_MACHINE = "a person", "simulated", "a machine"  # kinds of raters
 CRITERION_KINDS = ("scale", "origin")  # how good an image is | whether it looks real
+
+
+def side_of(name: str) -> str | None:
+    """Return the side that a picture of this name shows, whole or a slice of it; None: no side."""
+    side = name.rstrip("123456789")
+    return side if side in SIDES and len(name) <= len(side) + 1 else None
 
 
 class Rubric(SQLModel, table=True):

@@ -13,6 +13,7 @@ from db.bulk import in_parts, insert_new
 from db.errors import StoreError
 from db.models import (
     BY_MACHINE,
+    IN_SLICES,
     MACHINE,
     SHOWN_ROLES,
     SIDES,
@@ -26,6 +27,7 @@ from db.models import (
     Rater,
     Rating,
     Rubric,
+    side_of,
 )
 from db.queries.prompts import conditions_of
 from db.queries.ratings import is_answered
@@ -124,17 +126,18 @@ class ShownImage:
     """One image before one rater's eyes."""
 
     assignment_id: UUID
-    name: str  # a side ("left" where there is no pair), or a condition image's role
+    name: str  # a side ("left" where there is no pair), its slice ("left1"), or a condition's role
     campaign_id: UUID
     file_sha256: str
     origin: str
     shape: tuple[int, ...]
     spoiled: str | None  # how it is spoiled before it is shown
+    part: tuple[int, int] | None = None  # of a volume: which slice, from 1, of how many
 
     @property
     def is_condition(self) -> bool:
         """Return whether it was given for the image that is judged; origin and shape are its."""
-        return self.name not in SIDES
+        return side_of(self.name) is None
 
 
 def find_campaign(session: Session, name: str) -> Campaign | None:
@@ -303,7 +306,9 @@ def shown_names(session: Session, campaign: Campaign) -> tuple[str, ...]:
     query = select(Image.prompt_id).join(Assignment, col(Assignment.image_id) == col(Image.id))
     prompt_ids = session.exec(query.where(Assignment.campaign_id == campaign.id).distinct()).all()
     sides = SIDES if campaign.kind == "comparison" else SIDES[:1]
-    return (*(shared_roles(session, prompt_ids) if prompt_ids else ()), *sides)
+    count = campaign.config.get(IN_SLICES, 0)
+    parts = [f"{side}{place + 1}" for side in sides for place in range(count)]
+    return (*(shared_roles(session, prompt_ids) if prompt_ids else ()), *(parts or sides))
 
 
 def shown_image(session: Session, assignment_id: UUID, name: str) -> ShownImage | None:
@@ -311,14 +316,13 @@ def shown_image(session: Session, assignment_id: UUID, name: str) -> ShownImage 
     assignment = session.get(Assignment, assignment_id)
     if assignment is None:
         return None
-    image_id = assignment.other_image_id if name == "right" else assignment.image_id
+    side = side_of(name)
+    image_id = assignment.other_image_id if side == "right" else assignment.image_id
     image = session.get(Image, image_id) if image_id is not None else None
     if image is None:
         return None
-    if name in SIDES:
-        return _shown(assignment, name, image, image.file_sha256)
-    condition = session.get(PromptCondition, (image.prompt_id, name))
-    return None if condition is None else _shown(assignment, name, image, condition.file_sha256)
+    found = image if side else session.get(PromptCondition, (image.prompt_id, name))
+    return _shown(session, assignment, name, image, found.file_sha256) if found else None
 
 
 def shown_images(session: Session, campaign_id: UUID) -> list[ShownImage]:
@@ -327,14 +331,14 @@ def shown_images(session: Session, campaign_id: UUID) -> list[ShownImage]:
     names = () if campaign is None else shown_names(session, campaign)
     shown: list[tuple[UUID, int, ShownImage]] = []
     for name in names:
-        image_id = Assignment.other_image_id if name == "right" else Assignment.image_id
+        side = side_of(name)
+        image_id = Assignment.other_image_id if side == "right" else Assignment.image_id
         query = select(Assignment, Image).join(Image, col(Image.id) == col(image_id))
         found = session.exec(query.where(Assignment.campaign_id == campaign_id)).all()
         conditions = conditions_of(session, sorted({image.prompt_id for _, image in found}))
         for assignment, image in found:
-            is_side = name in SIDES
-            sha256 = image.file_sha256 if is_side else conditions[image.prompt_id][name]
-            row = _shown(assignment, name, image, sha256)
+            sha256 = image.file_sha256 if side else conditions[image.prompt_id][name]
+            row = _shown(session, assignment, name, image, sha256)
             shown.append((assignment.rater_id, assignment.position, row))
     shown.sort(key=lambda entry: (str(entry[0]), entry[1], entry[2].name))
     return [row for _, _, row in shown]
@@ -346,8 +350,12 @@ def stands_in(spoiled: str | None) -> tuple[str, str] | None:
     return (kind, sha256) if colon else None
 
 
-def _shown(assignment: Assignment, name: str, image: Image, file_sha256: str) -> ShownImage:
-    spoiled = assignment.spoiled if name in SIDES else None
+def _shown(
+    session: Session, assignment: Assignment, name: str, image: Image, file_sha256: str
+) -> ShownImage:
+    is_side = side_of(name) is not None
+    spoiled = assignment.spoiled if is_side else None
+    count = session.get_one(Campaign, assignment.campaign_id).config.get(IN_SLICES, 0)
     if (other := stands_in(spoiled)) is not None:
         file_sha256, spoiled = other[1], None
     return ShownImage(
@@ -358,6 +366,7 @@ def _shown(assignment: Assignment, name: str, image: Image, file_sha256: str) ->
         origin=image.origin,
         shape=tuple(image.shape),
         spoiled=spoiled,
+        part=(int(name[-1]), count) if is_side and count else None,
     )
 
 

@@ -94,6 +94,10 @@ RUNS = """() => {
 }"""
 
 
+PLACES = """() => [...document.querySelectorAll('.lsf-image')].map(
+    image => { const at = image.getBoundingClientRect(); return [at.top, at.left, at.bottom]; })"""
+
+
 def opened(served: Served, door: str, done: Pushed, chromium: Any) -> Page:
     """Ann's page of a campaign, at the door, with its image."""
     known = served.raters["ann"]
@@ -175,10 +179,14 @@ def test_a_prior_stands_beside_its_edit_and_a_volume_is_seen_by_slices(
     page.press("3")
     page.submit_by_keyboard()
     page = asked("volumes", add_volumes(ws, 2))
-    size = "(() => { const i = document.querySelector('.lsf-image img'); "
-    size += "return i ? [i.naturalWidth, i.naturalHeight] : null })()"
-    page.page.wait_for_function(f"{size} && {size}[0] > 0")
-    assert page.page.evaluate(size) == [3 * SIDE, 3 * SIDE]  # nine slices
+    sizes = "[...document.querySelectorAll('.lsf-image img')].map(i => i.naturalWidth)"
+    page.page.wait_for_function(f"{sizes}.length === 9 && {sizes}.every(width => width > 0)")
+    assert page.page.evaluate(sizes) == [SIDE] * 9  # nine pictures, three in a row, all on the page
+    places = page.page.evaluate(PLACES)
+    tops, lefts = ([round(place[axis]) for place in places] for axis in (0, 1))
+    assert tops[0] == tops[2] < tops[3] == tops[5] < tops[6] == tops[8]
+    assert lefts[0] == lefts[3] == lefts[6] < lefts[1] < lefts[2]
+    assert max(place[2] for place in places) <= 768
     page.picture("volume")
     page.press("2")
     page.submit_by_keyboard()

@@ -56,6 +56,32 @@ def test_an_image_is_graded_beside_what_was_given_for_it() -> None:
     assert [choice.get("alias") for choice in compared] == ["left", "tie", "right"]
 
 
+def test_a_volume_stands_as_its_slices_three_in_a_row_beside_what_it_was_made_from() -> None:
+    slices = [f"left{n}" for n in range(1, 8)]
+    found = form(QUALITY, reasons=("blur",), pictures=("prior", *slices))
+    images = [image.get("value") for image in found.iter("Image")]
+    assert images == ["$prior", *(f"$image{n}" for n in range(1, 8))]
+    heights = {image.get("maxHeight") for image in found.iter("Image")}
+    assert heights == {"calc(100vh - 118px)", "calc((100vh - 118px) / 3)"}
+    cells = [view for view in found.iter("View") if "0 0 33%" in view.get("style", "")]
+    assert [len(cell.findall("Image")) for cell in cells] == [1] * 7
+    captions = [header.get("value") for header in found.iter("Header")]
+    assert captions[:2] == ["prior", "to be rated"]
+    fields = [*found.iter("Choices"), *found.iter("TextArea")]
+    assert [field.get("toName") for field in fields] == ["image1"] * 3
+
+
+def test_two_volumes_are_compared_slice_by_slice() -> None:
+    pictures = tuple(f"{side}{n}" for side in ("left", "right") for n in (1, 2))
+    found = form(BETTER, pictures=pictures)
+    columns = [
+        [image.get("value") for image in view.iter("Image")]
+        for view in found.iter("View")
+        if view.get("style", "").startswith("flex:1 1 50%")
+    ]
+    assert columns == [["$image1", "$image2"], ["$other1", "$other2"]]
+
+
 def test_no_field_belongs_to_two_images() -> None:
     """Label Studio loses answers to a field with two targets."""
     found = form(BETTER, pictures=("left", "right"))

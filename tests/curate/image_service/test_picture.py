@@ -7,8 +7,6 @@ from PIL import Image, PngImagePlugin
 from curate.image_service.picture import (
     PictureFormat,
     StudyImage,
-    picture_for_raters,
-    study_format,
 )
 from curate.samples.formats import encode
 from curate.samples.spoiling import SPOILINGS
@@ -25,7 +23,7 @@ def encoded(array: np.ndarray, **options: object) -> bytes:
 
 
 def shown(array: np.ndarray, form: PictureFormat = GREY) -> np.ndarray:
-    with Image.open(io.BytesIO(picture_for_raters(encoded(array), form))) as image:
+    with Image.open(io.BytesIO(form.png(encoded(array)))) as image:
         assert image.mode == form.mode
         return np.asarray(image)
 
@@ -36,7 +34,7 @@ def test_equal_dimensions_mean_equal_length_whatever_the_picture() -> None:
     noise = random.integers(0, 256, (16, 24), dtype=np.uint8)
     large = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     for form in (GREY, PictureFormat(24, 16, "RGB")):
-        lengths = {len(picture_for_raters(encoded(a), form)) for a in (flat, noise, large)}
+        lengths = {len(form.png(encoded(a))) for a in (flat, noise, large)}
         assert len(lengths) == 1
 
 
@@ -53,7 +51,7 @@ def test_no_metadata_passes() -> None:
     array = np.zeros((16, 24), np.uint8)
     with_metadata = encoded(array, pnginfo=text, exif=exif, dpi=(300, 300), icc_profile=b"x" * 128)
     assert {b"tEXt", b"eXIf", b"pHYs", b"iCCP"} <= chunk_names(with_metadata)
-    assert chunk_names(picture_for_raters(with_metadata, GREY)) == {b"IHDR", b"IDAT", b"IEND"}
+    assert chunk_names(GREY.png(with_metadata)) == {b"IHDR", b"IDAT", b"IEND"}
 
 
 def test_sixteen_bits_become_eight_over_the_whole_range() -> None:
@@ -79,9 +77,9 @@ def test_transparency_is_dropped() -> None:
 def test_the_generators_size_is_the_studys() -> None:
     real = [StudyImage("real", (1, 512, 400))] * 5
     synthetic = [StudyImage("synthetic", (1, 64, 64))] * 2 + [StudyImage("synthetic", (1, 32, 32))]
-    assert study_format(real + synthetic) == PictureFormat(64, 64, "L")
-    assert study_format(real) == PictureFormat(400, 512, "L")
-    assert study_format([*real, StudyImage("synthetic", (3, 64, 64))]).mode == "RGB"
+    assert PictureFormat.of(real + synthetic) == PictureFormat(64, 64, "L")
+    assert PictureFormat.of(real) == PictureFormat(400, 512, "L")
+    assert PictureFormat.of([*real, StudyImage("synthetic", (3, 64, 64))]).mode == "RGB"
 
 
 @pytest.mark.parametrize("kind", SPOILINGS)
@@ -92,9 +90,9 @@ def test_a_spoiled_control_looks_wrong_always_alike_and_weighs_the_same(
     y, x = np.mgrid[0:48, 0:48]
     array = (127 + 60 * np.sin(x / 2) + 60 * (y / 47)).clip(0, 255).astype(np.uint8)
     form = PictureFormat(48, 48, mode)
-    plain = picture_for_raters(encoded(array), form)
-    spoiled = picture_for_raters(encoded(array), form, spoiled=kind)
-    assert spoiled == picture_for_raters(encoded(array), form, spoiled=kind)
+    plain = form.png(encoded(array))
+    spoiled = form.png(encoded(array), spoiled=kind)
+    assert spoiled == form.png(encoded(array), spoiled=kind)
     assert len(spoiled) == len(plain)
     with Image.open(io.BytesIO(plain)) as one, Image.open(io.BytesIO(spoiled)) as other:
         gap = np.asarray(one).astype(float) - np.asarray(other)
@@ -104,9 +102,9 @@ def test_a_spoiled_control_looks_wrong_always_alike_and_weighs_the_same(
 def test_raters_see_a_volume_as_a_montage_of_its_slices() -> None:
     steps = np.arange(8, dtype=np.int16).reshape(1, 8, 1, 1) * 100 - 1000
     volume = Sample(np.broadcast_to(steps, (1, 8, 4, 5)), "HU")
-    form = study_format([StudyImage("synthetic", volume.array.shape)])
+    form = PictureFormat.of([StudyImage("synthetic", volume.array.shape)])
     assert form == PictureFormat(15, 12, "L")  # three rows of three slices
-    with Image.open(io.BytesIO(picture_for_raters(encode(volume).content, form))) as picture:
+    with Image.open(io.BytesIO(form.png(encode(volume).content))) as picture:
         greys = np.asarray(picture)[::4, ::5].ravel().tolist()
     assert greys == [0, 13, 26, 38, 51, 64, 76, 89, 0]  # -1,000 .. 1,000 HU; no ninth slice
 
@@ -114,6 +112,6 @@ def test_raters_see_a_volume_as_a_montage_of_its_slices() -> None:
 def test_generated_classes_are_as_far_apart_as_those_of_a_mask() -> None:
     classes = Sample(np.arange(4, dtype=np.uint16).reshape(1, 2, 2), "labels")
     form = PictureFormat(2, 2, "L")
-    with Image.open(io.BytesIO(picture_for_raters(encode(classes).content, form))) as picture:
+    with Image.open(io.BytesIO(form.png(encode(classes).content))) as picture:
         greys = sorted(np.asarray(picture).ravel().tolist())
     assert greys[0] == 0 and min(np.diff(greys)) >= 30

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from curate.image_service.picture import PictureFormat, picture_for_raters
+from curate.image_service.picture import PictureFormat
 from curate.samples.formats import decode, encode
 from curate.samples.marks import marked, says_synthetic, unmarked
 from generators.sample import Sample
@@ -63,9 +63,9 @@ def test_raters_see_the_same_bytes_of_a_marked_file() -> None:
     """What is shown is encoded anew, without metadata: equal length, real or synthetic."""
     content = encode(_picture()).content
     form = PictureFormat(64, 64, "L")
-    shown = picture_for_raters(marked(content), form)
-    other = picture_for_raters(encode(Sample(255 - _picture().array)).content, form)
-    assert shown == picture_for_raters(content, form)
+    shown = form.png(marked(content))
+    other = form.png(encode(Sample(255 - _picture().array)).content)
+    assert shown == form.png(content)
     assert len(shown) == len(other) and b"trainedAlgorithmic" not in shown
     assert hashlib.sha256(shown).digest() != hashlib.sha256(other).digest()
 
