@@ -16,6 +16,8 @@ PROGRESS := awk '/^ *Downloading .*([0-9][0-9][0-9]\.[0-9]+ MB|GB)/ { print; ffl
     /^Installing collected/ { print "installing them: a minute or more"; fflush() } \
     /^Successfully installed/ { print NF - 2 " packages installed" }'
 ALL_EXTRAS := dev,postgres,ray,s3,test,train-embedded,trl
+# What only `make test-apart` needs. MLflow and trackio are none of it: they do not go with our pins.
+PEERS := docs,peers,sign,tensorboard
 
 # A file's tests stay in one process, and files with slow tests begin: tests/conftest.py
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
@@ -28,7 +30,7 @@ demo: .venv/installed  ## the whole loop on the small model that ships
 test: .venv/installed-test  ## the tests
 	$(PYTEST) -m 'not apart'
 
-test-apart: .venv/installed-test  ## those with a browser, a peer or a real table
+test-apart: .venv/installed-peers  ## those with a browser, a peer or a real table
 	$(PYTEST) -m apart
 
 test-avx2: .venv/installed-test  ## the numerical tests as a processor without AVX-512 computes
@@ -59,6 +61,10 @@ lint: .venv/installed-all  ## format, style, types, and that the installed packa
 	$(INSTALL) --editable '.[$(ALL_EXTRAS)]' | $(PROGRESS)
 	@touch $@ .venv/installed .venv/installed-test
 
+# Without a package index what they need is not there, and the tests skip and say so
+.venv/installed-peers: .venv/installed-test
+	$(INSTALL) --editable '.[test,$(PEERS)]' | $(PROGRESS) && touch $@ || echo "no peers here"
+
 label-studio: .venv/installed-test  ## the environment that its tests and `curate rate serve` run it in
 	$(BIN)/python -c 'from annotation.label_studio import environment as made; \
 	    made.ensure_environment(made.environment_folder(), say=print)'
@@ -79,7 +85,7 @@ wheel-check: .venv/installed-all
 constraints:
 	rm -rf .wheel-check
 	$(PYTHON) -m venv .wheel-check
-	.wheel-check/bin/python -m pip install --progress-bar off '.[$(ALL_EXTRAS)]'
+	.wheel-check/bin/python -m pip install --progress-bar off '.[$(ALL_EXTRAS),$(PEERS)]'
 	{ echo '# Made by `make constraints`: all extras together, on Linux. Other systems take what applies.'; \
 	    .wheel-check/bin/python -m pip freeze --exclude curate-images; } > constraints.txt
 	rm -rf .wheel-check

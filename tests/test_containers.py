@@ -85,6 +85,7 @@ def test_the_site_of_the_docs_shows_every_page_once() -> None:
     assert sorted(shown) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
 
 
+@pytest.mark.apart
 def test_the_site_of_the_docs_is_built_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="no mkdocs here: pip install 'curate-images[docs]'")
     from mkdocs.commands.build import build

@@ -24,12 +24,13 @@ from curate.samples.formats import read_sample
 from curate.samples.marks import marked, says_synthetic, unmarked
 from curate.samples.pixels import png_bytes
 
-c2pa = pytest.importorskip("c2pa", reason="no C2PA here: pip install 'curate-images[sign]'")
+pytestmark = pytest.mark.apart
 
 
 @pytest.fixture(scope="module")
 def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hospital's own authority, and a key that it has signed."""
+    pytest.importorskip("c2pa", reason="no C2PA here: pip install 'curate-images[sign]'")
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -92,6 +93,8 @@ def _name(x509: Any, common: str) -> Any:
 
 
 def _read(content: bytes) -> tuple[str, dict[str, Any]]:
+    import c2pa
+
     with c2pa.Reader("image/png", io.BytesIO(content)) as reader:
         return reader.get_validation_state(), json.loads(reader.json())
 

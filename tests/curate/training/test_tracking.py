@@ -26,18 +26,23 @@ from tests.curate.training.conftest import quick_task
 from tests.curate.training.test_watched import after_steps
 
 TRACKIO_METRICS = "SELECT step, metrics FROM metrics ORDER BY step, id"
-needs_tensorboard = pytest.mark.skipif(
-    importlib.util.find_spec("tensorboard") is None, reason="needs curate-images[tensorboard]"
-)
+WITH_A_TRACKER = pytest.mark.apart
 
 
-def sent_to(folder: Path) -> Any:
-    """Return what TensorBoard itself reads back of the only training in a workspace."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+@pytest.fixture
+def sent_to() -> Callable[[Path], Any]:
+    """What TensorBoard itself reads back of the only training in a workspace."""
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs curate-images[tensorboard]",
+    )
 
-    [run] = (folder / "tensorboard").iterdir()
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
-    return events.Reload()
+    def read(folder: Path) -> Any:
+        [run] = (folder / "tensorboard").iterdir()
+        sizes = {"scalars": 0, "images": 0, "tensors": 0}
+        return accumulator.EventAccumulator(str(run), size_guidance=sizes).Reload()
+
+    return read
 
 
 def assert_sent(events: Any, tag: str, expected: list[tuple[int, float]]) -> None:
@@ -55,9 +60,9 @@ def show_nothing(after: int = 10_000) -> ShowProgress:
     return after_steps(after, stop)
 
 
-@needs_tensorboard
+@WITH_A_TRACKER
 def test_a_training_that_was_stopped_half_way_is_in_tensorboard_once(
-    pictures: Workspace, start: GeneratorVersion
+    pictures: Workspace, start: GeneratorVersion, sent_to: Callable[[Path], Any]
 ) -> None:
     task = quick_task(start, num_steps=6, checkpoint_every=3, validate_every=3)
     how: dict[str, Any] = {"say": lambda line: None}
@@ -76,12 +81,13 @@ def test_a_training_that_was_stopped_half_way_is_in_tensorboard_once(
     assert any("version" in tag for tag in events.Tags()["tensors"])
 
 
-@needs_tensorboard
+@WITH_A_TRACKER
 def test_an_rl_step_sends_trls_names_beside_its_own(
     workspace: Workspace,
     start: GeneratorVersion,
     small: Callable[..., RLConfig],
     brightness: Reward,
+    sent_to: Callable[[Path], Any],
 ) -> None:
     prompt = queries.prompts.get_or_add_prompt(workspace.session, modality="OCT", text="drusen")
     config = small(num_updates=2)
@@ -111,6 +117,7 @@ def stopped_and_gone_on_with(pictures: Workspace, start: GeneratorVersion, name:
         return train_generator(pictures, task, **how, show=show_nothing())
 
 
+@WITH_A_TRACKER
 @pytest.mark.filterwarnings("ignore")  # MLflow's own
 def test_mlflow_has_a_stopped_training_once(
     pictures: Workspace,
@@ -132,6 +139,7 @@ def test_mlflow_has_a_stopped_training_once(
     assert len(client.list_artifacts(run.info.run_id, "samples")) == 3
 
 
+@WITH_A_TRACKER
 @pytest.mark.filterwarnings("ignore")  # trackio's own
 def test_trackio_has_a_stopped_training_once_with_its_settings(
     pictures: Workspace,

@@ -16,8 +16,9 @@ def pictures(seed: int, height: int = 24, width: int = 17) -> np.ndarray:
     return np.asarray((waves + draws.normal(0, 0.05, y.shape)).clip(0, 1))
 
 
+@pytest.mark.apart
 def test_ssim_and_psnr_are_scikit_images() -> None:
-    metrics = pytest.importorskip("skimage.metrics", reason="the extra `peers` is not installed")
+    metrics = pytest.importorskip("skimage.metrics", reason="the extra [peers] is not installed")
     first, second = pictures(0), pictures(1)
     both = torch.from_numpy(first)[None], torch.from_numpy(second)[None]
     expected = metrics.structural_similarity(

@@ -52,9 +52,11 @@ def test_nothing_is_changed_by_what_changes_nothing() -> None:
     assert torch.equal(asked(x, identity, window=(64, 64, 64)), x)  # larger than the volume
 
 
+@pytest.mark.apart
+@pytest.mark.filterwarnings("ignore")  # MONAI's own
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
 def test_it_is_what_monai_does(overlap: float) -> None:
-    inferers = pytest.importorskip("monai.inferers")
+    inferers = pytest.importorskip("monai.inferers", reason="the extra [peers] is not installed")
     x, net = volume(0), convolution()
 
     def ask(part: Tensor, t_B: Tensor, conditions: Conditions) -> Tensor:
