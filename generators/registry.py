@@ -23,6 +23,7 @@ OWN_FAMILIES = (
     EntryPoint("sd3", "generators.families.sd3:load", GROUP),
     EntryPoint("clinical", "generators.families.clinical:load", GROUP),
     EntryPoint("translation", "generators.families.translation:load", GROUP),
+    EntryPoint("elsewhere", "generators.families.elsewhere:load", GROUP),
 )
 PIPELINES = {  # of diffusers, by the family that opens their folders
     "StableDiffusionPipeline": "text-to-image",

@@ -83,10 +83,11 @@ def candidates_of(
 
     What says itself that it is synthetic is never taken for real.
     """
-    if row.file.is_file() and says_synthetic(row.file):
+    if not config.synthetic and row.file.is_file() and says_synthetic(row.file):
         raise Refused(
             "the file is marked as synthetic (digital source type trainedAlgorithmicMedia, or "
-            "DICOM's SyntheticData), and imported images count as real; leave it out"
+            "DICOM's SyntheticData), and imported images count as real; leave it out, or import "
+            "it with --synthetic --generator NAME"
         )
     found = [
         Candidate(

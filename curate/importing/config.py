@@ -79,6 +79,10 @@ class ImportConfig:
     strict: bool = setting(False, "Import nothing if any row is refused.", panel="Rows")
     dry_run: bool = setting(False, "Only check the table and its files: nothing is written.")
     unlabelled: bool = setting(False, "Accept rows with an empty Text, for a captioner.")
+    synthetic: bool = setting(
+        False, "Images that another generator made: rated, scored and exported, never made again."
+    )
+    generator: str | None = setting(None, "What made them: its name, with --synthetic.")
     records: Path | None = setting(
         None, "Table of clinical records (CSV, XLSX) with a column patient or image."
     )

@@ -4,7 +4,7 @@ Two passes: the first reads every image and writes nothing, the second keeps the
 before rows, in batches. Killed and repeated, it ends with the same rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,11 +31,13 @@ from curate.samples.pixels import pixels_hash
 from curate.verified import is_whole
 from curate.workspace import Workspace
 from db import queries
+from db.engine import Session
 from db.hashing import json_hash
-from db.models import Image
+from db.models import Image, Prompt
 from db.queries.prompts import NewPrompt
 
 IMAGES_A_BATCH = 64
+StoredOf = Callable[[Session, Sequence[str]], Mapping[str, Sequence[tuple[Image, Prompt]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Imported:
 
 def import_table(ws: Workspace, table: Path, config: ImportConfig) -> Imported:
     """Import the images that a CSV names; CurateError when the table itself cannot be read."""
+    if config.generator and not config.synthetic:
+        raise CurateError("--generator names what made images elsewhere: give --synthetic, too.")
     return import_rows(ws, table, read_rows(table, config), config)
 
 
@@ -62,14 +66,21 @@ def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfi
     """Import the images of rows that were read from a table in some way."""
     known = (ws.folder / SALT).exists()  # a dry run makes no salt: then no patient is known yet
     names = str if config.dry_run and not known else partial(pseudonym, ws.folder)
-    sorted_out = _checked(ws, table, read, config, names)
+    sorted_out = checked(ws, table, read, config, names, queries.images.captions_of_pixels)
     stopped = config.strict and bool(read.refused)
-    restored = 0 if stopped or config.dry_run else _restore(ws, sorted_out, config, names)
+    restored = 0 if stopped or config.dry_run else restore(ws, sorted_out, config, names)
     if not stopped and not config.dry_run:
-        conditions = _conditions(ws, table, config, keep=True)
+        conditions = ConditionImages(ws, config.folder or table.parent, config, keep=True)
         _write(ws, sorted_out, config, names, conditions)
         details = {"table": table.name, "imported": len(sorted_out.new)}
         queries.audit.record_event(ws.session, "import", details)
+    return outcome(sorted_out, read, restored, stopped=stopped, dry_run=config.dry_run)
+
+
+def outcome(
+    sorted_out: Sorted, read: ImageRows, restored: int, *, stopped: bool, dry_run: bool
+) -> Imported:
+    """Return what an import did, in numbers and lines."""
     return Imported(
         imported=0 if stopped else len(sorted_out.new),
         already_there=len(sorted_out.known),
@@ -78,7 +89,7 @@ def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfi
         refused=sorted(read.refused, key=lambda remark: remark.line),
         notes=sorted(dict.fromkeys(read.notes), key=lambda remark: remark.line),
         stopped=stopped,
-        dry_run=config.dry_run,
+        dry_run=dry_run,
         pixels={
             candidate.row.line: candidate.pixels_sha256
             for candidate in (*sorted_out.new, *sorted_out.known)
@@ -86,13 +97,21 @@ def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfi
     )
 
 
-def _checked(
-    ws: Workspace, table: Path, read: ImageRows, config: ImportConfig, names: Pseudonym
+def checked(
+    ws: Workspace,
+    table: Path,
+    read: ImageRows,
+    config: ImportConfig,
+    names: Pseudonym,
+    stored_of: StoredOf,
 ) -> Sorted:
-    """Read every image; adds to the refused lines and the notes of `read`."""
+    """Read every image, and compare it with what is stored under its pixels.
+
+    Adds to the refused lines and the notes of `read`.
+    """
     refuse, note = remark_on(table.name, read.refused), remark_on(table.name, read.notes)
     candidates: list[Candidate] = []
-    looked = _conditions(ws, table, config, keep=False)
+    looked = ConditionImages(ws, config.folder or table.parent, config, keep=False)
     with progress(len(read.rows), "rows checked") as advance:
         for row in read.rows:
             try:
@@ -106,14 +125,12 @@ def _checked(
                 refuse(row.line, str(reason))
             advance(1)
     singles = without_doubles(candidates, refuse)
-    stored = queries.images.captions_of_pixels(
-        ws.session, [candidate.pixels_sha256 for candidate in singles]
-    )
+    stored = stored_of(ws.session, [candidate.pixels_sha256 for candidate in singles])
     prompt_ids = [prompt.id for rows in stored.values() for _, prompt in rows]
     return sort_out(singles, stored, queries.prompts.conditions_of(ws.session, prompt_ids), refuse)
 
 
-def _restore(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseudonym) -> int:
+def restore(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pseudonym) -> int:
     """Put files back that known images have lost; return how many are whole again."""
     lost = [
         candidate
@@ -121,14 +138,10 @@ def _restore(ws: Workspace, sorted_out: Sorted, config: ImportConfig, names: Pse
         if not is_whole(ws, sorted_out.stored_as[candidate.pixels_sha256])
     ]
     num_restored = 0
-    for candidate, picture in _read_again(lost, config, names):
+    for candidate, picture in read_again(lost, config, names):
         [sha256] = ws.store.put_many([picture.encoded])
         num_restored += sha256 == sorted_out.stored_as[candidate.pixels_sha256]
     return num_restored
-
-
-def _conditions(ws: Workspace, table: Path, config: ImportConfig, *, keep: bool) -> ConditionImages:
-    return ConditionImages(ws, config.folder or table.parent, config, keep=keep)
 
 
 def _write(
@@ -141,7 +154,7 @@ def _write(
     queries.images.fill_in(ws.session, sorted_out.filled_in)
     batch: list[tuple[Candidate, Picture]] = []
     with progress(len(sorted_out.new), "images kept") as advance:
-        for pair in _read_again(sorted_out.new, config, names):
+        for pair in read_again(sorted_out.new, config, names):
             batch.append(pair)
             if len(batch) == IMAGES_A_BATCH:
                 _keep(ws, batch, conditions, advance)
@@ -150,7 +163,7 @@ def _write(
             _keep(ws, batch, conditions, advance)
 
 
-def _read_again(
+def read_again(
     candidates: list[Candidate], config: ImportConfig, names: Pseudonym
 ) -> Iterator[tuple[Candidate, Picture]]:
     """Yield each candidate with its picture, one reading a file."""
@@ -188,7 +201,7 @@ def _keep(
     """Make a batch durable: the files, then the rows."""
     files = [(picture.encoded, picture.media_type) for _, picture in batch]
     hashes = queries.files.add_files(ws.session, ws.store, files)
-    prompts = [_prompt(candidate, conditions) for candidate, _ in batch]
+    prompts = [prompt_of(candidate, conditions) for candidate, _ in batch]
     images = [
         _image(candidate, picture, sha, prompt.prompt_id)
         for (candidate, picture), sha, prompt in zip(batch, hashes, prompts, strict=True)
@@ -197,7 +210,8 @@ def _keep(
     advance(len(batch))
 
 
-def _prompt(candidate: Candidate, conditions: ConditionImages) -> NewPrompt:
+def prompt_of(candidate: Candidate, conditions: ConditionImages) -> NewPrompt:
+    """Return what a row shows, its condition images kept; CurateError where they have changed."""
     row = candidate.row
     try:
         kept = conditions.of(row.conditions, row.modality)

@@ -23,8 +23,10 @@ from db.models import Image
 from generators.acceleration import accelerate
 from generators.base import Generator, Prompt
 from generators.config import SamplingSettings
+from generators.families.elsewhere import is_from_elsewhere
 from generators.sample import Sample
 
+FROM_ELSEWHERE = "made elsewhere: nothing here can make them again"
 PART_IMAGES = 64  # made at once: whole compute batches where their size divides it
 
 
@@ -52,10 +54,15 @@ def make_release_again(ws: Workspace, release: Path, out: Path | None) -> str:
     """Write a release's images, made from their seeds, to `out`; say what was done."""
     if out is None:
         raise CurateError("--from-manifest needs --out, a new folder for the images.")
-    manifest = read_manifest(release)
-    with progress(len(manifest.images), "images made again") as advance:
-        write_images(ws, manifest.images, out, advance)
-    return f"{len(manifest.images)} images made again in {out}. Compare: `curate export --verify`."
+    listed = read_manifest(release).images
+    images = [image for image in listed if not is_from_elsewhere(image.settings)]
+    others = len(listed) - len(images)
+    if not images:
+        raise CurateError(f"All {others} images of {release} were {FROM_ELSEWHERE}.")
+    with progress(len(images), "images made again") as advance:
+        write_images(ws, images, out, advance)
+    left_out = f" {others} were {FROM_ELSEWHERE}." if others else ""
+    return f"{len(images)} images made again in {out}. Compare: `curate export --verify`.{left_out}"
 
 
 def write_images(
@@ -84,9 +91,14 @@ def remake_files(
     Returns for each that could not be kept why not.
     """
     together: dict[str, list[tuple[Image, dict[str, Any]]]] = defaultdict(list)
-    for image, environment in queries.images.made_images_of_files(ws.session, hashes):
-        together[repr(_how_made_here(image, environment))].append((image, environment))
     problems = dict.fromkeys(hashes, "no row says how it was made")
+    for image, environment in queries.images.made_images_of_files(ws.session, hashes):
+        if is_from_elsewhere(image.settings):
+            problems[image.file_sha256] = (
+                f"{FROM_ELSEWHERE}; the same `curate import --synthetic` restores it"
+            )
+            continue
+        together[repr(_how_made_here(image, environment))].append((image, environment))
     for rows in together.values():
         settings, device = _how_made_here(*rows[0])[1:]
         images = [image for image, _ in rows]
@@ -103,7 +115,12 @@ def remake_files(
 
 
 def sample_again(ws: Workspace, image: Image) -> Sample:
-    """Return a synthetic image made again as its row says, in the compute shape that it had."""
+    """Return a synthetic image made again as its row says, in the compute shape that it had.
+
+    Raises CurateError of one that was made elsewhere.
+    """
+    if is_from_elsewhere(image.settings):
+        raise CurateError(f"This is one of the images {FROM_ELSEWHERE}.")
     environments = queries.runs.environments(ws.session, {image.environment_id or ""})
     details = [row.details for row in environments.values()]
     settings, device = _how_made_here(image, details[0] if details else {})[1:]

@@ -32,6 +32,7 @@ from curate.samples.marks import marked, unmarked
 from curate.samples.pixels import pixels_hash
 from db import queries
 from db.engine import Session
+from generators.families.elsewhere import is_from_elsewhere
 from generators.sample import Sample
 
 BIT_IDENTICAL = "bit-identical"
@@ -96,6 +97,7 @@ class Verification:
     problems: tuple[Problem, ...]
     remembered: bool | None  # by the workspace that made its images; None: this one made none
     made_again: MadeAgain | None  # None: not tried
+    num_from_elsewhere: int = 0  # images that another generator made: nobody here can
 
     @property
     def ok(self) -> bool:
@@ -112,6 +114,11 @@ class Verification:
             *(f"  {problem.kind}: {problem.path} ({problem.found})" for problem in self.problems),
             _REMEMBERED[self.remembered],
             *(self.made_again.lines() if self.made_again else ["no image was made again"]),
+            *(
+                [f"{self.num_from_elsewhere} images were made elsewhere: they are not made again"]
+                if self.num_from_elsewhere
+                else []
+            ),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -140,14 +147,15 @@ def verify_release(
         known = True
     elif session is not None:
         # by the keys that follow from what is claimed: those that are written there may be forged
-        made_here = [_item_key(image) for image in manifest.images]
-        known = False if queries.images.has_any_item(session, made_here) else None
+        keys = [_item_key(image) for image in manifest.images]
+        known = False if queries.images.has_any_item(session, keys) else None
     problems = list(files_that_differ(folder, manifest))
     damaged = {problem.path for problem in problems}
     problems += _images_that_differ(folder, manifest, damaged)
     problems += _tables_that_differ(folder, manifest, damaged)
     problems += _promises_that_fail(folder, manifest, damaged)
-    whole = [image for image in manifest.images if image.path not in damaged]
+    made_here = [one for one in manifest.images if not is_from_elsewhere(one.settings)]
+    whole = [image for image in made_here if image.path not in damaged]
     return Verification(
         release_id=manifest.release_id,
         num_files=len(manifest.files),
@@ -157,9 +165,10 @@ def verify_release(
         remembered=known,
         made_again=(
             None
-            if make_again is None
+            if make_again is None or not whole
             else compare_again(folder, spread(whole, num_again), make_again)
         ),
+        num_from_elsewhere=len(manifest.images) - len(made_here),
     )
 
 

@@ -29,6 +29,7 @@ from db import queries
 from db.folders import replace_file
 from db.models import Image, Prompt, RewardModel, Standing
 from db.queries.gallery import ORDERS, Card, Filter
+from generators.families.elsewhere import is_from_elsewhere
 from generators.sample import Sample
 
 CARDS = 60  # a page
@@ -167,8 +168,8 @@ def image_page(ws: Workspace, asked: Asked) -> Page:
 
 
 def _again(image: Image, prompt: Prompt) -> str | None:
-    """Return the command that makes the image again; None for a real one."""
-    if image.origin != "synthetic" or image.settings is None:
+    """Return the command that makes the image again; None where nothing here can."""
+    if image.origin != "synthetic" or image.settings is None or is_from_elsewhere(image.settings):
         return None
     text = f"{prompt.modality}: {prompt.text}".replace('"', '\\"')
     said = [f'curate generate --version {str(image.version_id)[:12]} --prompt "{text}"']

@@ -361,6 +361,27 @@ def captions_of_pixels(
     return found
 
 
+def images_of_pixels(
+    session: Session, version_id: str, pixels_sha256s: Sequence[str]
+) -> dict[str, list[tuple[Image, Prompt]]]:
+    """Return a version's images with these pixels, by the pixels' SHA-256."""
+    found: dict[str, list[tuple[Image, Prompt]]] = {}
+    for keys in in_parts(pixels_sha256s):
+        query = _images_with_prompts().where(
+            col(Image.version_id) == version_id, col(Image.pixels_sha256).in_(keys)
+        )
+        for image, prompt in session.exec(query):
+            found.setdefault(image.pixels_sha256, []).append((image, prompt))
+    return found
+
+
+def first_free_seed(session: Session, version_id: str) -> int:
+    """Return the seed behind the highest that a version has an image of."""
+    highest = sa.select(sa.func.max(col(Image.seed))).where(col(Image.version_id) == version_id)
+    last = session.connection().execute(highest).scalar_one()
+    return 0 if last is None else int(last) + 1
+
+
 def real_pixels_among(session: Session, pixels: Sequence[str]) -> set[str]:
     """Return which of these pixel hashes belong to a real image."""
     found: set[str] = set()

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from db.bulk import in_parts
+from db.bulk import in_parts, insert_new
 from db.errors import StoreError
 from db.hashing import json_hash
 from db.models import (
@@ -14,6 +15,7 @@ from db.models import (
     Environment,
     Image,
     Run,
+    utc_now,
 )
 
 
@@ -54,6 +56,15 @@ def get_or_add_run(session: Session, run: Run) -> Run:
     session.add(run)
     session.commit()
     return run
+
+
+def add_made_elsewhere(session: Session, run: Run, images: Sequence[Mapping[str, Any]]) -> None:
+    """Add a run and all its images in one commit: it is there whole, or not at all."""
+    session.add(run)
+    session.flush()
+    now = utc_now()
+    insert_new(session, Image, [{"id": uuid4(), "created_at": now, **image} for image in images])
+    session.commit()
 
 
 def last_run(session: Session) -> Run | None:

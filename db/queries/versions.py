@@ -119,13 +119,17 @@ def versions_with_images(session: Session) -> list[GeneratorVersion]:
 
 
 def latest_version(session: Session) -> GeneratorVersion | None:
-    """Return the newest version, but none that a round made and has not promoted, or just begun."""
+    """Return the newest version that can be used.
+
+    None that a round made and has not promoted, that was just begun, or that has no weights here.
+    """
     waiting = select(Round.new_version_id).where(
         Round.state != "promoted", col(Round.new_version_id).is_not(None)
     )
     return session.exec(
         select(GeneratorVersion)
         .where(col(GeneratorVersion.id).not_in(waiting), GeneratorVersion.how_made != "begun")
+        .where(GeneratorVersion.how_made != "elsewhere")
         .where(col(GeneratorVersion.id).not_in(_archived()))
         .order_by(col(GeneratorVersion.sequence).desc())
     ).first()
