@@ -16,6 +16,7 @@ from generators.simulated import Simulated
 from generators.training.config import TrainingConfig
 
 GROUP = "curate.generators"  # a package's entry points here: family = "module:load"
+NO_WEIGHTS = "elsewhere"  # the family of images that another program made
 OWN_FAMILIES = (
     EntryPoint("text-to-image", "generators.families.text_to_image:load", GROUP),
     EntryPoint("counterfactual", "generators.families.counterfactual:load", GROUP),
@@ -23,7 +24,7 @@ OWN_FAMILIES = (
     EntryPoint("sd3", "generators.families.sd3:load", GROUP),
     EntryPoint("clinical", "generators.families.clinical:load", GROUP),
     EntryPoint("translation", "generators.families.translation:load", GROUP),
-    EntryPoint("elsewhere", "generators.families.elsewhere:load", GROUP),
+    EntryPoint(NO_WEIGHTS, "generators.families.elsewhere:load", GROUP),  # says why it cannot
 )
 PIPELINES = {  # of diffusers, by the family that opens their folders
     "StableDiffusionPipeline": "text-to-image",
@@ -35,7 +36,7 @@ PIPELINES = {  # of diffusers, by the family that opens their folders
 
 def families() -> list[str]:
     """Return the names of all families that can be opened here."""
-    return sorted(_loaders())
+    return sorted(_loaders().keys() - {NO_WEIGHTS})
 
 
 def family_of(folder: str | Path) -> str:
