@@ -112,7 +112,7 @@ def _found(family: str) -> EntryPoint:
     loaders = _loaders()
     if family not in loaders:
         raise GeneratorError(
-            f"No generator family {family!r}. Known: {', '.join(sorted(loaders))}. "
+            f"No generator family {family!r}. Known: {', '.join(families())}. "
             f"A package can bring more, by an entry point in the group {GROUP!r}."
         )
     return loaders[family]
