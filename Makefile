@@ -65,9 +65,9 @@ lint: .venv/installed-all  ## format, style, types, and that the installed packa
 .venv/installed-peers: .venv/installed-test
 	$(INSTALL) --editable '.[test,$(PEERS)]' | $(PROGRESS) && touch $@ || echo "no peers here"
 
-label-studio: .venv/installed-test  ## the environment that its tests and `curate rate serve` run it in
-	$(BIN)/python -c 'from annotation.label_studio import environment as made; \
-	    made.ensure_environment(made.environment_folder(), say=print)'
+# Its environment, where `curate rate serve` finds it too, and its tables, which take it most of a minute
+label-studio: .venv/installed-test  ## what its tests need of Label Studio
+	$(BIN)/python -m tests.annotation.label_studio.migrated
 
 # The wheel with its own dependencies only, run where no source lies: are the weights in it?
 wheel-check: .venv/installed-all

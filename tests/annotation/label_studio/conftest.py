@@ -1,10 +1,8 @@
 """A real Label Studio, started once for the tests that need one, and a workspace that it serves.
 
-Its environment is the user's own (see `environment_folder`); a data folder that is migrated already
-lies in CURATE_TEST_CACHE, or the user's cache, so that a start takes 4 s instead of 30.
+Its environment is the user's own (see `environment_folder`), its tables those of `migrated_folder`.
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,16 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annotation.config import LABEL_STUDIO_VERSION, ServerConfig
+from annotation.config import ServerConfig
 from annotation.errors import AnnotationError
-from annotation.label_studio.access import Access, new_access, read_access, write_access
-from annotation.label_studio.environment import PINS, ensure_environment, environment_folder
+from annotation.label_studio.access import Access, read_access, write_access
+from annotation.label_studio.environment import ensure_environment, environment_folder
 from annotation.label_studio.server import ManagedServer, free_port, start_server
 from curate.rating.people import invite
 from curate.workspace import Workspace, init_workspace, open_workspace
+from tests.annotation.label_studio.migrated import migrated_folder
 from tests.annotation.label_studio.rater import Rater
 from tests.curate.pictures import add_pictures
-from tests.whole import made_once
 
 
 @dataclass
@@ -65,16 +63,10 @@ def label_studio_python() -> Path:
 @pytest.fixture(scope="session")
 def migrated_data(label_studio_python: Path) -> Path:
     """Return a server folder whose database has all its tables and curate's account."""
-    pins = hashlib.sha256(PINS.read_bytes()).hexdigest()[:8]
-    cache = Path(os.environ.get("CURATE_TEST_CACHE") or Path.home() / ".cache" / "curate" / "tests")
-
-    def migrate(folder: Path) -> None:
-        config = ServerConfig(port=free_port())
-        access = new_access(config.url)
-        start_or_skip(label_studio_python, folder, config, access).stop()
-        write_access(folder / "access.json", access)
-
-    return made_once(cache / f"label-studio-{LABEL_STUDIO_VERSION}-{pins}", migrate)
+    try:
+        return migrated_folder(label_studio_python)
+    except AnnotationError as error:
+        pytest.skip(str(error))
 
 
 def start_or_skip(
