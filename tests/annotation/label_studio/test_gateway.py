@@ -27,7 +27,7 @@ OWN = (
     r"GET /api/(ml|users|label_links|dm/(project|columns|views))/?\?project=1",
     r"POST /api/dm/actions/?\?id=next_task&project=1",
     r"(GET|POST|PATCH|DELETE) /api/(tasks|annotations|drafts)/1(/annotations|/drafts)?/?",
-    rf"GET /data/local-files/?\?d=images%2F{UUID}%2F{UUID}-left\.png",
+    rf"GET /data/local-files/?\?d=images%2F{UUID}%2F{UUID}-left9?\.png",
 )
 
 
@@ -111,6 +111,7 @@ def strays(behind: Behind) -> list[str]:
         ("DELETE", "/api/annotations/1/"),
         ("PATCH", "/api/drafts/1"),
         ("GET", f"/data/local-files/?d={PICTURE}"),
+        ("GET", f"/data/local-files/?d=images/{UUID}/{UUID}-left9.png"),
         ("GET", "/static/js/sw.js"),
     ],
 )
@@ -148,6 +149,7 @@ def test_the_rating_page_gets_what_it_asks_for(
         ("GET", "/user/signup/"),
         ("GET", "/admin/"),
         ("GET", f"/data/local-files/?d={PICTURE}&d=images/x.png"),
+        ("GET", f"/data/local-files/?d=images/{UUID}/{UUID}-left10.png"),
         ("GET", "/data/local-files/?d=images/../access.json"),
         ("GET", "/static/%2e%2e/api/users"),
         ("GET", "/static//api/users"),
