@@ -42,7 +42,10 @@ MAY_BE_MISSING = (
     r"ws/cache/verified\.json",
     r"ws/runs/[0-9a-f]{64}\.jsonl?",  # the log of each process, of a killed one too
 )
-TIMES = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d(:?\d\d(\.\d+)?)?(Z|\+00:00| UTC)?")
+TIMES = re.compile(
+    r"\d{4}-?\d\d-?\d\d[T ]\d\d:?\d\d(:?\d\d(\.\d+)?)?(Z|\+00:00| UTC)?"
+    r"|\d\d? [A-Z][a-z]+ \d{4}, \d\d:\d\d UTC"  # as a page says it
+)
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 ROUNDS = 8  # of replacing ids: more than the longest chain of tables that name each other
 TEXTS = (".html", ".json", ".md", ".csv", ".txt", ".jsonl")

@@ -74,7 +74,7 @@ def archive(ws: Workspace, kind: str, name: str, *, undo: bool = False) -> str:
     changed = queries.archive.set_archived(ws.session, kind, id_, archived=not undo)
     if changed:
         details = {"kind": kind, "id": id_, "undo": undo}
-        queries.audit.record_event(ws.session, "archive", details)
+        queries.audit.record_event(ws.session, "archive", details)  # commits the row with it
     state = "not archived" if undo else "archived"
     return f"{kind} {shown} is {'' if changed else 'already '}{state}"
 
@@ -113,11 +113,12 @@ def prune(ws: Workspace, *, dry_run: bool) -> Pruning:
     if dry_run:
         ws.session.rollback()
         return done
-    journal = {"files": sorted(unused), "folders": folders}
-    replace_file(ws.cache / JOURNAL, json.dumps(journal).encode())
-    details = {"things": [f"{thing.kind} {thing.id}" for thing in gone.values()]}
-    queries.audit.record_event(ws.session, "prune", details)  # commits the rows with it
-    _finish(ws)
+    if gone:
+        journal = {"files": sorted(unused), "folders": folders}
+        replace_file(ws.cache / JOURNAL, json.dumps(journal).encode())
+        details = {"things": [f"{thing.kind} {thing.id}" for thing in gone.values()]}
+        queries.audit.record_event(ws.session, "prune", details)  # commits the rows with it
+        _finish(ws)
     return done
 
 

@@ -120,7 +120,8 @@ def find_effects(
         folder,
     )
     write_page(folder, study.to_json(), shown)
-    queries.audit.record_event(ws.session, "effect", {"version": version.id, "folder": key[:12]})
+    about = {"version": version.id, "folder": key[:12]}
+    queries.audit.record_result(ws.session, "effect", about, {})
     return study
 
 

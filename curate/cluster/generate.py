@@ -11,7 +11,7 @@ from curate.cluster.image_worker import Equipment, ImageWorker, MadeBatch, packe
 from curate.cluster.joining import connected
 from curate.production.keeping import RunKeeper
 from curate.production.plan import Batch, Plan
-from curate.production.run import Generated, batches, concluded, ended, writing
+from curate.production.run import Generated, batches, concluded, ended, record_run, writing
 from curate.production.versions import load_version
 from curate.production.watch import Say, Watch
 from curate.production.writer import Writer
@@ -34,7 +34,7 @@ def run_plan_on_ray(
     ws.session.commit()
     already = queries.runs.num_items_done(ws.session, plan)
     if already == plan.num_items:
-        queries.audit.record_event(ws.session, "generate", {"run": plan.id, "made": 0})
+        record_run(ws, plan)
         return Generated(plan.id, plan.num_items, already, 0)
     watch = Watch(ws.folder, plan.id, planned=plan.num_items, done=already, say=say)
     with ended(watch), connected(address):

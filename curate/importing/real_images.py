@@ -72,8 +72,8 @@ def import_rows(ws: Workspace, table: Path, read: ImageRows, config: ImportConfi
     if not stopped and not config.dry_run:
         conditions = ConditionImages(ws, config.folder or table.parent, config, keep=True)
         _write(ws, sorted_out, config, names, conditions)
-        details = {"table": table.name, "imported": len(sorted_out.new)}
-        queries.audit.record_event(ws.session, "import", details)
+        there = {"images": len(sorted_out.new) + len(sorted_out.known)}
+        queries.audit.record_result(ws.session, "import", queries.audit.file_named(table), there)
     return outcome(sorted_out, read, restored, stopped=stopped, dry_run=config.dry_run)
 
 

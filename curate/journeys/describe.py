@@ -153,7 +153,7 @@ def describe_journeys(ws: Workspace, config: DescribeConfig, show: ShowProgress)
     away = source.endpoint is not None and not source.endpoint.is_local
     found = queries.journeys.journeys(ws.session, described=True)
     details = {"source": config.text, "described": len(found), "reports_left": away}
-    queries.audit.record_event(ws.session, "journeys describe", details)
+    queries.audit.record_result(ws.session, "journeys describe", {}, details)
     unchanged = sum(bool(pair.journey.unchanged) for pair in found)
     return Described(config.text, len(found), unchanged, asked, without)
 

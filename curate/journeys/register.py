@@ -136,9 +136,8 @@ def register_journeys(ws: Workspace, config: RegisterConfig, show: ShowProgress)
         dropped=dropped,
         sheet=_contact_sheet(ws, found),
     )
-    queries.audit.record_event(
-        ws.session, "journeys register", {"kept": made.kept, "dropped": len(dropped)}
-    )
+    counts = {"kept": made.kept, "dropped": len(dropped)}
+    queries.audit.record_result(ws.session, "journeys register", {}, counts)
     return made
 
 

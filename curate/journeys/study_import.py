@@ -110,8 +110,8 @@ def import_studies(ws: Workspace, table: Path, config: JourneyImport) -> Studies
             for pair in pairs
         ],
     )
-    details = {"table": table.name, "layout": config.layout, "journeys": num_journeys}
-    queries.audit.record_event(ws.session, "journeys import", details)
+    about = {**queries.audit.file_named(table), "layout": config.layout}
+    queries.audit.record_result(ws.session, "journeys import", about, {"journeys": len(pairs)})
     return StudiesImported(
         funnel.steps, funnel.refused, num_images, num_journeys, counts, stopped=False
     )

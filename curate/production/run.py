@@ -151,7 +151,7 @@ def run_plan(
     ws.session.commit()  # the writing thread has a session of its own, which must see the plan
     already = queries.runs.num_items_done(ws.session, plan)
     if already == plan.num_items:
-        queries.audit.record_event(ws.session, "generate", {"run": plan.id, "made": 0})
+        record_run(ws, plan)
         return Generated(plan.id, plan.num_items, already, 0)
     watch = Watch(ws.folder, plan.id, planned=plan.num_items, done=already, say=say)
     with ended(watch):
@@ -161,6 +161,12 @@ def run_plan(
         with writing(ws, RunKeeper(ws, plan), watch, advance) as writer:
             stopped = not make_all(batches(ws, plan, watch.note), maker, writer, watch, advance)
     return concluded(ws, plan, already, writer, watch, stopped=stopped, batch_size=maker.batch_size)
+
+
+def record_run(ws: Workspace, plan: Plan, *, broken: int = 0) -> None:
+    """Write to the audit trail how many images of a plan there are now."""
+    there = {"images": queries.runs.num_items_done(ws.session, plan), "broken": broken}
+    queries.audit.record_result(ws.session, "generate", {"run": plan.id}, there)
 
 
 def concluded(
@@ -180,12 +186,7 @@ def concluded(
         watch.note("non-finite", num_images=broken, first_seeds=seeds)
     state = "stopped" if stopped else "finished"
     watch.end(state, made=writer.num_new, broken=broken, batch_size=batch_size)
-    details = {"run": plan.id, "made": writer.num_new, "broken": broken}
-    if batch_size < int(plan.settings["batch_size"]):
-        details["compute_batch_size"] = batch_size
-    patiently(
-        lambda: queries.audit.record_event(ws.session, "generate", details), ws.session, watch.note
-    )
+    patiently(lambda: record_run(ws, plan, broken=broken), ws.session, watch.note)
     if stopped and watch.state.part_of:  # what needs all of them must not go on with some
         raise Stopped(f"Stopped after {watch.state.line()}. The same command goes on.")
     return Generated(plan.id, plan.num_items, already, writer.num_new, broken, stopped)

@@ -50,9 +50,10 @@ def take_answers(
     unreadable: Sequence[Unreadable] = (),
     mark: SyncMark | None = None,
 ) -> Taken:
-    """Turn answers into rows, in one commit; what cannot be taken goes into quarantine.
+    """Turn answers into rows; what cannot be taken goes into quarantine.
 
-    `mark`, how far the answers' place has now been read, is kept in the same commit.
+    In the same commit are `mark`, how far the answers' place has now been read, and what the last
+    answers of a campaign settle.
     """
     asked = [task_id for answer in answers if (task_id := _uuid(answer.task_uid))]
     known = queries.campaigns.find_assignments(ws.session, campaign.id, asked)
@@ -84,6 +85,7 @@ def take_answers(
     num_kept = queries.ratings.add_answers(ws.session, verdicts, quarantined, mark)
     if verdicts:
         queries.standings.note_disagreement(ws.session, campaign.id)
+    ws.session.commit()
     num_revised = sum(verdict.revision > 1 for verdict in verdicts)
     return Taken(len(verdicts) - num_revised, num_revised, unchanged, num_kept)
 

@@ -80,7 +80,8 @@ def import_ratings(
         push_campaign(ws, row, backend, addresses, among=lines_of_task)
         taken += pull_campaign(ws, row, backend).taken
     bad += [BadLine(str(path), line.line, fault) for line, fault in refused]
-    queries.audit.record_event(ws.session, "rate import", {"file": path.name, "new": taken.new})
+    there = {"ratings": taken.new + taken.revised + taken.unchanged}
+    queries.audit.record_result(ws.session, "rate import", queries.audit.file_named(path), there)
     return Imported(tuple(by_campaign), taken, tuple(sorted(bad, key=lambda line: line.line)))
 
 

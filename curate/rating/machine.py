@@ -153,11 +153,8 @@ def _own_campaign(ws: Workspace, of: Campaign, options: MachineOptions) -> Campa
         )
     campaign.config = {**campaign.config, "of": str(of.id), "prompt": prompt}
     ws.session.add(campaign)
-    queries.audit.record_event(
-        ws.session,
-        "rate machine",
-        {"campaign": campaign.name, "host": urlsplit(options.url).hostname},
-    )
+    about = {"campaign": campaign.name, "host": urlsplit(options.url).hostname or ""}
+    queries.audit.record_result(ws.session, "rate machine", about, {})
     return campaign
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotation.base import RaterProfile
-from annotation.label_studio.access import write_access
 from annotation.label_studio.accounts import (
     Invitation,
     deactivate_on_managed,
@@ -17,7 +16,7 @@ from annotation.label_studio.accounts import (
 )
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from curate.errors import CurateError
-from curate.rating.label_studio import access_path, label_studio_access, server_folder
+from curate.rating.label_studio import access_path, label_studio_access, server_folder, write_access
 from curate.workspace import Workspace
 from db import queries
 from db.models import Rater
@@ -81,9 +80,10 @@ def deactivate(ws: Workspace, name: str, *, say: Say) -> Person:
     if access.managed:
         python = ensure_environment(environment_folder(), say=say)
         deactivate_on_managed(access, _email(rater), python=python, folder=server_folder(ws))
-    rater.config = {**rater.config, "active": False}
-    ws.session.add(rater)
-    queries.audit.record_event(ws.session, "rate raters deactivate", {"rater": rater.name})
+    if rater.config.get("active", True):
+        rater.config = {**rater.config, "active": False}
+        ws.session.add(rater)
+        queries.audit.record_event(ws.session, "rate raters deactivate", {"rater": rater.name})
     return _person(rater)
 
 

@@ -74,7 +74,9 @@ def pull(ws: Workspace, names: Sequence[str], *, everything: bool = False) -> li
     fetched = [
         pull_campaign(ws, row, backends[row.backend], everything=everything) for row in campaigns
     ]
-    new = sum(entry.taken.new + entry.taken.revised for entry in fetched)
-    if new:
-        queries.audit.record_event(ws.session, "rate pull", {"new": new})
+    for campaign in campaigns:  # also of what a killed pull had kept already
+        if num_answers := queries.ratings.num_answers(ws.session, campaign.id):
+            there = {"answers": num_answers}
+            about = {"campaign": campaign.name}
+            queries.audit.record_result(ws.session, "rate pull", about, there)
     return fetched

@@ -150,5 +150,6 @@ def send_campaign(
     study = study_of(ws, campaign)
     if isinstance(backend, LabelStudioBackend) and backend.access.webhook_url:
         backend.send_hints(study, backend.access.webhook_url)
-    queries.audit.record_event(ws.session, "rate push", {"campaign": campaign.name, "new": num_new})
+    there = {"tasks": len(queries.campaigns.assignments(ws.session, campaign.id))}
+    queries.audit.record_result(ws.session, "rate push", {"campaign": campaign.name}, there)
     return Pushed(campaign.name, num_new, backend.rating_pages(study))

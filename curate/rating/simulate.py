@@ -150,20 +150,26 @@ def simulate_campaign(
 
 
 def simulate(ws: Workspace, options: SimulateOptions) -> list[SimulatedRatings]:
-    """Finish the simulated campaigns that were begun, or make and rate a new one."""
-    begun = [
-        row.campaign
+    """Finish the simulated campaigns that were begun, or make and rate a new one.
+
+    Where no image is left for a new one, as when a command is repeated that was killed at its very
+    end, the newest is told of once more.
+    """
+    simulated = [
+        row
         for row in queries.campaigns.progress_of_campaigns(ws.session)
         if row.campaign.backend == SIMULATED
-        and (
-            row.num_answered < row.num_assignments
-            if options.name is None
-            else row.campaign.name == options.name
-        )
     ]
+    if options.name is None:
+        begun = [row.campaign for row in simulated if row.num_answered < row.num_assignments]
+    else:
+        begun = [row.campaign for row in simulated if row.campaign.name == options.name]
+    images = [] if begun else candidates(ws, options)
+    if not begun and not images:
+        begun = [row.campaign for row in simulated if options.name is None][-1:]
     if begun:
         return [_rate(ws, row, _eyes_of(ws, _images_of(ws, row))) for row in begun]
-    eyes = _eyes_of(ws, candidates(ws, options))
+    eyes = _eyes_of(ws, images)
     return [_rate(ws, _new_campaign(ws, options, eyes), eyes)]
 
 
@@ -215,15 +221,16 @@ def _rate(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> SimulatedRating
         rows = queries.campaigns.progress_of_campaigns(ws.session)
         return next(row for row in rows if row.campaign.id == campaign.id)
 
-    missing = so_far().num_assignments - so_far().num_answered
+    before = so_far()
+    # before the answers, so that a campaign that has them all has its line too
+    about, asked = {"campaign": campaign.name}, {"assignments": before.num_assignments}
+    queries.audit.record_result(ws.session, "rate simulate", about, asked)
+    missing = before.num_assignments - before.num_answered
     with progress(missing, "simulated ratings") as advance:
         taken = simulate_campaign(ws, campaign, eyes=eyes, advance=advance)
     after = so_far()
     views = queries.ratings.current_ratings(ws.session, campaign_id=campaign.id)
     counts = Counter(goodness(view) for view in views)
-    queries.audit.record_event(
-        ws.session, "rate simulate", {"campaign": campaign.name, "new": taken.new}
-    )
     return SimulatedRatings(
         campaign=campaign.name,
         taken=taken,

@@ -353,5 +353,5 @@ def _remember(ws: Workspace, chosen: Chosen, release_id: str, name: str, manifes
     ]
     distances = {of: far for of, far in chosen.train_distances.items() if isfinite(far)}
     queries.standings.note_standings(ws.session, "train_distance", distances)
+    queries.audit.add_result(ws.session, "export", {"release": release_id, "folder": name}, {})
     queries.releases.add_release(ws.session, release, decisions)
-    queries.audit.record_event(ws.session, "export", {"release": release_id, "folder": name})

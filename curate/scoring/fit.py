@@ -438,6 +438,7 @@ def _keep(
             ],
         },
     )
-    queries.audit.record_event(ws.session, "train-reward", {"reward_model": row.id, "role": role})
+    about = {"reward_model": row.id, "role": role}
+    queries.audit.add_result(ws.session, "train-reward", about, {})
     uses = dict.fromkeys((view.rating_id for view in answers.ratings), "fitted")
     return queries.reward_models.add_reward_model(ws.session, row, uses)

@@ -76,7 +76,9 @@ def score_images(
         num_new += len(known)
         num_unknown += len(page) - len(known)
         advance(len(page))
-    queries.audit.record_event(ws.session, "score", {"reward_model": row.id, "new": num_new})
+    _, num_scored = count_scored(ws, row)
+    about = {"reward_model": row.id}
+    queries.audit.record_result(ws.session, "score", about, {"scores": num_scored})
     return Scored(row.id, row.simulated, num_new, already, num_unknown)
 
 

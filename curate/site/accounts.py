@@ -76,8 +76,9 @@ def add_account(ws: Workspace, name: str, role: str) -> str:
         raise CurateError(f"No role {role!r}. Known: {', '.join(ROLES)}.")
     password = secrets.token_urlsafe(12)
     account = Account(name, role, generate_password_hash(password, HASH))
-    _write(ws, read_accounts(ws.folder) | {name: account})
+    # the line first: nobody is let in or out without one, even if this is killed in between
     queries.audit.record_event(ws.session, "accounts add", {"account": name, "role": role})
+    _write(ws, read_accounts(ws.folder) | {name: account})
     return password
 
 
@@ -86,8 +87,8 @@ def remove_account(ws: Workspace, name: str) -> None:
     accounts = read_accounts(ws.folder)
     if accounts.pop(name, None) is None:
         raise CurateError(f"No account {name!r}. Known: {', '.join(accounts) or 'none'}.")
-    _write(ws, accounts)
     queries.audit.record_event(ws.session, "accounts remove", {"account": name})
+    _write(ws, accounts)
 
 
 def studies_in_the_way(ws: Workspace, name: str) -> list[str]:

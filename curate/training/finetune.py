@@ -244,7 +244,7 @@ def _trained(
 def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> GeneratorVersion:
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
         trained.weights.save_result(folder)
-        version = save_version(
+        return save_version(
             ws,
             folder,
             generator_name=ready.generator_name,
@@ -255,16 +255,12 @@ def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) ->
                 "lora" if task.training.lora_rank else "full",
                 config=ready.made_with,
                 metrics=_metrics(ws, trained, task, ready),
+                told={
+                    "steps": trained.history.num_steps,
+                    "images": len(ready.chosen.learned),
+                },
             ),
         )
-    details = {
-        "version": version.id,
-        "start": ready.start_id,
-        "steps": trained.history.num_steps,
-        "images": len(ready.chosen.learned),
-    }
-    queries.audit.record_event(ws.session, "train-generator", details)
-    return version
 
 
 def _metrics(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> dict[str, Any]:

@@ -294,7 +294,7 @@ def _save_result(ws: Workspace, trained: TrainedPolicy, step: _Step) -> Generato
     policy, history = trained.policy, trained.history
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
         policy.weights.save_result(folder)
-        version = save_version(
+        return save_version(
             ws,
             folder,
             generator_name=step.generator_name,
@@ -310,8 +310,6 @@ def _save_result(ws: Workspace, trained: TrainedPolicy, step: _Step) -> Generato
                     "concerns": [*policy.config.concerns(), *step.doubts],
                 },
                 reward_model_id=step.reward_model_id,
+                told={"updates": len(history)},
             ),
         )
-    details = {"version": version.id, "start": step.start_id, "updates": len(history)}
-    queries.audit.record_event(ws.session, "rl-step", details)
-    return version

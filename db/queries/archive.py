@@ -44,7 +44,7 @@ class Removal:
 
 
 def set_archived(session: Session, kind: str, id_: str, *, archived: bool) -> bool:
-    """Archive a row or take it back, and commit; False where it was so already."""
+    """Archive a row or take it back, to be committed; False where it was so already."""
     known = session.get(Archived, (kind, id_))
     if (known is not None) == archived:
         return False
@@ -52,7 +52,6 @@ def set_archived(session: Session, kind: str, id_: str, *, archived: bool) -> bo
         session.add(Archived(kind=kind, id=id_))
     else:
         session.delete(known)
-    session.commit()
     return True
 
 

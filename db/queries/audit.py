@@ -1,14 +1,19 @@
 """The audit trail, how many rows there are, and whether the database is whole."""
 
 import getpass
+import hashlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col, select
 
+from db.bulk import insert_new
+from db.hashing import json_hash
 from db.models import (
     AuditEvent,
     Campaign,
@@ -33,11 +38,55 @@ def record_event(session: Session, command: str, details: Mapping[str, Any]) -> 
 
 def add_event(session: Session, command: str, details: Mapping[str, Any]) -> None:
     """Write to the audit trail; whoever goes on writing commits."""
+    session.add(AuditEvent(actor=_actor(), command=command, details=dict(details)))
+
+
+def record_result(
+    session: Session, command: str, about: Mapping[str, str], found: Mapping[str, Any]
+) -> None:
+    """Write to the audit trail what a command led to, unless it says so already, and commit."""
+    add_result(session, command, about, found)
+    session.commit()
+
+
+def add_result(
+    session: Session, command: str, about: Mapping[str, str], found: Mapping[str, Any]
+) -> None:
+    """Write what is `found` now of what a command is `about`; whoever goes on writing commits.
+
+    Said once, also by a command that was killed and runs again, and by two at once: the line's id
+    is a hash of what it says and of how often something else was said of the same. What is `found`
+    must therefore be how things stand (all images of a run), not what this process did.
+    """
+    details = {**about, **found}
+    same = [col(AuditEvent.details)[key].as_string() == value for key, value in about.items()]
+    query = select(AuditEvent.details).where(AuditEvent.command == command, *same)
+    others = sum(told != details for told in session.exec(query))
+    # what was deleted may be made again, and that is worth a line of its own
+    prunings = select(sa.func.count()).where(AuditEvent.command == "prune")
+    key = json_hash([command, details, others, session.exec(prunings).one()])
+    event = AuditEvent(
+        id=uuid5(NAMESPACE_OID, key), actor=_actor(), command=command, details=details
+    )
+    insert_new(session, AuditEvent, [event.model_dump()])
+
+
+def _actor() -> str:
     try:
-        actor = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
-        actor = f"uid {os.getuid()}"
-    session.add(AuditEvent(actor=actor, command=command, details=dict(details)))
+        return f"uid {os.getuid()}"
+
+
+def file_named(path: Path) -> dict[str, str]:
+    """Return what a line of the audit trail is about: a file as it is now.
+
+    A folder is known by the names and lengths of what lies in it.
+    """
+    if not path.is_dir():
+        return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    inside = [(str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file()]
+    return {"file": path.name, "sha256": json_hash(sorted(inside))}
 
 
 def details_of(session: Session, command: str) -> list[dict[str, Any]]:

@@ -311,7 +311,7 @@ def add_answers(
     quarantined: Sequence[QuarantinedAnswer] = (),
     mark: SyncMark | None = None,
 ) -> int:
-    """Add verdicts, quarantined answers and a sync mark in one commit.
+    """Add verdicts, quarantined answers and a sync mark; whoever goes on writing commits.
 
     A row that is there already stays. Returns how many of the quarantined answers are new.
     """
@@ -323,8 +323,19 @@ def add_answers(
     num_new = _num_quarantined(session, quarantined) - before
     if mark is not None:
         session.merge(mark)
-    session.commit()
     return num_new
+
+
+def num_answers(session: Session, campaign_id: UUID) -> int:
+    """Count the verdicts of a campaign, changed ones and their changes alike."""
+    return sum(
+        session.exec(
+            select(sa.func.count())
+            .join_from(table, Assignment, col(table.assignment_id) == col(Assignment.id))
+            .where(Assignment.campaign_id == campaign_id)
+        ).one()
+        for table in (Rating, Comparison)
+    )
 
 
 def open_campaigns_of(session: Session, rater_ids: Sequence[UUID]) -> list[str]:

@@ -15,14 +15,10 @@ def add_release(
     session: Session, release: Release, decisions: Sequence[ReleaseDecision]
 ) -> Release:
     """Add a release with its decisions in one commit; a known release is left as it is."""
-    known = session.get(Release, release.id)
-    if known is not None:
-        return known
-    session.add(release)
-    session.flush()
+    insert_new(session, Release, [release.model_dump(exclude={"sequence"})])
     insert_new(session, ReleaseDecision, [row.model_dump() for row in decisions])
     session.commit()
-    return release
+    return session.get_one(Release, release.id)
 
 
 def has_release(session: Session, release_id: str) -> bool:

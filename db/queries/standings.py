@@ -29,12 +29,12 @@ def note_standings(session: Session, column: str, values: Mapping[UUID, float]) 
 def note_disagreement(session: Session, campaign_id: UUID) -> None:
     """Store how far a campaign's raters disagree about each image, once nobody is to answer.
 
-    Of an image that several campaigns asked about, the last one to end says it. Commits.
+    Of an image that several campaigns asked about, the last one to end says it. Whoever goes on
+    writing commits.
     """
     if not is_open(session, campaign_id):
         found = disagreements(current_ratings(session, campaign_id=campaign_id))
         note_standings(session, "disagreement", found)
-        session.commit()
 
 
 def disagreements(ratings: Sequence[RatingView]) -> dict[UUID, float]:
@@ -61,6 +61,7 @@ def catch_up(session: Session) -> None:
     if not has_standings(session, "disagreement"):
         for campaign in campaigns(session):
             note_disagreement(session, campaign.id)
+        session.commit()
 
 
 def has_standings(session: Session, column: str) -> bool:

@@ -16,6 +16,7 @@ from db.models import (
     Image,
     Round,
 )
+from db.queries.audit import add_result, record_result
 
 HEX_DIGITS = frozenset("0123456789abcdef")
 
@@ -32,6 +33,7 @@ class MadeOf:
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     reward_model_id: str | None = None
+    told: Mapping[str, Any] | None = None  # for the audit trail; None: no line
 
 
 OF_NOTHING = MadeOf()
@@ -54,13 +56,17 @@ def add_generator_version(
     """Return the version with these files, added if it is new. `files`: {path: SHA-256 kept}.
 
     Its id is the hash of the tree. An adapter means nothing without its parent, so the tree of a
-    LoRA counts its parent in, under the name `.parent`.
+    LoRA counts its parent in, under the name `.parent`. What is told of it comes into the audit
+    trail in the same commit.
     """
     whole = made_of.weights == "full"
     tree = dict(files) if whole else {**files, ".parent": made_of.parent_id or ""}
     version_id = tree_hash(tree)
+    about = {"version": version_id, "start": made_of.parent_id or ""}
     known = session.get(GeneratorVersion, version_id)
     if known is not None:
+        if made_of.told is not None:  # the same weights, learned once more
+            record_result(session, how_made, about, made_of.told)
         return known
     generator = session.get(Generator, generator_name)
     if generator is None:
@@ -87,6 +93,8 @@ def add_generator_version(
         GeneratorVersionFile(version_id=version_id, path=path, file_sha256=sha)
         for path, sha in files.items()
     )
+    if made_of.told is not None:
+        add_result(session, how_made, about, made_of.told)
     session.commit()
     return version
 

@@ -45,6 +45,29 @@ def test_the_latest_version_was_added_last(
     assert [version.id for version in queries.versions.versions(session)] == [sha("d"), added.id]
 
 
+def test_a_version_its_line_and_nothing_else_come_in_one_commit(
+    session: Session, rows: dict[str, dict[str, Any]]
+) -> None:
+    told = queries.versions.MadeOf(parent_id=sha("d"), told={"updates": 3})
+    seen: list[tuple[int, int]] = []
+
+    def look(session: Session) -> None:
+        versions = len(queries.versions.versions(session))
+        seen.append((versions, len(queries.audit.details_of(session, "rl-step"))))
+
+    sa.event.listen(session, "before_commit", look)
+    for _ in range(2):  # the same weights once more
+        queries.versions.add_generator_version(
+            session,
+            generator_name="g",
+            family="text-to-image",
+            files={"x": sha("a")},
+            how_made="rl-step",
+            made_of=told,
+        )
+    assert seen == [(2, 1), (2, 1)]
+
+
 def test_the_last_run_was_planned_last(
     session: Session, rows: dict[str, dict[str, Any]], later: dt.datetime
 ) -> None:

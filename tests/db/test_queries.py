@@ -398,6 +398,31 @@ def test_the_audit_trail_says_who_did_what(session: Session) -> None:
     assert event.actor
 
 
+def told(session: Session) -> list[dict[str, Any]]:
+    return queries.audit.details_of(session, "generate")
+
+
+def test_how_things_stand_is_said_once_until_they_change(session: Session) -> None:
+    first, whole = ({"run": "r", "images": count, "broken": 0} for count in (3, 5))
+    for images in (3, 3, 5, 5):
+        found = {"images": images, "broken": 0}
+        queries.audit.record_result(session, "generate", {"run": "r"}, found)
+    assert told(session) == [first, whole]
+    queries.audit.record_result(session, "generate", {"run": "other"}, {"images": 5, "broken": 0})
+    queries.audit.record_result(session, "generate", {"run": "r"}, {"images": 5, "broken": 0})
+    assert len(told(session)) == 3  # another run's line is no reason to say it again
+    queries.audit.record_result(session, "generate", {"run": "r"}, {"images": 3, "broken": 0})
+    assert told(session).count(first) == 2  # back where it was: something happened
+
+
+def test_what_was_deleted_and_is_made_again_is_said_again(session: Session) -> None:
+    for _ in range(2):
+        queries.audit.record_result(session, "generate", {"run": "r"}, {"images": 3})
+    queries.audit.record_event(session, "prune", {"things": ["run r"]})
+    queries.audit.record_result(session, "generate", {"run": "r"}, {"images": 3})
+    assert told(session) == [{"run": "r", "images": 3}] * 2
+
+
 def test_times_are_utc_and_a_time_without_a_zone_is_refused(
     session: Session, rows: dict[str, dict[str, Any]]
 ) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import cli
 from curate.workspace import init_workspace, open_workspace
+from db import queries
 from tests.curate.pictures import add_pictures
 
 
@@ -79,6 +80,26 @@ def test_a_simulation_that_was_begun_is_finished_first(
     assert done["num_answered"] == done["num_assigned"] == row["assigned"]
 
 
+def test_a_simulation_of_all_images_may_be_repeated_and_has_one_line(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("rate", "simulate", "--origin", "real", "--controls", "0", "--overlap", "1")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("curate.rating.simulate.agreement", stop)  # all answers are kept
+        run(study, *options, status=130)
+    for _ in range(2):
+        (done,) = run_json(study, *options)
+        assert (done["campaign"], done["taken"]["new"]) == ("simulated-1", 0)
+        assert done["num_answered"] == done["num_assigned"] == 63  # 3 repeats
+    with open_workspace(study) as ws:
+        lines = queries.audit.details_of(ws.session, "rate simulate")
+    assert lines == [{"campaign": "simulated-1", "assignments": 63}]
+
+
 def test_a_file_of_ratings_becomes_a_reward_model_and_scores(study: Path) -> None:
     path = rated_by_a_person(study)
     output = run(study, "rate", "import", str(path), "--rater", "Dr. Lee")
@@ -90,6 +111,11 @@ def test_a_file_of_ratings_becomes_a_reward_model_and_scores(study: Path) -> Non
     scored = run_json(study, "score")
     assert (scored["new"], scored["simulated"]) == (60, False)
     assert "0 images scored, 60 were already" in run(study, "score")
+    with open_workspace(study) as ws:  # done twice, told once
+        assert [line["scores"] for line in queries.audit.details_of(ws.session, "score")] == [60]
+        assert len(queries.audit.details_of(ws.session, "train-reward")) == 1
+        [told] = queries.audit.details_of(ws.session, "rate import")
+    assert (told["file"], told["ratings"]) == ("reader.csv", 60)
     assert "60 ratings in" in run(study, "rate", "export", str(study / "out.csv"))
     assert (study / "out.csv").read_text().count("Dr. Lee") == 60
 
