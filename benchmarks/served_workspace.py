@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from annotation.config import ServerConfig
-from annotation.label_studio.access import new_access, write_access
+from annotation.label_studio.access import new_access
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from annotation.label_studio.server import start_server
-from curate.rating.label_studio import access_path, server_folder
+from curate.rating.label_studio import access_path, server_folder, write_access
 from curate.rating.people import invite
 from curate.workspace import Workspace, init_workspace, open_workspace
 from tests.annotation.label_studio.conftest import free_port

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from annotation.errors import AnnotationError
@@ -82,16 +82,6 @@ def read_access(path: Path) -> Access | None:
         secret = kept.webhook_secret if kept else secrets.token_urlsafe(32)
         return Access(url=url.rstrip("/"), token=token, webhook_secret=secret)
     return kept
-
-
-def write_access(path: Path, access: Access) -> None:
-    """Keep the access, whole or not at all, readable by its owner only from the first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(access), file, indent=2)
-    os.replace(part, path)
 
 
 def with_room(access: Access, rater: str, token: str) -> Access:

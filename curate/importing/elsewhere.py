@@ -60,10 +60,12 @@ def import_made_elsewhere(ws: Workspace, table: Path, config: ImportConfig) -> I
     found = replace(found, new=new, filled_in={})
     stopped = config.strict and bool(read.refused)
     restored = 0 if stopped or config.dry_run else restore(ws, found, config, names)
-    if new and not stopped and not config.dry_run:
-        _write(ws, table, config, config.generator, new)
-        details = {"table": table.name, "made by": config.generator, "imported": len(new)}
-        queries.audit.record_event(ws.session, "import", details)
+    if (new or found.known) and not stopped and not config.dry_run:
+        if new:
+            _write(ws, table, config, config.generator, new)
+        about = {**queries.audit.file_named(table), "made by": config.generator}
+        there = {"images": len(new) + len(found.known)}
+        queries.audit.record_result(ws.session, "import", about, there)
     return outcome(found, read, restored, stopped=stopped, dry_run=config.dry_run)
 
 

@@ -1,5 +1,7 @@
 """Where a workspace keeps its Label Studio, and how the rest of curate reaches it."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ from annotation.label_studio.backend import LabelStudioBackend
 from curate.errors import CurateError
 from curate.rating.config import LABEL_STUDIO
 from curate.workspace import Workspace
+from db.folders import remove_abandoned, replace_file
 
 FOLDER = "label-studio"  # data/, images/, server.log, access.json
 BACKEND = LABEL_STUDIO
@@ -22,6 +25,12 @@ def server_folder(ws: Workspace) -> Path:
 def access_path(ws: Workspace) -> Path:
     """Return the file that holds the tokens; only its owner may read it."""
     return server_folder(ws) / "access.json"
+
+
+def write_access(path: Path, access: Access) -> None:
+    """Keep the access, whole or not at all, readable by its owner only from the first byte on."""
+    remove_abandoned(path.parent, f"{path.name}.")  # parts that earlier versions left, killed
+    replace_file(path, json.dumps(asdict(access), indent=2).encode(), mode=0o600)
 
 
 class NoRatingPage(CurateError):

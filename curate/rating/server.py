@@ -20,7 +20,6 @@ from annotation.label_studio.access import (
     Access,
     new_access,
     read_access,
-    write_access,
 )
 from annotation.label_studio.backend import LabelStudioBackend
 from annotation.label_studio.environment import ensure_environment, environment_folder
@@ -34,7 +33,13 @@ from annotation.label_studio.server import (
 from annotation.label_studio.webhooks import webhook_app
 from curate.errors import CurateError
 from curate.rating.config import ServeOptions
-from curate.rating.label_studio import BACKEND, access_path, label_studio_backend, server_folder
+from curate.rating.label_studio import (
+    BACKEND,
+    access_path,
+    label_studio_backend,
+    server_folder,
+    write_access,
+)
 from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
 from curate.rating.send import study_of
 from curate.web.wsgi import listen, served

@@ -17,6 +17,7 @@ from curate.training.config import RLStepOptions
 from curate.verified import verified_path
 from curate.workspace import Workspace
 from db import queries
+from db.folders import replace_file
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.models import RewardModel as RewardModelRow
@@ -26,7 +27,7 @@ from generators.rl.config import RLConfig, usual
 from generators.rl.estimate import Cost, OneReward, estimate
 from generators.rl.peers.ddpo_config import read_ddpo_config
 from generators.rl.policy import Policy
-from generators.rl.probe import found_fit
+from generators.rl.probe import Fits, found_fit
 from generators.training.processes import ALONE, Processes, joined_processes
 from rewards.model import RewardModel
 
@@ -197,9 +198,12 @@ def base_network(
     return network.requires_grad_(False)
 
 
-def fits_of(ws: Workspace) -> Path:
-    """Return the file that remembers how much of an update fits into memory."""
-    return ws.cache / "rl" / "fits.json"
+def fits_of(ws: Workspace) -> Fits:
+    """Return what remembers how much of an update fits into memory."""
+    path = ws.cache / "rl" / "fits.json"
+    for left in path.parent.glob("fits.*.tmp"):  # by earlier versions, killed
+        left.unlink(missing_ok=True)
+    return Fits(path, replace_file)
 
 
 def reward_by(ws: Workspace, row: RewardModelRow, device: torch.device | str = "cpu") -> Reward:

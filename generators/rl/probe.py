@@ -9,9 +9,8 @@ and a file remembers them by (settings, model, device, shape).
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -28,13 +27,28 @@ SHARE = 0.8  # of a GPU's free memory: the rest is for fragments and the reward
 GIB = 2**30
 
 
+@dataclass(frozen=True)
+class Fits:
+    """What was found before, in a JSON file, and how to write it so that a kill leaves it whole."""
+
+    path: Path
+    write: Callable[[Path, bytes], object]
+
+    def read(self) -> dict[str, dict[str, int]]:
+        """Return {key of what decides: fields of a fit}."""
+        found: dict[str, dict[str, int]] = (
+            json.loads(self.path.read_bytes()) if self.path.exists() else {}
+        )
+        return found
+
+
 def found_fit(
-    policy: Policy, conditions: Conditions, num_images: int, remembered: Path | None = None
+    policy: Policy, conditions: Conditions, num_images: int, remembered: Fits | None = None
 ) -> MemoryFit:
     """Return the fit for updates of `num_images` in this process; `conditions` are of any image.
 
     On a CPU it is worked out from `memory_gib`, so that equal settings give equal results; on a GPU
-    it is tried. `remembered` is a JSON file of what was found before.
+    it is tried. What is `remembered` is not tried again.
     """
     config, device = policy.config, policy.generator.device
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -44,7 +58,7 @@ def found_fit(
     decides = [config.to_json(), latent_shape, machine, num_images, model]
     named = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     key = hashlib.sha256(named.encode()).hexdigest()
-    known = json.loads(remembered.read_text()) if remembered and remembered.exists() else {}
+    known = remembered.read() if remembered else {}
     if key in known:
         return MemoryFit(**known[key])
     pair = bytes_of_pair(policy, conditions)
@@ -60,10 +74,8 @@ def found_fit(
         micro_batch, _images_to_keep(config, num_images, pair, memory - micro_batch * pair)
     )
     if remembered:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        aside = remembered.with_suffix(f".{os.getpid()}.tmp")  # a kill leaves the file whole
-        aside.write_text(json.dumps({**known, key: asdict(fit)}, indent=2) + "\n")
-        aside.replace(remembered)
+        told = json.dumps({**known, key: asdict(fit)}, indent=2) + "\n"
+        remembered.write(remembered.path, told.encode())
     return fit
 
 

@@ -23,7 +23,7 @@ from generators.rl.algorithms.registry import algorithm_named
 from generators.rl.budget import Drift, allowed_distance
 from generators.rl.config import RLConfig
 from generators.rl.policy import Policy, rollout_settings
-from generators.rl.probe import found_fit
+from generators.rl.probe import Fits, found_fit
 from generators.rl.progress import Progress, UpdateHealth, load_progress, save_progress
 from generators.rl.source import (
     Source,
@@ -56,7 +56,7 @@ class Conduct:
     folder: Path  # of its checkpoint
     report: Report  # is told of each new update once its checkpoint is written
     processes: Processes = ALONE
-    fits: Path | None = None  # a file that remembers what fits into memory (`generators.rl.probe`)
+    fits: Fits | None = None  # remembers what fits into memory
     base: nn.Module | None = None  # the network before all RL steps, where that is not the start
 
 

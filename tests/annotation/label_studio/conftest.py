@@ -14,9 +14,10 @@ import pytest
 
 from annotation.config import ServerConfig
 from annotation.errors import AnnotationError
-from annotation.label_studio.access import Access, read_access, write_access
+from annotation.label_studio.access import Access, read_access
 from annotation.label_studio.environment import ensure_environment, environment_folder
 from annotation.label_studio.server import ManagedServer, free_port, start_server
+from curate.rating.label_studio import write_access
 from curate.rating.people import invite
 from curate.workspace import Workspace, init_workspace, open_workspace
 from tests.annotation.label_studio.migrated import migrated_folder

@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 
 from annotation.config import LABEL_STUDIO_VERSION, ServerConfig
-from annotation.label_studio.access import new_access, write_access
+from annotation.label_studio.access import new_access
 from annotation.label_studio.environment import PINS, ensure_environment, environment_folder
 from annotation.label_studio.server import free_port, start_server
+from curate.rating.label_studio import write_access
 from tests.whole import made_once
 
 

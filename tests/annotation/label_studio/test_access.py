@@ -9,8 +9,8 @@ from annotation.label_studio.access import (
     new_access,
     read_access,
     with_room,
-    write_access,
 )
+from curate.rating.label_studio import write_access
 
 URL = "http://127.0.0.1:8090"
 
@@ -18,7 +18,10 @@ URL = "http://127.0.0.1:8090"
 def test_what_is_written_is_read_by_its_owner_only(tmp_path: Path) -> None:
     access = with_room(new_access(URL), "ann", "token of ann's room")
     path = tmp_path / "folder" / "access.json"
+    path.parent.mkdir()
+    (path.parent / "access.json.4711.part").write_text("half a tok")  # of a killed process
     write_access(path, access)
+    assert [found.name for found in path.parent.iterdir()] == ["access.json"]
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_access(path) == access
     assert (access.token_for("ann"), access.token_for("ben")) == (

@@ -11,7 +11,7 @@ from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.estimate import Flops, estimate
 from generators.rl.policy import MemoryFit, Policy
-from generators.rl.probe import found_fit
+from generators.rl.probe import Fits, found_fit
 from generators.rl.training import Conduct, Rollouts, train
 from tests.tiny import tiny_generator as make_tiny_generator
 
@@ -128,7 +128,7 @@ def test_a_run_evaluates_what_was_estimated(
         Policy(make_tiny_generator(), config),
         tiny_generator.conditioner(prompts),
     )
-    fits = tmp_path / "fits.json"
+    fits = Fits(tmp_path / "fits.json", Path.write_bytes)
     policy.fit = found_fit(policy, conditions, config.images_per_update, fits)
     cost = estimate(policy, conditions)
     seen = {"forward": 0, "forward and backward": 0}

@@ -10,7 +10,7 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.policy import MemoryFit, Policy
-from generators.rl.probe import bytes_of_pair, found_fit, largest
+from generators.rl.probe import Fits, bytes_of_pair, found_fit, largest
 from generators.rl.progress import UpdateHealth
 from generators.rl.training import Conduct, Rollouts, train
 from tests.tiny import tiny_generator as make_tiny_generator
@@ -66,12 +66,13 @@ def test_what_was_found_is_remembered_for_the_same_model_and_shape(
 ) -> None:
     policy, conditions = Policy(tiny_generator, small()), tiny_generator.conditioner(prompts)
     path = tmp_path / "fits.json"
-    first = found_fit(policy, conditions, 8, path)
+    fits = Fits(path, Path.write_bytes)
+    first = found_fit(policy, conditions, 8, fits)
     path.write_text(
         path.read_text().replace(f'"kept_images": {first.kept_images}', '"kept_images": 3')
     )
-    assert found_fit(policy, conditions, 8, path) == MemoryFit(6, 3)
-    assert found_fit(policy, conditions, 16, path) == MemoryFit(6, 16)
+    assert found_fit(policy, conditions, 8, fits) == MemoryFit(6, 3)
+    assert found_fit(policy, conditions, 16, fits) == MemoryFit(6, 16)
 
 
 @pytest.mark.slow
