@@ -276,7 +276,7 @@ FROM_FILE = inspect.Parameter(
         typer.Option(
             "--options",
             metavar="FILE",
-            help="TOML file of options, such as steps = 200; those named here are stronger.",
+            help="TOML file of options, such as steps = 200; the command line takes precedence.",
             show_default=False,
             is_eager=True,
             callback=_read_options,
