@@ -30,7 +30,7 @@ demo: .venv/installed  ## the whole loop on the small model that ships
 test: .venv/installed-test  ## the tests
 	$(PYTEST) -m 'not apart'
 
-test-apart: .venv/installed-peers  ## those with a browser, a peer or a real table
+test-apart: .venv/installed-peers  ## those with a browser, a peer, a real table or whole studies
 	$(PYTEST) -m apart
 
 test-avx2: .venv/installed-test  ## the numerical tests as a processor without AVX-512 computes

@@ -8,7 +8,7 @@ from tests.annotation.label_studio.stream import blind_stream
 from tests.curate.image_service.blindness import auc, spread_by_chance
 from tests.curate.image_service.study import add_images
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
 NUM_IMAGES = 60
 SEEN = 0.9

@@ -19,7 +19,7 @@ from generators.rl.config import RLConfig
 from tests.annotation.label_studio.conftest import Served
 from tests.annotation.label_studio.rater import Rater
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
 CONFIG = LoopConfig(
     name="people",

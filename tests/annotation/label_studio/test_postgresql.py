@@ -107,6 +107,7 @@ def labels() -> Iterator[dict[str, str]]:
         shutil.rmtree(data)
 
 
+@pytest.mark.apart
 @pytest.mark.skipif(OPT_IN not in os.environ, reason=f"takes a minute; see {OPT_IN}")
 @pytest.mark.timeout(600)
 def test_label_studio_itself_runs_on_postgresql(

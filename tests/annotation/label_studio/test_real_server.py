@@ -280,6 +280,7 @@ def counted(tasks: list[dict[str, Any]], read: list[int]) -> list[dict[str, Any]
     return tasks
 
 
+@pytest.mark.apart
 def test_of_5000_tasks_only_the_ten_that_changed_are_read(
     ws: Workspace, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def signed_up(link: str, email: str) -> Rater:
     return rater
 
 
+@pytest.mark.apart
 @pytest.mark.parametrize(
     ("kind", "way"), [("personal", "file"), ("legacy", "environment"), ("legacy", "url and token")]
 )
@@ -173,6 +174,7 @@ def test_an_address_without_a_token_is_told_where_to_put_it(
         serve(ws, options, say=print, stop=threading.Event())
 
 
+@pytest.mark.apart
 def test_raters_reach_the_managed_server_at_its_door_only(
     migrated_data: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
