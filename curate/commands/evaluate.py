@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.shared import Json, Workspace, tell
-from curate.evaluation.config import AxesConfig, EditsConfig, EvaluationConfig
+from curate.evaluation.config import AxesConfig, EditsConfig, EvaluationConfig, SeriesConfig
 from curate.production.config import GeneratorChoice
 from curate.settings import Only, takes_settings
 from generators.config import SamplingSettings
@@ -16,6 +16,7 @@ from generators.config import SamplingSettings
 def evaluate(
     config: EvaluationConfig,
     axes: AxesConfig,
+    series: SeriesConfig,
     edits: EditsConfig,
     choice: Annotated[GeneratorChoice, Only("version")],
     sampling: Annotated[
@@ -76,6 +77,15 @@ def evaluate(
             raise typer.BadParameter("--synthetic and --real go together")
         found = compare_tables(synthetic, real, test, config, axes, progress, cache=cache)
         tell(as_json, found.to_json(), found.lines())
+        return
+    if series.along or series.ablation:
+        from curate.evaluation.series import measure_series
+        from curate.report.series import draw_series
+
+        with open_workspace(workspace) as ws, at_work(ws.folder, "evaluate", series, sampling):
+            in_a_row = measure_series(ws, series, config, axes, sampling, progress)
+        drawn = [f"Curves: {draw_series(workspace, in_a_row)}"] if series.along else []
+        tell(as_json, in_a_row.to_json(), [*in_a_row.lines(), *drawn])
         return
     if edits.edits:
         from curate.evaluation.edits import evaluate_edits

@@ -39,6 +39,24 @@ class AxesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeriesConfig:
+    """Which versions are measured one after the other, on images made for it."""
+
+    along: str | None = setting(
+        None,
+        "Measure what the training of this version kept on its way (`train-generator "
+        "--keep-every`), from its start to its end.",
+        panel="Versions in a row",
+    )
+    ablation: tuple[str, ...] = setting(
+        (), "Compare this version with the others that are named so; repeat for several."
+    )
+    prompts_in_all: int = setting(
+        20, "Largest number of real images' prompts that are drawn.", option="--series-prompts"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EditsConfig:
     """Whether edits are measured instead, and of how many patients."""
 

@@ -106,14 +106,28 @@ def shares(
 
 
 def curves(panels: Sequence[Curve], starts: Sequence[int]) -> str:
-    """Draw small multiples over all updates; `starts` says at which update each round begins."""
+    """Draw small multiples over all updates as a data URI, as `curves_figure` draws them."""
+    return uri(curves_figure(panels, starts))
+
+
+def curves_figure(
+    panels: Sequence[Curve],
+    starts: Sequence[int],
+    *,
+    at: Sequence[float] = (),
+    counted: str = "update",
+) -> Figure:
+    """Draw small multiples over all updates; `starts` says at which update each round begins.
+
+    Without `at`, which says where else the values stand, they stand at 1, 2, 3 ...
+    """
     rows = -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(3.1 * COLUMNS, 1.95 * rows), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, panel in zip(grid.flat, panels, strict=False):
-        x = np.arange(1, len(panel.values) + 1)
+        x = np.asarray(at) if len(at) else np.arange(1, len(panel.values) + 1)
         if panel.low is not None and panel.high is not None:
             axes.fill_between(x, panel.low, panel.high, color=OTHER, alpha=0.35, linewidth=0)
         axes.plot(x, panel.values, color=LAST, linewidth=1.5, marker="o", markersize=2.5)
@@ -125,8 +139,8 @@ def curves(panels: Sequence[Curve], starts: Sequence[int]) -> str:
         axes.locator_params(axis="x", integer=True, nbins=6)
         plain(axes, grid="y")
     for axes in grid[-1]:
-        axes.set_xlabel("update", fontsize=8)
-    return uri(figure)
+        axes.set_xlabel(counted, fontsize=8)
+    return figure
 
 
 def _colour(place: int, count: int) -> str:
@@ -154,10 +168,16 @@ def plain(axes: Axes, *, grid: str) -> None:
 
 
 def uri(figure: Figure) -> str:
-    """Return the drawing as a data URI."""
+    """Return the drawing as a data URI, on whatever lies below it."""
+    return png_uri(png_of(figure, is_transparent=True))
+
+
+def png_of(figure: Figure, *, is_transparent: bool) -> bytes:
+    """Return the drawing as PNG; white below it unless it is transparent."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # names of others are words: a dollar begins no formula
-    figure.savefig(buffer, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
-    return png_uri(buffer.getvalue())
+    look = {"transparent": True} if is_transparent else {"facecolor": "white"}
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None}, **look)
+    return buffer.getvalue()

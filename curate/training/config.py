@@ -83,6 +83,12 @@ class LessonConfig:
         8, "Images in the sample grid of each validation; 0: no grid.", option="--samples"
     )
     sample_steps: int = 20
+    keep_every: int = setting(
+        0,
+        "Steps between averaged weights kept as versions, for `curate evaluate --along`; a "
+        "multiple of --validate-every, 0: none.",
+        min=0,
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -111,6 +117,7 @@ class LessonConfig:
         """Return plain values for a row."""
         values = asdict(self) | {"modalities": list(self.modalities)}
         del values["long_captions"]  # what came of it stands in the examples
+        del values["keep_every"]  # it changes nothing that is learned
         return {name: value for name, value in values.items() if name != "journeys" or value}
 
     @classmethod

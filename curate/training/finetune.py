@@ -33,15 +33,17 @@ from db.folders import unfinished_folder
 from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
-from db.queries.versions import MadeOf
+from db.queries.versions import CHECKPOINT, TRAINED, MadeOf
 from generators.base import Trajectory, require_trajectory
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
+from generators.lora import is_adapted
 from generators.training.config import TrainingConfig
 from generators.training.history import History
 from generators.training.lesson import Lesson
 from generators.training.loop import Trained, train
 from generators.training.processes import Processes, joined_processes
+from generators.training.weights import Weights
 
 Say = Callable[[str], None]
 LOSSES_KEPT = 200  # points of the loss curve that the version's row keeps
@@ -107,6 +109,11 @@ class _Ready:
 
 def _prepare(ws: Workspace, task: TrainingTask, *, say: Say, show: ShowProgress) -> _Ready:
     start_id, generator_name = task.start.id, task.start.generator_name
+    if task.lesson.keep_every % task.training.validate_every:
+        raise CurateError(
+            f"--keep-every {task.lesson.keep_every} is no multiple of --validate-every "
+            f"{task.training.validate_every}: weights are kept when they are validated."
+        )
     generator = _at_size(require_trajectory(load_version(ws, start_id)), task)
     kept = KeptTensors(ws)
     chosen = _select(ws, task, kept, say, show)
@@ -219,6 +226,11 @@ def _trained(
             write_grid(generator, shown, config.sample_steps, path)
             tracked.strip(step, path)
 
+    def keep_result(weights: Weights, step: int) -> None:
+        if config.keep_every and step % config.keep_every == 0:
+            made_of = MadeOf(ready.start_id, config={**ready.made_with, "step": step})
+            _save_version(ws, weights, ready, CHECKPOINT, made_of)
+
     def report(history: History) -> None:
         tracked.history(history, task.training)
         watcher.report(history)
@@ -237,29 +249,35 @@ def _trained(
             folder=folder,
             report=report,
             look_on=look_on,
+            keep_result=keep_result,
             listen=watcher.listen,
         )
 
 
 def _save(ws: Workspace, trained: Trained, task: TrainingTask, ready: _Ready) -> GeneratorVersion:
+    made_of = MadeOf(
+        ready.start_id,
+        config=ready.made_with,
+        metrics=_metrics(ws, trained, task, ready),
+        told={"steps": trained.history.num_steps, "images": len(ready.chosen.learned)},
+    )
+    return _save_version(ws, trained.weights, ready, TRAINED, made_of)
+
+
+def _save_version(
+    ws: Workspace, weights: Weights, ready: _Ready, how_made: str, made_of: MadeOf
+) -> GeneratorVersion:
+    """Keep the averaged weights as a version: what did not learn is in the store already."""
     with unfinished_folder(ws.cache / "unfinished", "weights-") as folder:
-        trained.weights.save_result(folder)
+        weights.save_result(folder)
+        kind = "lora" if is_adapted(weights.generator) else "full"
         return save_version(
             ws,
             folder,
             generator_name=ready.generator_name,
-            family=trained.weights.generator.family,
-            how_made="train-generator",
-            made_of=MadeOf(
-                ready.start_id,
-                "lora" if task.training.lora_rank else "full",
-                config=ready.made_with,
-                metrics=_metrics(ws, trained, task, ready),
-                told={
-                    "steps": trained.history.num_steps,
-                    "images": len(ready.chosen.learned),
-                },
-            ),
+            family=weights.generator.family,
+            how_made=how_made,
+            made_of=dataclasses.replace(made_of, weights=kind),
         )
 
 

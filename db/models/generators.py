@@ -30,7 +30,8 @@ class GeneratorVersion(SQLModel, table=True):
     generator_name: str = Field(foreign_key="generator.name", index=True)
     parent_id: str | None = Field(default=None, foreign_key="generator_version.id", index=True)
     weights: str = "full"  # "full": a whole diffusers folder; "lora": an adapter on the parent
-    how_made: str  # "embedded", "imported", "begun", "train-generator", "rl-step", "elsewhere"
+    # "embedded", "imported", "begun", "train-generator", "rl-step", "checkpoint", "elsewhere"
+    how_made: str
     config: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     reward_model_id: str | None = Field(default=None, foreign_key="reward_model.id")

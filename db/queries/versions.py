@@ -18,6 +18,8 @@ from db.models import (
 )
 from db.queries.audit import add_result, record_result
 
+TRAINED, CHECKPOINT = "train-generator", "checkpoint"  # at its end, and kept on its way
+NOT_TO_USE = ("begun", CHECKPOINT, "elsewhere")  # never "latest"
 HEX_DIGITS = frozenset("0123456789abcdef")
 
 
@@ -121,7 +123,7 @@ def versions(session: Session) -> Sequence[GeneratorVersion]:
 
 
 def versions_with_images(session: Session) -> list[GeneratorVersion]:
-    """Return the generator versions that have made images, oldest first."""
+    """Return the generator versions that have images, oldest first."""
     made = set(session.exec(select(Image.version_id).where(Image.origin == "synthetic").distinct()))
     return [version for version in versions(session) if version.id in made]
 
@@ -129,15 +131,16 @@ def versions_with_images(session: Session) -> list[GeneratorVersion]:
 def latest_version(session: Session) -> GeneratorVersion | None:
     """Return the newest version that can be used.
 
-    None that a round made and has not promoted, that was just begun, or that has no weights here.
+    None that a round made and has not promoted, that was just begun, that a training left on its
+    way, or that has no weights here.
     """
     waiting = select(Round.new_version_id).where(
         Round.state != "promoted", col(Round.new_version_id).is_not(None)
     )
     return session.exec(
         select(GeneratorVersion)
-        .where(col(GeneratorVersion.id).not_in(waiting), GeneratorVersion.how_made != "begun")
-        .where(GeneratorVersion.how_made != "elsewhere")
+        .where(col(GeneratorVersion.id).not_in(waiting))
+        .where(col(GeneratorVersion.how_made).not_in(NOT_TO_USE))
         .where(col(GeneratorVersion.id).not_in(_archived()))
         .order_by(col(GeneratorVersion.sequence).desc())
     ).first()
@@ -204,13 +207,25 @@ def find_rl_version(
     return next((row for row in rows if row.config == dict(config)), None)
 
 
+def checkpoints_of(session: Session, version: GeneratorVersion) -> list[GeneratorVersion]:
+    """Return what the training that made a version kept on its way, in the order of steps."""
+    rows = session.exec(
+        select(GeneratorVersion).where(
+            GeneratorVersion.parent_id == version.parent_id,
+            GeneratorVersion.how_made == CHECKPOINT,
+        )
+    )
+    own = [row for row in rows if {**version.config, "step": row.config["step"]} == row.config]
+    return sorted(own, key=lambda row: int(row.config["step"]))
+
+
 def find_trained_version(
     session: Session, *, parent_id: str, config: Mapping[str, Any]
 ) -> GeneratorVersion | None:
     """Return the version that this very training made before, if it did."""
     rows = session.exec(
         select(GeneratorVersion).where(
-            GeneratorVersion.parent_id == parent_id, GeneratorVersion.how_made == "train-generator"
+            GeneratorVersion.parent_id == parent_id, GeneratorVersion.how_made == TRAINED
         )
     )
     return next((row for row in rows if row.config == dict(config)), None)

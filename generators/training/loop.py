@@ -36,6 +36,7 @@ from generators.training.weights import Adapters, Descent, Weights, free
 
 Report = Callable[[History], None]  # told after every step
 LookOn = Callable[[Trajectory, int], None]  # shown the averaged generator, after so many steps
+KeepResult = Callable[[Weights, int], None]  # handed the weights after each validation
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def train(
     folder: Path,
     report: Report = lambda history: None,
     look_on: LookOn = lambda generator, step: None,
+    keep_result: KeepResult = lambda weights, step: None,
     listen: Listen = lambda: "run",
 ) -> Trained:
     """Take the steps that `folder`'s checkpoint has not; return what all of them made.
@@ -75,6 +77,8 @@ def train(
         done = history.num_steps
         if done % config.validate_every == 0 or done == config.num_steps:
             teacher.look(history, look_on)
+            if processes.is_first and done < config.num_steps:
+                keep_result(weights, done)
         if done % config.checkpoint_every == 0:
             teacher.keep(folder, history)
         report(history)
