@@ -9,6 +9,7 @@ from curate.errors import CurateError
 from curate.evaluation.axes import Axes, matched, measure_axes
 from curate.evaluation.config import AxesConfig, EvaluationConfig
 from curate.evaluation.label_classifier import teaches_filter
+from curate.evaluation.minim import MinimTable, minim_table
 from curate.evaluation.sets import ImageSet, SetImage, read_set, real_set, version_set
 from curate.progress import ShowProgress
 from curate.workspace import Workspace
@@ -25,15 +26,18 @@ class SetsCompared:
 
     sets: tuple[Axes, ...]
     notes: tuple[str, ...]
+    table: MinimTable | None = None  # in place of the axes, where it is asked for
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"sets": [one.to_json() for one in self.sets], "notes": list(self.notes)}
+        table = {} if self.table is None else {"table": self.table.to_json()}
+        return {"sets": [one.to_json() for one in self.sets], **table, "notes": list(self.notes)}
 
     def lines(self) -> list[str]:
         """Return all of it for a person to read."""
         told = [f"Note: {note}" for note in self.notes]
-        return [line for one in self.sets for line in ["", *one.lines()]] + told
+        table = self.table.lines() if self.table else []
+        return [*table, *(line for one in self.sets for line in ["", *one.lines()]), *told]
 
 
 def compare_versions(
@@ -114,12 +118,15 @@ def compare(
     equal, said = matched(sets)
     notes = [line for one in (*sets, train, *([test] if test else [])) for line in one.refused]
     backbone = load_backbone(config.features)
-    measured = []
+    measured: list[Axes] = []
+    told = tuple([*([said] if said else []), *notes])
+    if config.table is not None:
+        return SetsCompared((), told, minim_table(equal, train, test, backbone))
     with progress(len(equal), "sets measured") as advance:
         for one in equal:
             measured.append(measure_axes(one, train, test, backbone, config, reads))
             advance(1)
-    return SetsCompared(tuple(measured), tuple([*([said] if said else []), *notes]))
+    return SetsCompared(tuple(measured), told)
 
 
 def patients_on_both_sides(train: ImageSet, test: ImageSet) -> list[str]:

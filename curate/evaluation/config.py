@@ -33,6 +33,11 @@ class AxesConfig:
     label_classifier: str = setting(
         "linear", "What reads labels: linear, cnn, swin-tiny or torchvision/NAME."
     )
+    table: str | None = setting(
+        None,
+        "Print a publication's table instead: minim (FID, IS, MS-SSIM, CAS, IIR, ITR by modality).",
+        choices=("minim",),
+    )
     by: str | None = setting(
         None, "Column of the tables; figures are also given for each of its groups."
     )

@@ -220,14 +220,13 @@ def _trained(
     everyone = [example.prompt for pool in lesson.pools for example in pool.examples]
     shown = prompts_to_show(everyone, config.num_samples)
 
-    def look_on(generator: Trajectory, step: int) -> None:
+    def look_on(weights: Weights, step: int) -> None:
         if shown:
             path = grid_folder(ws, ready.key) / f"step-{step:06}.png"
-            write_grid(generator, shown, config.sample_steps, path)
+            write_grid(weights.generator, shown, config.sample_steps, path)
             tracked.strip(step, path)
-
-    def keep_result(weights: Weights, step: int) -> None:
-        if config.keep_every and step % config.keep_every == 0:
+        is_between = 0 < step < task.training.num_steps
+        if is_between and config.keep_every and step % config.keep_every == 0:
             made_of = MadeOf(ready.start_id, config={**ready.made_with, "step": step})
             _save_version(ws, weights, ready, CHECKPOINT, made_of)
 
@@ -249,7 +248,6 @@ def _trained(
             folder=folder,
             report=report,
             look_on=look_on,
-            keep_result=keep_result,
             listen=watcher.listen,
         )
 

@@ -35,8 +35,7 @@ from generators.training.processes import Listen, Processes, joined_processes
 from generators.training.weights import Adapters, Descent, Weights, free
 
 Report = Callable[[History], None]  # told after every step
-LookOn = Callable[[Trajectory, int], None]  # shown the averaged generator, after so many steps
-KeepResult = Callable[[Weights, int], None]  # handed the weights after each validation
+LookOn = Callable[[Weights, int], None]  # shown the weights at their averages, after so many steps
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ def train(
     *,
     folder: Path,
     report: Report = lambda history: None,
-    look_on: LookOn = lambda generator, step: None,
-    keep_result: KeepResult = lambda weights, step: None,
+    look_on: LookOn = lambda weights, step: None,
     listen: Listen = lambda: "run",
 ) -> Trained:
     """Take the steps that `folder`'s checkpoint has not; return what all of them made.
@@ -77,8 +75,6 @@ def train(
         done = history.num_steps
         if done % config.validate_every == 0 or done == config.num_steps:
             teacher.look(history, look_on)
-            if processes.is_first and done < config.num_steps:
-                keep_result(weights, done)
         if done % config.checkpoint_every == 0:
             teacher.keep(folder, history)
         report(history)
@@ -261,7 +257,7 @@ class _Teacher:
             try:
                 found = self._validation(history.num_steps)
                 if self.processes.is_first:
-                    look_on(self.generator, history.num_steps)
+                    look_on(self.weights, history.num_steps)
             finally:
                 self.generator.denoiser.train()
         self.processes.wait()
