@@ -57,13 +57,18 @@ def wait_for(what: str) -> None:
         listener(1, what)
 
 
+def _unit(what: str) -> str:
+    """Return what is counted: "images" of "images of version 3fa1c2"."""
+    return what.partition(" of ")[0]
+
+
 class _RateColumn(ProgressColumn):
     def __init__(self, what: str) -> None:
         super().__init__()
-        self._what = what
+        self._unit = _unit(what)
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.finished_speed or task.speed or 0:.1f} {self._what}/s")
+        return Text(f"{task.finished_speed or task.speed or 0:.1f} {self._unit}/s")
 
 
 @contextmanager
@@ -95,7 +100,7 @@ def _lines(console: Console, total: int, what: str) -> Iterator[Advance]:
             line = f"{done} of {total} {what}"
             if done:  # before that there is no rate, and no time left to tell
                 rate = done / max(now - started, 1e-9)
-                line += f", {rate:.1f} {what}/s, {(total - done) / rate:.0f} s left"
+                line += f", {rate:.1f} {_unit(what)}/s, {(total - done) / rate:.0f} s left"
             console.print(line, soft_wrap=True, highlight=False)
 
     yield advance
