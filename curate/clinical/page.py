@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from curate.samples.formats import encode
 from curate.samples.pixels import png_bytes
+from curate.samples.rendered import signed_colours
 from curate.samples.renderings import eight_bits, rgb
 from db.folders import replace_file
 from generators.sample import Kind, Sample
@@ -103,21 +104,12 @@ def panels(before: Voxels, after: Voxels, scale: float, unit: str) -> NDArray[np
     kind: Kind = "HU" if unit == "HU" else "intensity"
     grey = [eight_bits(rgb(Sample(v[None].astype(np.float32), kind))) for v in (before, after)]
     three = [np.repeat(g[..., None], 3, axis=2) if g.ndim == 2 else g for g in grey]
-    three.append(_coloured((after - before) / scale))
+    three.append(signed_colours((after - before) / scale))
     factor = -(-SHOWN_SIDE // max(before.shape))
     large = [p.repeat(factor, axis=0).repeat(factor, axis=1) for p in three]
     canvas = Image.fromarray(np.concatenate(large, axis=1))
     ImageDraw.Draw(canvas).text((2, 2), f"a | b | b - a, +-{scale:.0f} {unit}", fill=(255, 255, 0))
     return np.asarray(canvas)
-
-
-def _coloured(share: Voxels) -> NDArray[np.uint8]:
-    """Return shares of the scale, -1 .. 1, as blue over white to red: uint8 [H, W, 3]."""
-    bounded = np.clip(share, -1, 1)[..., None]
-    white = np.full(3, 255.0)
-    end = np.where(bounded > 0, np.array([178.0, 24.0, 43.0]), np.array([33.0, 102.0, 172.0]))
-    mixed = white + np.abs(bounded) * (end - white)
-    return np.asarray(np.rint(mixed), np.uint8)
 
 
 def _page(study: Mapping[str, Any], figures: Sequence[str], shown: Sequence[ShownCase]) -> str:

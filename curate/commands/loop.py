@@ -56,7 +56,8 @@ def loop(
         if not (workspace / "curate.json").exists():
             init_workspace(workspace)
         with open_workspace(workspace) as ws, at_work(ws.folder, "loop", options.demo):
-            result = run_circle(ws, demo.config(), demo.begin(ws, say), say=say)
+            seed = settings.over(LoopConfig()).seed
+            result = run_circle(ws, demo.config(seed), demo.begin(ws, say, seed), say=say)
         tell(as_json, result.to_json(), result.table())
         return
     with (

@@ -9,9 +9,9 @@ from curate.prompts.plan import embedded_prompts
 from curate.workspace import Workspace
 
 
-def begin(ws: Workspace, say: Callable[[str], None]) -> Begun:
-    """Take the version and the prompts that ship."""
+def begin(ws: Workspace, say: Callable[[str], None], seed: int = 0) -> Begun:
+    """Take the version and the prompts that ship: the same with every seed."""
     return Begun(embedded_version(ws), embedded_prompts(ws))
 
 
-DEMO = Demo("text-to-image", begin, quickstart_config)
+DEMO = Demo("text-to-image", begin, lambda seed: quickstart_config(seed=seed))

@@ -18,8 +18,7 @@ from curate.errors import CurateError
 from curate.evaluation.config import EditsConfig
 from curate.evaluation.diversity import ssim_parts
 from curate.evaluation.edit_figures import EditFigures, EditOutcome, figures_of
-from curate.journeys.findings import progression, read_statements
-from curate.journeys.known import KnownFilm, known_films
+from curate.journeys.known import KnownFilm, flipped, known_films
 from curate.journeys.phantoms import FINDINGS
 from curate.production.images import samples_of
 from curate.production.versions import load_version, version_to_use
@@ -130,7 +129,7 @@ def evaluate_edits(
         if of_kind:
             made = _made(generator, of_kind, settings)
             figures[kind] = {
-                name: figures_of(_outcomes(of_kind, images)) for name, images in made.items()
+                name: figures_of(outcomes_of(of_kind, images)) for name, images in made.items()
             }
     side = generator.output.shape[-1]
     twice = [
@@ -149,24 +148,20 @@ def _cases(ws: Workspace, config: EditsConfig) -> list[EditCase]:
     Test patients have taken part in no training.
     """
     films = known_films(ws)
-    pairs = queries.journeys.journeys(ws.session, split="test", kept=True, described=True)
-    one_each: dict[str, Pair] = {}
-    for pair in pairs:
-        if not pair.journey.unchanged:
-            one_each.setdefault(pair.journey.patient, pair)
+    one_each = first_journeys(ws, "test")
     if len(one_each) < 2:
         raise CurateError(
             f"{len(one_each)} test patients with a journey on which something changed; 2 are "
             "needed. Import more, or run `curate journeys describe` and `register`."
         )
     cases = []
-    ids = [pair.new.prompt_id for pair in one_each.values()]
+    ids = [pair.new.prompt_id for pair in one_each]
     captions = queries.prompts.prompts_by_id(ws.session, ids)
-    for patient, pair in list(one_each.items())[: config.num_patients]:
+    for pair in one_each[: config.num_patients]:
         known = films.get(pair.prior.source_path or "")
         after = films.get(pair.new.source_path or "")
         case = EditCase(
-            patient=patient,
+            patient=pair.journey.patient,
             is_factual=True,
             prior=read_sample(ws.store, pair.prior.file_sha256),
             text=pair.journey.text or "",
@@ -182,6 +177,15 @@ def _cases(ws: Workspace, config: EditsConfig) -> list[EditCase]:
     return cases
 
 
+def first_journeys(ws: Workspace, split: str) -> list[Pair]:
+    """Return each patient's first journey on which something changed, of a split."""
+    one_each: dict[str, Pair] = {}
+    for pair in queries.journeys.journeys(ws.session, split=split, kept=True, described=True):
+        if not pair.journey.unchanged:
+            one_each.setdefault(pair.journey.patient, pair)
+    return list(one_each.values())
+
+
 def _flips(
     case: EditCase, known: KnownFilm, journey: tuple[bool, ...], count: int
 ) -> list[EditCase]:
@@ -191,10 +195,8 @@ def _flips(
     chance = random.Random(f"flips {case.patient}")
     flips = []
     for place in chance.sample(same, min(count, len(same))):
-        wanted = (*before[:place], not before[place], *before[place + 1 :])
-        reports = [known.report(findings) for findings in (before, wanted)]
-        text, _ = progression(*(read_statements(report) for report in reports))
-        result = reports[1].rpartition("\n")[2]
+        wanted = flipped(before, place)
+        text, result = known.change_to(wanted), known.report(wanted).rpartition("\n")[2]
         flips.append(
             replace(case, is_factual=False, text=text, result=result, wanted=wanted, after=None)
         )
@@ -246,7 +248,7 @@ def _re_encoded(generator: Trajectory, prior: Sample) -> Grey:
     return grey
 
 
-def _outcomes(cases: Sequence[EditCase], images: Sequence[Grey]) -> list[EditOutcome]:
+def outcomes_of(cases: Sequence[EditCase], images: Sequence[Grey]) -> list[EditOutcome]:
     """Return what each image is worth, beside its own prior and among all patients'."""
     side = len(images[0])
     priors: dict[str, Grey] = {}

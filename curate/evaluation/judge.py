@@ -19,11 +19,11 @@ from curate.samples.renderings import montage
 from curate.samples.stored import batches
 from curate.scoring.conditioning import conditioning_of
 from curate.scoring.fit import load_reward_model
+from curate.simulated import simulated_for
 from curate.workspace import Workspace
 from db import queries
-from db.models import Prompt
+from db.models import GeneratorVersion, Prompt
 from generators.config import SamplingSettings
-from generators.registry import simulated_of
 from rewards import frozen
 from rewards.conditioning import Conditioning
 
@@ -43,13 +43,16 @@ class ToJudge:
     label: str | None
 
 
+Pair = tuple[ToJudge, ToJudge]  # of two versions at one prompt and seed
+
+
 @dataclass(frozen=True)
 class Judge:
     """Tells which images deserve the top rating, and of which modalities it can."""
 
     name: str
     modalities: frozenset[str] | None  # None: any
-    tell: Callable[[Workspace, Sequence[ToJudge]], Sequence[bool]]
+    tell: Callable[[Workspace, Sequence[ToJudge]], Sequence[bool | None]]
 
     def knows(self, image: ToJudge) -> bool:
         """Tell whether the judge can speak of this image."""
@@ -72,11 +75,11 @@ def find_judge(ws: Workspace) -> Judge:
     if trained:
         return _trained_judge(ws, trained[-1].id)
     latest = queries.versions.latest_version(ws.session)
-    own = latest and simulated_of(queries.versions.family_of(ws.session, latest))
+    own = latest and simulated_for(ws, queries.versions.family_of(ws.session, latest))
     if not own:
         return shipped_judge()
 
-    def tell(ws: Workspace, asked: Sequence[ToJudge]) -> list[bool]:
+    def tell(ws: Workspace, asked: Sequence[ToJudge]) -> list[bool | None]:
         prompts = prompt_values(ws, list(dict.fromkeys(one.prompt_id for one in asked)))
         return [
             own.deserves_top(read_sample(ws.store, one.file_sha256), prompts[one.prompt_id])
@@ -144,7 +147,7 @@ def share_of_top(answers: Sequence[bool | None]) -> Estimate | None:
 
 
 def judged_difference(
-    ws: Workspace, judge: Judge, pairs: Sequence[tuple[ToJudge, ToJudge]]
+    ws: Workspace, judge: Judge, pairs: Sequence[Pair]
 ) -> JudgedDifference | None:
     """Compare images that share prompt and seed; None where the judge can tell of none."""
     before = tops(ws, judge, [pair[0] for pair in pairs])
@@ -163,28 +166,14 @@ def judged_difference(
     return JudgedDifference(judge.name, share_before, share_after, difference)
 
 
-def judge_versions(
-    ws: Workspace,
-    before_id: str,
-    after_id: str,
-    prompts: Sequence[Prompt],
-    *,
-    count: int,
-    first_seed: int,
-    settings: SamplingSettings,
-) -> JudgedDifference:
-    """Make `count` images a prompt with both versions at the same seeds, and judge them.
+def judge_pairs(ws: Workspace, pairs: Sequence[Pair]) -> JudgedDifference:
+    """Judge images of two versions at the same prompts and seeds.
 
     Raises CurateError when there is no judge for these prompts.
     """
-    judge = find_judge(ws)
-    before, after = (
-        _images_to_judge(ws, version_id, prompts, count, first_seed, settings)
-        for version_id in (before_id, after_id)
-    )
-    difference = judged_difference(ws, judge, list(zip(before, after, strict=True)))
+    difference = judged_difference(ws, find_judge(ws), pairs)
     if difference is None:
-        modalities = ", ".join(sorted({prompt.modality for prompt in prompts}))
+        modalities = ", ".join(sorted({image.modality for image, _ in pairs}))
         raise CurateError(
             f"There is {NO_JUDGE} of {modalities}. Train one on other raters' ratings with "
             "`curate train-reward --as-judge`."
@@ -192,15 +181,16 @@ def judge_versions(
     return difference
 
 
-def _images_to_judge(
+def images_to_judge(
     ws: Workspace,
-    version_id: str,
+    version: GeneratorVersion,
     prompts: Sequence[Prompt],
+    *,
     count: int,
     first_seed: int,
     settings: SamplingSettings,
 ) -> list[ToJudge]:
-    version = queries.versions.find_version(ws.session, version_id)
+    """Make `count` images a prompt; those of two versions, zipped, share prompts and seeds."""
     run = plan_run(ws, version, prompts, count=count, first_seed=first_seed, settings=settings)
     with progress(run.num_items, "images") as advance:
         run_plan(ws, run, advance)

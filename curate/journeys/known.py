@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.journeys.demo import FOLDER, TRUTH
+from curate.journeys.findings import progression, read_statements
 from curate.journeys.phantoms import FINDINGS, NOISE, Grey, Patient, Visit
 from curate.workspace import Workspace
 
@@ -55,9 +56,20 @@ class KnownFilm:
             values.append(float(((image - both[0]) * drawn).sum() / (drawn**2).sum()))
         return values
 
+    def change_to(self, findings: tuple[bool, ...]) -> str:
+        """Return in words what changed if the patient came to have these findings."""
+        both = (self.report(each) for each in (self.visit.findings, findings))
+        text, _ = progression(*(read_statements(report) for report in both))
+        return text
+
     def report(self, findings: tuple[bool, ...]) -> str:
         """Return the report of this film, had the patient had these findings."""
         return "\n".join(self.patient.report(replace(self.visit, findings=findings)))
+
+
+def flipped(findings: tuple[bool, ...], place: int) -> tuple[bool, ...]:
+    """Return the findings with one of them the other way."""
+    return (*findings[:place], not findings[place], *findings[place + 1 :])
 
 
 def known_films(ws: Workspace) -> dict[str, KnownFilm]:

@@ -225,7 +225,13 @@ def check_beside_real(
     ]
     unseen = [image for image, _ in real if image.split in UNSEEN]
     reasons, warnings, metrics = _guard_modalities(_groups(ws, real, start, new), limits)
-    if len(unseen) < limits.fewest:
+    given = _given_beyond_real(ws, new, unseen)
+    if given:
+        warnings.append(
+            f"the images are made from a {' and a '.join(given)}, and real ones were given none: "
+            "the reward is not held against them"
+        )
+    elif len(unseen) < limits.fewest:
         warnings.append(
             f"{len(unseen)} held-out real images, fewer than {limits.fewest}: the reward is not "
             "held against any (import some with split val)"
@@ -235,6 +241,15 @@ def check_beside_real(
         reason, metrics["reward"] = _reward_beside_real(scores[0], scores[1], scores[2], limits)
         reasons = [*([reason] if reason else []), *reasons]
     return BesideReal(tuple(reasons), tuple(warnings), {**metrics, "warnings": warnings})
+
+
+def _given_beyond_real(ws: Workspace, new: Sequence[Image], real: Sequence[Image]) -> list[str]:
+    """Return the roles of condition images that a reward model sees of the new images alone."""
+    roles = [
+        {role for own in queries.prompts.conditions_of(ws.session, ids).values() for role in own}
+        for ids in (sorted({image.prompt_id for image in images}) for images in (new, real))
+    ]
+    return sorted(roles[0] - roles[1]) if real else []
 
 
 def _groups(

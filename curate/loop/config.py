@@ -125,7 +125,7 @@ class LoopOptions:
     demo: str | None = setting(
         None,
         "Run this family's demo instead, in a workspace of its own: procedural data, simulated "
-        "raters, a checked release. The other options then have the demo's defaults.",
+        "raters, a checked release. Only --seed counts beside it.",
         shown="none",
         panel="Demo",
     )

@@ -1,16 +1,17 @@
 """What simulated raters look through: networks on pictures, or a family's own look at samples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from annotation.simulated import IMAGES_A_PULL, Eyes, GradesCriteria
 from curate.production.images import prompt_values
+from curate.rating.rubrics import load_rubric
 from curate.samples.formats import read_sample
 from curate.samples.stored import batches
+from curate.simulated import simulated_for
 from curate.workspace import Workspace
 from db import queries
 from db.models import GeneratorVersion, Rubric
-from generators.registry import simulated_of
 from generators.simulated import Simulated
 from rewards.frozen import load_eyes
 
@@ -29,8 +30,8 @@ class Seen:
 
 def eyes_for(ws: Workspace, version: GeneratorVersion | None) -> RaterEyes:
     """Return the eyes of the version's family; of a family without any, those that ship."""
-    family = version and queries.versions.family_of(ws.session, version)
-    return (family and simulated_of(family)) or load_eyes()
+    family = None if version is None else queries.versions.family_of(ws.session, version)
+    return simulated_for(ws, family) or load_eyes()
 
 
 def criteria_of(eyes: RaterEyes) -> tuple[str, ...]:
@@ -44,22 +45,27 @@ def grade_ends(eyes: RaterEyes, *, by_criterion: bool) -> tuple[float, ...]:
 
 
 def rubric_of(ws: Workspace, eyes: RaterEyes | None) -> Rubric:
-    """Return the default rubric that raters with these eyes, or people, can answer."""
+    """Return the rubric that raters with these eyes, or people, can answer: the default's.
+
+    A family's own raters may have their own.
+    """
+    if isinstance(eyes, Simulated) and eyes.rubric is not None:
+        return load_rubric(ws, eyes.rubric)
     version = 2 if eyes is None or criteria_of(eyes) else 1
     return queries.campaigns.default_rubric(ws.session, version)[0]
 
 
 def truths(
     ws: Workspace, eyes: RaterEyes, seen: Sequence[Seen], *, by_criterion: bool = False
-) -> list[float | dict[str, float]]:
+) -> list[float | Mapping[str, float]]:
     """Return the latent quality of each, higher is better, or that of each criterion."""
     if isinstance(eyes, Simulated):
         prompts = prompt_values(ws, list(dict.fromkeys(one.prompt_id for one in seen)))
+        look = eyes.grades if by_criterion and eyes.grades is not None else eyes.quality
         return [
-            eyes.quality(read_sample(ws.store, one.file_sha256), prompts[one.prompt_id])
-            for one in seen
+            look(read_sample(ws.store, one.file_sha256), prompts[one.prompt_id]) for one in seen
         ]
-    found: list[float | dict[str, float]] = [0.0] * len(seen)
+    found: list[float | Mapping[str, float]] = [0.0] * len(seen)
     files = [one.file_sha256 for one in seen]
     for positions, images_B3HW in batches(ws.store, files, IMAGES_A_PULL):
         of = [seen[position] for position in positions]

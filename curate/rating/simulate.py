@@ -1,7 +1,7 @@
 """Simulated raters are asked, and answer at once. What is simulated says so."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Sim
             task = tasks[place]
             view = asked_of[task.uid]
             seen.append(Seen(task.pictures[side], view.prompt_id, task.modality, view.label))
-        found: list[dict[str, float | dict[str, float]]] = [{} for _ in tasks]
+        found: list[dict[str, float | Mapping[str, float]]] = [{} for _ in tasks]
         looked = truths(ws, eyes, seen, by_criterion=by_criterion)
         for (place, side), truth in zip(shown, looked, strict=True):
             found[place][side] = truth

@@ -17,6 +17,7 @@ from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
 from curate.report.ratings import RatingsStory, ratings_stories
 from curate.report.reward_figures import RewardFigures, reward_figures
+from curate.report.shown import Shown, kept_shown
 from curate.report.tree import Node, release_tree
 from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
 from curate.workspace import Workspace
@@ -71,6 +72,7 @@ class Story:
     names: Mapping[str, str]  # version id -> short name
     before_after: BeforeAfter | None
     samples: tuple[Picture, ...]  # where there is no before and after
+    shown: Shown | None  # what a demo's family shows
     evaluation: Evaluation | None
     shares_plot: str | None
     scores_plot: str | None
@@ -117,6 +119,7 @@ def tell(ws: Workspace, config: ReportConfig, progress: ShowProgress) -> Story:
         samples=()
         if before_after
         else tuple(picture_of(ws, image) for image in images[: 2 * config.num_pairs]),
+        shown=kept_shown(ws),
         evaluation=evaluation,
         shares_plot=_shares_plot(ratings, names, evaluation),
         scores_plot=_scores_plot(images, names, releases),

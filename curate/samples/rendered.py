@@ -62,6 +62,15 @@ def levels_of(picture_3HW: NDArray[np.float32]) -> NDArray[np.uint8]:
     return levels[..., 0] if is_grey else levels
 
 
+def signed_colours(shares: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return shares of a scale [H, W], -1 .. 1, as blue over white to red: uint8 [H, W, 3]."""
+    bounded = np.clip(shares, -1, 1)[..., None]
+    white = np.full(3, 255.0)
+    end = np.where(bounded > 0, np.array([178.0, 24.0, 43.0]), np.array([33.0, 102.0, 172.0]))
+    mixed = white + np.abs(bounded) * (end - white)
+    return np.asarray(np.rint(mixed), np.uint8)
+
+
 def picture_of(array: NDArray[Any], kind: str, window: str = USUAL_WINDOW) -> NDArray[np.float32]:
     """Return [C, H, W] as [3, H, W]: grey repeated, HU by a window, classes in colours."""
     if kind == "labels":

@@ -1,0 +1,72 @@
+"""The demo of chests: what its raters and its judge see, its guards and what it shows."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from curate.clinical.chests import chest
+from curate.demos.base import Compared
+from curate.demos.clinical import (
+    DENSITIES,
+    FOLLOWS,
+    GRAIN,
+    Size,
+    begin,
+    deserves_top,
+    grades,
+    guards,
+    shows,
+)
+from curate.evaluation.judge import to_judge
+from curate.production.images import prompt_values
+from curate.samples.formats import encode
+from curate.workspace import Workspace
+from db import queries
+from generators.base import Prompt
+from generators.sample import Sample
+
+
+def asked(seed: int) -> tuple[Sample, Prompt]:
+    """Return a chest whose lungs are at their usual level, and what asks for it."""
+    case = chest(seed, missing=0.0)
+    record = {**case.record, "diagnosis": "normal"}
+    return case.image, Prompt("ChestCT", "", None, record, {"mask": case.mask})
+
+
+def test_raters_and_judge_tell_a_chest_from_a_shifted_a_denser_and_a_noisy_one() -> None:
+    for seed in range(8):
+        image, prompt = asked(seed)
+        if prompt.record != chest(seed, missing=0.0).record:
+            continue  # drawn with fibrosis, which no prompt of the demo asks for
+        found = grades(image, prompt)
+        assert found[FOLLOWS] >= 1 and found[GRAIN] >= 1
+        assert deserves_top(image, prompt)
+        shifted = replace(image, array=np.roll(image.array, 3, axis=3))
+        assert grades(shifted, prompt)[FOLLOWS] < 0 and not deserves_top(shifted, prompt)
+        denser = replace(image, array=(image.array + 200).astype(np.int16))
+        assert grades(denser, prompt)[DENSITIES] < 0
+        noise = np.random.default_rng(0).normal(0, 100, image.array.shape)
+        noisy = replace(image, array=(image.array + noise).astype(np.int16))
+        assert grades(noisy, prompt)[GRAIN] < 0 and not deserves_top(noisy, prompt)
+    assert deserves_top(image, replace(prompt, record={})) is None
+
+
+def test_a_version_beside_itself_loses_nothing_and_shows_default_changed_and_difference(
+    workspace: Workspace,
+) -> None:
+    begun = begin(workspace, print, 0, Size(cases=24, steps=1, asked=2))
+    prompts = prompt_values(workspace, [prompt.id for prompt in begun.judged])
+    truths = [chest(1_000_002 + number, missing=0.0).image for number in range(2)]
+    files = queries.files.add_files(
+        workspace.session,
+        workspace.store,
+        [(one.content, one.media_type) for one in map(encode, truths)],
+    )
+    images = [to_judge(sha, prompt) for sha, prompt in zip(files, begun.judged, strict=True)]
+    made = Compared(begun.base.id, begun.base.id, list(zip(images, images, strict=True)))
+    overlap, effect = guards(workspace, made)
+    assert overlap.holds and "paired +0.000" in overlap.says
+    assert effect.holds
+    shown = shows(workspace, made)
+    assert shown.panels == ("default", "changed", "changed less default")
+    assert len(shown.rows) == len(prompts) == 2
