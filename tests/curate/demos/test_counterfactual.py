@@ -52,6 +52,7 @@ def test_raters_and_judge_tell_the_true_answer_from_a_copy_and_from_another_pati
 ) -> None:
     begun = begin(workspace, print, 0, replace(TINY, side=32, steps=1))
     known, truth = simulated(workspace), truth_of(workspace)
+    assert known.grades is not None
     prompts = prompt_values(workspace, [prompt.id for prompt in (*begun.prompts, *begun.judged)])
     for prompt in prompts.values():
         film, wanted = truth.of(prompt)

@@ -9,7 +9,6 @@ from curate.demos.translation import (
     ANATOMY,
     CLEAN,
     CONTRAST,
-    SOURCE,
     Size,
     begin,
     simulated,
@@ -19,6 +18,7 @@ from curate.production.images import prompt_values
 from curate.simulated import simulated_for
 from curate.workspace import Workspace
 from generators.base import Prompt
+from generators.families.translation import SOURCE
 from generators.sample import Sample
 
 TINY = Size(learned=8, channels="8,16", steps=1, asked=6)
