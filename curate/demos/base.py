@@ -9,7 +9,7 @@ from curate.errors import CurateError
 from curate.evaluation.judge import Pair, ToJudge
 from curate.loop.config import CircleConfig, LoopConfig
 from curate.release.config import ExportConfig
-from curate.report.shown import Shown
+from curate.report.shown import ShownCases
 from curate.workspace import Workspace
 from db import queries
 from db.models import GeneratorVersion, Prompt
@@ -36,12 +36,12 @@ class Begun:
     judged: Sequence[Prompt] = ()  # what judge and release are about; none: the prompts themselves
     # of what base and last version made of `judged` at equal noise: the family's own guard, and
     # what a page shows
-    guards: Callable[[Workspace, "Compared"], Sequence["Guard"]] = lambda ws, made: ()
-    shows: Callable[[Workspace, "Compared"], Shown | None] = lambda ws, made: None
+    guards: Callable[[Workspace, "MadeAlike"], Sequence["Guard"]] = lambda ws, made: ()
+    shows: Callable[[Workspace, "MadeAlike"], ShownCases | None] = lambda ws, made: None
 
 
 @dataclass(frozen=True)
-class Compared:
+class MadeAlike:
     """What base and last version made of the same prompts and noise."""
 
     base_id: str

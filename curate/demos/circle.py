@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from curate.demos.base import Begun, Compared, Guard
+from curate.demos.base import Begun, Guard, MadeAlike
 from curate.evaluation.intervals import Estimate, difference_of_shares, wilson_interval
 from curate.evaluation.judge import (
     JudgedDifference,
@@ -157,7 +157,7 @@ def run_circle(ws: Workspace, config: CircleConfig, begun: Begun, say: Say) -> C
         )
         for version_id in (base.id, last_id)
     )
-    made = Compared(base.id, last_id, list(zip(before, after, strict=True)))
+    made = MadeAlike(base.id, last_id, list(zip(before, after, strict=True)))
     judged, guards = judge_pairs(ws, made.pairs), begun.guards(ws, made)
     if (shown := begun.shows(ws, made)) is not None:
         keep_shown(ws, shown)

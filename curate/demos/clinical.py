@@ -28,13 +28,22 @@ from curate.clinical.chests import (
 )
 from curate.clinical.config import DemoConfig
 from curate.clinical.demo import UNSEEN, make_demo
-from curate.demos.base import Begun, Compared, Demo, Guard, Say, family_circle, grade, store_prompts
+from curate.demos.base import (
+    Begun,
+    Demo,
+    Guard,
+    MadeAlike,
+    Say,
+    family_circle,
+    grade,
+    store_prompts,
+)
 from curate.evaluation.intervals import bootstrap_mean, paired_bootstrap
 from curate.evaluation.judge import ToJudge
 from curate.loop.config import CircleConfig
 from curate.production.images import prompt_values, samples_of
 from curate.production.versions import load_version
-from curate.report.shown import Shown, row, seen, signed
+from curate.report.shown import ShownCases, row, seen, signed
 from curate.samples.formats import encode, read_sample
 from curate.simulated import hold_demo
 from curate.workspace import Workspace
@@ -64,7 +73,7 @@ SCALE = 120.0  # HU: the end of a difference's colours
 
 
 @dataclass(frozen=True)
-class Size:
+class ChestsSize:
     """How large the demo is."""
 
     cases: int = 160  # chests that are learned
@@ -136,7 +145,7 @@ def simulated(ws: Workspace) -> Simulated:
     )
 
 
-def begin(ws: Workspace, say: Say, seed: int = 0, size: Size = Size()) -> Begun:
+def begin(ws: Workspace, say: Say, seed: int = 0, size: ChestsSize = ChestsSize()) -> Begun:
     """Make chests with planted effects, and train a generator for a short while."""
     hold_demo(ws, FAMILY, seed=seed)
     base = make_demo(ws, DemoConfig(cases=size.cases, steps=size.steps, seed=seed), say)
@@ -164,7 +173,7 @@ def config(seed: int) -> CircleConfig:
     return family_circle(FAMILY, seed, SAMPLING, learning, images_per_prompt=12)
 
 
-def guards(ws: Workspace, made: Compared) -> list[Guard]:
+def guards(ws: Workspace, made: MadeAlike) -> list[Guard]:
     """Return that the lungs stay in their mask, and that smoking does what it did."""
     before, after = (_overlaps(ws, images) for images in made.sides)
     means, fall = [bootstrap_mean(own) for own in (before, after)], paired_bootstrap(before, after)
@@ -190,7 +199,7 @@ def guards(ws: Workspace, made: Compared) -> list[Guard]:
     ]
 
 
-def shows(ws: Workspace, made: Compared) -> Shown:
+def shows(ws: Workspace, made: MadeAlike) -> ShownCases:
     """Return some chests of one who never smoked, the same of a smoker, and the change."""
     rows = []
     for number, (_, pair) in enumerate(_smoking(ws, made.last_id, made)[:SHOWN_CASES], 1):
@@ -201,7 +210,7 @@ def shows(ws: Workspace, made: Compared) -> Shown:
         f"more; the colours end at {SCALE:.0f} HU. Procedural chests: this says what this "
         "generator does, nothing of patients."
     )
-    return Shown(note, ("default", "changed", "changed less default"), tuple(rows))
+    return ShownCases(note, ("default", "changed", "changed less default"), tuple(rows))
 
 
 def _prompts(ws: Workspace, first: int, count: int) -> list[Prompt]:
@@ -233,7 +242,7 @@ def _overlaps(ws: Workspace, images: Sequence[ToJudge]) -> list[float]:
 
 
 def _smoking(
-    ws: Workspace, version_id: str, made: Compared
+    ws: Workspace, version_id: str, made: MadeAlike
 ) -> list[tuple[PromptValue, tuple[Sample, Sample]]]:
     """Return each judged mask with two chests of it: never and current smoker, at equal noise."""
     prompts = list(prompt_values(ws, sorted({i.prompt_id for i in made.sides[0]})).values())

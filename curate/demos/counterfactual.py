@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from curate.demos.base import Begun, Compared, Demo, Guard, Say, family_circle, grade, store_prompts
+from curate.demos.base import (
+    Begun,
+    Demo,
+    Guard,
+    MadeAlike,
+    Say,
+    family_circle,
+    grade,
+    store_prompts,
+)
 from curate.evaluation.edit_figures import EditOutcome
 from curate.evaluation.edits import EditCase, first_journeys, outcomes_of
 from curate.evaluation.intervals import bootstrap_mean, paired_bootstrap
@@ -28,7 +37,7 @@ from curate.production.config import GeneratorChoice
 from curate.production.images import prompt_values
 from curate.progress import progress
 from curate.rating.edits import FAMILY, ROLE, RUBRIC
-from curate.report.shown import Shown, row, seen, signed
+from curate.report.shown import ShownCases, row, seen, signed
 from curate.samples.formats import read_sample
 from curate.simulated import hold_demo
 from curate.training.config import FamilyChoice, LessonConfig
@@ -55,7 +64,7 @@ SHOWN_CASES = 10
 
 
 @dataclass(frozen=True)
-class Size:
+class PatientsSize:
     """How large the demo is."""
 
     patients: int = 300
@@ -66,7 +75,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Truth:
+class EditTruth:
     """What is known of priors, by their bytes."""
 
     films: Mapping[bytes, KnownFilm]
@@ -142,7 +151,7 @@ def simulated(ws: Workspace) -> Simulated:
     )
 
 
-def begin(ws: Workspace, say: Say, seed: int = 0, size: Size = Size()) -> Begun:
+def begin(ws: Workspace, say: Say, seed: int = 0, size: PatientsSize = PatientsSize()) -> Begun:
     """Draw the patients, pair their films, and train a generator for a short while."""
     drawn = make_demo(ws, JourneyDemo(num_patients=size.patients, side=size.side, seed=seed))
     say(drawn.lines()[0])
@@ -186,7 +195,7 @@ def config(seed: int) -> CircleConfig:
     return family_circle(FAMILY, seed, sampling, learning, images_per_prompt=10)
 
 
-def guards(ws: Workspace, made: Compared) -> list[Guard]:
+def guards(ws: Workspace, made: MadeAlike) -> list[Guard]:
     """Return that it is still the same patient, and that the rest changes no more than before."""
     before, after = (_outcomes(ws, images) for images in made.sides)
     same = [bootstrap_mean(_by_patient(own, "identity")) for own in (before, after)]
@@ -208,7 +217,7 @@ def guards(ws: Workspace, made: Compared) -> list[Guard]:
     ]
 
 
-def shows(ws: Workspace, made: Compared) -> Shown:
+def shows(ws: Workspace, made: MadeAlike) -> ShownCases:
     """Return some patients' prior, result and true answer."""
     truth, rows = truth_of(ws), []
     first = made.first_of_each(SHOWN_CASES)
@@ -223,14 +232,14 @@ def shows(ws: Workspace, made: Compared) -> Shown:
         "the version made of it, the true answer without grain, and result less prior (red: "
         "brighter). Procedural patients: the true answer is drawn, nobody was examined."
     )
-    return Shown(note, ("prior", "result", "truth", "result less prior"), tuple(rows))
+    return ShownCases(note, ("prior", "result", "truth", "result less prior"), tuple(rows))
 
 
-def truth_of(ws: Workspace) -> Truth:
+def truth_of(ws: Workspace) -> EditTruth:
     """Return what is known of the held-out patients' first films."""
     films = known_films(ws)
     priors = [pair.prior for split in HELD_OUT for pair in first_journeys(ws, split)]
-    return Truth(
+    return EditTruth(
         {
             read_sample(ws.store, prior.file_sha256).array.tobytes(): films[prior.source_path or ""]
             for prior in priors

@@ -16,7 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curate.demos.base import Begun, Compared, Demo, Guard, Say, family_circle, grade, store_prompts
+from curate.demos.base import (
+    Begun,
+    Demo,
+    Guard,
+    MadeAlike,
+    Say,
+    family_circle,
+    grade,
+    store_prompts,
+)
 from curate.evaluation.intervals import bootstrap_mean, paired_bootstrap
 from curate.evaluation.judge import ToJudge
 from curate.importing.config import ImportConfig
@@ -24,7 +33,7 @@ from curate.importing.real_images import import_table
 from curate.loop.config import CircleConfig
 from curate.production.config import GeneratorChoice
 from curate.production.images import prompt_values
-from curate.report.shown import Shown, row, seen, signed
+from curate.report.shown import ShownCases, row, seen, signed
 from curate.samples.formats import PNG, read_sample
 from curate.samples.pixels import png_bytes
 from curate.simulated import held_demo, hold_demo
@@ -59,7 +68,7 @@ Grey = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Size:
+class HeadsSize:
     """How large the demo is."""
 
     learned: int = 400  # T1 slices, each of a head of its own
@@ -78,7 +87,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Truth:
+class HeadTruth:
     """The heads behind sources, by the sources' bytes."""
 
     heads: Mapping[bytes, Head]
@@ -141,7 +150,7 @@ def simulated(ws: Workspace) -> Simulated:
     )
 
 
-def begin(ws: Workspace, say: Say, seed: int = 0, size: Size = Size()) -> Begun:
+def begin(ws: Workspace, say: Say, seed: int = 0, size: HeadsSize = HeadsSize()) -> Begun:
     """Draw heads, import their T1 slices alone, and train a translator for a short while."""
     hold_demo(ws, FAMILY, seed=seed, side=size.side, asked=size.asked)
     table = _write_targets(ws.folder / "heads-demo", seed, size)
@@ -181,7 +190,7 @@ def config(seed: int) -> CircleConfig:
     return family_circle(FAMILY, seed, sampling, learning, images_per_prompt=12)
 
 
-def guards(ws: Workspace, made: Compared) -> list[Guard]:
+def guards(ws: Workspace, made: MadeAlike) -> list[Guard]:
     """Return that the similarity to the true target does not fall."""
     before, after = (_similarities(ws, images) for images in made.sides)
     means, change = (
@@ -198,7 +207,7 @@ def guards(ws: Workspace, made: Compared) -> list[Guard]:
     ]
 
 
-def shows(ws: Workspace, made: Compared) -> Shown:
+def shows(ws: Workspace, made: MadeAlike) -> ShownCases:
     """Return some slices' source, result, true target and difference."""
     truth, rows = truth_of(ws), []
     first = made.first_of_each(SHOWN_CASES)
@@ -212,10 +221,10 @@ def shows(ws: Workspace, made: Compared) -> Shown:
         "One head a row, the first image of each, not picked; result less target: red is brighter. "
         "Made-up heads: nobody was examined."
     )
-    return Shown(note, ("source", "result", "target", "result less target"), tuple(rows))
+    return ShownCases(note, ("source", "result", "target", "result less target"), tuple(rows))
 
 
-def _write_targets(folder: Path, seed: int, size: Size) -> Path:
+def _write_targets(folder: Path, seed: int, size: HeadsSize) -> Path:
     """Write the T1 slices and their table; return the table."""
     folder.mkdir(parents=True, exist_ok=True)
     heads = MadeUpHeads.made_up(size.learned, size.side, seed=1000 * seed)
@@ -252,9 +261,9 @@ def _sources(ws: Workspace) -> list[list[tuple[str, NDArray[np.uint8], Head]]]:
     return parts
 
 
-def truth_of(ws: Workspace) -> Truth:
+def truth_of(ws: Workspace) -> HeadTruth:
     """Return what is known of all sources of this workspace's demo."""
-    return Truth({source.tobytes(): head for part in _sources(ws) for _, source, head in part})
+    return HeadTruth({source.tobytes(): head for part in _sources(ws) for _, source, head in part})
 
 
 def _prompts(ws: Workspace, part: Sequence[tuple[str, NDArray[np.uint8], Head]]) -> list[Prompt]:

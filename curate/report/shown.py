@@ -34,7 +34,7 @@ class ShownRow:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownCases:
     """Rows of pictures, what their panels are, and a note on how to read them."""
 
     note: str
@@ -65,7 +65,7 @@ def row(says: str, panels: Sequence[Levels]) -> ShownRow:
     return ShownRow(says, png_uri(png_bytes(np.asarray(large))))
 
 
-def keep_shown(ws: Workspace, shown: Shown) -> None:
+def keep_shown(ws: Workspace, shown: ShownCases) -> None:
     """Keep what the report's page shows from now on."""
     plain = {
         "note": shown.note,
@@ -75,11 +75,11 @@ def keep_shown(ws: Workspace, shown: Shown) -> None:
     replace_file(ws.folder / "reports" / FILE, json.dumps(plain).encode())
 
 
-def kept_shown(ws: Workspace) -> Shown | None:
+def kept_shown(ws: Workspace) -> ShownCases | None:
     """Return what was kept, if anything was."""
     path = ws.folder / "reports" / FILE
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = tuple(ShownRow(**one) for one in found["rows"])
-    return Shown(found["note"], tuple(found["panels"]), rows)
+    return ShownCases(found["note"], tuple(found["panels"]), rows)

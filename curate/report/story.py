@@ -17,7 +17,7 @@ from curate.report.config import ReportConfig
 from curate.report.pictures import Picture, picture_of
 from curate.report.ratings import RatingsStory, ratings_stories
 from curate.report.reward_figures import RewardFigures, reward_figures
-from curate.report.shown import Shown, kept_shown
+from curate.report.shown import ShownCases, kept_shown
 from curate.report.tree import Node, release_tree
 from curate.report.versions import BeforeAfter, before_and_after, rated_shares, version_names
 from curate.workspace import Workspace
@@ -72,7 +72,7 @@ class Story:
     names: Mapping[str, str]  # version id -> short name
     before_after: BeforeAfter | None
     samples: tuple[Picture, ...]  # where there is no before and after
-    shown: Shown | None  # what a demo's family shows
+    shown: ShownCases | None  # what a demo's family shows
     evaluation: Evaluation | None
     shares_plot: str | None
     scores_plot: str | None

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from curate.clinical.chests import chest
-from curate.demos.base import Compared
+from curate.demos.base import MadeAlike
 from curate.demos.clinical import (
     DENSITIES,
     FOLLOWS,
     GRAIN,
-    Size,
+    ChestsSize,
     begin,
     deserves_top,
     grades,
@@ -54,7 +54,7 @@ def test_raters_and_judge_tell_a_chest_from_a_shifted_a_denser_and_a_noisy_one()
 def test_a_version_beside_itself_loses_nothing_and_shows_default_changed_and_difference(
     workspace: Workspace,
 ) -> None:
-    begun = begin(workspace, print, 0, Size(cases=24, steps=1, asked=2))
+    begun = begin(workspace, print, 0, ChestsSize(cases=24, steps=1, asked=2))
     prompts = prompt_values(workspace, [prompt.id for prompt in begun.judged])
     truths = [chest(1_000_002 + number, missing=0.0).image for number in range(2)]
     files = queries.files.add_files(
@@ -63,7 +63,7 @@ def test_a_version_beside_itself_loses_nothing_and_shows_default_changed_and_dif
         [(one.content, one.media_type) for one in map(encode, truths)],
     )
     images = [to_judge(sha, prompt) for sha, prompt in zip(files, begun.judged, strict=True)]
-    made = Compared(begun.base.id, begun.base.id, list(zip(images, images, strict=True)))
+    made = MadeAlike(begun.base.id, begun.base.id, list(zip(images, images, strict=True)))
     overlap, effect = guards(workspace, made)
     assert overlap.holds and "paired +0.000" in overlap.says
     assert effect.holds

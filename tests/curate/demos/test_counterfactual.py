@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from curate.demos.circle import run_circle
-from curate.demos.counterfactual import REST, SAME, SHOWS, Size, begin, config, simulated, truth_of
+from curate.demos.counterfactual import (
+    REST,
+    SAME,
+    SHOWS,
+    PatientsSize,
+    begin,
+    config,
+    simulated,
+    truth_of,
+)
 from curate.evaluation.judge import find_judge
 from curate.loop.config import CircleConfig
 from curate.production.images import prompt_values
@@ -19,7 +28,7 @@ from db import queries
 from generators.base import Prompt
 from generators.sample import Sample
 
-TINY = Size(patients=30, side=16, width=8, steps=80, registered=False)
+TINY = PatientsSize(patients=30, side=16, width=8, steps=80, registered=False)
 
 
 def tiny() -> CircleConfig:

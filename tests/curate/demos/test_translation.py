@@ -9,7 +9,7 @@ from curate.demos.translation import (
     ANATOMY,
     CLEAN,
     CONTRAST,
-    Size,
+    HeadsSize,
     begin,
     simulated,
     truth_of,
@@ -21,7 +21,7 @@ from generators.base import Prompt
 from generators.families.translation import SOURCE
 from generators.sample import Sample
 
-TINY = Size(learned=8, channels="8,16", steps=1, asked=6)
+TINY = HeadsSize(learned=8, channels="8,16", steps=1, asked=6)
 
 
 def test_raters_and_judge_tell_the_true_target_from_the_source_and_from_another_head(

@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from curate.report.shown import Shown, keep_shown, kept_shown, row, seen, signed
+from curate.report.shown import ShownCases, keep_shown, kept_shown, row, seen, signed
 from curate.workspace import Workspace
 from generators.sample import Sample
 
@@ -30,6 +30,6 @@ def test_panels_stand_side_by_side_and_a_volume_as_slices_below_each_other(
     encoded = base64.b64decode(one.uri.partition(",")[2])
     assert Image.open(io.BytesIO(encoded)).size == (3 * 128, 128)
     assert kept_shown(workspace) is None
-    shown = Shown("a note", ("a", "b", "b less a"), (one,))
+    shown = ShownCases("a note", ("a", "b", "b less a"), (one,))
     keep_shown(workspace, shown)
     assert kept_shown(workspace) == shown
