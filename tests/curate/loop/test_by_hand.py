@@ -27,7 +27,7 @@ PROMPTS = [("OCT", "normal"), ("OCT", "drusen"), ("CXR", "normal")]
 SAMPLING = SamplingSettings(num_steps=3)
 RL = usual(num_updates=1, prompts_per_update=2, group_size=4, num_steps=3, kl_target=1e-3)
 BY_HAND = [
-    ["generate", "--prompts", "prompts.csv", "--count", "20", "--steps", "3"],
+    ["generate", "--prompts", "prompts.csv", "--count", "14", "--steps", "3"],
     ["rate", "simulate", "--controls", "0", "--repeats", "0"],
     ["train-reward"],
     [
@@ -79,7 +79,7 @@ def row_of(study: Path) -> dict[str, Any]:
 
 
 def by_the_loop(study: Path, eyes: RednessEyes) -> None:
-    config = LoopConfig(name="first", images_per_prompt=20, sampling=SAMPLING, rl=RL)
+    config = LoopConfig(name="first", images_per_prompt=14, sampling=SAMPLING, rl=RL)
     with open_workspace(study) as ws:
         run_loop(
             ws,

@@ -92,7 +92,7 @@ def test_images_move_to_where_the_rewards_gradient_leads(
 ) -> None:
     config = small(
         algorithm="draft",
-        num_updates=8,
+        num_updates=5,
         lora_targets="attention+convolutions",
         kl_target=100.0,
     )

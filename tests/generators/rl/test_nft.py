@@ -168,7 +168,7 @@ def test_images_of_the_deployed_sampler_move_to_where_the_reward_is(
 ) -> None:
     config = small(
         algorithm="nft",
-        num_updates=6,
+        num_updates=4,
         group_size=16,
         rollout_batch=32,
         micro_batch=64,

@@ -49,7 +49,7 @@ def test_nft_learns_from_rated_images_without_any_reward(
     source = RatedLatents(latents, prompts * 16, 2 * top_N - 1)
     config = small(
         algorithm="nft",
-        num_updates=8,
+        num_updates=5,
         group_size=8,
         micro_batch=64,
         lora_rank=4,
@@ -78,7 +78,7 @@ def test_dpo_learns_from_pairs(
     )
     config = small(
         algorithm="dpo",
-        num_updates=12,
+        num_updates=7,
         group_size=16,
         micro_batch=64,
         lora_rank=4,
