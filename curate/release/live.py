@@ -86,8 +86,8 @@ def _live(ws: Workspace, row: Release) -> LivePromise | None:
     campaign = queries.campaigns.find_campaign(ws.session, drawn_by["campaign"])
     if campaign is None:
         return None
-    good, ratings_sha256 = ratings_now(ws, campaign, drawn_by["good_from"])
-    if ratings_sha256 == drawn_by["ratings_sha256"]:
+    good, hashes = ratings_now(ws, campaign, drawn_by["good_from"])
+    if drawn_by["ratings_sha256"] in hashes:
         return None
     modality = {
         image.image_id: image.modality

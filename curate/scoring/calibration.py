@@ -14,9 +14,10 @@ from curate.errors import CurateError
 from curate.scoring.promise import Promise, num_needed
 from curate.workspace import Workspace
 from db import queries
+from db.hashing import json_hash
 from db.models import Campaign
 from db.queries.campaigns import DrawnImage
-from db.queries.ratings import RatingView, goodness, looks_good
+from db.queries.ratings import RatingView, content_of, goodness, looks_good
 
 RANDOM = ("random", "all", "version")  # ways to choose that ask nothing of the images
 NUM_SUGGESTED = 300  # images: a draw that certifies a mixed but decent set about as often as not
@@ -34,7 +35,7 @@ class Calibration:
     good_from: Mapping[str, int]  # criterion -> least consensus that counts as good
     num_ratings: int
     ratings_sha256: str  # of the ratings that the consensus is made of
-    pool_sha256: str  # of the pool's identifiers
+    pool_sha256: str  # of the pool's item keys
     # criterion -> (answers that reach its least, answers); empty where there is one criterion
     by_criterion: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -97,8 +98,8 @@ def find_calibration(
         criteria=sorted(good_from),
         good_from=good_from,
         num_ratings=len(views),
-        ratings_sha256=_hash(f"{view.rating_id} {goodness(view)}" for view in views),
-        pool_sha256=_hash(str(image_id) for image_id in pool),
+        ratings_sha256=_ratings_hash(views),
+        pool_sha256=_hash(pool.values()),
         by_criterion=_beside(views, good_from) if len(good_from) > 1 else {},
     )
     answered = sum(verdict is not None for verdict in found.good.values())
@@ -114,13 +115,17 @@ def find_calibration(
 
 def ratings_now(
     ws: Workspace, row: Campaign, good_from: Mapping[str, int]
-) -> tuple[dict[UUID, bool], str]:
-    """Return what a draw's raters say now, by image, and the hash of the ratings that say it."""
+) -> tuple[dict[UUID, bool], tuple[str, str]]:
+    """Return what a draw's raters say now, by image, and the hashes of the ratings that say it.
+
+    The second is the one of releases up to 0.2.0, which went by the ids of the ratings' rows.
+    """
     rated = queries.ratings.current_ratings(
         ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
     )
     views = [view for view in rated if view.criterion in good_from]
-    return verdicts(views, good_from), _hash(f"{v.rating_id} {goodness(v)}" for v in views)
+    by_id = _hash(f"{view.rating_id} {goodness(view)}" for view in views)
+    return verdicts(views, good_from), (_ratings_hash(views), by_id)
 
 
 def _draw(
@@ -155,20 +160,23 @@ def _draw(
     )
 
 
-def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> list[UUID]:
-    """Return what the draw was from: its size must be what the images' chance says it was."""
+def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> dict[UUID, str]:
+    """Return what the draw was from, with item keys.
+
+    Its size must be what the images' chance says it was.
+    """
     size = round(len(drawn) / drawn[0].inclusion_probability)
     there = queries.campaigns.unrated_before(ws.session, row.created_at)
     versions = {image.version_id for image in drawn}
     modalities = {image.modality for image in drawn}
     # all that was there, or only the draw's modalities, versions, or both
     for by_modality, by_version in ((False, False), (True, False), (False, True), (True, True)):
-        pool = [
-            image.image_id
+        pool = {
+            image.image_id: image.item_key
             for image in there
             if not (by_modality and image.modality not in modalities)
             and not (by_version and image.version_id not in versions)
-        ]
+        }
         if len(pool) == size and {image.image_id for image in drawn} <= set(pool):
             return pool
     raise CurateError(
@@ -196,6 +204,10 @@ def _beside(
 
 def _in_words(promise: Promise) -> str:
     return f"{100 * promise.target:g} % good at {100 * promise.confidence:g} % confidence"
+
+
+def _ratings_hash(views: Sequence[RatingView]) -> str:
+    return json_hash(sorted((content_of(view) for view in views), key=repr))
 
 
 def _hash(lines: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from db.hashing import json_hash
 from db.models import Image, Prompt
 from db.models import RewardModel as RewardModelRow
 from db.queries.images import PromptedImage
-from db.queries.ratings import ComparisonView, RatingView, goodness
+from db.queries.ratings import ComparisonView, RatingView, content_of, goodness
 from rewards.backbones import Backbone, load_backbone
 from rewards.config import RewardConfig
 from rewards.model import RewardModel
@@ -135,17 +135,24 @@ def train_reward(
 
 
 def _hashes_of(ws: Workspace, answers: Answers, references: Sequence[Reference]) -> dict[str, str]:
+    hashes = answers_hashes(ws, answers.ratings, answers.comparisons)
+    if references:
+        hashes["references_sha256"] = json_hash(
+            [[image.file_sha256, prompt.id] for image, prompt in references]
+        )
+    return hashes
+
+
+def answers_hashes(
+    ws: Workspace, ratings: Sequence[RatingView], pairs: Sequence[ComparisonView]
+) -> dict[str, str]:
     """Hash what was answered about which images: equal answers, whatever their rows' ids."""
-    pairs = answers.comparisons
     ends = {end for view in pairs for end in (view.left_image_id, view.right_image_id)}
     shown = {
         image.image_id: [image.file_sha256, image.prompt_id]
         for image in queries.images.prompted_images(ws.session, sorted(ends))
     }
-    rated = [
-        [v.file_sha256, v.prompt_id, v.spoiled, v.rater, v.expert_level, v.criterion, goodness(v)]
-        for v in answers.ratings
-    ]
+    rated = [content_of(view) for view in ratings]
     hashes = {"ratings_sha256": json_hash(sorted(rated, key=repr))}
     if pairs:
         compared = [
@@ -154,10 +161,6 @@ def _hashes_of(ws: Workspace, answers: Answers, references: Sequence[Reference])
             for v in pairs
         ]
         hashes["comparisons_sha256"] = json_hash(sorted(compared, key=repr))
-    if references:
-        hashes["references_sha256"] = json_hash(
-            [[image.file_sha256, prompt.id] for image, prompt in references]
-        )
     return hashes
 
 

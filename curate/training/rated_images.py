@@ -14,7 +14,7 @@ from torch.nn import functional
 from curate.errors import CurateError
 from curate.production.images import prompt_values
 from curate.samples.stored import batches
-from curate.scoring.fit import answers_to_train_on
+from curate.scoring.fit import answers_hashes, answers_to_train_on
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
@@ -35,11 +35,9 @@ class Said:
     ratings: Sequence[RatingView] = ()
     comparisons: Sequence[ComparisonView] = ()  # without ties
 
-    def named(self) -> dict[str, str]:
-        """Return what names these very answers, for the row of the version."""
-        ids = [str(view.rating_id) for view in self.ratings]
-        ids += [str(view.comparison_id) for view in self.comparisons]
-        return {"answers_sha256": json_hash(sorted(ids))}
+    def named(self, ws: Workspace) -> dict[str, str]:
+        """Return what names these answers by what they say, for the row of the version."""
+        return {"answers_sha256": json_hash(answers_hashes(ws, self.ratings, self.comparisons))}
 
 
 def said_for(ws: Workspace, algorithm: str) -> Said:

@@ -117,7 +117,7 @@ def as_begun(
     found = materials_of(ws, config, options, lambda line: None)
     decided: Mapping[str, Any] = {"prompt_ids": [prompt.id for prompt in found.prompts]}
     if found.reward_model is None:
-        decided = said_for(ws, before.algorithm).named()
+        decided = said_for(ws, before.algorithm).named(ws)
     model_id = None if found.reward_model is None else found.reward_model.id
     made_with, start_id = {**before.to_json(), **decided}, found.start.id
     known = queries.versions.find_rl_version(
@@ -176,7 +176,7 @@ def rl_step_on_people(
             return rated_latents(ws, generator, said, config)
         return preferred_pairs(ws, generator, said)
 
-    made_with = {**config.to_json(), **said.named()}
+    made_with = {**config.to_json(), **said.named(ws)}
     step = _Step(start.id, start.generator_name, made_with, None, is_known=True)
     return _taken(ws, config, step, source_for, report, processes)
 

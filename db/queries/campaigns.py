@@ -117,6 +117,7 @@ class PoolImage:
     """A synthetic image that a draw may have been from."""
 
     image_id: UUID
+    item_key: str
     version_id: str
     modality: str
 
@@ -491,7 +492,12 @@ def unrated_before(session: Session, moment: dt.datetime) -> list[PoolImage]:
         .where(col(Campaign.created_at) < moment)
     )
     query: Any = (
-        sa.select(col(Image.id).label("image_id"), col(Image.version_id), col(Prompt.modality))
+        sa.select(
+            col(Image.id).label("image_id"),
+            col(Image.item_key),
+            col(Image.version_id),
+            col(Prompt.modality),
+        )
         .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
         .where(col(Image.origin) == "synthetic", col(Image.created_at) <= moment, ~taken)
         .order_by(col(Image.id))

@@ -64,6 +64,12 @@ def goodness(view: RatingView) -> int:
     return view.min_value + view.max_value - view.value
 
 
+def content_of(view: RatingView) -> list[Any]:
+    """Return who said what of which image: equal for equal ratings, whatever their rows' ids."""
+    image = [view.file_sha256, view.prompt_id, view.spoiled]
+    return [*image, view.rater, view.expert_level, view.criterion, goodness(view)]
+
+
 def looks_good(
     ratings: Iterable[RatingView], good_from: Mapping[str, int] | None = None
 ) -> list[tuple[RatingView, bool]]:

@@ -1,5 +1,6 @@
 """Releases with a promise, from the story's second version: 12 images that nobody has rated."""
 
+import copy
 import csv
 import hashlib
 import json
@@ -20,7 +21,9 @@ from curate.release.publish import Exported, export_release
 from curate.release.verify import verify_release
 from curate.status import read_status
 from db import queries
-from db.models import Assignment, Campaign, Image, Rating, RewardModelRating
+from db.hashing import json_hash
+from db.models import Assignment, Campaign, Image, Rating, Release, RewardModelRating
+from db.queries.campaigns import PURPOSE
 
 PROMISE = ExportConfig(target_precision=0.7)  # 9 good images of 9
 
@@ -251,6 +254,20 @@ def _change(story: Any, campaign: Campaign, seed: int, value: int) -> None:
     session.commit()
 
 
+def _as_written_by_ids(story: Any, release_id: str) -> None:
+    """Give a release's evidence the hash that 0.2.0 wrote, of the ids of the ratings' rows."""
+    session = story.ws.session
+    ids = session.exec(select(Rating.id).join(Assignment).where(Assignment.purpose == PURPOSE))
+    written = "".join(sorted(f"{id_} 3\n" for id_ in ids))
+    row = session.get_one(Release, release_id)
+    evidence = copy.deepcopy(row.evidence)
+    calibration = evidence["certificate"]["calibration"]
+    calibration["ratings_sha256"] = hashlib.sha256(written.encode()).hexdigest()
+    row.evidence = evidence
+    session.add(row)
+    session.commit()
+
+
 def test_status_says_when_changed_ratings_break_a_promise(story: Any, tmp_path: Path) -> None:
     campaign = _draw(story, lambda image: 3)
     exported = _export(story, tmp_path / "release")
@@ -258,11 +275,20 @@ def test_status_says_when_changed_ratings_break_a_promise(story: Any, tmp_path: 
     [part] = exported.certificate["certified"]
     assert (part["num_rated"], part["num_errors"]) == (12, 0)
     assert read_status(story.ws).promises == []
+    new = [image for key, image in story.images.items() if key[0] == story.versions[1].id]
+    said = [  # what was said of what, not by which rows' ids: three raters, each the top grade
+        [image.file_sha256, image.prompt_id, None, f"rater {number}", 3, "quality", 3]
+        for image in new
+        for number in range(3)
+    ]
+    evidence = exported.certificate["calibration"]
+    assert evidence["ratings_sha256"] == json_hash(sorted(said, key=repr))
+    _as_written_by_ids(story, exported.release_id)
+    assert read_status(story.ws).promises == []
     # of 12 rated images, one error is too many at 70 %: 0.7^12 + 12 x 0.3 x 0.7^11 = 0.085
     _change(story, campaign, seed=0, value=2)
     status = read_status(story.ws)
     [live] = status.promises
-    new = [image for key, image in story.images.items() if key[0] == story.versions[1].id]
     errors = sum(image.seed == 0 for image in new)
     [now] = live.parts
     assert (now.num_rated, now.errors_then, now.errors_now) == (12, 0, errors)
