@@ -91,7 +91,7 @@ def _live(ws: Workspace, row: Release) -> LivePromise | None:
         return None
     modality = {
         image.image_id: image.modality
-        for image in queries.campaigns.drawn_images(ws.session, campaign.id)
+        for image in queries.draws.drawn_images(ws.session, campaign.id)
     }
     decisions = [
         one for one in queries.releases.decisions_of(ws.session, row.id) if one.image_id in modality

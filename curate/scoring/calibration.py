@@ -16,7 +16,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.models import Campaign
-from db.queries.campaigns import DrawnImage
+from db.queries.draws import DrawnImage
 from db.queries.ratings import RatingView, content_of, goodness, looks_good
 
 RANDOM = ("random", "all", "version")  # ways to choose that ask nothing of the images
@@ -131,8 +131,8 @@ def ratings_now(
 def _draw(
     ws: Workspace, name: str | None, version_id: str | None, promise: Promise
 ) -> tuple[Campaign, list[DrawnImage]]:
-    for row in reversed(queries.campaigns.calibration_campaigns(ws.session)):
-        drawn = queries.campaigns.drawn_images(ws.session, row.id)
+    for row in reversed(queries.draws.calibration_campaigns(ws.session)):
+        drawn = queries.draws.drawn_images(ws.session, row.id)
         from_version = version_id is None or version_id in {i.version_id for i in drawn}
         if row.name == name or (name is None and from_version):
             methods = {image.selection_method for image in drawn}
@@ -166,7 +166,7 @@ def _pool(ws: Workspace, row: Campaign, drawn: Sequence[DrawnImage]) -> dict[UUI
     Its size must be what the images' chance says it was.
     """
     size = round(len(drawn) / drawn[0].inclusion_probability)
-    there = queries.campaigns.unrated_before(ws.session, row.created_at)
+    there = queries.draws.unrated_before(ws.session, row.created_at)
     versions = {image.version_id for image in drawn}
     modalities = {image.modality for image in drawn}
     # all that was there, or only the draw's modalities, versions, or both
