@@ -53,7 +53,8 @@ def test_ci_installs_before_all_else_and_says_how_long_each_step_took(checkout: 
     assert calls[0] == "make .venv/installed-all"
     steps = ["lint", "wheel-check", "label-studio", "test", "test-apart", "test-avx2"]
     assert calls[1:7] == [f"make {step}" for step in steps]
-    assert calls[7].startswith("python -m benchmarks.fuzz") and len(calls) == 8
+    assert calls[7].startswith("python -m benchmarks.storm --kinds kill --kills 2")
+    assert calls[8].startswith("python -m benchmarks.fuzz") and len(calls) == 9
     assert re.fullmatch(r"== how long the steps took, of \d+ minutes", said[0])
     names = [call.replace("python ", ".venv/bin/python ") for call in calls]
     assert [line.rpartition(": ")[0] for line in said[1:]] == names
