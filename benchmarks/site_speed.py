@@ -67,13 +67,12 @@ def multiply(ws: Workspace, rows: int) -> int:
         values = {image_id: known[column] for image_id, known in standings.items()}
         queries.standings.note_standings(ws.session, column, values)
     ws.session.commit()
-    return sum(count for *_, count in queries.gallery.facets(ws.session))
+    return queries.gallery.num_images(ws.session)
 
 
 def filters(ws: Workspace) -> dict[str, dict[str, str]]:
     """Return what is asked for, by a name: none, each alone, several, and what nothing has."""
-    facets = queries.gallery.facets(ws.session)
-    modality, label = next((modality, label) for modality, label, _, _ in facets if label)
+    modality, label = next(pair for pair in queries.gallery.named_prompts(ws.session) if pair[1])
     releases = queries.releases.releases(ws.session)
     found = {
         "none": {},
@@ -84,6 +83,8 @@ def filters(ws: Workspace) -> dict[str, dict[str, str]]:
         "version": {"version_id": queries.versions.versions(ws.session)[0].id},
         "rated": {"rated": "yes"},
         "not rated": {"rated": "no"},
+        "seed": {"seed": "0"},
+        "few scores": {"least_score": "0.999"},
         "score": {"least_score": "0.2", "most_score": "0.8"},
         "several": {
             "modality": modality,

@@ -79,10 +79,9 @@ def job_of(jobs: Jobs, asked: Asked, kind: str) -> QueuedJob:
 
 
 def _shown(ws: Workspace, found: list[Found]) -> dict[str, Any]:
-    facets = queries.gallery.facets(ws.session)
     return {
         "synthetic": [one for one in found if one.origin == "synthetic"],
         "real": [one for one in found if one.origin == "real"],
-        "modalities": sorted({modality for modality, *_ in facets}),
+        "modalities": queries.gallery.modalities(ws.session),
         "says": FOR,
     }

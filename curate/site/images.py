@@ -77,13 +77,13 @@ def gallery(ws: Workspace, asked: Asked) -> Page:
     plain = {"images": [_plain(card) for card in shown], "next": values["next"]}
     if "part" in asked.query:
         return Page("cards.html", values, plain)
-    facets = queries.gallery.facets(ws.session)
+    named = queries.gallery.named_prompts(ws.session)
     values |= {
-        "modalities": sorted({modality for modality, _, _, _ in facets}),
-        "labels": sorted({str(label) for _, label, _, _ in facets if label}),
+        "modalities": sorted({modality for modality, _ in named}),
+        "labels": sorted({label for _, label in named if label}),
         "versions": queries.versions.versions(ws.session),
         "releases": queries.releases.releases(ws.session),
-        "total": sum(count for _, _, _, count in facets),
+        "total": queries.gallery.num_images(ws.session),
     }
     return Page("images.html", values, plain)
 
@@ -123,11 +123,10 @@ def image_page(ws: Workspace, asked: Asked) -> Page:
     image, prompt = _image(ws, asked)
     session = ws.session
     # what others said would sway those who are still to answer
-    showing = {row.id for row in queries.gallery.campaigns_with(session, image.id)}
     hidden = sorted(
-        row.campaign.name
-        for row in queries.campaigns.progress_of_campaigns(session)
-        if row.campaign.id in showing and row.is_waited_for
+        row.name
+        for row in queries.gallery.campaigns_with(session, image.id)
+        if queries.ratings.is_open(session, row.id)
     )
     ratings = [
         rating

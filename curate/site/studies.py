@@ -24,15 +24,15 @@ NEWEST = 12
 def overview(ws: Workspace, asked: Asked) -> Page:
     """Show what is there, what works now, and what came last."""
     status = read_status(ws)
-    ratings = queries.ratings.current_ratings(ws.session)
+    num_ratings = queries.ratings.num_current_ratings(ws.session)
     values = {
         "name": ws.folder.name,
         "status": status,
         "runs": run_states(ws.folder)[:5],
         "rounds": queries.rounds.rounds(ws.session)[-3:][::-1],
         "newest": queries.gallery.cards(ws.session, Filter(), limit=NEWEST),
-        "num_simulated": sum(rating.simulated for rating in ratings),
-        "num_ratings": len(ratings),
+        "num_simulated": num_ratings.get(True, 0),
+        "num_ratings": sum(num_ratings.values()),
     }
     return Page("overview.html", values, status.to_json())
 

@@ -46,7 +46,7 @@ def form(jobs: Jobs, ws: Workspace, asked: Asked) -> Page:
         "chosen": chosen,
         "job": job,
         "inputs": job.parts[0] if job and job.parts else None,
-        "modalities": sorted({m for m, *_ in queries.gallery.facets(ws.session)} | ALIASES.keys()),
+        "modalities": sorted({*queries.gallery.modalities(ws.session), *ALIASES}),
         "line": f"curate generate --version {(chosen or 'latest')[:12]} --modality OCT "
         f"--prompt drusen --count 4 --batch-size {BATCH}",
     }

@@ -115,6 +115,7 @@ class Image(SQLModel, table=True):
         Index("ix_image_newest", "created_at", "id"),
         Index("ix_image_newest_of_origin", "origin", "created_at", "id"),
         Index("ix_image_newest_of_version", "version_id", "created_at", "id"),
+        Index("ix_image_seed", "seed"),
         Index("ix_image_newest_of_prompt", "prompt_id", "created_at", "id"),
     )
     id: UUID = Field(default_factory=uuid4, primary_key=True)

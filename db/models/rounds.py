@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlmodel import JSON, Column, Field, SQLModel
 
 from db.models.base import UtcDateTime, one_of, sequence, utc_now
@@ -74,6 +74,7 @@ class ReleaseDecision(SQLModel, table=True):
     __tablename__ = "release_decision"
     __table_args__ = (
         CheckConstraint("decision IN ('kept', 'rejected')", name="decision_is_known"),
+        Index("ix_release_decision_why", "release_id", "decision", "reason", "image_id"),
     )
     release_id: str = Field(foreign_key="release.id", primary_key=True)
     image_id: UUID = Field(foreign_key="image.id", primary_key=True, index=True)

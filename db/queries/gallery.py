@@ -38,6 +38,7 @@ ORDERS: dict[str, tuple[Any, bool]] = {
     "nearest-training": (Standing.train_distance, False),
 }
 MANY_PROMPTS = 2_000  # past that, the condition is asked of each image's prompt
+FEW = 2_000  # images that are put in order one by one; of more, the order's index is walked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,23 @@ class ImageRating:
     rated_at: dt.datetime
 
 
+_FACTS: tuple[Any, ...] = (
+    col(Image.id).label("image_id"),
+    col(Image.file_sha256),
+    col(Image.origin),
+    col(Image.version_id),
+    col(Image.seed),
+    col(Image.created_at),
+    col(Prompt.modality),
+    col(Prompt.text),
+    col(Prompt.label),
+    col(Score.mean).label("score"),
+    col(Score.spread),
+    col(Standing.train_distance),
+    col(Standing.disagreement),
+)
+
+
 def cards(
     session: Session,
     wanted: Filter,
@@ -108,48 +126,33 @@ def cards(
     Raises ValueError for an unknown order, and for one by score without a reward model.
     """
     key, by_id, is_falling = _order(order, reward_model_id)
-    # by a standing: its index is walked, or the planner would sort all that fits the conditions
-    of = _unindexed if key.class_ is Standing else col
-    conditions = _conditions(session, wanted, of)
-    if conditions is None:
+    prompts = _prompts(session, wanted)
+    if prompts is not None and not prompts:
         return []
-    is_scored = sa.and_(
-        col(Score.image_id) == col(Image.id), col(Score.reward_model_id) == reward_model_id
-    )
+    few = _few(session, wanted, prompts, reward_model_id)
+    model, place, by = col(Score.reward_model_id), by_id, key
+    conditions = _conditions(wanted, prompts, order)
+    if few is not None:  # no index leads to the order then: the images are found, and sorted
+        model, place, by = _unindexed(model), _unindexed(by_id), _unindexed(key)
+        conditions.append(col(Image.id).in_(few))
+    is_scored = sa.and_(col(Score.image_id) == col(Image.id), model == reward_model_id)
+    is_placed = col(Standing.image_id) == col(Image.id)
     statement: Any = (
-        sa.select(
-            col(Image.id).label("image_id"),
-            col(Image.file_sha256),
-            col(Image.origin),
-            col(Image.version_id),
-            col(Image.seed),
-            col(Image.created_at),
-            col(Prompt.modality),
-            col(Prompt.text),
-            col(Prompt.label),
-            col(Score.mean).label("score"),
-            col(Score.spread),
-            col(Standing.train_distance),
-            col(Standing.disagreement),
-        )
+        sa.select(*_FACTS)
         .select_from(Image)
         .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
         .join(Score, is_scored, isouter=key.class_ is not Score)
-        .join(
-            Standing,
-            col(Standing.image_id) == col(Image.id),
-            isouter=key.class_ is not Standing,
-        )
+        .join(Standing, is_placed, isouter=key.class_ is not Standing)
         .where(key.is_not(None), *conditions)
     )
     last = _place_of(session, key, by_id, after, reward_model_id) if after else None
     if last is not None:
         here, there = (
-            sa.tuple_(key, by_id),
+            sa.tuple_(by, place),
             sa.tuple_(sa.literal(last, key.type), sa.literal(after, by_id.type)),
         )
         statement = statement.where(here < there if is_falling else here > there)
-    turned = (key.desc(), by_id.desc()) if is_falling else (key, by_id)
+    turned = (by.desc(), place.desc()) if is_falling else (by, place)
     rows = session.connection().execute(statement.order_by(*turned).limit(limit))
     return [Card(**row._mapping) for row in rows]
 
@@ -179,21 +182,66 @@ def _unindexed(column: Any) -> Any:
     return sa.func.coalesce(column, column)
 
 
-def _conditions(
-    session: Session, wanted: Filter, of: Callable[[Any], Any] = col
-) -> list[Any] | None:
-    """Return what images must fulfil; None where no prompt does its part."""
-    of_image = {
-        of(Image.origin): wanted.origin,
-        of(Image.version_id): wanted.version_id,
-        of(Image.run_id): wanted.run_id,
-        of(Image.seed): wanted.seed,
-    }
-    found = [column == value for column, value in of_image.items() if value is not None]
-    if wanted.least_score is not None:
-        found.append(of(Score.mean) >= wanted.least_score)
-    if wanted.most_score is not None:
-        found.append(of(Score.mean) <= wanted.most_score)
+def _prompts(session: Session, wanted: Filter) -> Sequence[str] | None:
+    """Return the prompts that are asked for, at most one more than `MANY_PROMPTS`; None: any."""
+    said = _said_of_prompts(wanted)
+    if not said:
+        return None
+    return session.exec(select(Prompt.id).where(*said).limit(MANY_PROMPTS + 1)).all()
+
+
+def _said_of_prompts(wanted: Filter, of: Callable[[Any], Any] = col) -> list[Any]:
+    named = (Prompt.modality, wanted.modality), (Prompt.label, wanted.label)
+    said = [of(column) == value for column, value in named if value is not None]
+    if wanted.words:
+        said.append(col(Prompt.text).icontains(wanted.words, autoescape=True))
+    return said
+
+
+def _few(
+    session: Session, wanted: Filter, prompts: Sequence[str] | None, reward_model_id: str | None
+) -> Any:
+    """Choose the ids of the images that fulfil one condition, if at most `FEW` do; None if not.
+
+    Each condition is counted by its own index, no further than that.
+    """
+    ways: list[Any] = [
+        sa.select(col(Image.id)).where(col(column) == value)
+        for column, value in _said_of_image(wanted)
+    ]
+    if prompts is not None and len(prompts) <= MANY_PROMPTS:
+        ways.append(sa.select(col(Image.id)).where(col(Image.prompt_id).in_(prompts)))
+    if wanted.is_rated:
+        ways.append(
+            sa.select(col(Assignment.image_id))
+            .join(Rating, col(Rating.assignment_id) == col(Assignment.id))
+            .where(col(Rating.value).is_not(None))
+        )
+    if range_ := _range_of_scores(wanted, col(Score.mean)):
+        of_model = col(Score.reward_model_id) == reward_model_id
+        ways.append(sa.select(col(Score.image_id)).where(of_model, *range_))
+    if decided := _said_of_decision(wanted):
+        ways.append(sa.select(col(ReleaseDecision.image_id)).where(*decided))
+    for way in ways:
+        some = way.limit(FEW + 1).subquery()
+        count = session.connection().execute(sa.select(sa.func.count()).select_from(some))
+        if count.scalar_one() <= FEW:
+            return way
+    return None
+
+
+def _conditions(wanted: Filter, prompts: Sequence[str] | None, order: str) -> list[Any]:
+    """Return what images must fulfil, so that the planner walks the order's index.
+
+    Of a column with an index that has another order it would sort all that fits.
+    """
+    in_order = [Image.origin, Image.version_id] if order == "newest" else []
+    found = [
+        (col(column) if column in in_order else _unindexed(column)) == value
+        for column, value in _said_of_image(wanted)
+    ]
+    mean = col(Score.mean) if order in ("best", "worst") else _unindexed(Score.mean)
+    found += _range_of_scores(wanted, mean)
     if wanted.is_rated is not None:
         rated = sa.exists().where(
             col(Assignment.image_id) == col(Image.id),
@@ -201,40 +249,57 @@ def _conditions(
             col(Rating.value).is_not(None),
         )
         found.append(rated if wanted.is_rated else ~rated)
-    if wanted.release_id is not None:
-        decided = [
-            col(ReleaseDecision.image_id) == col(Image.id),
-            col(ReleaseDecision.release_id) == wanted.release_id,
-        ]
-        decided += [col(ReleaseDecision.decision) == wanted.decision] if wanted.decision else []
-        decided += [col(ReleaseDecision.reason) == wanted.reason] if wanted.reason else []
-        found.append(sa.exists().where(*decided))
-    # the prompts first: a label that no image has would else walk through all images
-    named = (Prompt.modality, wanted.modality), (Prompt.label, wanted.label)
-    asked = [(column, value) for column, value in named if value is not None]
-    said = [col(Prompt.text).icontains(wanted.words, autoescape=True)] if wanted.words else []
-    if asked or said:
-        chosen = select(Prompt.id).where(*(col(column) == value for column, value in asked), *said)
-        some = session.exec(chosen.limit(MANY_PROMPTS + 1)).all()
-        if not some:
-            return None
-        if len(some) <= MANY_PROMPTS:
-            return [*found, of(Image.prompt_id).in_(some)]
-        found += [*(of(column) == value for column, value in asked), *said]
+    if decided := _said_of_decision(wanted):
+        found.append(sa.exists().where(col(ReleaseDecision.image_id) == col(Image.id), *decided))
+    if prompts is not None and len(prompts) <= MANY_PROMPTS:
+        found.append(_unindexed(Image.prompt_id).in_(prompts))
+    elif prompts is not None:
+        found += _said_of_prompts(wanted, _unindexed)
     return found
 
 
-def facets(session: Session) -> list[tuple[str, str | None, str, int]]:
-    """Return (modality, label, origin, number of images), for the filters' choices."""
-    query: Any = (
-        sa.select(
-            col(Prompt.modality), col(Prompt.label), col(Image.origin), sa.func.count(col(Image.id))
-        )
-        .join(Prompt, col(Prompt.id) == col(Image.prompt_id))
-        .group_by(col(Prompt.modality), col(Prompt.label), col(Image.origin))
-        .order_by(col(Prompt.modality), col(Prompt.label), col(Image.origin))
+def _said_of_image(wanted: Filter) -> list[tuple[Any, Any]]:
+    asked = (
+        (Image.version_id, wanted.version_id),
+        (Image.run_id, wanted.run_id),
+        (Image.seed, wanted.seed),
+        (Image.origin, wanted.origin),
     )
+    return [(column, value) for column, value in asked if value is not None]
+
+
+def _range_of_scores(wanted: Filter, mean: Any) -> list[Any]:
+    least = [] if wanted.least_score is None else [mean >= wanted.least_score]
+    return least if wanted.most_score is None else [*least, mean <= wanted.most_score]
+
+
+def _said_of_decision(wanted: Filter) -> list[Any]:
+    if wanted.release_id is None:
+        return []
+    asked = (
+        (ReleaseDecision.release_id, wanted.release_id),
+        (ReleaseDecision.decision, wanted.decision or None),
+        (ReleaseDecision.reason, wanted.reason or None),
+    )
+    return [col(column) == value for column, value in asked if value is not None]
+
+
+def named_prompts(session: Session) -> list[tuple[str, str | None]]:
+    """Return (modality, label) of the prompts that have an image, for the filters' choices."""
+    has_image = sa.exists().where(col(Image.prompt_id) == col(Prompt.id))
+    names = (col(Prompt.modality), col(Prompt.label))
+    query: Any = sa.select(*names).where(has_image).distinct().order_by(*names)
     return [tuple(row) for row in session.connection().execute(query)]
+
+
+def modalities(session: Session) -> list[str]:
+    """Return the modalities that have an image."""
+    return sorted({modality for modality, _ in named_prompts(session)})
+
+
+def num_images(session: Session) -> int:
+    """Return how many images there are."""
+    return session.exec(select(sa.func.count()).select_from(Image)).one()
 
 
 def twins(session: Session, image: Image) -> list[Card]:

@@ -170,6 +170,25 @@ def current_ratings(
     return [RatingView(**row._mapping) for row in rows]
 
 
+def num_current_ratings(session: Session) -> dict[bool, int]:
+    """Return how many ratings count, machines' left out, by whether they are simulated."""
+    query: Any = (
+        sa.select(col(Rater.simulated), sa.func.count())
+        .select_from(Rating)
+        .join(Assignment, col(Assignment.id) == col(Rating.assignment_id))
+        .join(Criterion, col(Criterion.id) == col(Rating.criterion_id))
+        .join(Rater, col(Rater.id) == col(Assignment.rater_id))
+        .where(
+            counts_now(Rating, col(Rating.value)),
+            col(Criterion.kind) == "scale",
+            col(Assignment.spoiled).is_(None),
+            ~col(Rater.name).startswith(MACHINE),
+        )
+        .group_by(col(Rater.simulated))
+    )
+    return {row[0]: row[1] for row in session.connection().execute(query)}
+
+
 _RATING_VIEW: tuple[Any, ...] = (
     col(Rating.id).label("rating_id"),
     col(Image.id).label("image_id"),

@@ -1,7 +1,8 @@
 """What rating, reward models and scores ask of the database, on SQLite and PostgreSQL."""
 
+import datetime as dt
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,8 @@ from db.models import (
     Prompt,
     Rater,
     Rating,
+    Release,
+    ReleaseDecision,
     RewardModel,
     Standing,
 )
@@ -276,9 +279,10 @@ def test_images_without_a_score_come_in_pages_of_rising_ids(session: Session, ro
     ],
     ids=["modality", "version", "score", "rated"],
 )
-def test_an_order_by_standing_walks_its_index_whatever_is_asked(
-    session: Session, rows: Rows, wanted: Filter
+def test_an_order_by_standing_walks_its_index_whatever_many_images_fulfil(
+    session: Session, rows: Rows, wanted: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queries.gallery, "FEW", 0)  # one image is many
     connection = session.connection()
     explain = EXPLAIN[connection.dialect.name]
     if connection.dialect.name == "postgresql":  # of one row any plan is as good: make others dear
@@ -305,3 +309,65 @@ def test_an_order_by_standing_walks_its_index_whatever_is_asked(
         plan = "; ".join(str(row[-1]) for row in explained)
         assert index in plan and "ORDER BY" not in plan and "Sort" not in plan
     sa.event.remove(connection, "before_cursor_execute", listen)
+
+
+WANTED = {
+    "any": (Filter(), "012345"),
+    "rated": (Filter(is_rated=True), "0"),
+    "not rated": (Filter(is_rated=False), "12345"),
+    "score": (Filter(least_score=0.25, most_score=0.5), "123"),
+    "modality": (Filter(modality="OCT"), "0135"),
+    "seed": (Filter(seed=0), "0"),
+    "kept": (Filter(release_id=sha("7"), decision="kept"), "13"),
+    "reason": (Filter(release_id=sha("7"), reason="blurred"), "2"),
+    "real and OCT": (Filter(origin="real", modality="OCT", most_score=0.4), "1"),
+    "words of nothing": (Filter(words="nothing"), ""),
+}
+
+
+@pytest.mark.parametrize("few", [0, 2, 2_000], ids="few={}".format)
+@pytest.mark.parametrize("order", ["newest", "best", "worst"])
+def test_the_same_images_in_the_same_order_however_they_are_found(
+    session: Session, rows: Rows, monkeypatch: pytest.MonkeyPatch, few: int, order: str
+) -> None:
+    monkeypatch.setattr(queries.gallery, "FEW", few)
+    ids = six_scored_images(session, rows)
+    asked: Any = {"order": order, "reward_model_id": sha("8")}
+    for name, (wanted, numbers) in WANTED.items():
+        expected = [ids[int(number)] for number in numbers][:: 1 if order == "worst" else -1]
+        found = queries.gallery.cards(session, wanted, **asked)
+        assert [card.image_id for card in found] == expected, name
+        if expected:  # the next page
+            rest = queries.gallery.cards(session, wanted, after=expected[0], **asked)
+            assert [card.image_id for card in rest] == expected[1:], name
+
+
+def six_scored_images(session: Session, rows: Rows) -> list[UUID]:
+    """Add images that are the newer and the better, the higher their number; 0 was there."""
+    other = Prompt(id=sha("9"), modality="CT", text="liver")
+    session.add(other)
+    first = session.get_one(Image, rows["image"]["id"])
+    real = [
+        Image(
+            file_sha256=first.file_sha256,
+            pixels_sha256=first.pixels_sha256,
+            origin="real",
+            prompt_id=other.id if number in (2, 4) else first.prompt_id,
+            shape=[1, 8, 8],
+            created_at=first.created_at + dt.timedelta(days=number),
+        )
+        for number in range(1, 6)
+    ]
+    session.add_all(real)
+    session.add(RewardModel(**{**rows["reward_model"], "id": sha("8"), "sequence": None}))
+    session.flush()
+    ids = [first.id, *(image.id for image in real)]
+    scores = [(image_id, 0.125 * (number + 1), 0.1) for number, image_id in enumerate(ids)]
+    queries.reward_models.add_scores(session, sha("8"), scores)
+    session.add(Release(**{**rows["release"], "id": sha("7"), "sequence": None}))
+    session.flush()
+    for number, decision, reason in ((1, "kept", ""), (2, "rejected", "blurred"), (3, "kept", "")):
+        said: dict[str, Any] = {"image_id": ids[number], "decision": decision, "reason": reason}
+        session.add(ReleaseDecision(release_id=sha("7"), **said))
+    session.flush()
+    return ids
