@@ -8,7 +8,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -70,10 +70,21 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666, durable: bool
     It is durable, unless that does not matter. What a killed process left aside is used again, so
     that nothing stays; a process that is writing the same file is waited for.
     """
+    rewrite_file(path, lambda: content, mode=mode, durable=durable)
+
+
+def rewrite_file(
+    path: Path, rewritten: Callable[[], bytes], *, mode: int = 0o666, durable: bool = True
+) -> None:
+    """Replace a file with what `rewritten` returns, which nobody else replaces meanwhile.
+
+    What it reads of the file is therefore what is replaced; where it raises, the file stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     descriptor = _locked_file(aside, mode)
     try:
+        content = rewritten()
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.truncate()
             file.write(content)

@@ -21,7 +21,7 @@ from curate.errors import CurateError
 from curate.web.pages import Asked, Page, Sessions, signed_in
 from curate.workspace import Workspace
 from db import queries
-from db.folders import replace_file
+from db.folders import rewrite_file
 
 FILE = "site-accounts.json"
 ROLES = ("look", "act")  # act: also pause and stop runs, keep images, make studies
@@ -76,19 +76,25 @@ def add_account(ws: Workspace, name: str, role: str) -> str:
         raise CurateError(f"No role {role!r}. Known: {', '.join(ROLES)}.")
     password = secrets.token_urlsafe(12)
     account = Account(name, role, generate_password_hash(password, HASH))
-    # the line first: nobody is let in or out without one, even if this is killed in between
-    queries.audit.record_event(ws.session, "accounts add", {"account": name, "role": role})
-    _write(ws, read_accounts(ws.folder) | {name: account})
+
+    def with_it(accounts: dict[str, Account]) -> dict[str, Account]:
+        queries.audit.record_event(ws.session, "accounts add", {"account": name, "role": role})
+        return accounts | {name: account}
+
+    _change(ws, with_it)
     return password
 
 
 def remove_account(ws: Workspace, name: str) -> None:
     """Let a person in no more, from their next page on; CurateError for an unknown name."""
-    accounts = read_accounts(ws.folder)
-    if accounts.pop(name, None) is None:
-        raise CurateError(f"No account {name!r}. Known: {', '.join(accounts) or 'none'}.")
-    queries.audit.record_event(ws.session, "accounts remove", {"account": name})
-    _write(ws, accounts)
+
+    def without(accounts: dict[str, Account]) -> dict[str, Account]:
+        if accounts.pop(name, None) is None:
+            raise CurateError(f"No account {name!r}. Known: {', '.join(accounts) or 'none'}.")
+        queries.audit.record_event(ws.session, "accounts remove", {"account": name})
+        return accounts
+
+    _change(ws, without)
 
 
 def studies_in_the_way(ws: Workspace, name: str) -> list[str]:
@@ -172,6 +178,15 @@ class PasswordCheck:
         return signed_in(asked.request, cookie, to="/")
 
 
-def _write(ws: Workspace, accounts: dict[str, Account]) -> None:
-    rows = [asdict(accounts[name]) for name in sorted(accounts)]
-    replace_file(ws.folder / FILE, json.dumps(rows, indent=2).encode(), mode=0o600)
+def _change(ws: Workspace, change: Callable[[dict[str, Account]], dict[str, Account]]) -> None:
+    """Write what `change` makes of the accounts; who changes them meanwhile waits.
+
+    It records the act before anything is written: nobody is let in or out without a line of the
+    audit trail, even if this is killed in between.
+    """
+
+    def rewritten() -> bytes:
+        accounts = change(read_accounts(ws.folder))
+        return json.dumps([asdict(accounts[name]) for name in sorted(accounts)], indent=2).encode()
+
+    rewrite_file(ws.folder / FILE, rewritten, mode=0o600)

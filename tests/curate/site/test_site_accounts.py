@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from sqlmodel import select
@@ -30,6 +32,7 @@ from curate.site.worker import work
 from curate.web.pages import Sessions
 from curate.workspace import Workspace
 from db import queries
+from db.engine import Engine, open_session
 from db.models import AuditEvent, Image
 from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import BrightnessEyes, add_pictures
@@ -54,6 +57,21 @@ def signed_in(app: object, ws: Workspace, name: str, role: str) -> Browser:
     browser = Browser(app)
     assert sign_in(browser, name, add_account(ws, name, role)).status_code == 303
     return browser
+
+
+def test_accounts_that_are_added_at_once_are_all_there(workspace: Workspace) -> None:
+    names = [f"reader-{number}" for number in range(8)]
+
+    engine = workspace.session.get_bind()
+    assert isinstance(engine, Engine)
+
+    def add(name: str) -> None:
+        with open_session(engine) as session:
+            add_account(replace(workspace, session=session), name, "look")
+
+    with ThreadPoolExecutor(len(names)) as people:
+        list(people.map(add, names))
+    assert sorted(read_accounts(workspace.folder)) == names
 
 
 def test_the_right_password_lets_in_and_nothing_else_does(
