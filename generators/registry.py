@@ -45,7 +45,12 @@ def family_of(folder: str | Path) -> str:
     A folder that says nothing is taken for text-to-image, whose parts are then looked for.
     """
     path = Path(folder) / "model_index.json"
-    index = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        index = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise GeneratorError(f"{path} is no JSON ({error}). Fetch the checkpoint again.") from error
+    if not isinstance(index, dict):
+        raise GeneratorError(f"{path} names no parts. Fetch the checkpoint again.")
     pipeline = index.get("_class_name")
     if "family" in index or pipeline is None:
         return str(index.get("family", "text-to-image"))

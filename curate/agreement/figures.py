@@ -130,7 +130,14 @@ def _between_figures(
     elif shared == 0:
         reason = "no image was rated by two raters"
     if reason:
-        return [Figure(name, None, reason) for name in names]
+        equal = None
+        if len(used) == 1 and shared and len(table.raters) > 1:  # no variety, yet all agree
+            whole = bootstrapped(len(table.images), lambda w: _mean_over_pairs(table, w, of))
+            equal = whole[EQUAL]
+        return [
+            Figure(EQUAL, equal) if name == EQUAL and equal else Figure(name, None, reason)
+            for name in names
+        ]
 
     def agreement(weights_SI: Floats) -> dict[str, Floats]:
         if of:

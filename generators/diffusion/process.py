@@ -7,6 +7,7 @@ is a batch of latents.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ VARIANCE_PRESERVING = frozenset(
     )
 )
 FLOW = "FlowMatchEulerDiscreteScheduler"
+MOST_TRAIN_STEPS = 100_000
 # What would put other noise levels in the place of those that `Flow` knows.
 FLOW_CHANGES = (
     *("use_dynamic_shifting", "invert_sigmas", "shift_terminal", "stochastic_sampling"),
@@ -47,6 +49,21 @@ def read_process(config: Mapping[str, Any]) -> Process:
         f"This generator's scheduler is a {name}, whose noise curate does not know. Known are "
         f"{FLOW} and those in the manner of DDPM, such as DDIMScheduler."
     )
+
+
+def _opened(scheduler: Any, config: Mapping[str, Any]) -> Any:
+    """Return a diffusers scheduler of a configuration that somebody wrote."""
+    steps = config.get("num_train_timesteps", 1000)
+    if type(steps) is not int or not 1 <= steps <= MOST_TRAIN_STEPS:
+        raise GeneratorError(
+            f"This generator's scheduler has num_train_timesteps {steps!r}; needed: 1 to "
+            f"{MOST_TRAIN_STEPS:,}."
+        )
+    try:
+        return scheduler.from_config(dict(config))
+    except Exception as error:  # somebody else's parser: none says all that it may raise
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise GeneratorError(f"This generator's scheduler cannot be read: {said}.") from error
 
 
 class _Mixing:
@@ -124,7 +141,7 @@ class VariancePreserving(_Mixing):
         """Return the process of a diffusers scheduler's configuration."""
         known = {key: value for key, value in config.items() if not key.startswith("_")}
         known.setdefault("clip_sample", False)  # DDIM's own default would clamp latents
-        scheduler = DDIMScheduler.from_config(known)
+        scheduler = _opened(DDIMScheduler, known)
         settings = scheduler.config
         if settings["prediction_type"] not in ("epsilon", "v_prediction"):
             raise GeneratorError(
@@ -133,6 +150,12 @@ class VariancePreserving(_Mixing):
             )
         if settings["thresholding"]:
             raise GeneratorError("Schedulers with dynamic thresholding are not supported.")
+        alphas_T = scheduler.alphas_cumprod
+        if not ((alphas_T >= 0) & (alphas_T <= 1)).all():  # nor NaN
+            raise GeneratorError(
+                "This generator's scheduler has betas outside 0 .. 1: its noise would have no "
+                "size. Fetch the checkpoint again."
+            )
         return cls(
             config={key: settings[key] for key in settings if not key.startswith("_")},
             alphas_cumprod_T=scheduler.alphas_cumprod.double(),
@@ -230,12 +253,23 @@ class Flow(_Mixing):
     def from_config(cls, config: Mapping[str, Any]) -> "Flow":
         """Return the process of a `FlowMatchEulerDiscreteScheduler`."""
         known = {key: value for key, value in config.items() if not key.startswith("_")}
-        settings = FlowMatchEulerDiscreteScheduler.from_config(known).config
+        if config.get("prediction_type") in ("epsilon", "v_prediction"):
+            raise GeneratorError(
+                f"This generator's scheduler is a {FLOW}, but predicts "
+                f"{config['prediction_type']!r}, which no flow does: images would be noise. Name "
+                "the scheduler that the network was trained with in scheduler_config.json."
+            )
+        settings = _opened(FlowMatchEulerDiscreteScheduler, known).config
         unknown = [name for name in FLOW_CHANGES if settings[name] not in (False, None)]
         if unknown:
             raise GeneratorError(
                 f"This generator's flow-matching scheduler has {unknown[0]}, which curate does not "
                 "know. Choose a checkpoint whose scheduler has a fixed shift."
+            )
+        if not isinstance(settings["shift"], int | float) or not 0 < settings["shift"] < inf:
+            raise GeneratorError(
+                f"This generator's flow-matching scheduler has shift {settings['shift']!r}; "
+                "needed: a positive number."
             )
         return cls(
             config={key: settings[key] for key in settings if not key.startswith("_")},

@@ -31,7 +31,14 @@ from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.networks import UNet
 from generators.diffusion.process import read_process
 from generators.errors import GeneratorError
-from generators.families.parts import fetched, opened, quietly, tokenizer_in, with_weights
+from generators.families.parts import (
+    fetched,
+    opened,
+    quietly,
+    size_of,
+    tokenizer_in,
+    with_weights,
+)
 from generators.families.text_to_image import TextConditioner, parts_of, text_lengths
 from generators.framing import picture_in
 from generators.sample import Sample
@@ -153,10 +160,7 @@ class PriorConditioner:
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """Return channels, height and width, as the network's configuration has them now."""
-        config = self.network.config
-        size = config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return config.out_channels, height, width
+        return self.network.config.out_channels, *size_of(self.network)
 
     @torch.no_grad()
     def _latents(self, content: bytes, shape: tuple[int, ...], dtype: str) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 from diffusers import AutoencoderKL, AutoencoderTiny
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
@@ -63,10 +62,11 @@ def opened(open_part: Callable[..., Any], folder: Path, **options: Any) -> Any:
         raise GeneratorError(f"There is no folder {folder}. {needed}")
     try:
         return open_part(folder, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise GeneratorError(
-            f"{folder} cannot be opened: {str(error).splitlines()[0]} {needed}"
-        ) from error
+    except GeneratorError:
+        raise
+    except Exception as error:  # somebody else's parser: none says all that it may raise
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise GeneratorError(f"{folder} cannot be opened: {said} {needed}") from error
 
 
 def tokenizer_in(folder: Path) -> Any:
@@ -112,6 +112,18 @@ def latent_shape(network: Any, vae: Any) -> tuple[int, int, int]:
             f"The network makes {network.config.out_channels} channels, but the autoencoder reads "
             f"{vae.config.latent_channels}. Take both from one checkpoint."
         )
+    return network.config.out_channels, *size_of(network)
+
+
+def size_of(network: Any) -> tuple[int, int]:
+    """Return height and width of a network's latents; GeneratorError where it does not say them."""
     size = network.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return network.config.out_channels, height, width
+    sides = [size, size] if isinstance(size, int) else size
+    if not isinstance(sides, list | tuple) or [type(side) for side in sides] != [int, int]:
+        raise GeneratorError(
+            f"The network's configuration has sample_size {size!r}: its latents' height and width "
+            "are needed. Write them into its config.json."
+        )
+    if min(sides) < 1:
+        raise GeneratorError(f"The network's configuration has sample_size {size!r}.")
+    return sides[0], sides[1]

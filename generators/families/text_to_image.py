@@ -184,8 +184,13 @@ def text_lengths(folder: Path) -> tuple[int, int] | None:
     path = folder / LENGTHS
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return int(found["modality"]), int(found["text"])
+
+    def read(folder: Path) -> tuple[int, int]:
+        found = json.loads((folder / LENGTHS).read_text(encoding="utf-8"))
+        return int(found["modality"]), int(found["text"])
+
+    lengths: tuple[int, int] = opened(read, folder)
+    return lengths
 
 
 def text_to_image(

@@ -15,6 +15,7 @@ from curate.agreement.figures import (
     bootstrapped,
     criterion_worth,
 )
+from curate.evaluation.intervals import Estimate
 
 SCALE = (1, 3)
 
@@ -66,7 +67,6 @@ def alpha(table: GradeTable, weights_SI: np.ndarray) -> dict[str, np.ndarray]:
             [Verdict(r, f"{r}{n}", 1 + n % 3) for r in ("ann", "ben") for n in range(9)],
             "no image was rated by two raters",
         ),
-        ([Verdict(r, f"{n}", 3) for r in ("ann", "ben") for n in range(9)], "all ratings are 3"),
     ],
 )
 def test_what_cannot_be_had_is_said_in_words(verdicts: list[Verdict], reason: str) -> None:
@@ -75,6 +75,16 @@ def test_what_cannot_be_had_is_said_in_words(verdicts: list[Verdict], reason: st
         assert (worth.figure(name).estimate, worth.figure(name).reason) == (None, reason)
     assert worth.figure(OWN_KAPPA).reason == "no image was shown twice"
     assert isinstance(worth.severity, NoFit) or not worth.severity.is_connected
+
+
+def test_ratings_that_are_all_equal_agree_and_chance_has_no_part_in_it() -> None:
+    worth = measured([Verdict(r, f"{n}", 3) for r in ("ann", "ben") for n in range(9)])
+    assert worth.figure(EQUAL).estimate == Estimate(1.0, 1.0, 1.0, 9)
+    for name in (KAPPA, ALPHA, ICC_AGREEMENT):
+        assert (worth.figure(name).estimate, worth.figure(name).reason) == (
+            None,
+            "all ratings are 3",
+        )
 
 
 def test_repeats_speak_of_their_rater() -> None:
