@@ -10,6 +10,7 @@ from curate.evaluation.judge import NO_JUDGE
 from curate.progress import ShowProgress, progress
 from curate.report.config import ReportConfig
 from curate.report.story import Story, tell
+from curate.web import PARTS
 from curate.workspace import Workspace
 from db.folders import replace_file
 
@@ -33,7 +34,7 @@ def write_report(
 def render(story: Story) -> str:
     """Return the page's HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE.parent),
+        loader=jinja2.FileSystemLoader([TEMPLATE.parent, PARTS]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -15,6 +15,7 @@ from curate import __version__
 from curate.site import atlas, images, selection, studies, tries
 from curate.site.accounts import PasswordCheck, read_accounts, welcome
 from curate.site.jobs import Jobs
+from curate.web import PARTS
 from curate.web.pages import COOKIE, FOREVER, Asked, Page, Sessions, Site, View
 from curate.workspace import Workspace
 from db.engine import Engine, open_session
@@ -79,8 +80,9 @@ def site_app(
 
     def static(asked: Asked) -> Response:
         """Give a style sheet or a script of the site; they tell nothing of the workspace."""
-        path = HERE / "static" / Path(asked.place["name"]).name
-        if path.suffix not in KINDS or not path.is_file():
+        name = Path(asked.place["name"]).name
+        path = next(filter(Path.is_file, (HERE / "static" / name, PARTS / name)), None)
+        if path is None or path.suffix not in KINDS:
             raise NotFound("There is no such file here.")
         headers = {"Cache-Control": FOREVER if asked.query.get("v") == __version__ else "no-cache"}
         return Response(path.read_bytes(), mimetype=KINDS[path.suffix], headers=headers)
@@ -113,7 +115,7 @@ def site_app(
 def _templates(ws: Workspace) -> jinja2.Environment:
     """Return the pages, with what all of them say."""
     pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([HERE / "templates", PARTS]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -74,15 +74,19 @@ def test_axe_finds_nothing_serious_on_any_page(
     page.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_the_report(
-    story: Story, chromium: Any, tmp_path: Path
+    story: Story, chromium: Any, tmp_path: Path, scheme: str
 ) -> None:
     axe = axe_or_skip()
     export_release(story.ws, None, ExportConfig(threshold=0.35), progress)
     report = write_report(story.ws, tmp_path / "report.html")
-    page = chromium.new_page()
+    page = chromium.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
     page.goto(report.as_uri())
     assert violations(page, axe) == []
+    assert page.evaluate(FAULTS) == []
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(246, 248, 250)", "dark": "rgb(17, 23, 28)"}[scheme]
     assert page.evaluate("[...document.querySelectorAll('th')].filter(e => !e.innerText)") == []
     page.close()
 
