@@ -219,6 +219,9 @@ def frame_of(dataset: Dataset, index: int, say: Say = lambda _: None) -> tuple[A
 
     PS3.3 C.7.6.3.1.2 says what the numbers are. YBR_FULL, _422, _ICT and _RCT come as RGB.
     """
+    named = str(dataset.get("PhotometricInterpretation"))
+    if named.startswith("YBR_PARTIAL"):  # black is 16: the full range's formulas would be wrong
+        raise Refused(f"colours of {named}, of video or retired (PS3.3 C.7.6.3.1.2): export as RGB")
     syntax = dataset.file_meta.get("TransferSyntaxUID", "")
     try:
         with foreign(NO_PIXELS, say):

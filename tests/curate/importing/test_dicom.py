@@ -176,6 +176,26 @@ def test_a_colour_image_keeps_its_colours(read: Read) -> None:
     assert np.array_equal(read(made)[0].array, colour)
 
 
+@pytest.mark.parametrize("kind", ["YBR_PARTIAL_422", "YBR_PARTIAL_420"])
+def test_colours_of_studio_range_are_refused_and_never_read_as_full_range(
+    read: Read, kind: str
+) -> None:
+    """PS3.3 C.7.6.3.1.2: black is 16 there, so that the full range's formulas would be wrong."""
+    made = dataset(
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        SamplesPerPixel=3,
+        PhotometricInterpretation=kind,
+        PlanarConfiguration=0,
+        Rows=4,
+        Columns=4,
+        PixelData=bytes(range(16, 48)) if kind.endswith("422") else bytes(range(16, 40)),
+    )
+    with pytest.raises(Refused, match=kind):
+        read(made)
+
+
 def test_a_file_cut_short_is_refused(read: Read, tmp_path: Path) -> None:
     read(dataset())
     content = (tmp_path / "a.dcm").read_bytes()
