@@ -47,6 +47,7 @@ def small() -> CircleConfig:
                 branches=2,
                 num_steps=4,
                 window_start=1,
+                rollout_batch=8,  # as many as there are: whole batches are made here too
             ),
         ),
     )

@@ -30,7 +30,14 @@ CONFIG = LoopConfig(
     images_per_prompt=12,
     gate_images_per_prompt=8,
     sampling=SAMPLING,
-    rl=RLConfig(num_updates=2, prompts_per_update=2, group_size=4, num_steps=3, learning_rate=1e-2),
+    rl=RLConfig(
+        num_updates=2,
+        prompts_per_update=2,
+        group_size=4,
+        num_steps=3,
+        rollout_batch=8,
+        learning_rate=1e-2,
+    ),
 )
 
 

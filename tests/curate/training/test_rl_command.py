@@ -97,6 +97,7 @@ def test_window_has_nothing_to_learn_from_ratings_alone_nor_dpo_without_comparis
     assert status == 1 and "0 comparisons with a preferred image, but dpo needs 20" in err
 
 
+@pytest.mark.slow
 def test_it_learns_from_compared_pairs(folder: Path) -> None:
     with open_workspace(folder) as ws:
         run = ws.session.exec(select(Run)).one()

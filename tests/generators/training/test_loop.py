@@ -225,6 +225,7 @@ def flow_trained(config: TrainingConfig, folder: Path, stop_after: int | None = 
     return train(generator, lesson(generator), config, folder=folder, report=report)
 
 
+@pytest.mark.slow
 def test_flow_matching_is_gone_on_with_to_the_bit(tmp_path: Path) -> None:
     whole = flow_trained(QUICK, tmp_path / "whole")
     with pytest.raises(Stopped):
