@@ -73,6 +73,13 @@ def loop(
 def gate(
     pictures: Pictures,
     loop: Annotated[str, typer.Option(help="Loop whose new version is rated.")] = LoopConfig.name,
+    machines: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--count-machine",
+            help="Machine whose ratings of the gate's images count as a rater's; again for more.",
+        ),
+    ] = None,
     workspace: Workspace = Path("."),
     as_json: Json = False,
 ) -> None:
@@ -86,7 +93,9 @@ def gate(
     from curate.workspace import open_workspace
 
     with open_workspace(workspace) as ws:
-        looped = pass_gate(ws, loop, images_from=pictures.images_from, say=say)
+        looped = pass_gate(
+            ws, loop, images_from=pictures.images_from, say=say, machines=machines or ()
+        )
         tell(as_json, looped.to_json(), looped_lines(looped)[-1:])
 
 

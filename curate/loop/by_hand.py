@@ -13,6 +13,7 @@ from curate.errors import CurateError
 from curate.loop.config import LoopConfig, LoopOptions
 from curate.loop.raters import check_loops_eyes, note_whole_campaigns
 from curate.loop.rounds import (
+    COUNTED,
     Looped,
     campaign_name,
     campaign_seed,
@@ -187,9 +188,24 @@ def rl_step_for(
     return made
 
 
-def gate(ws: Workspace, loop: str, *, images_from: str, say: Callable[[str], None]) -> Looped:
-    """Ask blind whether the round's new version is better, and end the round when all answered."""
+def gate(
+    ws: Workspace,
+    loop: str,
+    *,
+    images_from: str,
+    say: Callable[[str], None],
+    machines: Sequence[str] = (),
+) -> Looped:
+    """Ask blind whether the round's new version is better, and end the round when all answered.
+
+    Machines count as raters where they are named; one that has not rated the gate's images is an
+    error before anything is decided.
+    """
     row = round_for(ws, loop, "gate")
+    if machines:
+        row.metrics = {**row.metrics, COUNTED: list(machines)}
+        ws.session.add(row)
+        ws.session.commit()
     options = LoopOptions(rounds=row.number, name=loop, pictures=Pictures(images_from=images_from))
     return loop_rounds(ws, options, Given({}), say=say)
 

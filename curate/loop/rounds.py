@@ -46,6 +46,7 @@ GATE_SEEDS = 500_000
 LOW_KL_TARGET = 1e-3  # for a step on a reward model that is in doubt
 
 Say = Callable[[str], None]
+COUNTED = "machines_that_count"  # of a round's metrics: who is a rater at its gate, by name
 _Result = dict[str, Any] | str  # what changes in the round's row, or what the round waits for
 
 
@@ -399,10 +400,13 @@ def _push_gate(now: "_Pass") -> _Result:
 
 def _decide(now: "_Pass") -> dict[str, Any]:
     row, config = now.row, now.config
+    session, campaign_id, machines = now.ws.session, row.gate_campaign_id, row.metrics.get(COUNTED)
+    ratings = queries.ratings.current_ratings(session, campaign_id=campaign_id, purposes=("gate",))
+    if campaign_id is not None and machines:
+        queries.ratings.require_rated(session, campaign_id, machines)
+        ratings += queries.ratings.ratings_of_machines(session, campaign_id, machines)
     verdict = judge_round(
-        queries.ratings.current_ratings(
-            now.ws.session, campaign_id=row.gate_campaign_id, purposes=("gate",)
-        ),
+        ratings,
         base_version_id=row.base_version_id,
         start_version_id=row.start_version_id,
         new_version_id=row.new_version_id or "",
@@ -410,6 +414,7 @@ def _decide(now: "_Pass") -> dict[str, Any]:
         confidence=config.gate_confidence,
     )
     reasons = list(verdict.reasons)
+    reasons += [f"counted among the raters: {', '.join(machines)}"] if machines else []
     rise = row.metrics.get("reward_rise", 0.0)  # not there when an older curate made the gate
     if rise > 0 and verdict.metrics["difference"]["value"] <= 0:
         reasons.append(

@@ -90,6 +90,7 @@ def certificate_json(certificate: Certificate) -> dict[str, Any]:
         "simulated_ratings": calibration.simulated,
         "calibration": {
             "campaign": calibration.campaign,
+            **({"machines": list(calibration.machines)} if calibration.machines else {}),
             "num_drawn": len(calibration.good),
             "num_drawn_from": len(calibration.pool),
             "num_unrated": sum(good is None for good in calibration.good.values()),
@@ -143,6 +144,7 @@ def certificate_lines(values: Mapping[str, Any]) -> list[str]:
     """Return a certificate for a person to read; `values` is what its file holds."""
     who = "simulated raters" if values["simulated_ratings"] else "raters"
     drawn = values["calibration"]
+    who += f" and, as raters too, {', '.join(drawn['machines'])}" if "machines" in drawn else ""
     from_ = ", ".join(f"{name} {least}" for name, least in drawn["good_from"].items())
     return [
         f"promised at {100 * values['confidence']:g} % confidence: at least "

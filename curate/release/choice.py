@@ -236,6 +236,7 @@ def _promised(
         version_id=queries.versions.find_version(ws.session, config.version).id
         if config.version
         else None,
+        machines=config.machines,
     )
     return select_with_promise(images, config, known, features, calibration, promise)
 

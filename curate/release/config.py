@@ -23,6 +23,9 @@ def known_formats() -> tuple[str, ...]:
     return (*FORMATS, *sorted(brought - set(FORMATS)))
 
 
+LISTS = ("formats", "run", "machines")  # that a row keeps as lists
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """Which images a release admits. Without a threshold, a share or a promise, from 0.5 on."""
@@ -47,6 +50,11 @@ class ExportConfig:
     good: int | None = setting(None, "Lowest consensus rating of a good image.", shown="best")
     calibration: str | None = setting(
         None, "Campaign whose ratings support the promise.", shown="the latest draw"
+    )
+    machines: tuple[str, ...] = setting(
+        (),
+        "Machine whose ratings of the draw count for the promise as a rater's; again for more.",
+        option="--count-machine",
     )
     # of one modality and label
     per_label: int | None = setting(
@@ -129,10 +137,11 @@ class ExportConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a row."""
-        values = {**asdict(self), "formats": list(self.formats), "run": list(self.run)}
+        values = {**asdict(self), **{name: list(getattr(self, name)) for name in LISTS}}
         del values["sign"]  # a place on this machine
         usual: dict[str, Any] = {  # came later: a row says them where they are not so
             "run": [],
+            "machines": [],
             "quota": None,
             "contradictions": "drop",
             "label_check": None,
@@ -143,5 +152,5 @@ class ExportConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ExportConfig":
         """Read what `to_json` wrote."""
-        lists = {name: tuple(values.get(name, ())) for name in ("formats", "run")}
+        lists = {name: tuple(values.get(name, ())) for name in LISTS}
         return cls(**{**values, **lists})

@@ -86,7 +86,7 @@ def _live(ws: Workspace, row: Release) -> LivePromise | None:
     campaign = queries.campaigns.find_campaign(ws.session, drawn_by["campaign"])
     if campaign is None:
         return None
-    good, hashes = ratings_now(ws, campaign, drawn_by["good_from"])
+    good, hashes = ratings_now(ws, campaign, drawn_by["good_from"], drawn_by.get("machines", ()))
     if drawn_by["ratings_sha256"] in hashes:
         return None
     modality = {

@@ -29,6 +29,7 @@ class Calibration:
 
     campaign: str
     simulated: bool  # its raters are networks
+    machines: tuple[str, ...]  # that count among its raters
     pool: Collection[UUID]  # the images that the draw was from
     good: Mapping[UUID, bool | None]  # of the drawn images; None: no consensus, nobody answered
     criteria: Sequence[str]
@@ -53,12 +54,13 @@ def find_calibration(
     campaign: str | None,
     good: int | None,
     version_id: str | None,
+    machines: Sequence[str] = (),
 ) -> Calibration:
     """Return the draw of this campaign, or of the latest that has drawn from the version.
 
     An image is good for a rater who grades it `good` or better (the best value unless set) on every
     criterion that the reward model was fitted to; and it is good when the lower median of its
-    raters find it so: with two raters both must.
+    raters find it so: with two raters both must. Of `machines` those that are named are raters too.
     Raises CurateError when no draw can carry the promise.
     """
     row, drawn = _draw(ws, campaign, version_id, promise)
@@ -71,9 +73,8 @@ def find_calibration(
             "again now that it is fitted: `curate rate push --purpose calibration`."
         )
     asked = queries.reward_models.criteria_behind(ws.session, reward_model_id)
-    rated = queries.ratings.current_ratings(
-        ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
-    )
+    queries.ratings.require_rated(ws.session, row.id, machines)
+    rated = _said_of_draw(ws, row, machines)
     views = [view for view in rated if not asked or view.criterion in asked]
     if not views:
         known = ", ".join(sorted({view.criterion for view in rated})) or "nothing yet"
@@ -93,6 +94,7 @@ def find_calibration(
     found = Calibration(
         campaign=row.name,
         simulated=row.simulated,
+        machines=tuple(machines),
         pool=frozenset(pool),
         good={image.image_id: said.get(image.image_id) for image in drawn},
         criteria=sorted(good_from),
@@ -114,18 +116,22 @@ def find_calibration(
 
 
 def ratings_now(
-    ws: Workspace, row: Campaign, good_from: Mapping[str, int]
+    ws: Workspace, row: Campaign, good_from: Mapping[str, int], machines: Sequence[str] = ()
 ) -> tuple[dict[UUID, bool], tuple[str, str]]:
     """Return what a draw's raters say now, by image, and the hashes of the ratings that say it.
 
     The second is the one of releases up to 0.2.0, which went by the ids of the ratings' rows.
     """
+    views = [v for v in _said_of_draw(ws, row, machines) if v.criterion in good_from]
+    by_id = _hash(f"{view.rating_id} {goodness(view)}" for view in views)
+    return verdicts(views, good_from), (_ratings_hash(views), by_id)
+
+
+def _said_of_draw(ws: Workspace, row: Campaign, machines: Sequence[str]) -> list[RatingView]:
     rated = queries.ratings.current_ratings(
         ws.session, campaign_id=row.id, purposes=[queries.campaigns.PURPOSE]
     )
-    views = [view for view in rated if view.criterion in good_from]
-    by_id = _hash(f"{view.rating_id} {goodness(view)}" for view in views)
-    return verdicts(views, good_from), (_ratings_hash(views), by_id)
+    return rated + queries.ratings.ratings_of_machines(ws.session, row.id, machines)
 
 
 def _draw(

@@ -11,7 +11,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from db.bulk import in_parts, insert_new
+from db.errors import StoreError
 from db.models import (
+    BY_MACHINE,
     MACHINE,
     Archived,
     Assignment,
@@ -168,6 +170,37 @@ def current_ratings(
         statement = statement.where(col(Assignment.image_id).in_(image_ids))
     rows = session.connection().execute(statement)
     return [RatingView(**row._mapping) for row in rows]
+
+
+def ratings_of_machines(
+    session: Session, campaign_id: UUID, machines: Sequence[str] | None = None
+) -> list[RatingView]:
+    """Return what machines say now of a campaign's images, in their own campaigns beside it.
+
+    Those that are named, or all; their controls are left out.
+    """
+    beside = session.exec(select(Campaign).where(Campaign.backend == BY_MACHINE)).all()
+    return [
+        view
+        for row in beside
+        if row.config.get("of") == str(campaign_id)
+        for view in current_ratings(session, campaign_id=row.id, purposes=("train",))
+        if machines is None or view.rater in machines
+    ]
+
+
+def require_rated(session: Session, campaign_id: UUID, machines: Sequence[str]) -> None:
+    """Raise StoreError for a machine that has rated none of a campaign's images."""
+    if not machines:
+        return
+    known = sorted({view.rater for view in ratings_of_machines(session, campaign_id)})
+    for name in machines:
+        if name not in known:
+            of = session.get_one(Campaign, campaign_id).name
+            raise StoreError(
+                f"No machine {name!r} has rated the images of campaign {of!r} (have: "
+                f"{', '.join(known) or 'none'}). Ask it with `curate rate machine {of}`."
+            )
 
 
 def num_current_ratings(session: Session) -> dict[bool, int]:

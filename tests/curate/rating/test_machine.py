@@ -22,15 +22,19 @@ from curate.agreement.figures import EQUAL
 from curate.agreement.worth import ratings_worth
 from curate.commands.rate_agreement import worth_lines
 from curate.errors import CurateError
+from curate.loop.config import LoopConfig
+from curate.loop.rounds import COUNTED, STEPS, _Pass
 from curate.rating.answers import Taken
 from curate.rating.config import MachineOptions
 from curate.rating.files import export_ratings, import_ratings
 from curate.rating.machine import endpoint_of, rate_by_machine
+from curate.rating.raters import Raters
+from curate.scoring.calibration import ratings_now
 from curate.scoring.fit import answers_to_train_on
 from curate.workspace import Workspace
 from db import queries
 from db.errors import StoreError
-from db.models import AuditEvent, Campaign, Image, Rater, Rating, Run
+from db.models import AuditEvent, Campaign, Image, Rater, Rating, Round, Run
 from tests.children import curate, started
 from tests.curate.campaigns import create_campaign
 from tests.curate.pictures import add_pictures, add_pixels
@@ -198,6 +202,41 @@ def test_it_is_measured_beside_people_and_counts_nowhere_else(
         queries.campaigns.get_or_add_rater(
             session, name="machine:ann", expert_level=3, simulated=False, config={}
         )
+
+
+def test_in_a_draw_and_a_gate_it_is_a_rater_only_where_it_is_named(
+    workspace: Workspace, first: Campaign, served: Served
+) -> None:
+    session, names = workspace.session, ["machine:bright"]
+    with pytest.raises(StoreError, match=r"No machine 'machine:bright' has rated .*have: none"):
+        queries.ratings.require_rated(session, first.id, names)
+    rate_by_machine(workspace, "first", options(served))
+    views = queries.ratings.ratings_of_machines(session, first.id, names)
+    assert {view.rater for view in views} == {*names}
+    assert len(views) == NUM_MADE and all(view.origin == "synthetic" for view in views)
+    with pytest.raises(StoreError, match="have: machine:bright"):
+        queries.ratings.require_rated(session, first.id, ["machine:bright", "machine:dark"])
+    # people were asked for no draw and no gate: all that is known of both is the machine's
+    alone, _ = ratings_now(workspace, first, {"quality": 3})
+    named, _ = ratings_now(workspace, first, {"quality": 3}, names)
+    assert alone == {} and named == {view.image_id: view.value == 3 for view in views}
+    version = views[0].version_id or ""
+    row = Round(
+        loop_name="x",
+        number=1,
+        state="gate_rated",
+        base_version_id=version,
+        start_version_id=version,
+        new_version_id=version,
+        gate_campaign_id=first.id,
+    )
+    decide = _Pass(workspace, LoopConfig(), row, [], Raters(), print)
+    with pytest.raises(ValueError, match="no prompt rated in both"):
+        STEPS["gate_rated"](decide)
+    row.metrics = {COUNTED: names}
+    decided = STEPS["gate_rated"](decide)
+    assert isinstance(decided, dict) and decided["metrics"]["num_ratings"] == NUM_MADE
+    assert "counted among the raters: machine:bright" in decided["reasons"]
 
 
 @pytest.mark.parametrize("words", ORDERS)
