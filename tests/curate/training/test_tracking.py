@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sqlite3
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,49 @@ def test_trackio_has_a_stopped_training_once_with_its_settings(
     assert [said["version"] for _, said in rows if "version" in said] == [made.id]
     assert [step for step, said in rows if "samples" in said] == [0, 3, 6]
     assert any(name.startswith("training.") for name in json.loads(settings))
+
+
+@WITH_A_TRACKER
+@pytest.mark.filterwarnings("ignore")  # W&B's own
+def test_wandb_has_a_stopped_training_once_without_a_network(
+    pictures: Workspace,
+    start: GeneratorVersion,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("wandb", reason="needs curate-images[wandb]")
+    for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    made = stopped_and_gone_on_with(pictures, start, "wandb")
+    rows = [
+        row for file in sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")) for row in said(file)
+    ]
+    losses = [(row["_step"], row["loss"]) for row in rows if "loss" in row]
+    assert losses == list(enumerate(made.metrics["losses"], 1))
+    strips = [row["_step"] for row in rows if any(key.startswith("samples") for key in row)]
+    assert strips == [0, 3, 6], [list(r) for r in rows]
+
+
+def said(file: Path) -> list[dict[str, Any]]:
+    """Return the rows of an offline run of W&B: records in blocks of 32 KiB, as LevelDB's log."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, place, whole, rows = file.read_bytes(), 7, b"", []  # after the file's header
+    while place + 7 <= len(content):
+        if (left := 32_768 - place % 32_768) < 7:
+            place += left
+            continue
+        length, part = struct.unpack_from("<4xHB", content, place)
+        whole += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if part in (1, 4):  # a whole record, or the last part of one
+            items = Record.FromString(whole).history.item
+            keys = [one.key or ".".join(one.nested_key) for one in items]
+            values = [json.loads(one.value_json) for one in items]
+            rows += [dict(zip(keys, values, strict=True))] if items else []
+            whole = b""
+    return rows
 
 
 def test_nothing_is_sent_or_imported_unasked(pictures: Workspace, start: GeneratorVersion) -> None:
