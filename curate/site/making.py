@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from curate.errors import USER_ERRORS, CurateError
 from curate.importing.conditions import LABEL_ROLE, Condition, ConditionImages, new_prompt
 from curate.importing.config import ImportConfig
 from curate.importing.errors import Refused
+from curate.importing.nifti import SUFFIXES
+from curate.importing.picture import Picture
 from curate.importing.plain_images import picture_in
+from curate.importing.volumes import volume_picture
 from curate.production.images import condition_image, noise_seeds, samples_of
 from curate.production.plan import plan_run
 from curate.production.run import chosen_device, run_plan
 from curate.production.versions import load_version
-from curate.samples.formats import encode
+from curate.samples.formats import PNG, encode
 from curate.samples.marks import marked
 from curate.samples.pixels import pixels_hash
 from curate.scoring.score import scores_of_samples
@@ -129,7 +133,9 @@ def _prompt(
         contents = {role: ws.store.get(one.file_sha256) for role, one in found.items()}
         for role, image in wish.images.items():
             if not isinstance(image, str):
-                found[role], contents[role] = _sent_in(ws, role, *image, keep=keep)
+                found[role], contents[role] = _sent_in(
+                    ws, role, *image, modality=wish.modality, keep=keep
+                )
     except Refused as reason:
         raise CurateError(f"{reason}.") from reason
     text, record = wish.columns[column][1], wish.record_of(column)
@@ -139,11 +145,14 @@ def _prompt(
 
 
 def _sent_in(
-    ws: Workspace, role: str, name: str, content: bytes, *, keep: bool
+    ws: Workspace, role: str, name: str, content: bytes, *, modality: str, keep: bool
 ) -> tuple[Condition, bytes]:
     """Return a file of the form as a condition image, as an import would read it."""
-    picture = picture_in(content, Path(name), ImportConfig(), lambda _: None)
-    if role == LABEL_ROLE and picture.array.ndim == 3:
+    if name.lower().endswith(SUFFIXES):
+        picture = _volume_in(content, name, modality, labels=role == LABEL_ROLE)
+    else:
+        picture = picture_in(content, Path(name), ImportConfig(), lambda _: None)
+    if role == LABEL_ROLE and picture.media_type == PNG and picture.array.ndim == 3:
         raise Refused(f"{name} is in colour: a mask has one channel, of class numbers")
     pixels = pixels_hash(picture.array)
     same = queries.images.real_images_with_pixels(ws.session, [pixels]).get(pixels)
@@ -151,3 +160,13 @@ def _sent_in(
         queries.files.add_files(ws.session, ws.store, [(picture.encoded, picture.media_type)])
     sha256 = hashlib.sha256(picture.encoded).hexdigest()
     return Condition(sha256, same[0].id if same else None), picture.encoded
+
+
+def _volume_in(content: bytes, name: str, modality: str, *, labels: bool) -> Picture:
+    """Read NIfTI, of which the reader wants a file: one that its owner alone may read, for now."""
+    with TemporaryDirectory(prefix="curate-try-") as folder:
+        file = Path(folder) / f"volume{'.nii.gz' if name.lower().endswith('.gz') else '.nii'}"
+        file.write_bytes(content)
+        return volume_picture(
+            file, ImportConfig(), str, lambda _: None, modality=modality, labels=labels
+        )

@@ -19,7 +19,7 @@ from curate.workspace import Workspace
 from db import queries
 
 THREADS = 8
-MAX_BODY = 8 * 2**20  # bytes: an image to search for
+MAX_BODY = 32 * 2**20  # bytes: an image to search for, a volume to try
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

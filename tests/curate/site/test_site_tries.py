@@ -285,6 +285,10 @@ def test_a_clinical_version_takes_a_record_and_a_mask_and_shows_what_a_field_doe
     ]
     never, current = kept_as_tried(workspace, wish)
     assert len(never) == len(current) == 2 and never != current
+    mask = workspace.store.get(form.pop("image:mask"))
+    sent = wish_of(form, {"mask": ("mask.NII.GZ" if axes == 3 else "mask.png", mask)})
+    by_file = [one.content for one in Bench().tried(workspace, sent)]
+    assert sorted(by_file) == sorted([*never, *current])
     records = {
         prompt.record["smoking"]
         for _, prompt in queries.images.images(workspace.session, origin="synthetic")
