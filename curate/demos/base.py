@@ -94,7 +94,7 @@ def family_circle(
     loop = LoopConfig(
         name=family,
         images_per_prompt=images_per_prompt,
-        gate_images_per_prompt=6,
+        gate_images_per_prompt=4,
         control_fraction=0.0,
         anchors=0,
         gate_real_images=0,
@@ -106,7 +106,7 @@ def family_circle(
         loop=loop,
         rounds=1,
         release_images_per_prompt=4,
-        judge_images_per_prompt=4,
+        judge_images_per_prompt=3,
         export=ExportConfig(top_share=0.5),
         made_again=8,
     )

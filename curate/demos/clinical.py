@@ -77,7 +77,7 @@ class ChestsSize:
     """How large the demo is."""
 
     cases: int = 160  # chests that are learned
-    steps: int = 600  # of the base's training
+    steps: int = 400  # of the base's training
     asked: int = 32  # chests asked for in the loop, and as many by the judge
 
 

@@ -72,10 +72,10 @@ class HeadsSize:
     """How large the demo is."""
 
     learned: int = 400  # T1 slices, each of a head of its own
-    side: int = 32  # pixels
-    channels: str = "32,64"
-    steps: int = 300  # of the base's training
-    asked: int = 36  # slices translated in the loop, and as many by the judge
+    side: int = 24  # pixels
+    channels: str = "24,48"
+    steps: int = 400  # of the base's training
+    asked: int = 24  # slices translated in the loop, and as many by the judge
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def begin(ws: Workspace, say: Say, seed: int = 0, size: HeadsSize = HeadsSize())
     table = _write_targets(ws.folder / "heads-demo", seed, size)
     done = import_table(ws, table, ImportConfig(new_modalities=(TARGET,)))
     say(f"{done.imported} T1 slices of made-up heads imported; no other modality is learned")
-    settings = (f"size={size.side}", "shows=contrast", "fold=2", f"channels={size.channels}")
+    settings = (f"size={size.side}", "shows=contrast", f"channels={size.channels}")
     base = run_train_generator(
         ws,
         replace(TRAINING, num_steps=size.steps, seed=seed),
@@ -187,7 +187,7 @@ def config(seed: int) -> CircleConfig:
         spread_penalty=0.5,
     )
     sampling = SamplingSettings(num_steps=10, batch_size=32)
-    return family_circle(FAMILY, seed, sampling, learning, images_per_prompt=12)
+    return family_circle(FAMILY, seed, sampling, learning, images_per_prompt=8)
 
 
 def guards(ws: Workspace, made: MadeAlike) -> list[Guard]:
