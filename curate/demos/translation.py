@@ -56,11 +56,12 @@ from generators.simulated import Simulated
 TARGET = "T1"
 SOURCES = ("PD", "T2", "inverted")
 RUBRIC = Path(__file__).parent / "translations.toml"
+# so lenient that about half of what the base makes passes each: it is a very young translator
 ANATOMY, CONTRAST, CLEAN = "same-anatomy", "right-contrast", "clean"
-ALIKE = (0.80, 0.60)  # correlation of the edges with the true target's
-LEVELS = (0.06, 0.14)  # mean distance of a tissue's mean from its level in the target, of 0 .. 1
-NOISE = (0.07, 0.13)  # mean standard deviation within a tissue
-LEAST_DICE = 0.60  # of grey and white matter, which the judge's segmenter finds
+ALIKE = (0.62, 0.50)  # correlation of the edges with the true target's
+LEVELS = (0.15, 0.19)  # mean distance of a tissue's mean from its level in the target, of 0 .. 1
+NOISE = (0.10, 0.125)  # mean standard deviation within a tissue
+LEAST_DICE = 0.50  # of grey and white matter, which the judge's segmenter finds
 JUDGED_TISSUES = ("grey", "white")
 DEEP = 0.95  # share of a tissue in a pixel that is of it alone
 SHOWN_CASES = 9
