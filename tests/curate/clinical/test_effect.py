@@ -29,6 +29,7 @@ from generators.families.clinical_text import READS
 from tests.generators.families.test_clinical import SMALL, prompt_of
 
 SIDE = 16
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,27 @@ def test_a_named_case_is_a_mask_file_and_a_record(chests: Chests) -> None:
     )
     study = find_effects(chests.ws, asked)
     assert study.cases == 2 and all("fewer than 5" in e.why_not for e in study.effects)
+
+
+def test_every_cell_of_the_notebook_runs_and_only_the_field_makes_the_difference(
+    chests: Chests,
+) -> None:
+    cells = json.loads((ROOT / "examples" / "effect.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            source = "".join(cell["source"]).replace("SEED, STEPS = 0, 12", "SEED, STEPS = 0, 2")
+            source = source.replace('"chests"', repr(str(chests.ws.folder)))
+            source = source.replace('"latest"', repr(chests.hears))
+            exec(compile(source, cell["id"], "exec"), names)
+    assert names["fields"].parse(names["text"]) == names["prompt"].record
+    difference, mask = names["difference"], names["mask"]
+    assert difference.shape == mask.shape == (SIDE, SIDE, SIDE)
+    total = sum(float(difference[tuple(place)]) for place in np.argwhere(mask == 1))
+    assert names["by_region"][1] == pytest.approx(total / int((mask == 1).sum()), abs=1e-3)
+    generator, (never, _) = names["generator"], names["variants"]
+    same = generator.generate(generator.condition([never, never]), [0, 0], names["settings"])
+    assert torch.equal(same[0], same[1]) and np.abs(difference).max() > 1  # HU
 
 
 @pytest.mark.slow
