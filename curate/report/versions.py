@@ -54,11 +54,14 @@ def compared_versions(ws: Workspace) -> tuple[GeneratorVersion, GeneratorVersion
     """Return a root version and the newest one that descends from it.
 
     Newest is the one in use; while that is a root, the last one made, although no gate let it pass.
+    Weights that nothing has trained yet are no root: they have made no image.
     """
     in_use = queries.versions.latest_version(ws.session)
     for newest in [in_use, *reversed(queries.versions.versions(ws.session))]:
-        if newest is not None and newest.parent_id is not None:
-            return queries.versions.ancestry(ws.session, newest.id)[-1], newest
+        if newest is not None:
+            before = queries.versions.ancestry(ws.session, newest.id)[1:]
+            if roots := [version for version in before if version.how_made != "begun"]:
+                return roots[-1], newest
     return None
 
 

@@ -115,5 +115,6 @@ def test_the_circle_says_who_judged_keeps_its_guards_and_shows_prior_result_and_
     assert circle.filtered.kept.num == circle.exported.num_kept
     page = circle.report.read_text(encoding="utf-8")
     assert "prior | result | truth | result less prior" in page
+    assert "Before and after" in page  # the trained base's images, not those of its first weights
     shown = json.loads((tmp_path / "reports" / "shown.json").read_text())
     assert len(shown["rows"]) == len(begun.judged)
