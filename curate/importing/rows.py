@@ -135,6 +135,7 @@ def file_in(
     """
     if not written:
         raise Refused("path is empty")
+    folder = folder.resolve()
     try:
         parts = PureWindowsPath(written)
         if "\\" in written and not parts.drive and (folder / parts.as_posix()).exists():

@@ -128,3 +128,14 @@ def test_a_table_with_only_paths_is_a_set(tmp_path: Path) -> None:
     write_table(tmp_path / "set", [])
     code, output = run("evaluate", "--real", table, "--synthetic", table)
     assert code == 1 and "no image to measure" in output
+
+
+def test_a_table_is_found_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the documentation's commands name it: `--real train.csv`."""
+    write_set(tmp_path / "real", {"drusen": ("disc", 2)}, seed=1)
+    monkeypatch.chdir(tmp_path / "real")
+    assert len(read_set(Path("data.csv"), cache=tmp_path / "cache").images) == 2
+    monkeypatch.chdir(tmp_path)
+    assert len(read_set(Path("real"), cache=tmp_path / "cache").images) == 2
