@@ -25,6 +25,19 @@ OWN_DEMOS = {
     "clinical": "curate.demos.clinical",
 }
 Say = Callable[[str], None]
+LEARNING = RLConfig(  # of the families' circles: branches part where two steps are left to train
+    num_updates=20,
+    prompts_per_update=8,
+    group_size=8,
+    branches=4,
+    lora_rank=16,
+    lora_targets="attention+convolutions",
+    learning_rate=1e-3,
+    kl_target=5e-3,
+    holds_budget=True,
+    check_every=5,
+    spread_penalty=0.5,
+)
 
 
 @dataclass(frozen=True)

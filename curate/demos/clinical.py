@@ -29,6 +29,7 @@ from curate.clinical.chests import (
 from curate.clinical.config import DemoConfig
 from curate.clinical.demo import UNSEEN, make_demo
 from curate.demos.base import (
+    LEARNING,
     Begun,
     Demo,
     Guard,
@@ -52,7 +53,6 @@ from db.models import Prompt
 from db.queries.prompts import NewPrompt
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
-from generators.rl.config import RLConfig
 from generators.sample import Sample
 from generators.simulated import Simulated
 
@@ -157,20 +157,7 @@ def begin(ws: Workspace, say: Say, seed: int = 0, size: ChestsSize = ChestsSize(
 
 def config(seed: int) -> CircleConfig:
     """Return what takes some minutes: 12 steps, 2 of them trained."""
-    learning = RLConfig(
-        num_updates=20,
-        prompts_per_update=8,
-        group_size=8,
-        branches=4,
-        lora_rank=16,
-        lora_targets="attention+convolutions",
-        learning_rate=1e-3,
-        kl_target=5e-3,
-        holds_budget=True,
-        check_every=5,
-        spread_penalty=0.5,
-    )
-    return family_circle(FAMILY, seed, SAMPLING, learning, images_per_prompt=12)
+    return family_circle(FAMILY, seed, SAMPLING, LEARNING, images_per_prompt=12)
 
 
 def guards(ws: Workspace, made: MadeAlike) -> list[Guard]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from curate.demos.base import (
+    LEARNING,
     Begun,
     Demo,
     Guard,
@@ -48,7 +49,6 @@ from db.queries.prompts import NewPrompt
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.families.counterfactual import TRAINING
-from generators.rl.config import RLConfig
 from generators.sample import Sample
 from generators.simulated import Simulated
 
@@ -178,20 +178,8 @@ def begin(ws: Workspace, say: Say, seed: int = 0, size: PatientsSize = PatientsS
 
 def config(seed: int) -> CircleConfig:
     """Return what takes some minutes: 12 steps, 2 of them trained, no guidance."""
-    learning = RLConfig(
-        num_updates=16,
-        prompts_per_update=8,
-        group_size=8,
-        branches=4,
-        lora_rank=16,
-        lora_targets="attention+convolutions",
-        learning_rate=1e-3,
-        kl_target=5e-3,
-        holds_budget=True,
-        check_every=4,
-        spread_penalty=0.5,
-    )
     sampling = SamplingSettings(num_steps=12, batch_size=32)
+    learning = replace(LEARNING, num_updates=16, check_every=4)
     return family_circle(FAMILY, seed, sampling, learning, images_per_prompt=10)
 
 

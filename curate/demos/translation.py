@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from curate.demos.base import (
+    LEARNING,
     Begun,
     Demo,
     Guard,
@@ -49,7 +50,6 @@ from db.queries.prompts import NewPrompt
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.families.translation import SOURCE, TRAINING
-from generators.rl.config import RLConfig
 from generators.sample import Sample
 from generators.simulated import Simulated
 
@@ -174,21 +174,8 @@ def begin(ws: Workspace, say: Say, seed: int = 0, size: HeadsSize = HeadsSize())
 
 def config(seed: int) -> CircleConfig:
     """Return what takes some minutes: 10 steps, 2 of them trained."""
-    learning = RLConfig(
-        num_updates=20,
-        prompts_per_update=8,
-        group_size=8,
-        branches=4,
-        lora_rank=16,
-        lora_targets="attention+convolutions",
-        learning_rate=1e-3,
-        kl_target=5e-3,
-        holds_budget=True,
-        check_every=5,
-        spread_penalty=0.5,
-    )
     sampling = SamplingSettings(num_steps=10, batch_size=32)
-    return family_circle(FAMILY, seed, sampling, learning, images_per_prompt=8)
+    return family_circle(FAMILY, seed, sampling, LEARNING, images_per_prompt=8)
 
 
 def guards(ws: Workspace, made: MadeAlike) -> list[Guard]:
