@@ -48,7 +48,7 @@ def read_rows(table: Path) -> list[dict[str, str]]:
 def write_sides(data: Path, out: Path) -> tuple[Path, Path]:
     """Copy the real images and write the tables of both sides; return the tables."""
     rows = read_rows(data / "data.csv")
-    sides = {"train.csv": [], "test.csv": []}
+    sides: dict[str, list[dict[str, str]]] = {"train.csv": [], "test.csv": []}
     for row in rows:
         is_test = row["split"] != "train" or is_set_aside(row["patient"])
         sides["test.csv" if is_test else "train.csv"].append(row | {"split": ""})
