@@ -101,9 +101,10 @@ def _rows_of(
     own = [_of(side, modality) for side in made]
     distance = "FID" if INCEPTION in backbone.name.lower() else "Frechet distance"
     labels = readable(train.images.images)[0].get(modality, ())
-    asked = [image.label for image in own[0].images.images]
-    gallery = [image.label for image in test.images.images]
-    named = [label for label in gallery if label is not None]
+    asked, named = (
+        [image.label for image in one.images.images if image.label is not None]
+        for one in (own[0], test)
+    )
     found: list[tuple[str, Figure, str]] = [
         (distance, lambda side: _frechet(side, train), "lower is nearer"),
         ("IS", _inception(train, modality), f"at most {len(labels)}"),
@@ -116,7 +117,7 @@ def _rows_of(
         (
             "IIR top-10",
             lambda side: _iir(side, test),
-            f"chance {chance_at_10(asked, gallery):.2f}" if len(named) > TOP else "",
+            f"chance {chance_at_10(asked, named):.2f}" if asked and len(named) > TOP else "",
         ),
     ]
     return [MinimRow(modality, name, tuple(map(of, own)), says) for name, of, says in found]
@@ -164,11 +165,13 @@ def _cas(side: Side, test: Side, labels: Sequence[str]) -> Estimate | str:
 
 
 def _iir(side: Side, test: Side) -> Estimate | str:
-    gallery = [image.label for image in test.images.images]
-    if len(gallery) <= TOP:
-        return f"{len(gallery)} held-out images, more than {TOP} are needed"
-    asked = [image.label for image in side.images.images]
-    hits = hits_at_10(side.features_ND, asked, test.features_ND, gallery)
+    """Ask with labelled images, among labelled ones: two without a label have none in common."""
+    asked_at, gallery_at = (one.places(lambda i: i.label is not None) for one in (side, test))
+    if len(gallery_at) <= TOP or not asked_at:
+        return f"{len(asked_at)} labelled images, {len(gallery_at)} held out; over {TOP} are needed"
+    asked = [side.images.images[at].label for at in asked_at]
+    gallery = [test.images.images[at].label for at in gallery_at]
+    hits = hits_at_10(side.features_ND[asked_at], asked, test.features_ND[gallery_at], gallery)
     return wilson_interval(int(hits.sum()), len(hits))
 
 

@@ -10,7 +10,12 @@ import torch
 from typer.testing import CliRunner
 
 from cli import app
+from curate.evaluation.figures import Side
+from curate.evaluation.intervals import Estimate
+from curate.evaluation.minim import _iir
 from curate.evaluation.retrieval import ImageToText, chance_at_10, hits_at_10
+from curate.evaluation.sets import FolderFiles, ImageSet, SetImage
+from curate.importing.config import ImportConfig
 from tests.curate.evaluation.pictured import write_set
 
 
@@ -39,6 +44,22 @@ def test_texts_are_found_where_features_tell_them_apart_and_else_by_chance() -> 
     lost = ImageToText(learned, shuffled * 6).found(unseen, texts * 3).mean()
     assert 0.1 < lost < 0.45  # ten of 40 texts
     assert ImageToText(learned[:40], ["one text"] * 40).found(unseen, ["one text"] * 120).all()
+
+
+def test_images_without_a_label_are_no_hits_for_each_other(tmp_path: Path) -> None:
+    images = tuple(
+        SetImage(
+            file_sha256=str(n), name=str(n), modality="OCT", label="a" if n < 11 else None, text=""
+        )
+        for n in range(22)
+    )
+    made = ImageSet(name="made", images=images, store=FolderFiles(ImportConfig()), cache=tmp_path)
+    features = torch.eye(22)
+    alike = Side(made, features)
+    found = _iir(alike, alike)
+    assert isinstance(found, Estimate) and (found.value, found.num) == (1.0, 11)
+    nameless = Side(made.of(lambda image: image.label is None), features[11:])
+    assert _iir(nameless, alike) == "0 labelled images, 11 held out; over 10 are needed"
 
 
 @pytest.mark.slow
