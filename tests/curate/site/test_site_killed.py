@@ -142,7 +142,8 @@ def test_a_keep_that_was_killed_with_its_site_goes_on_where_it_stood(
     site.kill(*site.workers())
     before = made(workspace)
     assert 0 < len(before) < 16
-    assert examine(workspace).is_whole
+    # A file is durable before its row is: the kill may fall between. Nothing else may be amiss.
+    assert {finding.kind for finding in examine(workspace).findings} <= {"orphan"}
     again = serve()
     page = again.send("/try", version=version, **FORM)
     wait_for(lambda: again.browser.get(f"{page}.json").json()["state"] == "done")
