@@ -44,6 +44,13 @@ def evaluate(
     cache: Annotated[Path, typer.Option(help="Folder to cache features in.")] = Path(
         ".curate-cache"
     ),
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML file with figures, plots and pictures to write.",
+            show_default="reports/evaluation.html; of sets from elsewhere, none",
+        ),
+    ] = None,
     survival: Annotated[
         Path | None,
         typer.Option(
@@ -56,8 +63,9 @@ def evaluate(
 ) -> None:
     """Measure generator versions, or sets made elsewhere, against real images.
 
-    Judged quality, fidelity, diversity, label truth, copies. Stopped at any
-    moment, the same command resumes: features are cached.
+    Judged quality, fidelity, diversity, label truth, privacy, retrieval, and what
+    training on the sets brings. Stopped at any moment, the same command resumes:
+    features and trained figures are cached.
 
     Example: curate evaluate
     """
@@ -66,6 +74,7 @@ def evaluate(
     from curate.evaluation.table import evaluate as measure
     from curate.production.work import at_work
     from curate.progress import progress
+    from curate.report.evaluation import write_evaluation
     from curate.workspace import open_workspace
 
     if survival is not None:
@@ -76,7 +85,13 @@ def evaluate(
         if not synthetic or real is None:
             raise typer.BadParameter("--synthetic and --real go together")
         found = compare_tables(synthetic, real, test, config, axes, progress, cache=cache)
-        tell(as_json, found.to_json(), found.lines())
+        said = found.lines()
+        if page is not None:
+            named = [f"--real {real}", *([f"--test {test}"] if test else [])]
+            named += [f"--synthetic {one}" for one in synthetic]
+            write_evaluation(found, page, " ".join(["curate evaluate", *named]))
+            said = [*said, f"Page: {page}"]
+        tell(as_json, found.to_json(), said)
         return
     if series.along or series.ablation:
         from curate.evaluation.series import measure_series
@@ -97,5 +112,8 @@ def evaluate(
     with open_workspace(workspace) as ws, at_work(ws.folder, "evaluate", config, axes):
         table = measure(ws, config, progress)
         compared = compare_versions(ws, config, axes, progress)
-    lines = table.lines() + compared.lines()
+        lines = table.lines() + compared.lines()
+        if compared.sets or compared.downstream:
+            place = page or ws.folder / "reports" / "evaluation.html"
+            lines.append(f"Page: {write_evaluation(compared, place, 'curate evaluate')}")
     tell(as_json, {**table.to_json(), "axes": compared.to_json()}, lines)

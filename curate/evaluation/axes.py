@@ -11,6 +11,7 @@ from typing import Any
 
 from curate.evaluation.classifiers import Classifier, finite_features, pixels_of
 from curate.evaluation.config import AxesConfig
+from curate.evaluation.features import unit
 from curate.evaluation.figures import (
     Compared,
     Measure,
@@ -22,10 +23,21 @@ from curate.evaluation.figures import (
 )
 from curate.evaluation.label_classifier import readable
 from curate.evaluation.label_truth import Contradictions, LabelTruth, contradictions, label_truth
+from curate.evaluation.privacy import nearest
 from curate.evaluation.sets import ImageSet, SetImage
 from rewards.backbones import Backbone
 
 NAMED_PAIRS = 10
+NEAREST_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """An image of the set and the training image nearest to it."""
+
+    made: SetImage
+    real: SetImage
+    distance: float  # Euclidean, of unit features
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class Axes:
     measures: tuple[Measure, ...]
     truth: LabelTruth | None
     contradictions: Contradictions | None
+    neighbours: tuple[Neighbours, ...] = ()  # the nearest first
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -46,6 +59,10 @@ class Axes:
             "network": self.network,
             "against": self.against,
             "measures": [asdict(measure) for measure in self.measures],
+            "nearest_training_images": [
+                {"images": [pair.made.name, pair.real.name], "distance": pair.distance}
+                for pair in self.neighbours
+            ],
             "label_truth": None if self.truth is None else asdict(self.truth),
             "contradictions": None
             if self.contradictions is None
@@ -122,7 +139,7 @@ def measure_axes(
         for images in (made, train, test)
     ]
     compared = Compared(sides[0], sides[1], sides[2], config, backbone, reads)  # type: ignore[arg-type]
-    wanted = config.only or tuple(AXES)
+    wanted = [axis for axis in config.only or AXES if axis in AXES]  # not what compares sets
     truth, twins = None, None
     measures: list[Measure] = []
     for axis in wanted:
@@ -140,7 +157,19 @@ def measure_axes(
         measures=tuple(measures),
         truth=truth,
         contradictions=twins,
+        neighbours=tuple(_neighbours(compared)) if "privacy" in wanted else (),
     )
+
+
+def _neighbours(compared: Compared) -> list[Neighbours]:
+    """Return the pairs of an image and a training image that are nearest to each other."""
+    made, train = compared.made, compared.train
+    far_N, which_N = nearest(unit(made.features_ND), unit(train.features_ND))
+    chosen = far_N.argsort()[:NEAREST_PAIRS].tolist()
+    return [
+        Neighbours(made.images.images[at], train.images.images[int(which_N[at])], float(far_N[at]))
+        for at in chosen
+    ]
 
 
 def truth_of(

@@ -7,10 +7,19 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.evaluation.axes import Axes, matched, measure_axes
-from curate.evaluation.config import AxesConfig, EvaluationConfig
+from curate.evaluation.config import UTILITY, AxesConfig, EvaluationConfig
+from curate.evaluation.downstream import Downstream, downstream_of
 from curate.evaluation.label_classifier import teaches_filter
 from curate.evaluation.minim import MinimTable, minim_table
-from curate.evaluation.sets import ImageSet, SetImage, read_set, real_set, version_set
+from curate.evaluation.sets import (
+    ImageSet,
+    SetImage,
+    decided_sets,
+    patients_on_both_sides,
+    read_set,
+    real_set,
+    version_set,
+)
 from curate.progress import ShowProgress
 from curate.workspace import Workspace
 from db import queries
@@ -27,17 +36,24 @@ class SetsCompared:
     sets: tuple[Axes, ...]
     notes: tuple[str, ...]
     table: MinimTable | None = None  # in place of the axes, where it is asked for
+    downstream: Downstream | None = None
+    # whose pictures a page shows
+    images: tuple[ImageSet, ...] = ()
+    train: ImageSet | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         table = {} if self.table is None else {"table": self.table.to_json()}
-        return {"sets": [one.to_json() for one in self.sets], **table, "notes": list(self.notes)}
+        brings = {} if self.downstream is None else {"utility": self.downstream.to_json()}
+        sets = [one.to_json() for one in self.sets]
+        return {"sets": sets, **brings, **table, "notes": list(self.notes)}
 
     def lines(self) -> list[str]:
         """Return all of it for a person to read."""
         told = [f"Note: {note}" for note in self.notes]
         table = self.table.lines() if self.table else []
-        return [*table, *(line for one in self.sets for line in ["", *one.lines()]), *told]
+        brings = self.downstream.lines() if self.downstream else []
+        return [*table, *(line for one in self.sets for line in ["", *one.lines()]), *brings, *told]
 
 
 def compare_versions(
@@ -57,13 +73,14 @@ def compare_versions(
     sets = [version_set(ws, v.id, limit=config.images_per_version) for v in versions]
     most = REAL_TIMES * config.images_per_version
     held_out = test.sample(most) if test.images else None
-    rules = [release.rule for release in queries.releases.releases(ws.session)]
-    if not any("label_check" in rule for rule in rules):
-        return compare(sets, train.sample(most), held_out, axes, progress)
+    releases = queries.releases.releases(ws.session)
+    taught = decided_sets(ws, releases[-1]) if releases else None
+    learned = [one.sample(most) for one in taught if one.images] if taught else sets
+    beside = (train.sample(most), held_out, axes, progress)
+    if not any("label_check" in release.rule for release in releases):
+        return compare(sets, *beside, learned=learned)
     # what a label check let pass is read by patients that it did not learn from
-    found = compare(
-        sets, train.sample(most), held_out, axes, progress, lambda i: not teaches_filter(i)
-    )
+    found = compare(sets, *beside, lambda i: not teaches_filter(i), learned=learned)
     note = "labels are read by the half of the real patients that taught no label check"
     return replace(found, notes=(*found.notes, note))
 
@@ -107,8 +124,14 @@ def compare(
     config: AxesConfig,
     progress: ShowProgress,
     reads: Callable[[SetImage], bool] = lambda image: True,
+    *,
+    learned: Sequence[ImageSet] | None = None,
 ) -> SetsCompared:
-    """Measure sets beside the same real images. Raises CurateError where patients are on both."""
+    """Measure sets beside the same real images. Raises CurateError where patients are on both.
+
+    `learned` are the sets that classifiers train on, where they are others; the first is what the
+    others are compared with.
+    """
     both = patients_on_both_sides(train, test) if test else []
     if both:
         raise CurateError(
@@ -122,17 +145,19 @@ def compare(
     told = tuple([*([said] if said else []), *notes])
     if config.table is not None:
         return SetsCompared((), told, minim_table(equal, train, test, backbone))
-    with progress(len(equal), "sets measured") as advance:
-        for one in equal:
-            measured.append(measure_axes(one, train, test, backbone, config, reads))
-            advance(1)
-    return SetsCompared(tuple(measured), told)
-
-
-def patients_on_both_sides(train: ImageSet, test: ImageSet) -> list[str]:
-    """Return who has images in both sets, by patient or by the very same file."""
-    sides = [
-        {image.patient for image in side.images if image.patient} | set(side.hashes)
-        for side in (train, test)
-    ]
-    return sorted(sides[0] & sides[1])
+    if set(config.only) != {UTILITY}:
+        with progress(len(equal), "sets measured") as advance:
+            for one in equal:
+                measured.append(measure_axes(one, train, test, backbone, config, reads))
+                advance(1)
+    brings = None
+    if config.full or not config.only or UTILITY in config.only:
+        brings = downstream_of(
+            sets if learned is None else learned,
+            train,
+            test,
+            backbone,
+            progress,
+            is_full=config.full,
+        )
+    return SetsCompared(tuple(measured), told, downstream=brings, images=tuple(equal), train=train)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from generators.config import setting
 
-AXES = ("fidelity", "diversity", "label-truth", "privacy", "retrieval")
+OF_A_SET = ("fidelity", "diversity", "label-truth", "privacy", "retrieval")
+UTILITY = "utility"  # of sets beside one another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,15 @@ class AxesConfig:
     """What is measured against real images, and with which network."""
 
     only: tuple[str, ...] = setting(
-        (), "Measure this axis only; repeat for several.", choices=AXES, panel="Axes"
+        (),
+        "Measure this axis only; repeat for several.",
+        choices=(*OF_A_SET, UTILITY),
+        panel="Axes",
+    )
+    full: bool = setting(
+        False,
+        "Also train a small network on pixels, a captioner and features without labels, each with "
+        "and without the sets; most of an hour on two cores.",
     )
     features: str = setting(
         "features",

@@ -38,6 +38,21 @@ class LabelClassifier:
                     read[place] = self.labels[modality][label]
         return read
 
+    def believe(self, inputs: Tensor, images: Sequence[SetImage]) -> list[float | None]:
+        """Return of each image the probability of its own label; None where it was not learned."""
+        believed: list[float | None] = [None] * len(images)
+        for modality, predict in self.predict.items():
+            known = self.labels[modality]
+            places = [
+                at
+                for at, image in enumerate(images)
+                if image.modality == modality and image.label in known
+            ]
+            if places:
+                for place, of_labels in zip(places, predict(inputs[places]).tolist(), strict=True):
+                    believed[place] = of_labels[known.index(images[place].label or "")]
+        return believed
+
 
 def readable(images: Sequence[SetImage]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """Return the labels that a classifier can learn, by modality, and of what is left out why.

@@ -1,7 +1,7 @@
 """Is the label that was asked for in the picture? Shapes: N images, P pixels."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from curate.evaluation.sets import SetImage
 
 NEARLY_EQUAL = 0.98  # correlation of grey levels at 64 x 64 above which two images are one
 BLOCK = 512
+STRIP = 8  # images of a class that are shown
 SHOWN, NOT_SHOWN, TOO_FEW = "shown", "not shown", "too few images to say"
 UNREADABLE, ALONE = "the classifier cannot tell", "no other label to compare with"
 
@@ -34,6 +35,15 @@ class ClassTruth:
     real: Estimate  # share of real images of unseen patients that are read rightly
     base_rate: float  # of the label among the modality's real images
     verdict: str  # SHOWN, NOT_SHOWN, ... above
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Images of one class, evenly from the likeliest to show its label to the least likely."""
+
+    modality: str
+    label: str
+    images: tuple[tuple[str, str, float], ...]  # name, key of its file, probability of the label
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class LabelTruth:
     classes: tuple[ClassTruth, ...]
     confusion: tuple[tuple[str, str, str, int], ...]  # modality, asked, read, images
     left_out: tuple[tuple[str, str], ...]  # class, why
+    strips: tuple[Strip, ...] = ()
 
     @property
     def empty(self) -> list[ClassTruth]:
@@ -84,9 +95,8 @@ def label_truth(
     made_inputs, made_images = made
     labels, left_out = readable(real_images)
     unseen = cross_read(classifier, real_inputs, real_images)
-    read = train_label_classifier(classifier, real_inputs, real_images).read(
-        made_inputs, made_images
-    )
+    learned = train_label_classifier(classifier, real_inputs, real_images)
+    read = learned.read(made_inputs, made_images)
     confusion = Counter(
         (image.modality, image.label, said)
         for image, said in zip(made_images, read, strict=True)
@@ -119,7 +129,21 @@ def label_truth(
         classes=classes,
         confusion=tuple((*key, count) for key, count in sorted(confusion.items())),
         left_out=tuple(sorted(left_out.items())),
+        strips=tuple(_strips(made_images, learned.believe(made_inputs, made_images))),
     )
+
+
+def _strips(images: Sequence[SetImage], believed: Sequence[float | None]) -> Iterator[Strip]:
+    of_class = defaultdict[tuple[str, str], list[tuple[str, str, float]]](list)
+    for image, sure in zip(images, believed, strict=True):
+        if sure is not None and image.label is not None:
+            shown = (image.name, image.file_sha256, sure)
+            of_class[image.modality, image.label].append(shown)
+    for (modality, label), found in sorted(of_class.items()):
+        found.sort(key=lambda one: (-one[2], one[0]))
+        num = min(STRIP, len(found))
+        places = [round(at * (len(found) - 1) / max(1, num - 1)) for at in range(num)]
+        yield Strip(modality, label, tuple(found[place] for place in places))
 
 
 Told = Counter[tuple[str, str, str]]  # (modality, its label, the label read) -> images

@@ -6,7 +6,7 @@ images lie in the cache, not among the workspace's: nobody rates or exports a ha
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from curate.errors import CurateError
 from curate.evaluation.axes import Axes
 from curate.evaluation.compare import HELD_OUT, REAL_TIMES, compare
-from curate.evaluation.config import AxesConfig, EvaluationConfig, SeriesConfig
+from curate.evaluation.config import OF_A_SET, AxesConfig, EvaluationConfig, SeriesConfig
 from curate.evaluation.intervals import Estimate, wilson_interval
 from curate.evaluation.sets import FolderFiles, ImageSet, SetImage, real_set
 from curate.importing.config import ImportConfig
@@ -106,7 +106,8 @@ def measure_series(
             sets.append(_images_of(ws, row, prompt_ids, count, sampling, advance))
     most = REAL_TIMES * of.images_per_version
     held_out = test.sample(most) if test.images else None
-    found = compare(sets, train.sample(most), held_out, axes, progress)
+    alone = replace(axes, only=axes.only or OF_A_SET)  # nothing is trained on each of them
+    found = compare(sets, train.sample(most), held_out, alone, progress)
     figures = [_followed(one) for one in found.sets]
     ranks = _mean_ranks(figures)
     steps = _steps_of(rows) if config.along else [0] * len(rows)

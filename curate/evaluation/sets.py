@@ -18,7 +18,7 @@ from curate.modalities import canonical_modality
 from curate.samples.stored import Bytes
 from curate.workspace import Workspace
 from db import queries
-from db.models import Image, Prompt
+from db.models import Image, Prompt, Release
 from db.queries.images import ScoredImage
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm"})
@@ -204,6 +204,24 @@ def version_set(ws: Workspace, version_id: str, *, limit: int | None = None) -> 
     return ImageSet(name=version_id[:12], images=images, store=ws.store, cache=ws.cache)
 
 
+def decided_sets(ws: Workspace, release: Release) -> tuple[ImageSet, ImageSet]:
+    """Return what was offered to a release, unvetted, and what of it was kept."""
+    decisions = queries.releases.decisions_of(ws.session, release.id)
+    found = queries.images.synthetic_images_by_id(
+        ws.session, [one.image_id for one in decisions], reward_model_id=None
+    )
+    kept = {str(one.image_id) for one in decisions if one.decision == "kept"}
+    offered = ImageSet(
+        name=f"offered to {release.name[:12]}",
+        images=tuple(made_image(found[one.image_id]) for one in decisions if one.image_id in found),
+        store=ws.store,
+        cache=ws.cache,
+    )
+    return offered, replace(
+        offered.of(lambda image: image.name in kept), name=f"kept in {release.name[:12]}"
+    )
+
+
 def set_image(image: Image, prompt: Prompt) -> SetImage:
     """Return a workspace's image; its groups are its clinical record's columns and its source."""
     return SetImage(
@@ -228,3 +246,12 @@ def real_set(ws: Workspace, splits: Sequence[str | None], *, limit: int | None =
     images = tuple(set_image(image, prompt) for image, prompt in found)
     named = "real " + " and ".join(split for split in splits if split)
     return ImageSet(name=named, images=images, store=ws.store, cache=ws.cache)
+
+
+def patients_on_both_sides(train: ImageSet, test: ImageSet) -> list[str]:
+    """Return who has images in both sets, by patient or by the very same file."""
+    sides = [
+        {image.patient for image in side.images if image.patient} | set(side.hashes)
+        for side in (train, test)
+    ]
+    return sorted(sides[0] & sides[1])

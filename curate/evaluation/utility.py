@@ -101,19 +101,22 @@ class Utility:
             "notes": list(self.notes),
         }
 
-    def lines(self) -> list[str]:
-        """Return the table for a person to read."""
+    def lines(self, ways: Sequence[str] | None = None) -> list[str]:
+        """Return the table for a person to read; `ways`: only arms that learn in one of them."""
         lines = [
             f"{self.model}; balanced accuracy, mean of {len(self.tasks)} tasks "
             f"({', '.join(self.tasks)}); 95 % intervals over draws and test patients"
         ]
         for one in self.outcomes:
+            if ways is not None and one.arm.how not in ways:
+                continue
             gain = "" if one.gain is None else f"   gain {_points(one.gain)}"
             lines.append(
                 f"  {one.arm!s:<62} {_percent(one.accuracy)}  F1 {100 * one.macro_f1:.1f}  "
                 f"AUC {one.auc:.3f}  {one.num_synthetic:.0f} synthetic{gain}"
             )
-        lines += [f"  {a} minus {b}: {_points(e)}" for a, b, e in self.differences]
+        if ways is None:
+            lines += [f"  {a} minus {b}: {_points(e)}" for a, b, e in self.differences]
         return lines + [f"Note: {note}" for note in self.notes]
 
 

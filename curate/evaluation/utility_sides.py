@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.evaluation.compare import patients_on_both_sides
-from curate.evaluation.sets import ImageSet, read_set, real_set
+from curate.evaluation.sets import ImageSet, patients_on_both_sides, read_set, real_set
 from curate.workspace import open_workspace
 from db.hashing import json_hash
 

@@ -1,6 +1,7 @@
 """The page itself: one HTML file with everything inside, readable without a network."""
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -9,12 +10,10 @@ from curate.evaluation.intervals import Estimate
 from curate.evaluation.judge import NO_JUDGE
 from curate.progress import ShowProgress, progress
 from curate.report.config import ReportConfig
-from curate.report.story import Story, tell
+from curate.report.story import tell
 from curate.web import PARTS
 from curate.workspace import Workspace
 from db.folders import replace_file
-
-TEMPLATE = Path(__file__).parent / "page.html"
 
 
 def write_report(
@@ -26,15 +25,15 @@ def write_report(
 ) -> Path:
     """Write the page, by default `reports/report.html` of the workspace, and return its path."""
     place = path or ws.folder / "reports" / "report.html"
-    html = render(tell(ws, config or ReportConfig(), show))
+    html = render("page.html", story=tell(ws, config or ReportConfig(), show))
     replace_file(place, html.encode())  # a reader sees the old page or the new one
     return place
 
 
-def render(story: Story) -> str:
-    """Return the page's HTML."""
+def render(template: str, **told: Any) -> str:
+    """Return the HTML of a page of this room, told these values."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([TEMPLATE.parent, PARTS]),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, PARTS]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -44,7 +43,7 @@ def render(story: Story) -> str:
     environment.filters["points"] = points
     environment.filters["number"] = number
     environment.globals.update(no_judge=NO_JUDGE, version=__version__)
-    return environment.get_template(TEMPLATE.name).render(story=story)
+    return environment.get_template(template).render(**told)
 
 
 def percent(estimate: Estimate) -> str:

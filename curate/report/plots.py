@@ -18,6 +18,8 @@ INK, MUTED, GRID = "#1f2933", "#52636f", "#e4e9ee"
 FIRST, LAST, OTHER = "#9aa9b8", "#0b6e75", "#7fb4b8"  # base, newest and the versions between
 RATERS = "#c77d2e"
 DPI = 180  # sharp on a dense screen at half the size
+ARMS = ("#9aa9b8", "#0b6e75", "#c77d2e", "#5b4b8a", "#7fb4b8", "#a02f2f", "#6b7f3a")
+MARKERS = "osD^vP*"
 BINS = 30
 COLUMNS = 3  # of small multiples
 
@@ -30,6 +32,24 @@ class Curve:
     values: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Points:
+    """One figure of several sets by their names, and of held-out real images."""
+
+    title: str
+    of: Mapping[str, Estimate]
+    real: Estimate | None
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Accuracies by the number of synthetic images for each real one, and of real ones alone."""
+
+    title: str
+    alone: Estimate | None
+    arms: Mapping[str, Mapping[int, Estimate]]
 
 
 def score_distributions(scores: Mapping[str, Sequence[float]], threshold: float | None) -> str:
@@ -141,6 +161,71 @@ def curves_figure(
     for axes in grid[-1]:
         axes.set_xlabel(counted, fontsize=8)
     return figure
+
+
+def intervals(panels: Sequence[Points]) -> str:
+    """Draw each figure's interval for each set; held-out real images are a band."""
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    most = max(len(panel.of) for panel in panels)
+    size = (4.6 * columns, (0.75 + 0.24 * most) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        if panel.real is not None:
+            axes.axvspan(panel.real.low, panel.real.high, color=GRID, linewidth=0, zorder=0)
+            axes.axvline(panel.real.value, color=MUTED, linewidth=1, zorder=1)
+        for place, one in enumerate(panel.of.values()):
+            colour = _colour(place, len(panel.of))
+            axes.plot([one.low, one.high], [-place, -place], color=colour, linewidth=2)
+            axes.plot([one.value], [-place], "o", color=colour, markersize=5)
+        axes.set_yticks([-place for place in range(len(panel.of))], list(panel.of))
+        axes.set_ylim(0.6 - len(panel.of), 0.6)
+        axes.set_title(panel.title, fontsize=8.5, loc="left", color=INK)
+        plain(axes, grid="x")
+    return uri(figure)
+
+
+def gains(panels: Sequence[Ratios]) -> str:
+    """Draw accuracy over the synthetic images for each real one; real images alone are a band."""
+    figure = Figure(figsize=(3.1 * len(panels), 3.3), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    names = list(dict.fromkeys(name for panel in panels for name in panel.arms))
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        if panel.alone is not None:
+            ends = (100 * panel.alone.low, 100 * panel.alone.high)
+            axes.axhspan(*ends, color=GRID, linewidth=0, zorder=0)
+            axes.axhline(100 * panel.alone.value, color=MUTED, linewidth=1, zorder=1)
+        ratios = sorted({ratio for arm in panel.arms.values() for ratio in arm})
+        for name, arm in panel.arms.items():
+            place = names.index(name)
+            shift = 0.6 * ((place + 0.5) / len(names) - 0.5)  # so that no bar hides another
+            ones = list(arm.values())
+            axes.errorbar(
+                [ratios.index(ratio) + shift for ratio in arm],
+                [100 * one.value for one in ones],
+                [
+                    [100 * (one.value - one.low) for one in ones],
+                    [100 * (one.high - one.value) for one in ones],
+                ],
+                fmt=f"{MARKERS[place % len(MARKERS)]}-",
+                color=ARMS[place % len(ARMS)],
+                label=name,
+                markersize=4.5,
+                elinewidth=1.2,
+                linewidth=1,
+            )
+        axes.set_xticks(range(len(ratios)), [f"{ratio}x" for ratio in ratios])
+        axes.set_xlim(-0.6, len(ratios) - 0.4)
+        axes.set_title(panel.title, fontsize=8.5, loc="left", color=INK)
+        axes.set_xlabel("synthetic images for each real one")
+        plain(axes, grid="y")
+    grid[0, 0].set_ylabel("balanced accuracy on real patients, %")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, ncols=3, loc="outside lower left")
+    return uri(figure)
 
 
 def _colour(place: int, count: int) -> str:

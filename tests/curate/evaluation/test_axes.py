@@ -1,8 +1,12 @@
+import base64
+import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from cli import app
@@ -46,9 +50,62 @@ def test_two_tables_are_measured_along_every_axis(sides: tuple[Path, Path, Path]
     assert measures["retrieval", "IIR precision at 10", "OCT"]["value"] > 0.6
     assert measures["diversity", "MS-SSIM within prompts", "all"]["num"] == 2  # prompts
     assert found["label_truth"]["accuracies"][0][1] > 0.9
+    [nearest, *_] = found["nearest_training_images"]
+    assert nearest["distance"] < 1e-6  # one of the five that are training images again
+    assert nearest["images"][0] in {f"{kind}-{at}.png" for at in range(5) for kind in HONEST}
+    [disc] = [strip for strip in found["label_truth"]["strips"] if strip["label"] == "disc"]
+    believed = [sure for _, _, sure in disc["images"]]
+    assert len(believed) == 8 and believed == sorted(believed, reverse=True)
     code, output = run("evaluate", *asked, "--only", "privacy", "--by", "sex")
     assert code == 0 and "membership AUC" in output and "sex f" in output
-    assert "fidelity" not in output
+    assert "fidelity" not in output and "classifier, 3 draws" not in output
+
+
+def test_what_training_on_a_set_brings_is_part_of_its_evaluation(
+    sides: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """The probe's figures are those of `curate utility classify` on the same images."""
+    train, test, made = sides
+    swapped = write_set(tmp_path / "bad", {"disc": ("bar", 24), "bar": ("disc", 24)}, seed=6)
+    cache = ("--cache", tmp_path / "cache")
+    asked = ("--real", train, "--test", test, "--synthetic", made, "--synthetic", swapped.parent)
+    code, output = run("evaluate", *asked, *cache, "--only", "utility", "--json")
+    assert code == 0, output
+    found = json.loads(output[output.index("{\n") :])
+    assert found["sets"] == [] and found["utility"]["missing"] == []
+    [table] = found["utility"]["classifiers"]
+    gains = {arm["arm"]: arm["gain"] for arm in table["arms"]}
+    assert gains["5 real a class + 5x bad"]["high"] < -0.2
+    assert gains["5 real a class + 5x data.csv"]["value"] > -0.05
+    of = ("--real", train, "--test", test, "--release", made, "--release", swapped.parent)
+    how = ("--per-class", "5,10,all", "--ratios", "1,5", "--draws", 3)
+    code, output = run("utility", "classify", *of, *how, *cache, "--json")
+    assert code == 0, output
+    assert json.loads(output[output.index("{\n") :])["arms"] == table["arms"]
+
+
+def test_the_page_has_the_figures_the_pictures_and_the_commands(
+    sides: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    train, test, made = sides
+    page = tmp_path / "page.html"
+    asked = ("--real", train, "--test", test, "--synthetic", made, "--cache", tmp_path / "cache")
+    code, output = run("evaluate", *asked, "--page", page)
+    assert code == 0 and f"Page: {page}" in output.replace("\n", "")
+    html = page.read_text()
+    said = next(
+        line for line in output.splitlines() if "membership AUC" in line and " all " in line
+    )
+    value = re.search(r"(\d\.\d{3}) \(", said)
+    assert value is not None and value[1] in html
+    assert "What was asked for, and what is read" in html and "<td>disc</td>" in html
+    assert "real, at 0.000" in html  # the copies come first
+    assert f"curate evaluate --real {train}" in html and "--only privacy" in html
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert len(pictures) == 2 * 8 + 2 * 8 + 2  # strips, pairs, two plots
+    for encoded in pictures:
+        PillowImage.open(io.BytesIO(base64.b64decode(encoded))).verify()
+    assert "http" not in html.replace("http-equiv", "")
 
 
 def test_what_cannot_be_measured_says_why_and_the_rest_goes_on(
