@@ -32,7 +32,7 @@ SHOWN_TWINS = 6
 
 
 @dataclass(frozen=True)
-class Seen:
+class Captioned:
     """A small picture and what is said under it."""
 
     uri: str
@@ -57,9 +57,9 @@ class SetStory:
 
     of: Axes
     confusions: tuple[Confusion, ...]
-    strips: tuple[tuple[str, tuple[Seen, ...]], ...]
-    neighbours: tuple[tuple[Seen, Seen], ...]
-    twins: tuple[tuple[Seen, Seen], ...]
+    strips: tuple[tuple[str, tuple[Captioned, ...]], ...]
+    neighbours: tuple[tuple[Captioned, Captioned], ...]
+    twins: tuple[tuple[Captioned, Captioned], ...]
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ def _curve(table: Utility) -> str | None:
 
 
 def _of_set(axes: Axes, made: ImageSet, real: ImageSet) -> SetStory:
-    def seen(side: ImageSet, sha256: str, says: str) -> Seen:
-        return Seen(small_png_uri(side.store.get(sha256)), says)
+    def seen(side: ImageSet, sha256: str, says: str) -> Captioned:
+        return Captioned(small_png_uri(side.store.get(sha256)), says)
 
     truth, twins = axes.truth, axes.contradictions
     return SetStory(
