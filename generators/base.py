@@ -346,14 +346,24 @@ class ReadsSoMuch(Protocol):
 
 
 @runtime_checkable
-class Trajectory(Generator, Protocol):
-    """The capability of generators that make a sample step by step: what is trained."""
+class Trainable(Generator, Protocol):
+    """The capability of generators whose network learns from images, in one step or many."""
 
     conditioner: Conditioner
     denoiser: Denoiser
     codec: Codec
-    process: Process
     latent_shape: tuple[int, ...]  # of one sample: channels, then spatial axes
+
+    def to(self, device: torch.device | str) -> "Trainable":
+        """Move all weights, and return this generator."""
+        ...
+
+
+@runtime_checkable
+class Trajectory(Trainable, Protocol):
+    """The capability of generators that make a sample step by step."""
+
+    process: Process
 
     def to(self, device: torch.device | str) -> "Trajectory":
         """Move all weights, and return this generator."""
@@ -368,3 +378,8 @@ def require_trajectory(generator: Generator) -> Trajectory:
         f"Family {generator.family!r} makes a sample in one step, and this needs denoising steps. "
         "Choose a diffusion generator: `curate generators list`."
     )
+
+
+def require_trainable(generator: Generator) -> Trainable:
+    """Return a generator whose network learns from images; refuse one that has none to offer."""
+    return generator if isinstance(generator, Trainable) else require_trajectory(generator)

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from generators.base import Trajectory
+from generators.base import Trainable
 from generators.errors import GeneratorError
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
@@ -29,7 +29,7 @@ HEADER = "lora_adapter_metadata"
 
 
 def add_lora(
-    generator: Trajectory,
+    generator: Trainable,
     rank: int = 8,
     targets: Sequence[str] = ATTENTION,
     *,
@@ -53,12 +53,12 @@ def begins_at_zero(name: str) -> bool:
     return "lora_B" in name
 
 
-def is_adapted(generator: Trajectory) -> bool:
+def is_adapted(generator: Trainable) -> bool:
     """Return whether the generator has adapters beside its weights."""
     return hasattr(generator.denoiser.network, "peft_config")
 
 
-def lora_state(generator: Trajectory) -> dict[str, Tensor]:
+def lora_state(generator: Trainable) -> dict[str, Tensor]:
     """Return the adapters' weights by name: the parameters themselves, not copies."""
     network = generator.denoiser.network
     named = dict(network.named_parameters())
@@ -67,7 +67,7 @@ def lora_state(generator: Trajectory) -> dict[str, Tensor]:
     return state | {name: named[name] for name in named if name.startswith(whole)}
 
 
-def save_lora(generator: Trajectory, folder: Path) -> None:
+def save_lora(generator: Trainable, folder: Path) -> None:
     """Write the adapters' weights with rank, alpha and targets: equal weights give equal bytes."""
     part = generator.denoiser.part
     config: Any = generator.denoiser.network.peft_config["default"]  # as peft names it
@@ -85,7 +85,7 @@ def save_lora(generator: Trajectory, folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS, metadata={HEADER: json.dumps(values, sort_keys=True)})
 
 
-def load_lora(generator: Trajectory, folder: Path) -> None:
+def load_lora(generator: Trainable, folder: Path) -> None:
     """Attach the adapters that `save_lora` wrote, trainable."""
     path, part = folder / WEIGHTS, generator.denoiser.part
     try:
@@ -112,7 +112,7 @@ def load_lora(generator: Trajectory, folder: Path) -> None:
         ) from error
 
 
-def merge_lora(generator: Trajectory, folder: Path) -> None:
+def merge_lora(generator: Trainable, folder: Path) -> None:
     """Add the adapters in `folder` to the network's weights for good."""
     load_lora(generator, folder)
     for layer in _adapted_layers(generator):
@@ -123,7 +123,7 @@ def merge_lora(generator: Trajectory, folder: Path) -> None:
 
 
 @contextmanager
-def disable_lora(generator: Trajectory) -> Iterator[None]:
+def disable_lora(generator: Trainable) -> Iterator[None]:
     """Inside, the generator predicts as if it had no adapters: the reference of a KL term."""
     layers = _adapted_layers(generator)
     for layer in layers:
@@ -135,5 +135,5 @@ def disable_lora(generator: Trajectory) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def _adapted_layers(generator: Trajectory) -> list[BaseTunerLayer]:
+def _adapted_layers(generator: Trainable) -> list[BaseTunerLayer]:
     return [m for m in generator.denoiser.network.modules() if isinstance(m, BaseTunerLayer)]

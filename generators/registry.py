@@ -23,6 +23,7 @@ OWN_FAMILIES = (
     EntryPoint("sdxl", "generators.families.sdxl:load", GROUP),
     EntryPoint("sd3", "generators.families.sd3:load", GROUP),
     EntryPoint("clinical", "generators.families.clinical:load", GROUP),
+    EntryPoint("clinical-gan", "generators.families.clinical_gan:load", GROUP),
     EntryPoint("translation", "generators.families.translation:load", GROUP),
     EntryPoint(NO_WEIGHTS, "generators.families.elsewhere:load", GROUP),  # says why it cannot
 )

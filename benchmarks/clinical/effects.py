@@ -27,9 +27,8 @@ from curate.clinical.chests import (
 )
 from curate.clinical.config import EffectConfig
 from curate.clinical.effect import FieldValues, measured
-from generators.base import Prompt
+from generators.base import Prompt, Trainable
 from generators.config import SamplingSettings
-from generators.diffusion.generator import DiffusionGenerator
 
 FUSIONS = ("region", "affine", "cross-attention", "none", "region,cross-attention")
 CHANGES: dict[str, tuple[Any, Any]] = {
@@ -48,7 +47,7 @@ def place_of(field: str, mask: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def made(
-    generator: DiffusionGenerator, cases: list[Chest], masks: list[Chest], **changed: Any
+    generator: Trainable, cases: list[Chest], masks: list[Chest], **changed: Any
 ) -> list[NDArray[Any]]:
     """Return a volume a case, its mask from `masks`; equal seeds for equal places."""
     prompts = [
@@ -60,7 +59,7 @@ def made(
     return list(images[:, 0].numpy())
 
 
-def looked_at(generator: DiffusionGenerator, side: int, count: int, further: int) -> dict[str, Any]:
+def looked_at(generator: Trainable, side: int, count: int, further: int) -> dict[str, Any]:
     """Return the figures of one generator on masks that it has not seen."""
     cases = [chest(HELD_OUT + number, side, Planted(further=further)) for number in range(count)]
     masks = [case.mask.array[0] for case in cases]
@@ -101,6 +100,7 @@ def looked_at(generator: DiffusionGenerator, side: int, count: int, further: int
 def main() -> None:
     """Train, look, print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--family", default="clinical", help="clinical, or clinical-gan")
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--fusion", nargs="+", default=list(FUSIONS))
@@ -115,6 +115,7 @@ def main() -> None:
         for seed in asked.seeds:
             generator, spent = trained(
                 asked.steps,
+                family=asked.family,
                 seed=seed,
                 side=asked.side,
                 cases=16 if asked.tiny else 256,
@@ -122,7 +123,14 @@ def main() -> None:
                 fusion=tuple(fusion.split(",")),
             )
             figures = looked_at(generator, asked.side, asked.masks, asked.further)
-            line = {"fusion": fusion, "seed": seed, "steps": asked.steps, "cpu_s": spent, **figures}
+            line = {
+                "family": asked.family,
+                "fusion": fusion,
+                "seed": seed,
+                "steps": asked.steps,
+                "cpu_s": spent,
+                **figures,
+            }
             print(json.dumps(line, default=lambda value: round(float(value), 3)), flush=True)
 
 

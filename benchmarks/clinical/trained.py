@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from curate.clinical.chests import Chest, Planted, chest
-from generators.base import Prompt
+from generators.base import Prompt, Trainable
 from generators.beginning import Beginning
 from generators.clinical.config import ClinicalSettings
-from generators.diffusion.generator import DiffusionGenerator
-from generators.families import clinical
+from generators.families import clinical, clinical_gan
 from generators.training.lesson import Example, Lesson, Pool
 from generators.training.loop import train, trainable_conditioner
 
+OWN = {"clinical": clinical, "clinical-gan": clinical_gan}
 HELD_OUT = 1_000_000  # the first seed of cases that no training sees
 
 
@@ -28,14 +28,15 @@ def prompt_of(case: Chest) -> Prompt:
 def trained(
     steps: int,
     *,
+    family: str = "clinical",
     seed: int = 0,
     cases: int = 256,
     side: int = 16,
     planted: Planted | None = None,
     training: dict[str, Any] | None = None,
     **settings: Any,
-) -> tuple[DiffusionGenerator, float]:
-    """Return a generator after so many steps, and the CPU-seconds that they took."""
+) -> tuple[Trainable, float]:
+    """Return a generator of the family after so many steps, and the CPU-seconds that they took."""
     several = [
         chest(number, side, planted) for number in range(seed * 100_000, seed * 100_000 + cases)
     ]
@@ -43,7 +44,7 @@ def trained(
         **{"channels": (8, 16, 32), "low": -1000.0, "high": 400.0, **settings}
     )
     beginning = Beginning([(case.image, prompt_of(case)) for case in several], seed)
-    generator = clinical.create(chosen, beginning)
+    generator: Trainable = OWN[family].create(chosen, beginning)
     latents = {
         str(number): generator.codec.encode(torch.from_numpy(case.image.array)[None])[0]
         for number, case in enumerate(several)
@@ -53,7 +54,7 @@ def trained(
         [Pool(examples)], [], latents.__getitem__, lambda prompt: generator.condition([prompt])
     )
     config = replace(
-        clinical.TRAINING,
+        OWN[family].TRAINING,
         num_steps=steps,
         seed=seed,
         checkpoint_every=10**6,

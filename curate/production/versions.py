@@ -14,7 +14,7 @@ from db.folders import publish_folder, unfinished_folder
 from db.models import GeneratorVersion
 from db.queries.versions import OF_NOTHING, MadeOf
 from generators import lora, registry
-from generators.base import Generator, require_trajectory
+from generators.base import Generator, require_trainable
 from generators.embedded import ATTRIBUTION, WEIGHTS
 from generators.families.parts import fetched
 
@@ -92,7 +92,7 @@ def load_version(ws: Workspace, version_id: str) -> Generator:
         raise CurateError(f"No generator version {version_id!r}. See `curate generators list`.")
     if version.weights == "lora":
         assert version.parent_id is not None  # a CHECK of the table
-        generator = require_trajectory(load_version(ws, version.parent_id))
+        generator = require_trainable(load_version(ws, version.parent_id))
         lora.merge_lora(generator, version_folder(ws, version_id))
         return generator
     family = queries.versions.family_of(ws.session, version)

@@ -12,7 +12,7 @@ from curate.training.selection import Selection
 from curate.workspace import Workspace
 from db import queries
 from db.queries.images import ImageToLearn
-from generators.base import Prompt, Trajectory
+from generators.base import Prompt, Trainable
 from generators.training.config import TrainingConfig
 from generators.training.lesson import Drop, Example, Lesson, Pool, shown_prompt
 
@@ -89,7 +89,7 @@ class Book:
             for part in (chosen.learned, chosen.replayed, chosen.validated)
         ]
 
-    def lesson(self, generator: Trajectory, kept: KeptTensors, show: ShowProgress) -> Lesson:
+    def lesson(self, generator: Trainable, kept: KeptTensors, show: ShowProgress) -> Lesson:
         """Compute what is not kept yet, and return what the training reads."""
         everything = (*self.chosen.learned, *self.chosen.replayed, *self.chosen.validated)
         mirror = (False, True) if self._config.mirror else (False,)

@@ -34,7 +34,7 @@ from db.hashing import json_hash
 from db.models import GeneratorVersion
 from db.models import Prompt as PromptRow
 from db.queries.versions import CHECKPOINT, TRAINED, MadeOf
-from generators.base import Trajectory, require_trajectory
+from generators.base import Trainable, require_trainable
 from generators.captioner import load_captioner
 from generators.config import SamplingSettings
 from generators.lora import is_adapted
@@ -100,7 +100,7 @@ class _Ready:
 
     start_id: str
     generator_name: str
-    generator: Trajectory
+    generator: Trainable
     chosen: Selection
     lesson: Lesson
     made_with: dict[str, Any]
@@ -114,7 +114,7 @@ def _prepare(ws: Workspace, task: TrainingTask, *, say: Say, show: ShowProgress)
             f"--keep-every {task.lesson.keep_every} is no multiple of --validate-every "
             f"{task.training.validate_every}: weights are kept when they are validated."
         )
-    generator = _at_size(require_trajectory(load_version(ws, start_id)), task)
+    generator = _at_size(require_trainable(load_version(ws, start_id)), task)
     kept = KeptTensors(ws)
     chosen = _select(ws, task, kept, say, show)
     policy = task.lesson.long_captions
@@ -141,7 +141,7 @@ def grid_folder(ws: Workspace, key: str) -> Path:
     return ws.folder / "reports" / "train-generator" / key[:12]
 
 
-def _at_size(generator: Trajectory, task: TrainingTask) -> Trajectory:
+def _at_size(generator: Trainable, task: TrainingTask) -> Trainable:
     """Return the generator for squares of `size` pixels; full weights only, they carry the size."""
     if task.lesson.size is None:
         return generator

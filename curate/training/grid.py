@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curate.samples.pixels import png_bytes
 from curate.samples.renderings import eight_bits, montage
-from generators.base import Prompt, Trajectory
+from generators.base import Prompt, Trainable
 from generators.config import SamplingSettings
 from generators.sample import Sample
 
@@ -29,7 +29,7 @@ def prompts_to_show(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 @torch.no_grad()
-def write_grid(generator: Trajectory, prompts: Sequence[Prompt], steps: int, path: Path) -> None:
+def write_grid(generator: Trainable, prompts: Sequence[Prompt], steps: int, path: Path) -> None:
     """Write one PNG with an image a prompt, row by row; seed 0, 1, ... as they come.
 
     A volume is shown as its montage. Prompts whose condition images differ in size are made one by

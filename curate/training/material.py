@@ -23,7 +23,7 @@ from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
 from db.models import GeneratorVersion
-from generators.base import Conditions, Prompt, Trajectory
+from generators.base import Conditions, Prompt, Trainable
 from generators.framing import framed
 from generators.sample import Kind, Sample
 
@@ -39,7 +39,7 @@ def frozen_parts_hash(ws: Workspace, version: GeneratorVersion) -> str:
     """
     while version.weights == "lora":
         version = ws.session.get_one(GeneratorVersion, version.parent_id)
-    denoising = ("unet/", "transformer/", "scheduler/", "model_index.json")
+    denoising = ("unet/", "transformer/", "critic/", "scheduler/", "model_index.json")
     files = queries.versions.version_files(ws.session, version.id)
     return json_hash({k: v for k, v in files.items() if not k.startswith(denoising)})
 
@@ -112,7 +112,7 @@ def _numbers(sample: Sample) -> Tensor:
     )
 
 
-def frame_of(generator: Trajectory, config: LessonConfig, codec_id: str) -> Frame:
+def frame_of(generator: Trainable, config: LessonConfig, codec_id: str) -> Frame:
     """Return how images are shown to this generator."""
     output, itself = generator.output, generator.denoiser.learns_itself
     return Frame(codec_id, output.shape, config.fit, output.kind, itself)
@@ -121,7 +121,7 @@ def frame_of(generator: Trajectory, config: LessonConfig, codec_id: str) -> Fram
 def keep_latents(
     ws: Workspace,
     kept: KeptTensors,
-    generator: Trajectory,
+    generator: Trainable,
     frame: Frame,
     images: Mapping[str, tuple[str, bool]],  # by key: the file's SHA-256, and whether mirrored
     show: ShowProgress,
@@ -151,7 +151,7 @@ def keep_latents(
 class KeptEmbeddings:
     """Prompts as conditions, encoded once by a conditioner that does not learn."""
 
-    def __init__(self, kept: KeptTensors, generator: Trajectory, conditioner_id: str) -> None:
+    def __init__(self, kept: KeptTensors, generator: Trainable, conditioner_id: str) -> None:
         self._kept, self._generator, self._id = kept, generator, conditioner_id
         self._parts = list(generator.conditioner.unconditional(1).parts)
         self._image_hashes: dict[int, dict[str, str]] = {}  # by role, of a prompt's images

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from generators.base import (
     Conditioner,
     Conditions,
     Denoiser,
+    Entries,
     Output,
     Process,
     Prompt,
@@ -74,6 +75,14 @@ NOTES = (  # what libraries write beside a configuration: where it came from, an
     "_diffusers_version",
     "transformers_version",
 )
+
+
+class Saved(Protocol):
+    """A part of a generator that is kept in its folder."""
+
+    def save(self, folder: Path) -> Entries:
+        """Write it below `folder`; return its `model_index.json` entries."""
+        ...
 
 
 @dataclass
@@ -158,23 +167,31 @@ class DiffusionGenerator:
         Where its parts are those of a stock pipeline, that one opens it too; otherwise
         `model_index.json` names the family and the folder opens through curate only.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        index: dict[str, Any] = {}
-        for part in (self.conditioner, self.denoiser, self.codec, self.process):
-            index |= part.save(folder)
-        if frozenset(index) in PIPELINES:
-            name, more = PIPELINES[frozenset(index)]
-            index |= {"_class_name": self.stock or name, **more}
-        else:
-            index["family"] = self.family
-        (folder / "model_index.json").write_text(json.dumps(index))
-        for path in folder.rglob("*.json"):
-            # sorted and without the notes: equal models are equal files
-            values = json.loads(path.read_text(encoding="utf-8"))
-            plain = {key: values[key] for key in values if key not in NOTES}
-            path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        for path in folder.rglob("*.safetensors"):  # safetensors lets the owner alone read them
-            path.chmod((folder / "model_index.json").stat().st_mode)
+        parts = (self.conditioner, self.denoiser, self.codec, self.process)
+        save_parts(folder, parts, family=self.family, stock=self.stock)
+
+
+def save_parts(
+    folder: Path, parts: Sequence[Saved], *, family: str, stock: str | None = None
+) -> None:
+    """Write a generator's parts and what opens them: a stock pipeline, or the family."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index: dict[str, Any] = {}
+    for part in parts:
+        index |= part.save(folder)
+    if frozenset(index) in PIPELINES:
+        name, more = PIPELINES[frozenset(index)]
+        index |= {"_class_name": stock or name, **more}
+    else:
+        index["family"] = family
+    (folder / "model_index.json").write_text(json.dumps(index))
+    for path in folder.rglob("*.json"):
+        # sorted and without the notes: equal models are equal files
+        values = json.loads(path.read_text(encoding="utf-8"))
+        plain = {key: values[key] for key in values if key not in NOTES}
+        path.write_text(json.dumps(plain, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for path in folder.rglob("*.safetensors"):  # safetensors lets the owner alone read them
+        path.chmod((folder / "model_index.json").stat().st_mode)
 
 
 @torch.no_grad()

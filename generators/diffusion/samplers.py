@@ -16,7 +16,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from generators.base import Conditions, Process, Trajectory
+from generators.base import Conditions, Generator, Process, Trainable, Trajectory
 from generators.config import SamplingSettings
 from generators.diffusion.guidance import predict
 from generators.errors import GeneratorError
@@ -41,7 +41,7 @@ def _noise(name: str, latent_shape: Sequence[int]) -> Tensor:
     return torch.randn(*latent_shape, generator=generator)
 
 
-def item_shape(generator: Trajectory, conditions: Conditions) -> tuple[int, ...]:
+def item_shape(generator: Trainable, conditions: Conditions) -> tuple[int, ...]:
     """Return the shape of one item's latents: where there are condition images, theirs."""
     channels = conditions.parts.get("channels")
     spatial = generator.latent_shape[1:] if channels is None else channels.shape[2:]
@@ -58,7 +58,7 @@ class ComputeBatch:
 
 
 def batches(
-    generator: Trajectory, conditions: Conditions, seeds: Sequence[int], batch_size: int
+    generator: Generator, conditions: Conditions, seeds: Sequence[int], batch_size: int
 ) -> Iterator[ComputeBatch]:
     """Yield compute batches of one fixed shape, on the generator's device."""
     if len(conditions) != len(seeds) or not seeds:

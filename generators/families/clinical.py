@@ -32,6 +32,7 @@ from generators.sample import Kind, Sample
 from generators.training.config import TrainingConfig
 
 FAMILY = "clinical"
+RANGE = "codec.json"  # beside the parts: unit and range of the numbers
 SCHEDULE = {
     "_class_name": "DDIMScheduler",
     "num_train_timesteps": 250,
@@ -89,8 +90,32 @@ class SeenExamples:
         self.prompts.append(replace(prompt, images={}))
 
 
+@dataclass(frozen=True)
+class ClinicalParts:
+    """What a clinical generator is made of, however it makes its images; frozen."""
+
+    conditioner: RecordConditioner
+    network: Any  # a ClinicalUNet
+    codec: PixelCodec
+
+    def __post_init__(self) -> None:
+        """Freeze the weights."""
+        for part in (self.conditioner.text_encoder, self.network):
+            part.eval().requires_grad_(False)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Return the shape of a patch: channels, then spatial axes."""
+        return (self.network.config.out_channels, *self.network.config.sample_size)
+
+
 def create(settings: ClinicalSettings, beginning: Beginning) -> DiffusionGenerator:
     """Begin one for the labels, records and kind of the examples."""
+    return _clinical(begun_parts(settings, beginning), read_process(SCHEDULE))
+
+
+def begun_parts(settings: ClinicalSettings, beginning: Beginning) -> ClinicalParts:
+    """Return parts with first weights, for the labels, records and kind of the examples."""
     seen = SeenExamples()
     for sample, prompt in beginning.examples:
         seen.add(sample, prompt)
@@ -130,8 +155,7 @@ def create(settings: ClinicalSettings, beginning: Beginning) -> DiffusionGenerat
     conditioner = RecordConditioner(
         tokenizer, encoder, fields, sorted(seen.labels), patch, settings.units, settings.placebos
     )
-    codec = PixelCodec(kind, value_range)
-    return _clinical(conditioner, network, codec, read_process(SCHEDULE))
+    return ClinicalParts(conditioner, network, PixelCodec(kind, value_range))
 
 
 def _own_words(records: Sequence[Mapping[str, Any]]) -> FieldMap:
@@ -155,21 +179,34 @@ def _own_words(records: Sequence[Mapping[str, Any]]) -> FieldMap:
     return FieldMap(tuple(fields))
 
 
-def _clinical(
-    conditioner: RecordConditioner, network: Any, codec: PixelCodec, process: Any
-) -> DiffusionGenerator:
-    """Put the parts together, frozen."""
-    for part in (conditioner.text_encoder, network):
-        part.eval().requires_grad_(False)
+def _clinical(parts: ClinicalParts, process: Any) -> DiffusionGenerator:
+    """Put the parts together."""
     return ClinicalGenerator(
         family=FAMILY,
-        conditioner=conditioner,
-        denoiser=ClinicalDenoiser(network),
-        codec=codec,
+        conditioner=parts.conditioner,
+        denoiser=ClinicalDenoiser(parts.network),
+        codec=parts.codec,
         process=process,
-        latent_shape=(network.config.out_channels, *network.config.sample_size),
+        latent_shape=parts.latent_shape,
         reads=frozenset({"mask"}),
     )
+
+
+def in_windows(
+    settings: SamplingSettings, patch: Sequence[int], conditions: Conditions
+) -> SamplingSettings:
+    """Return the settings with windows as large as the patch, where images are larger than it."""
+    spatial = conditions.parts["channels"].shape[2:]
+    if settings.window is None and any(s > p for s, p in zip(spatial, patch, strict=True)):
+        return replace(settings, window=tuple(patch))
+    return settings
+
+
+def write_range(folder: Path, codec: Any) -> None:
+    """Write beside a generator's parts what its numbers are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    says = {"unit": codec.unit, "value_range": list(codec.value_range)}
+    (folder / RANGE).write_text(json.dumps(says))
 
 
 class ClinicalGenerator(DiffusionGenerator):
@@ -179,29 +216,31 @@ class ClinicalGenerator(DiffusionGenerator):
         self, conditions: Conditions, seeds: Sequence[int], settings: SamplingSettings
     ) -> Tensor:
         """Return float32 samples as large as their masks, larger ones by windows of the patch."""
-        patch, spatial = self.latent_shape[1:], conditions.parts["channels"].shape[2:]
-        if settings.window is None and any(s > p for s, p in zip(spatial, patch, strict=True)):
-            settings = replace(settings, window=patch)
+        settings = in_windows(settings, self.latent_shape[1:], conditions)
         return super().generate(conditions, seeds, settings)
 
     def save(self, folder: Path) -> None:
         """Write a folder that `load` opens: equal weights give equal bytes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        says = {"unit": self.codec.unit, "value_range": list(self.codec.value_range)}
-        (folder / "codec.json").write_text(json.dumps(says))
+        write_range(folder, self.codec)
         super().save(folder)
 
 
 def load(folder: str | Path) -> DiffusionGenerator:
     """Open what `save` wrote, in float32 on the CPU."""
-    folder = Path(folder)
+    parts = opened_parts(Path(folder))
+    with quietly():
+        scheduler = opened(DDIMScheduler.load_config, Path(folder) / "scheduler")
+    return _clinical(parts, read_process(scheduler))
+
+
+def opened_parts(folder: Path) -> ClinicalParts:
+    """Return the parts that a generator's `save` wrote, in float32 on the CPU."""
     with quietly():
         tokenizer = tokenizer_in(folder / "tokenizer")
         encoder = with_weights(AutoModel, folder / "text_encoder")
         network = with_weights(ClinicalUNet, folder / "unet")
-        scheduler = opened(DDIMScheduler.load_config, folder / "scheduler")
     reads = json.loads((folder / READS).read_text(encoding="utf-8"))
-    says = json.loads((folder / "codec.json").read_text(encoding="utf-8"))
+    says = json.loads((folder / RANGE).read_text(encoding="utf-8"))
     conditioner = RecordConditioner(
         tokenizer,
         encoder,
@@ -212,6 +251,4 @@ def load(folder: str | Path) -> DiffusionGenerator:
         reads["placebos"],
     )
     low, high = says["value_range"]
-    return _clinical(
-        conditioner, network, PixelCodec(says["unit"], (low, high)), read_process(scheduler)
-    )
+    return ClinicalParts(conditioner, network, PixelCodec(says["unit"], (low, high)))

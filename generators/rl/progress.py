@@ -103,14 +103,14 @@ def save_progress(folder: Path, policy: Policy, progress: Progress) -> None:
         "drift": json.dumps(asdict(progress.drift)),
     }
     others = {"old": policy.old, "best": policy.best}
-    save_checkpoint(folder, policy.weights, policy.config, notes, **others)
+    save_checkpoint(folder, policy.weights, policy.config, notes, None, **others)
     write_log(folder / LOG, history)
 
 
 def load_progress(folder: Path, policy: Policy) -> Progress:
     """Put the run's state back into `policy`; without a checkpoint, return a fresh start."""
     others = {"old": policy.old, "best": policy.best}
-    notes = load_checkpoint(folder, policy.weights, policy.config, **others)
+    notes = load_checkpoint(folder, policy.weights, policy.config, None, **others)
     if notes is None:
         return fresh_progress(policy.config)
     policy.fit = MemoryFit(**json.loads(notes["fit"]))

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from generators.errors import GeneratorError
 from generators.training.weights import Named, Weights
@@ -37,14 +38,25 @@ class Settings(Protocol):
 
 
 def save_checkpoint(
-    folder: Path, weights: Weights, config: Settings, notes: Mapping[str, str], **others: Named
+    folder: Path,
+    weights: Weights,
+    config: Settings,
+    notes: Mapping[str, str],
+    rival: Weights | None = None,
+    **others: Named,
 ) -> None:
-    """Write weights, averages, moments and notes; `others` are values with the weights' names."""
-    tensors = {f"weight/{name}": weight.detach() for name, weight in weights.named.items()}
-    for name, weight in weights.named.items():
-        for key, value in weights.optimizer.state[weight].items():
-            tensors[f"optimizer.{key}/{name}"] = value
-    for kind, values in {"average": weights.averages, **others}.items():
+    """Write weights, averages, moments and notes; `others` are values with the weights' names.
+
+    A `rival` learns in the same steps: its weights, averages and moments are kept beside them.
+    """
+    tensors: dict[str, Tensor] = {}
+    for learning in filter(None, (weights, rival)):
+        tensors |= {f"weight/{name}": weight.detach() for name, weight in learning.named.items()}
+        tensors |= {f"average/{name}": value for name, value in learning.averages.items()}
+        for name, weight in learning.named.items():
+            for key, value in learning.optimizer.state[weight].items():
+                tensors[f"optimizer.{key}/{name}"] = value
+    for kind, values in others.items():
         tensors |= {f"{kind}/{name}": value for name, value in values.items()}
     with replaced(folder / CHECKPOINT) as path:
         save_file(
@@ -56,7 +68,7 @@ def save_checkpoint(
 
 @torch.no_grad()
 def load_checkpoint(
-    folder: Path, weights: Weights, config: Settings, **others: Named
+    folder: Path, weights: Weights, config: Settings, rival: Weights | None = None, **others: Named
 ) -> dict[str, str] | None:
     """Put back, in place, what was written of the same weights; return the notes.
 
@@ -74,19 +86,27 @@ def load_checkpoint(
             "folder to start over."
         )
     tensors = load_file(path)
-    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for learning in filter(None, (weights, rival)):
+        _put_back(tensors, learning)
+    for kind, values in others.items():
+        for name, value in values.items():
+            value.copy_(tensors[f"{kind}/{name}"])
+    return notes
+
+
+def _put_back(tensors: Named, weights: Weights) -> None:
+    """Give weights, their averages and their optimiser the values that were written of them."""
+    moments: dict[int, dict[str, Tensor]] = {}
     for index, (name, weight) in enumerate(weights.named.items()):
         weight.copy_(tensors[f"weight/{name}"])
         for key in MOMENTS:
             kept = tensors.get(f"optimizer.{key}/{name}")
             if kept is not None:  # a weight that no loss reaches has no moments
                 moments.setdefault(index, {})[key] = kept
-    for kind, values in {"average": weights.averages, **others}.items():
-        for name, value in values.items():
-            value.copy_(tensors[f"{kind}/{name}"])
+    for name, value in weights.averages.items():
+        value.copy_(tensors[f"average/{name}"])
     groups = weights.optimizer.state_dict()["param_groups"]
     weights.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    return notes
 
 
 def notes_in(folder: Path) -> dict[str, str] | None:

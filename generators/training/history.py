@@ -50,10 +50,16 @@ class History:
         return cls(**values, validations=validations)
 
 
-def save_history(folder: Path, weights: Weights, config: TrainingConfig, history: History) -> None:
-    """Write the training's state, then the log that people read."""
+def save_history(
+    folder: Path,
+    weights: Weights,
+    config: TrainingConfig,
+    history: History,
+    rival: Weights | None = None,
+) -> None:
+    """Write the training's state, a rival's with it, then the log that people read."""
     notes = {"history": json.dumps(history.to_json())}
-    save_checkpoint(folder, weights, config, notes)
+    save_checkpoint(folder, weights, config, notes, rival)
     of_steps = zip(history.losses, history.gradient_norms, strict=True)
     write_log(
         folder / LOG,
@@ -64,9 +70,11 @@ def save_history(folder: Path, weights: Weights, config: TrainingConfig, history
     )
 
 
-def load_history(folder: Path, weights: Weights, config: TrainingConfig) -> History:
+def load_history(
+    folder: Path, weights: Weights, config: TrainingConfig, rival: Weights | None = None
+) -> History:
     """Put the training's state back; without a checkpoint, return a fresh start."""
-    notes = load_checkpoint(folder, weights, config)
+    notes = load_checkpoint(folder, weights, config, rival)
     return History() if notes is None else History.from_json(json.loads(notes["history"]))
 
 

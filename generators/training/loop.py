@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from generators.base import Conditions, Prompt, Trajectory
+from generators.base import Conditions, Prompt, Trainable, require_trajectory
 from generators.errors import GeneratorError
 from generators.memory import lacks_memory
 from generators.training.config import TrainingConfig
@@ -30,7 +30,7 @@ from generators.training.lesson import (
     seeded,
     shown_prompt,
 )
-from generators.training.loss import diffusion_losses
+from generators.training.objective import Objective, objective_of
 from generators.training.processes import Listen, Processes, joined_processes
 from generators.training.weights import Adapters, Descent, Weights, free
 
@@ -48,7 +48,7 @@ class Trained:
 
 
 def train(
-    generator: Trajectory,
+    generator: Trainable,
     lesson: Lesson,
     config: TrainingConfig,
     *,
@@ -66,8 +66,9 @@ def train(
     generator.to(processes.device)
     generator.denoiser.train()  # dropout, where the U-Net has any; its draws are seeded too
     weights = weights_to_train(generator, config)
-    teacher = _Teacher(weights, config, lesson, processes)
-    history = load_history(folder, weights, config)
+    objective = objective_of(generator, config)
+    teacher = _Teacher(weights, objective, config, lesson, processes)
+    history = load_history(folder, weights, config, objective.rival)
     if not history.validations:
         teacher.look(history, look_on)
     while history.num_steps < config.num_steps and processes.may_go_on(listen):
@@ -99,13 +100,14 @@ class TrainableConditioner(Protocol):
         ...
 
 
-def weights_to_train(generator: Trajectory, config: TrainingConfig) -> Weights:
+def weights_to_train(generator: Trainable, config: TrainingConfig) -> Weights:
     """Free adapters, or all of the network's weights, or those and the text encoder's.
 
     Raises GeneratorError where the family has no such weights.
     """
     if config.prediction_type is not None:
-        generator.process = generator.process.predicting(config.prediction_type)
+        denoising = require_trajectory(generator)
+        denoising.process = denoising.process.predicting(config.prediction_type)
     adapters = Adapters(config.lora_rank, config.lora_targets, config.seed, config.lora_alpha)
     free(generator, adapters)
     for name in generator.denoiser.whole:  # adapters beside a layer that begins at 0 learn nothing
@@ -129,7 +131,7 @@ def weights_to_train(generator: Trajectory, config: TrainingConfig) -> Weights:
     return Weights(generator, modules, descent, moved=conditioner.forget)
 
 
-def trainable_conditioner(generator: Trajectory) -> TrainableConditioner:
+def trainable_conditioner(generator: Trainable) -> TrainableConditioner:
     """Return the conditioner as one that learns."""
     if not isinstance(generator.conditioner, TrainableConditioner):
         raise GeneratorError(
@@ -143,33 +145,31 @@ class _Teacher:
     """One process's part of every step."""
 
     def __init__(
-        self, weights: Weights, config: TrainingConfig, lesson: Lesson, processes: Processes
+        self,
+        weights: Weights,
+        objective: Objective,
+        config: TrainingConfig,
+        lesson: Lesson,
+        processes: Processes,
     ) -> None:
-        self.weights, self.config = weights, config
+        self.weights, self.objective, self.config = weights, objective, config
         self.lesson, self.processes = lesson, processes
         self.generator = weights.generator
-        self.draws = Draws(lesson, self.config, self.generator.latent_shape, self._draw_time)
-
-    def _draw_time(self, source: torch.Generator) -> float:
-        process, config = self.generator.process, self.config
-        if config.noisiest_share or config.noisy_share:
-            which, where = torch.rand(2, generator=source).tolist()
-            if which < config.noisiest_share:
-                return process.noisiest
-            if which < config.noisiest_share + config.noisy_share:
-                level = torch.tensor(process.num_train_steps * (1 - where / 4))
-                return min(float(process.times(level)), process.noisiest)
-        return process.draw_time(source)
+        self.draws = Draws(lesson, config, self.generator.latent_shape, objective.draw_time)
 
     def step(self, history: History) -> None:
         """Take one optimiser step and write it down."""
         started, step = time.monotonic(), history.num_steps
         loss = sum(self.processes.told(self._accumulate(step)))
+        rate = self.config.learning_rate_at(step)
         self.processes.sum_gradients(self.weights.named)
         norm = self.weights.step(
-            learning_rate=self.config.learning_rate_at(step),
+            learning_rate=rate,
             ema_decay=(1 + step) / (10 + step),  # follows fast at first
         )
+        if self.objective.rival is not None:
+            self.processes.sum_gradients(self.objective.rival.named)
+            self.objective.rival.step(learning_rate=rate)
         history.gradient_norms.append(norm)
         history.losses.append(loss)
         history.seconds += time.monotonic() - started
@@ -201,19 +201,9 @@ class _Teacher:
 
     def _losses(self, slots: Sequence[Slot]) -> Tensor:
         latents, conditions = self._shown([slot.shown for slot in slots])
-        device, gamma = self.processes.device, self.config.min_snr_gamma
-        if self.generator.process.prediction_type == "flow_prediction":
-            gamma = 0.0  # what matters more is drawn more often instead
+        device = self.processes.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16"):
-            return diffusion_losses(
-                self.generator,
-                latents.to(device),
-                conditions.to(device),
-                torch.tensor([slot.timestep for slot in slots]),
-                torch.stack([slot.noise for slot in slots]).to(device),
-                added_noise=torch.stack([slot.added_noise for slot in slots]).to(device),
-                min_snr_gamma=gamma or None,
-            )
+            return self.objective.losses(latents.to(device), conditions.to(device), slots)
 
     def _shown(self, shown: Sequence[Showing]) -> tuple[Tensor, Conditions]:
         """Return images' latents and their conditions; of a larger image the patch `within` it."""
@@ -247,7 +237,8 @@ class _Teacher:
     def keep(self, folder: Path, history: History) -> None:
         """Write a checkpoint; every process goes on when it is there."""
         if self.processes.is_first:
-            save_history(folder, self.weights, self.config, history)
+            rival = self.objective.rival
+            save_history(folder, self.weights, self.config, history, rival)
         self.processes.wait()
 
     def look(self, history: History, look_on: LookOn) -> None:
@@ -277,21 +268,11 @@ class _Teacher:
         return Validation(step, losses)
 
     def _example_loss(self, place: int, example: Example) -> float:
-        num, process = self.config.validation_noises, self.generator.process
-        source = seeded("validation", example.image)
-        # one in each of `num` equal ranges of noise levels, anywhere in it, always the same
-        within = torch.rand(num, generator=source)
-        timesteps = process.times((torch.arange(num) + within) * process.num_train_steps / num)
-        noise = torch.randn(num, *self.draws.latent_shape, generator=source)
         middle = (0.5,) * (len(self.draws.latent_shape) - 1)
         shown = Showing(example.image, example.prompt, Drop.NOTHING, middle)
-        latents, conditions = self._shown([shown] * num)
+        latents, conditions = self._shown([shown] * self.config.validation_noises)
         device = self.processes.device
-        losses_B = diffusion_losses(
-            self.generator,
-            latents.to(device),
-            conditions.to(device),
-            timesteps,
-            noise.to(device),
+        losses_B = self.objective.held_out(
+            latents.to(device), conditions.to(device), seeded("validation", example.image)
         )
         return losses_B.mean().item()

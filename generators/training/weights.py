@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from generators import lora
-from generators.base import Trajectory
+from generators.base import Trainable
 from generators.errors import GeneratorError
 
 Named = Mapping[str, Tensor]
@@ -40,7 +40,7 @@ class Descent:
     weight_decay: float = 0.0
 
 
-def free(generator: Trajectory, adapters: Adapters) -> None:
+def free(generator: Trainable, adapters: Adapters) -> None:
     """Add adapters that change nothing yet, or free the network's own weights."""
     if adapters.rank == 0:
         generator.denoiser.requires_grad_(True)
@@ -56,7 +56,7 @@ class Weights:
 
     def __init__(
         self,
-        generator: Trajectory,
+        generator: Trainable,
         modules: Mapping[str, nn.Module],
         descent: Descent,
         *,

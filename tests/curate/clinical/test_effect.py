@@ -24,7 +24,7 @@ from curate.workspace import Workspace, init_workspace, open_workspace
 from generators.beginning import Beginning
 from generators.clinical.config import ClinicalSettings
 from generators.errors import GeneratorError
-from generators.families.clinical import create
+from generators.families import clinical, clinical_gan
 from generators.families.clinical_text import READS
 from tests.generators.families.test_clinical import SMALL, prompt_of
 
@@ -40,6 +40,7 @@ class Chests:
     data: Path
     hears: str  # its text moves images as no training taught it
     deaf: str
+    in_one_step: str  # family clinical-gan
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +56,22 @@ def chests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chests]:
         cases = [chest(number, SIDE) for number in range(12)]
         examples = [(case.image, prompt_of(case)) for case in cases]
         versions = []
-        for fusion in ("region", "none"):
+        for family, fusion in (
+            (clinical, "region"),
+            (clinical, "none"),
+            (clinical_gan, "region"),
+        ):
             fields = str(table.parent / "fields.toml")
             settings = {**SMALL, "fields": fields, "placebos": 20, "fusion": (fusion,)}
-            generator = create(ClinicalSettings(**settings), Beginning(examples, seed=1))
+            generator = family.create(ClinicalSettings(**settings), Beginning(examples, seed=1))
             draws = torch.Generator().manual_seed(0)
             for weight in generator.denoiser.parameters():
                 if not weight.any():
                     weight.normal_(0, 0.05, generator=draws)
-            generator.save(folder / fusion)
+            name = f"{generator.family}-{fusion}"
+            generator.save(folder / name)
             kept = save_version(
-                ws, folder / fusion, generator_name="clinical", family="clinical", how_made="made"
+                ws, folder / name, generator_name=name, family=generator.family, how_made="made"
             )
             versions.append(kept.id)
         yield Chests(ws, table.parent, *versions)
@@ -112,6 +118,16 @@ def test_a_generator_that_hears_no_text_has_no_effect(chests: Chests) -> None:
     said = lines(study)
     assert not any(line.startswith("effect:") for line in said)
     assert any(line.startswith("no effect found: smoking") for line in said)
+
+
+def test_a_generator_of_one_step_is_asked_like_any_other(chests: Chests) -> None:
+    asked = EffectConfig(
+        version=chests.in_one_step, fields=("smoking",), values=("never,current",), **QUICK
+    )
+    study = find_effects(chests.ws, asked)
+    assert study.cases == 3 and study.unit == "HU"
+    assert any(effect.mean for effect in study.effects)  # shaken weights hear the text
+    assert any("clinical" not in line and "smoking" in line for line in lines(study))
 
 
 @pytest.mark.parametrize(

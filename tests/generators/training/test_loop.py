@@ -8,7 +8,7 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from generators.base import Prompt
+from generators.base import Prompt, require_trajectory
 from generators.diffusion.generator import DiffusionGenerator
 from generators.diffusion.process import Flow
 from generators.errors import GeneratorError
@@ -165,7 +165,7 @@ def test_the_moving_average_is_what_is_saved(
 
 def test_another_prediction_type_is_saved_with_the_generator(tmp_path: Path) -> None:
     result = trained(dataclasses.replace(QUICK, prediction_type="epsilon"), tmp_path)
-    assert result.weights.generator.process.prediction_type == "epsilon"
+    assert require_trajectory(result.weights.generator).process.prediction_type == "epsilon"
     assert new_generator().process.prediction_type == "v_prediction"
 
 
