@@ -76,7 +76,7 @@ class NullGenerator:
         levels.view(len(seeds), -1)[:, :8] = torch.from_numpy(names)
         are_finite_B = torch.ones(len(seeds), dtype=torch.bool)
         prompts = (PromptValue("OCT", "drusen"),) * len(seeds)
-        return Pixels(tuple(levels), are_finite_B, "intensity", prompts, self.environment)
+        return Pixels(tuple(levels), are_finite_B, "intensity", None, prompts, self.environment)
 
 
 @contextmanager

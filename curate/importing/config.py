@@ -86,3 +86,7 @@ class ImportConfig:
     records: Path | None = setting(
         None, "Table of clinical records (CSV, XLSX) with a column patient or image."
     )
+    fields: Path | None = setting(
+        None,
+        "TOML file that maps records' fields: cells are cleaned by it, and say an empty Text.",
+    )

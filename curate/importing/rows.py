@@ -1,7 +1,7 @@
 """Rows of MINIM's table (path,Text,modality) and its kin: what can be told without the pixels."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -13,6 +13,8 @@ from curate.importing.extra import named_conditions, with_extra_columns
 from curate.importing.records import RECORD, Records, read_records, record_of
 from curate.importing.table import Columns, Remark, Row, read_table, remark_on
 from curate.modalities import NoModality, is_modality, resolve_modality
+from generators.clinical.records import FieldMap, read_field_map
+from generators.errors import GeneratorError
 
 COLUMNS = Columns(
     spellings={
@@ -72,13 +74,18 @@ class ImageRows:
 
 
 def read_rows(path: Path, config: ImportConfig) -> ImageRows:
-    """Read the table; CurateError when there is none or its header lacks path or Text."""
+    """Read the table; CurateError when there is none or its header lacks path or Text.
+
+    With a field map records are cleaned by it, and a table without Text says what they say.
+    """
     if config.modality is not None:
         try:
             resolve_modality(config.modality, "", new=config.new_modalities)
         except NoModality as reason:
             raise CurateError(f"--modality: {reason}.") from reason
-    columns = with_extra_columns(COLUMNS, path)
+    fields = None if config.fields is None else read_field_map(config.fields)
+    usual = COLUMNS if fields is None else replace(COLUMNS, needed=("path",))
+    columns = with_extra_columns(usual, path)
     records = None if config.records is None else read_records(config.records)
     table = read_table(path, columns, partial(is_modality, new=config.new_modalities))
     folder = (config.folder or path.parent).resolve()
@@ -87,21 +94,40 @@ def read_rows(path: Path, config: ImportConfig) -> ImageRows:
     for row in table.rows:
         try:
             say = partial(remark_on(path.name, notes), row.line)
-            rows.append(_image_row(row, folder, config, records, say))
+            said = _said_of_record(row, records, fields)
+            rows.append(_image_row(row, folder, config, said, say))
         except (Refused, NoModality) as reason:
             refused.append(Remark(path.name, row.line, str(reason)))
     return ImageRows(rows=rows, refused=refused, notes=notes)
+
+
+@dataclass(frozen=True)
+class _SaidOfRecord:
+    record: Mapping[str, Any]
+    text: str  # of the record, by a field map
+
+
+def _said_of_record(row: Row, records: Records | None, fields: FieldMap | None) -> _SaidOfRecord:
+    """Return a row's record, cleaned by a field map and put into words, where there is a map."""
+    record = record_of({**row.cells, "image": row.cells["path"]}, records)
+    if fields is None:
+        return _SaidOfRecord(record, "")
+    try:
+        known = fields.clean(record)
+    except GeneratorError as error:
+        raise Refused(f"its record: {str(error).removesuffix('.')}") from error
+    return _SaidOfRecord(known, fields.build(known) if record else "")
 
 
 def _image_row(
     row: Row,
     folder: Path,
     config: ImportConfig,
-    records: Records | None,
+    said: "_SaidOfRecord",
     note: Callable[[str], None],
 ) -> ImageRow:
     cells = row.cells
-    text = cells["Text"]
+    text = cells.get("Text") or said.text
     if not text and not config.unlabelled:
         raise Refused("Text is empty: describe what the image shows")
     split = cells.get("split", "")
@@ -120,7 +146,7 @@ def _image_row(
         split=SPLITS.get(split.casefold()),
         source=cells.get("source") or None,
         licence=cells.get("licence") or None,
-        record=record_of({**cells, "image": cells["path"]}, records),
+        record=said.record,
         conditions=named_conditions(cells, ROLES),
     )
 

@@ -159,9 +159,10 @@ class _Reader:
     def row(self, line: int, record: "list[str] | _NotATable") -> Row:
         if isinstance(record, _NotATable):
             raise record
-        if len(record) < self.width:
+        is_longer = len(record) > self.width
+        if len(record) < self.width or (is_longer and self.free_text not in self.places):
             raise _NotATable(f"{len(record)} columns where the header has {self.width}")
-        if len(record) > self.width:
+        if is_longer:
             record = self._with_commas_in_the_text(record)
             text = record[self.places[self.free_text]]
             self.note(

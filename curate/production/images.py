@@ -17,7 +17,7 @@ from curate.samples.formats import decode
 from curate.workspace import Workspace
 from db import queries
 from db.store import FileStore
-from generators.base import Conditions, Generator
+from generators.base import Conditions, Generator, Trainable
 from generators.base import Prompt as PromptValue
 from generators.config import SamplingSettings
 from generators.diffusion.editing import begun_from_prior
@@ -34,6 +34,7 @@ class Pixels:
     levels: tuple[Tensor, ...]  # [C, *spatial] each, as `stored_levels`; no meaning if not finite
     is_finite_B: Tensor  # bool: no pixel of the image is NaN or infinite
     kind: Kind
+    ends: tuple[float, float] | None  # of the HU that the generator knows; None: of no HU, or any
     prompts: tuple[PromptValue, ...]  # of the images: a condition image may say where they lie
     environment: dict[str, Any]  # what they were made in; one object for many batches
 
@@ -110,6 +111,18 @@ def stored_levels(images: Tensor, kind: Kind) -> Tensor:
     if kind == "HU":
         return images.round().clamp(-(2**15), 2**15 - 1).to(torch.int16)
     return images.round().clamp(0, 2**16 - 1).to(torch.int32)
+
+
+def ends_of(generator: Generator) -> tuple[float, float] | None:
+    """Return the least and the largest HU that a generator's codec has, where it says them."""
+    codec = generator.codec if isinstance(generator, Trainable) else None
+    return codec.value_range if codec is not None and codec.unit == "HU" else None
+
+
+def share_at(ends: tuple[float, float], levels: Tensor) -> float:
+    """Return the share of stored voxels at or beyond either end: what was clipped, 0 .. 1."""
+    low, high = map(round, ends)
+    return float(((levels <= low) | (levels >= high)).float().mean())
 
 
 def sample_of(levels: Tensor, kind: Kind, prompt: PromptValue) -> Sample:

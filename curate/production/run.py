@@ -16,6 +16,7 @@ from curate.production.images import (
     alike,
     are_finite,
     conditions_of,
+    ends_of,
     noise_seeds,
     prompt_values,
     shapes_given,
@@ -49,6 +50,9 @@ class Generated:
     made: int
     broken: int = 0  # left out: NaN or infinite pixels
     stopped: bool = False  # on request, before the end of the plan
+    # of HU that this call made: voxels at the ends of the generator's range, 0 .. 1
+    clipped: float | None = None  # mean
+    most_clipped: float | None = None  # of one volume
 
 
 class Maker:
@@ -129,6 +133,7 @@ class Maker:
             tuple(levels[place] for place in range(len(batch.items))),
             are_finite_B,
             kind,
+            ends_of(self.generator),
             tuple(batch.prompts[item.prompt_id] for item in batch.items),
             self.environment,
         )
@@ -189,7 +194,16 @@ def concluded(
     patiently(lambda: record_run(ws, plan, broken=broken), ws.session, watch.note)
     if stopped and watch.state.part_of:  # what needs all of them must not go on with some
         raise Stopped(f"Stopped after {watch.state.line()}. The same command goes on.")
-    return Generated(plan.id, plan.num_items, already, writer.num_new, broken, stopped)
+    return Generated(
+        plan.id,
+        plan.num_items,
+        already,
+        writer.num_new,
+        broken,
+        stopped,
+        writer.clipped.mean,
+        writer.clipped.most,
+    )
 
 
 def chosen_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from curate.production.images import Pixels, no_numbers, sample_of
+from curate.production.images import Pixels, no_numbers, sample_of, share_at
 from curate.production.patience import Note, patiently
 from curate.production.plan import Item
 from curate.samples.formats import SampleFile, pixels_of
@@ -39,6 +39,26 @@ class Encoded:
     pixels_sha256: str
     geometry: dict[str, Any]  # shape, unit, spacing, affine: by their columns
     environment: dict[str, Any]  # what it was made in
+    clipped: float | None  # share of voxels at the ends of the generator's HU, where it has ends
+
+
+@dataclass
+class Clipped:
+    """How much of what was made lies at the ends of the generator's HU."""
+
+    num: int = 0  # images
+    total: float = 0.0  # of their shares
+    most: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean share; None where no image has ends."""
+        return self.total / self.num if self.num else None
+
+    def add(self, share: float) -> None:
+        """Count an image."""
+        self.num, self.total = self.num + 1, self.total + share
+        self.most = max(share, self.most or 0.0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +87,10 @@ def encode(items: Sequence[Item], pixels: Pixels) -> EncodedBatch:
             "affine": None if sample.affine is None else [list(row) for row in sample.affine],
         }
         file, pixels_sha256 = encode_sample(sample), pixels_hash(pixels_of(sample))
-        found.images.append(Encoded(item, file, pixels_sha256, geometry, pixels.environment))
+        clipped = None if pixels.ends is None else share_at(pixels.ends, levels)
+        found.images.append(
+            Encoded(item, file, pixels_sha256, geometry, pixels.environment, clipped)
+        )
     return found
 
 
@@ -109,6 +132,7 @@ class Writer:
         self._is_closed = False  # the end of the queue was taken from it: nothing more comes
         self._num_taken = self._num_written = self._num_new = 0
         self.broken: list[Item] = []
+        self.clipped = Clipped()
         self._thread = threading.Thread(target=self._work, name="writer")
         self._thread.start()
 
@@ -188,6 +212,9 @@ class Writer:
     def _taken(self, batch: EncodedBatch) -> list[Encoded]:
         """Count a batch; a generator that makes little but NaN is not worth its time."""
         self.broken += batch.broken
+        for image in batch.images:
+            if image.clipped is not None:
+                self.clipped.add(image.clipped)
         self._num_taken += len(batch.images) + len(batch.broken)
         self._num_written += len(batch.broken)
         if batch.broken and len(self.broken) > self._num_taken / 2:

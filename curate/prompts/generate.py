@@ -52,6 +52,11 @@ class Made:
         runs = []
         for run in self.runs:
             broken = f"; {run.broken} left out: NaN or infinite pixels" if run.broken else ""
+            if run.clipped is not None and run.most_clipped is not None:
+                broken += (
+                    f"; {run.clipped:.1%} of voxels at the ends of the generator's HU "
+                    f"({run.most_clipped:.1%} at most in a volume)"
+                )
             runs.append(
                 f"{run.made} images {done}, {run.already} there already, {run.planned} planned "
                 f"(run {run.run_id[:12]}, generator version {self.version_id[:12]}){broken}"

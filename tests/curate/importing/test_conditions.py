@@ -215,6 +215,51 @@ def test_an_image_with_another_condition_or_record_contradicts_the_workspace(
     assert "with record {'age': 61}; this row says {'age': 62}" in said(older)[0]
 
 
+FIELDS = """opening = "Chest CT"
+[[fields]]
+name = "age"
+kind = "number"
+unit = "years"
+range = [0, 120]
+missing = [99999]
+clause = "{value} years old"
+[[fields]]
+name = "smoking"
+kind = "choice"
+spellings = { N = "never" }
+values = { never = "never a smoker", current = "current smoker" }
+"""
+
+
+def test_a_field_map_cleans_an_imports_records_and_says_what_no_text_says(
+    workspace: Workspace, import_text: ImportText, folder: Path
+) -> None:
+    (folder / "fields.toml").write_text(FIELDS)
+    (folder / "records.csv").write_text(
+        "patient,age,smoking\np1,61,N\np2,99999,Not Available\np3,7000,N\np4,50,often\n"
+    )
+    table = "path,modality,patient,Text\na.png,CXR,p1,\nb.png,CXR,p2,as seen\nc.png,CXR,p3,\n"
+    told = {"records": folder / "records.csv", "fields": folder / "fields.toml"}
+    done = import_text(f"{table}d.png,CXR,p4,\n", **told)
+    assert said(done) == [
+        "data.csv:4: its record: age is 7000, outside 0 to 120 in years. Is it in another unit?",
+        "data.csv:5: its record: smoking is 'often'; known: never, current, N",
+    ]
+    kept = {prompt.text: prompt.record for _, prompt in queries.images.images(workspace.session)}
+    assert kept == {
+        "Chest CT: 61 years old, never a smoker.": {"age": 61, "smoking": "never"},
+        "as seen": {},
+    }
+    without = import_text("path,modality,patient\na.png,CXR,p1\n", **told)  # no column Text
+    assert (without.already_there, said(without)) == (1, [])
+    longer = import_text("path,modality,patient\na.png,CXR,p1,more\n", **told)
+    assert said(longer) == ["data.csv:2: 4 columns where the header has 3"]
+    unmapped = import_text(
+        "path,modality,Text,record:weight\nb.png,CXR,x,70\n", **told | {"records": None}
+    )
+    assert "its record: No field 'weight'. Known: age, smoking" in said(unmapped)[0]
+
+
 def test_an_import_joins_records_by_patient_or_by_image(
     workspace: Workspace, import_text: ImportText, folder: Path
 ) -> None:

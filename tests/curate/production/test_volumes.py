@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from curate.doctor import examine
+from curate.importing.conditions import ConditionImages
 from curate.production.images import prompt_values, samples_of
 from curate.production.plan import plan_run
 from curate.production.run import run_plan
@@ -109,6 +111,49 @@ def test_hu_volumes_of_several_sizes_are_kept_where_their_masks_lie(
         assert image.spacing_mm == [5.0, 1.1, 1.1]
         assert image.affine == [list(row) for row in AFFINE]
     assert examine(workspace).is_whole
+
+
+OBLIQUE = np.array([[0.9, -0.3, 0.1], [0.28, 0.92, 0.2], [-0.15, -0.15, 0.97]])
+TURNS = {  # of voxel axes (i, j, k) to mm, right, anterior, superior
+    "RAS": np.eye(3),
+    "LPS": np.diag([-1.0, -1.0, 1.0]),
+    "PIR": np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]),
+    "oblique": np.linalg.qr(OBLIQUE)[0],
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_volume_lies_where_its_masks_file_lies_for_nibabel_and_simpleitk(
+    turn: str, workspace: Workspace, version: GeneratorVersion, tmp_path: Path
+) -> None:
+    steps, shape = np.diag([1.14, 1.3, 5.0]), (5, 4, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = TURNS[turn] @ steps
+    affine[:3, 3] = (-31.25, 17.5, 1 / 3)
+    classes = np.random.default_rng(0).integers(0, 4, shape).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(classes, affine), tmp_path / "mask.nii.gz")
+    found = ConditionImages(workspace, tmp_path).of({"mask": "mask.nii.gz"})["mask"]
+    prompt = queries.prompts.get_or_add_prompt(
+        workspace.session, modality="ChestCT", text="x", conditions={"mask": found.file_sha256}
+    )
+    plan = plan_run(workspace, version, [prompt], count=1, first_seed=7, settings=SETTINGS)
+    run_plan(workspace, plan, lambda done: None)
+    [(image, _)] = queries.images.images(workspace.session)
+    (tmp_path / "made.nii.gz").write_bytes(workspace.store.get(image.file_sha256))
+
+    files = [tmp_path / "mask.nii.gz", tmp_path / "made.nii.gz"]
+    mask, made = (nibabel.as_closest_canonical(nibabel.Nifti1Image.from_filename(f)) for f in files)
+    assert made.get_data_dtype() == np.int16 and made.shape == mask.shape
+    assert np.allclose(made.affine, mask.affine, rtol=1e-6, atol=1e-5)  # 32 bits in the header
+    assert np.allclose(made.header.get_zooms(), mask.header.get_zooms(), rtol=1e-6)
+    assert np.array_equal(made.get_fdata(), mask.get_fdata() * 100 - 993)  # HU: -1000.4 + seed 7
+
+    sitk = pytest.importorskip("SimpleITK")
+    mask, made = (sitk.DICOMOrient(sitk.ReadImage(str(file)), "RAS") for file in files)
+    for says in ("GetOrigin", "GetSpacing", "GetDirection"):
+        assert np.allclose(getattr(made, says)(), getattr(mask, says)(), rtol=1e-5, atol=1e-5), says
+    voxels = sitk.GetArrayFromImage(mask).astype(int) * 100 - 993
+    assert np.array_equal(sitk.GetArrayFromImage(made), voxels)
 
 
 def test_a_volume_with_nan_is_left_out(workspace: Workspace, version: GeneratorVersion) -> None:
