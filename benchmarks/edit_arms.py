@@ -69,9 +69,7 @@ def run_arm(
     if not (folder / "curate.json").exists():
         init_workspace(folder)
     with open_workspace(folder) as ws:
-        make_demo(ws, JourneyDemo(num_patients=asked.patients, side=asked.side, seed=seed))
-        describe_journeys(ws, DescribeConfig(), progress)
-        register_journeys(ws, RegisterConfig(skip=not registered, strangers=0), progress)
+        draw_patients(ws, asked, seed, registered=registered)
         first = round(asked.steps * SHARE_OF_STAGE_ONE) if stages == 2 else 0
         version_id = None
         if first:
@@ -81,6 +79,13 @@ def run_arm(
         version_id = taught(ws, asked.steps - first, seed, lesson, version_id, side=asked.side)
         settings = replace(SAMPLING, num_steps=min(SAMPLING.num_steps, asked.steps))
         return evaluate_edits(ws, version_id, EditsConfig(), settings).to_json()
+
+
+def draw_patients(ws: Workspace, asked: argparse.Namespace, seed: int, *, registered: bool) -> None:
+    """Draw a seed's patients and pair their films; what is done already is not done again."""
+    make_demo(ws, JourneyDemo(num_patients=asked.patients, side=asked.side, seed=seed))
+    describe_journeys(ws, DescribeConfig(), progress)
+    register_journeys(ws, RegisterConfig(skip=not registered, strangers=0), progress)
 
 
 def taught(

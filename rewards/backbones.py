@@ -36,7 +36,7 @@ class Backbone(nn.Module):
         self.name, self.dim = name, dim
         self.network = network.eval().requires_grad_(False)
         self.fingerprint = _fingerprint(network)
-        sides = [part.side for part in network.modules() if isinstance(part, _Resized)]
+        sides = [part.side for part in network.modules() if isinstance(part, Resized)]
         self.resizing = (
             f"whole image at {sides[0]} x {sides[0]} px, bilinear, antialiased"
             if sides
@@ -122,7 +122,7 @@ def torchvision_backbone(name: str, classifier: nn.Module) -> Backbone:
     ][-1]
     parent, _, attribute = path.rpartition(".")
     setattr(classifier.get_submodule(parent), attribute, nn.Identity())
-    network = nn.Sequential(_Resized(IMAGENET_SIDE, IMAGENET_MEAN, IMAGENET_STD), classifier)
+    network = nn.Sequential(Resized(IMAGENET_SIDE, IMAGENET_MEAN, IMAGENET_STD), classifier)
     return Backbone(name, network, last.in_features)
 
 
@@ -152,23 +152,36 @@ def _from_transformers(name: str) -> Backbone:
         model.pooler = None  # not asked, and random: its weights are in few checkpoints
     if hasattr(model, "vision_model"):
         model = model.vision_model
+    looks = transformers_looks(name, int(model.config.image_size))
+    network = nn.Sequential(looks, _Pooled(model))
+    with torch.no_grad():
+        dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
+    return Backbone(name, network, dim)
+
+
+def transformers_looks(name: str, side: int | None) -> "Resized":
+    """Return how images are brought to what a transformers network knows, by its preprocessor.
+
+    `side` in pixels; None: the preprocessor's own.
+    """
     from transformers.utils.hub import cached_file
 
     path = cached_file(
         name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
     )
     saved = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    size = saved.get("size", IMAGENET_SIDE) if side is None else side
+    if isinstance(size, dict):
+        size = size.get("height") or size.get("shortest_edge") or IMAGENET_SIDE
+    if not saved.get("do_normalize", True):
+        return Resized(int(size), (0.0,), (1.0,))
     mean = tuple(saved.get("image_mean", IMAGENET_MEAN))
-    std = tuple(saved.get("image_std", IMAGENET_STD))
-    network = nn.Sequential(_Resized(int(model.config.image_size), mean, std), _Pooled(model))
-    with torch.no_grad():
-        dim = network(torch.zeros(1, 3, 64, 64)).shape[1]
-    return Backbone(name, network, dim)
+    return Resized(int(size), mean, tuple(saved.get("image_std", IMAGENET_STD)))
 
 
 def _from_open_clip(name: str, config: Path) -> Backbone:
     tower, looks = open_clip.image_tower(name, config)
-    resized = _Resized(
+    resized = Resized(
         looks["side"],
         tuple(looks.get("mean", IMAGENET_MEAN)),
         tuple(looks.get("std", IMAGENET_STD)),
@@ -179,7 +192,7 @@ def _from_open_clip(name: str, config: Path) -> Backbone:
     return Backbone(name, network, dim)
 
 
-class _Resized(nn.Module):
+class Resized(nn.Module):
     """Bring images to a square of `side` pixels and to the mean and spread a network knows."""
 
     mean_C11: Tensor
@@ -192,6 +205,7 @@ class _Resized(nn.Module):
         self.register_buffer("std_C11", torch.tensor(std)[:, None, None])
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Return [B, 3, side, side], less the mean, over the spread."""
         square = functional.interpolate(
             images_B3HW, (self.side, self.side), mode="bilinear", antialias=True
         )

@@ -1,6 +1,7 @@
 """What an evaluation is told. Standard library only."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from generators.config import setting
 
@@ -85,6 +86,19 @@ class EditsConfig:
         "Edits of each procedural patient that flip one finding against the journey.",
         option="--flips",
         min=1,
+    )
+
+    findings: str | None = setting(
+        None,
+        "Your judge of findings: a folder (transformers or torchvision, safetensors), "
+        "module:function, or a package's entry point.",
+        shown="MODEL",
+    )
+    attributes: str | None = setting(
+        None, "Your judges of what should stay: age=MODEL,race=MODEL.", shown="NAME=MODEL,..."
+    )
+    attributes_of: Path | None = setting(
+        None, "CSV of what is true of the patients: patient,age,race.", shown="TABLE"
     )
 
 

@@ -7,7 +7,7 @@ Intervals are over patients. Shapes: N edits, P patients, H x W pixels.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,30 @@ from numpy.typing import NDArray
 from curate.errors import CurateError
 from curate.evaluation.config import EditsConfig
 from curate.evaluation.diversity import ssim_parts
-from curate.evaluation.edit_figures import EditFigures, EditOutcome, figures_of
+from curate.evaluation.edit_figures import (
+    COLUMNS,
+    EditFigures,
+    EditOutcome,
+    figures_of,
+    table_lines,
+)
+from curate.evaluation.edit_judges import (
+    NOT_NAMED,
+    ImagesToJudge,
+    JudgedEdits,
+    OwnJudges,
+    judged_edits,
+    own_judges,
+)
+from curate.journeys.describe import statements_of_study
+from curate.journeys.findings import Statements
 from curate.journeys.known import KnownFilm, flipped, known_films
+from curate.journeys.organs import EXPECTED, organs_in
 from curate.journeys.phantoms import FINDINGS
 from curate.production.images import samples_of
 from curate.production.versions import load_version, version_to_use
 from curate.samples.formats import read_sample
+from curate.samples.renderings import rgb
 from curate.workspace import Workspace
 from db import queries
 from db.queries.journeys import Pair
@@ -35,6 +53,8 @@ from generators.seeds import hashed_seed
 Grey = NDArray[np.float64]
 OURS, COPY, AGAIN, FOLLOW_UP = "edits", "copy of the prior", "prior re-encoded", "real follow-up"
 ALONE, SDEDIT, INVERSION = "new sample, no prior", "SDEdit", "DDPM inversion"
+REAL = "real films, as imported"  # the judges' own accuracy
+MOST_REAL = 500  # of those films
 STRENGTHS = {SDEDIT: 0.6, INVERSION: 0.64}  # where the settings name none
 
 
@@ -51,6 +71,7 @@ class EditCase:
     wanted: tuple[bool, ...] = ()  # findings of the result, where they are known
     known: KnownFilm | None = None  # of the prior
     after: Sample | None = None  # the real follow-up, laid over the prior
+    said: Statements = field(default_factory=dict)  # of the follow-up's findings
 
     def prompt(self, *, described: bool = False, with_prior: bool = True) -> Prompt:
         """Return it as a generator takes it: the change, or the result `described` whole."""
@@ -66,6 +87,7 @@ class MeasuredEdits:
     num_patients: int
     error_of_two_films: float | None  # outside the change, by a second film of the prior's day
     figures: dict[str, dict[str, EditFigures]]  # by kind of edit and by row
+    judged: JudgedEdits | None = None  # by the user's own judges
 
     @property
     def judge(self) -> str:
@@ -86,6 +108,7 @@ class MeasuredEdits:
             "judge": self.judge,
             "error_of_two_films": self.error_of_two_films,
             "edits": rows,
+            "own_judges": self.judged and self.judged.to_json(),
         }
 
     def lines(self) -> list[str]:
@@ -95,8 +118,7 @@ class MeasuredEdits:
             f"{self.num_patients} patients; {self.judge}."
         ]
         for kind, rows in self.figures.items():
-            lines += ["", kind, EditFigures.head()]
-            lines += [figures.line(name) for name, figures in rows.items()]
+            lines += ["", kind, *table_lines(COLUMNS, rows)]
         lines += [
             "",
             "composite = sqrt(max(2 AUC - 1, 0) x identity): 0 for a copy of the prior",
@@ -107,6 +129,9 @@ class MeasuredEdits:
                 else " (unknown here: everywhere)"
             ),
             "truth error: where something was to change, 1 is that of copying the prior",
+            "hallucination: share with a wrong number of lungs or hearts; KL: of the findings read "
+            "from those that were wanted, in nats (both on procedural films only)",
+            *(self.judged.lines() if self.judged else [NOT_NAMED]),
         ]
         return lines
 
@@ -122,7 +147,8 @@ def evaluate_edits(
             f"Version {chosen.id[:12]} is of family {generator.family!r}, which reads no prior. "
             "Name one of family counterfactual with --version."
         )
-    cases = _cases(ws, config)
+    judges = own_judges(config)  # first: what cannot be opened is told before minutes of work
+    cases, judged = _cases(ws, config), None
     figures: dict[str, dict[str, EditFigures]] = {}
     for kind, is_factual in (("factual", True), ("true counterfactual", False)):
         of_kind = [case for case in cases if case.is_factual == is_factual]
@@ -131,6 +157,8 @@ def evaluate_edits(
             figures[kind] = {
                 name: figures_of(outcomes_of(of_kind, images)) for name, images in made.items()
             }
+            if judges is not None and is_factual:
+                judged = _judged(ws, judges, of_kind, made)
     side = generator.output.shape[-1]
     twice = [
         float(np.abs(case.known.taken_again(side) - _grey(generator, case.prior)).mean())
@@ -139,7 +167,7 @@ def evaluate_edits(
     ]
     num_patients = len({case.patient for case in cases})
     error = float(np.mean(twice)) if twice else None
-    return MeasuredEdits(chosen.id, num_patients, error, figures)
+    return MeasuredEdits(chosen.id, num_patients, error, figures, judged)
 
 
 def _cases(ws: Workspace, config: EditsConfig) -> list[EditCase]:
@@ -170,6 +198,7 @@ def _cases(ws: Workspace, config: EditsConfig) -> list[EditCase]:
             wanted=after.visit.findings if after else (),
             known=known if after else None,
             after=read_sample(ws.store, pair.journey.registered_sha256 or pair.new.file_sha256),
+            said=statements_of_study(pair.after),
         )
         cases.append(case)
         if case.known is not None:
@@ -232,6 +261,26 @@ def _made(
     return made
 
 
+def _judged(
+    ws: Workspace, judges: OwnJudges, cases: Sequence[EditCase], made: dict[str, list[Grey]]
+) -> JudgedEdits:
+    """Return what own judges read of every row, and of the patients' real films as imported."""
+    patients, said = [case.patient for case in cases], [case.said for case in cases]
+    rows = {name: ImagesToJudge(images, patients, said) for name, images in made.items()}
+    films = {}
+    for pair in queries.journeys.journeys(ws.session, split="test"):
+        for image, study in ((pair.prior, pair.before), (pair.new, pair.after)):
+            if pair.journey.patient in patients:
+                films[image.file_sha256] = study
+    some = list(films.items())[:MOST_REAL]
+    rows[REAL] = ImagesToJudge(
+        [rgb(read_sample(ws.store, sha256)).mean(0).double().numpy() for sha256, _ in some],
+        [study.patient for _, study in some],
+        [statements_of_study(study) for _, study in some],
+    )
+    return judged_edits(judges, rows, FOLLOW_UP)
+
+
 def _grey(generator: Trajectory, sample: Sample) -> Grey:
     """Return a picture [H, W] in 0 .. 1, as large as the generator makes them."""
     image = picture_in(sample, generator.output.shape, "prior")
@@ -283,6 +332,7 @@ def outcomes_of(cases: Sequence[EditCase], images: Sequence[Grey]) -> list[EditO
                 wanted=case.wanted,
                 flipped=tuple(a != b for a, b in zip(before, case.wanted, strict=True)),
                 truth_error=float(np.abs(image - truth)[changed].mean()) / copied,
+                hallucination=float(organs_in(image) != EXPECTED),
             )
         found.append(outcome)
     return found

@@ -104,14 +104,14 @@ class TextSource:
         for study in (pair.before, pair.after):
             if study.language != "en" and not study.labels:
                 raise NoText(f"a report in {study.language}: the rules only read English")
-        return progression(*(_statements_of(study) for study in (pair.before, pair.after)))
+        return progression(*(statements_of_study(study) for study in (pair.before, pair.after)))
 
     def by_model(self, pair: Pair) -> tuple[str, bool]:
         """Return a language model's answer, checked by the rules."""
         assert self.endpoint is not None  # the source is "api"
         reports = [f"{one.impression or one.findings}" for one in (pair.before, pair.after)]
         text = " ".join(self.endpoint.asked(*reports).split())
-        known = {name for one in (pair.before, pair.after) for name, _ in _statements_of(one)}
+        known = {name for one in (pair.before, pair.after) for name, _ in statements_of_study(one)}
         invented = {name for name, _ in read_statements(text)} - known - {"no finding"}
         spoken = ", ".join(sorted(invented))
         for holds, reason in (
@@ -158,7 +158,7 @@ def describe_journeys(ws: Workspace, config: DescribeConfig, show: ShowProgress)
     return Described(config.text, len(found), unchanged, asked, without)
 
 
-def _statements_of(study: ImageStudy) -> Statements:
+def statements_of_study(study: ImageStudy) -> Statements:
     """Return what a study says of findings: its report, corrected by its labels."""
     said = read_statements(f"{study.findings}\n{study.impression}")
     return with_labels(said, study.labels)

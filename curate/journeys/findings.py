@@ -183,6 +183,35 @@ def with_labels(said: Statements, labels: Mapping[str, float]) -> Statements:
     return found
 
 
+def finding_named(label: str) -> tuple[str, str | None] | None:
+    """Return the finding and side that a network's label means; None for what is no finding here.
+
+    "Pleural_Effusion" and "Effusion" are one; "Hernia" is none of the 14, "No Finding" is none.
+    """
+    words = label.replace("_", " ").lower().strip()
+    names = {name for name, *_ in _vocabulary()}
+    if words == "no finding":
+        return None
+    found = [(words, None)] if words in names else list(read_statements(words))
+    return found[0] if len(found) == 1 else None
+
+
+def state_of(said: Statements, finding: str, side: str | None) -> bool | None:
+    """Return whether a report has a finding (on a side); None where it leaves that open.
+
+    What a report does not speak of is absent; a report that says nothing at all leaves all open.
+    """
+    states = {one.state for (name, at), one in said.items() if name == finding and at == side}
+    if side is None:
+        states = {one.state for (name, _), one in said.items() if name == finding}
+    elif not states:
+        unsided = {one.state for (name, at), one in said.items() if name == finding and at is None}
+        states = {"uncertain"} if "present" in unsided else unsided
+    if "present" in states:
+        return True
+    return None if "uncertain" in states or not said else False
+
+
 def progression(before: Statements, after: Statements) -> tuple[str, bool]:
     """Return what changed from one report to the next in words, and whether nothing did."""
     sentences = []

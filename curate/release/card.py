@@ -51,6 +51,7 @@ def card_bytes(chosen: Chosen, *, has_formulas: bool) -> bytes:
             "short": [*warning_lines(chosen.classes), *chosen.label_notes],
             "threshold": chosen.threshold,
             "num_real": len(real),
+            "edits": chosen.edits,
             "real_sources": [(*named, count) for named, count in sorted(sources.items())],
             "splits": _splits(chosen),
             "certificate": chosen.certificate and certificate_json(chosen.certificate),

@@ -52,6 +52,7 @@ class Certificate:
     failed: tuple[str, ...]  # modalities for which no threshold keeps the promise: none leaves
     # the label classifier that left images out before, and how far it may be trusted
     label_check: Mapping[str, Any] | None = None
+    edits: Mapping[str, int] | None = None  # how many patients stand behind them
 
     @property
     def test(self) -> Promise:
@@ -107,6 +108,7 @@ def certificate_json(certificate: Certificate) -> dict[str, Any]:
         "certified": [_plain(part) for part in certificate.certified],
         "failed": list(certificate.failed),
         **({"label_check": certificate.label_check} if certificate.label_check else {}),
+        **({"edits": certificate.edits} if certificate.edits else {}),
     }
 
 
@@ -165,6 +167,11 @@ def certificate_lines(values: Mapping[str, Any]) -> list[str]:
         *(
             f"  {modality}: no threshold keeps the promise; none leaves"
             for modality in values["failed"]
+        ),
+        *(
+            f"  {values['edits']['num_patients']} real patients stand behind "
+            f"{values['edits']['num_edits']} edits"
+            for _ in range("edits" in values)
         ),
     ]
 

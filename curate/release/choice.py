@@ -23,6 +23,7 @@ from curate.release.certificate import Certificate
 from curate.release.classes import ClassKept, kept_by_class
 from curate.release.config import ExportConfig
 from curate.release.contradictions import KEEP, Twins, find_twins, twins_lines
+from curate.release.edits import EditsBehind, edits_behind
 from curate.release.entries import Entry, entries_of, real_for_release
 from curate.release.label_check import LabelCheck, check_labels
 from curate.release.lineage import Lineage, lineage_of
@@ -53,6 +54,7 @@ class Chosen:
     twins: Twins = field(default_factory=Twins)  # nearly equal images that leave with two labels
     label_check: LabelCheck | None = None
     train_distances: Mapping[UUID, float] = field(default_factory=dict)  # of what was compared
+    edits: EditsBehind | None = None
 
     @property
     def certificate(self) -> Certificate | None:
@@ -78,8 +80,12 @@ class Chosen:
 
     @property
     def label_notes(self) -> list[str]:
-        """What a user of the set should know of its labels, a line each."""
-        return [*twins_lines(self.twins), *(self.label_check.lines() if self.label_check else [])]
+        """What a user of the set should know of its labels and edits, a line each."""
+        return [
+            *twins_lines(self.twins),
+            *(self.label_check.lines() if self.label_check else []),
+            *(self.edits.lines() if self.edits else []),
+        ]
 
     @property
     def threshold(self) -> float:
@@ -128,12 +134,16 @@ def choose(ws: Workspace, config: ExportConfig, progress: ShowProgress) -> Chose
     real = _share_of(real_for_release(ws), config, len(kept)) if config.with_real else []
     leave = twins.among({image.item_key for image in kept})
     entries = entries_of(ws, kept, real, shares, leave.groups())
+    edits = edits_behind(ws, kept, entries)
+    if promised and edits:
+        certificate = replace(promised.certificate, edits=edits.to_json())
+        promised = replace(promised, certificate=certificate)
     versions = {image.version_id for image in kept}
     lineage = lineage_of(ws, version_ids=versions, reward_model_id=model.id)
     mixed = mixed_settings(ws, kept)
     return Chosen(
         config, model, decisions, entries, lineage, reference, promised, mixed, leave, labels,
-        distances,
+        distances, edits,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from uuid import UUID
 
-from curate.release.splits import TRAIN, Member, split_by_group
+from curate.release.splits import ORDER, TRAIN, Member, split_by_group, split_of_imported
 from curate.samples.formats import EXTENSIONS
 from curate.workspace import Workspace
 from db import queries
@@ -55,19 +55,25 @@ def entries_of(
 
     A prompt goes with the patients whose images are its conditions, so that no patient is on two
     sides; so do prompts with one condition image, and an image with its `twins` (names of what it
-    shares, by item key). A real image that was imported for training stays there.
+    shares, by item key). A real image that was imported for training stays there, and what shows a
+    patient's image, an edit for one, goes where that patient was imported for.
     """
     given = queries.prompts.conditions_of(ws.session, [image.prompt_id for image in kept])
-    groups = queries.prompts.patients_behind(ws.session, [image.prompt_id for image in kept])
+    behind = queries.prompts.images_behind(ws.session, [image.prompt_id for image in kept])
     members = [
         Member(
             image.item_key,
             {
                 f"prompt {image.prompt_id}",
-                *_named(groups[image.prompt_id]),
+                *_named([one.patient for one in behind[image.prompt_id]]),
                 *(f"condition image {file}" for file in given.get(image.prompt_id, {}).values()),
                 *twins.get(image.item_key, ()),
             },
+            max(
+                (split_of_imported(one.split, shares) for one in behind[image.prompt_id]),
+                key=lambda split: ORDER.index(split) if split else -1,
+                default=None,
+            ),
         )
         for image in kept
     ] + [

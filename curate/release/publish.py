@@ -287,6 +287,7 @@ def _manifest(ws: Workspace, chosen: Chosen, written: _Written) -> dict[str, Any
             for id_, row in queries.runs.environments(ws.session, environments).items()
         },
         **({DEFUSED: FORMULAS} if written.has_defused else {}),
+        **({"edits": chosen.edits.to_json()} if chosen.edits else {}),
         "rule": rule_json(chosen),
         "licence": licence_of(chosen.config, chosen.lineage),
         **lineage_json(ws, chosen.lineage),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from curate.errors import CurateError
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
+TRAIN, VALIDATION, TEST = ORDER = "train", "validation", "test"
+HELD_OUT = {"val": (VALIDATION, TEST), "test": (TEST, VALIDATION)}  # imported for: goes to
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,23 @@ def shares_of(val_share: float, test_share: float) -> dict[str, float]:
     return {split: share for split, share in shares.items() if share > 0}
 
 
+def split_of_imported(imported: str | None, shares: Mapping[str, float]) -> str | None:
+    """Return the split of a release for what shows a patient that was imported for one.
+
+    Who was held out stays held out, in the other such split where the release lacks theirs. None:
+    any; with a single split there is no choice.
+    """
+    if imported == TRAIN or len(shares) == 1:
+        return TRAIN if imported == TRAIN else None
+    return next((split for split in HELD_OUT.get(imported or "", ()) if split in shares), None)
+
+
 def split_by_group(members: Sequence[Member], shares: Mapping[str, float]) -> list[tuple[str, str]]:
     """Return each image's (split, group), in order; what shares anything is one group.
 
     Groups come in an order hashed from their images, each to the split that lacks most: the same
     images give the same splits. Groups are numbered, so that they name no patient.
+    A group whose images must be in several goes to the one that is held out furthest.
     Raises CurateError when there are fewer groups than splits.
     """
     parent = list(range(len(members)))
@@ -60,7 +73,10 @@ def split_by_group(members: Sequence[Member], shares: Mapping[str, float]) -> li
             "group stays whole. Ask for fewer splits, or export images of more prompts."
         )
     sizes = Counter(group_of)
-    fixed = {g: m.fixed for g, m in zip(group_of, members, strict=True) if m.fixed}
+    must = sorted(
+        (ORDER.index(m.fixed), g) for g, m in zip(group_of, members, strict=True) if m.fixed
+    )
+    fixed = {group: ORDER[place] for place, group in must}  # of several the last
     missing = {split: share * len(members) for split, share in shares.items()}
     split_of: dict[int, str] = {}
     for group in sorted(order, key=lambda group: group not in fixed):

@@ -12,6 +12,7 @@ import numpy as np
 
 from curate.outside import is_plain_file
 from curate.production.plan import item_key
+from curate.rating.edits import ROLE
 from curate.release.certificate import (
     CALIBRATION,
     CERTIFICATE,
@@ -322,7 +323,18 @@ def _tables_that_differ(
 def _promises_that_fail(
     folder: Path, manifest: Manifest, damaged: Collection[str]
 ) -> Iterator[Problem]:
-    """Work the certificate out again, and hold the images that leave against it."""
+    """Work the certificate out again, and hold the images that leave against it.
+
+    Whose pictures edits are no release can prove, but how many edits and priors there are.
+    """
+    priors = [
+        image.prompt.conditions[ROLE]
+        for image in manifest.images
+        if ROLE in image.prompt.conditions
+    ]
+    said = manifest.raw.get("edits") or {}
+    if said and (said.get("num_edits"), said.get("num_priors")) != (len(priors), len(set(priors))):
+        yield Problem(MANIFEST, "edits", f"{len(priors)} edits of {len(set(priors))} priors here")
     if CERTIFICATE not in {file.path for file in manifest.files} - set(damaged):
         rule = manifest.raw.get("rule")
         if isinstance(rule, dict) and rule.get("target_precision") is not None:

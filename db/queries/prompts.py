@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from db.bulk import in_parts, insert_new
@@ -133,19 +134,45 @@ def conditions_of(session: Session, prompt_ids: Sequence[str]) -> dict[str, dict
     return found
 
 
-def patients_behind(session: Session, prompt_ids: Sequence[str]) -> dict[str, set[str | None]]:
-    """Return, for every prompt, the patients whose images are its conditions."""
-    found: dict[str, set[str | None]] = {prompt_id: set() for prompt_id in prompt_ids}
+@dataclass(frozen=True)
+class Behind:
+    """A real image that is a prompt's condition image."""
+
+    role: str
+    file_sha256: str
+    patient: str | None
+    split: str | None  # that it was imported for
+
+
+def images_behind(session: Session, prompt_ids: Sequence[str]) -> dict[str, list[Behind]]:
+    """Return, for every prompt, the real images that are its conditions."""
+    found: dict[str, list[Behind]] = {prompt_id: [] for prompt_id in prompt_ids}
     for some in in_parts(list(found)):
+        columns: Any = (
+            PromptCondition.prompt_id,
+            PromptCondition.role,
+            Image.file_sha256,
+            Image.patient,
+            Image.split,
+        )
         query = (
-            select(PromptCondition.prompt_id, Image.patient)
+            sa.select(*columns)
+            .select_from(PromptCondition)
             .join(
                 Image,
                 (col(Image.id) == col(PromptCondition.image_id))
                 | (col(Image.file_sha256) == col(PromptCondition.file_sha256)),
             )
-            .where(col(PromptCondition.prompt_id).in_(some), col(Image.patient).is_not(None))
+            .where(col(PromptCondition.prompt_id).in_(some), col(Image.origin) == "real")
         )
-        for prompt_id, patient in session.exec(query):
-            found[prompt_id].add(patient)
+        for prompt_id, *values in session.execute(query):
+            found[prompt_id].append(Behind(*values))
     return found
+
+
+def patients_behind(session: Session, prompt_ids: Sequence[str]) -> dict[str, set[str | None]]:
+    """Return, for every prompt, the patients whose images are its conditions."""
+    return {
+        prompt_id: {one.patient for one in some if one.patient is not None}
+        for prompt_id, some in images_behind(session, prompt_ids).items()
+    }

@@ -84,7 +84,15 @@ def test_figures_are_worked_out_by_hand() -> None:
     copied = [replace(one, readings=(1.0 - one.wanted[0], 0.1)) for one in good]
     assert weighted_figures(copied, np.ones(4))["composite"] == 0.0
     blind = [replace(one, readings=(), wanted=(), flipped=()) for one in good]
-    assert weighted_figures(blind, np.ones(4))["auc"] is None
+    none = weighted_figures(blind, np.ones(4))
+    assert none["auc"] is none["kl"] is none["hallucination"] is None
+    # first finding: wanted in 2 of 4, read in 2 of 4; second: in none; half an image added
+    assert found["kl"] == pytest.approx(0)
+    more = weighted_figures(good, np.array([3.0, 1.0, 0.0, 0.0]))  # wanted in 4, read in 3 of 4
+    p, q = 4.5 / 5, 3.5 / 5
+    assert more["kl"] == pytest.approx(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    two_hearts = [replace(one, hallucination=float(n == 0)) for n, one in enumerate(good)]
+    assert weighted_figures(two_hearts, np.array([2.0, 1, 1, 1]))["hallucination"] == 0.4
 
 
 def test_intervals_are_over_patients_not_edits() -> None:
@@ -111,6 +119,7 @@ def test_a_workspace_with_a_demo_is_measured_and_what_must_fail_fails(
         copied = {name: one.value for name, one in rows[COPY].values.items() if one}
         assert (copied["error"], copied["identity"], copied["hit"]) == (0, 1, 0)
         assert copied["kept"] == 1 and copied["truth_error"] == pytest.approx(1)
+        assert copied["hallucination"] == 0 and copied["kl"] > 0
     composite = flips[COPY].values["composite"]
     assert composite is not None and (composite.value, composite.high) == (0, 0)
     copied_again = flips[AGAIN].values["error"]
