@@ -7,8 +7,9 @@ module or of this one.
 
 import multiprocessing
 import os
+import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -47,22 +48,34 @@ def ended(run: Callable[..., object], *arguments: Any, **given: Any) -> int | No
 
 
 def worked(
-    run: Callable[..., object], folder: Path, kill_after: float | None = None
-) -> tuple[int | None, float]:
-    """Return the exit status of `run(folder, ready)` and its seconds from its `ready.set()` on.
+    run: Callable[..., object], folder: Path, kill_at: int | None = None
+) -> tuple[int | None, int]:
+    """Return the exit status of `run(folder)`, and how often it has made bytes durable.
 
-    It is killed after so many seconds of these.
+    It is killed when it does so for the `kill_at`th time: by this and not by a clock, so that a
+    kill finds a run at work on any machine.
     """
-    ready = CHILDREN.Event()
-    child = CHILDREN.Process(target=run, args=(folder, ready))
+    count = CHILDREN.Value("i", 0, lock=False)  # who is killed lets no lock go
+    child = CHILDREN.Process(target=_run_and_count, args=(run, folder, kill_at, count))
     child.start()
-    assert ready.wait(240)  # the first waits for imports
-    begun = time.monotonic()
-    if kill_after is not None:
-        time.sleep(kill_after)
-        child.kill()
-    child.join(120)
-    return child.exitcode, time.monotonic() - begun
+    child.join()
+    return child.exitcode, count.value
+
+
+def _run_and_count(
+    run: Callable[..., object], folder: Path, kill_at: int | None, count: Any
+) -> None:
+    sync, lock = os.fsync, threading.Lock()
+
+    def counted(descriptor: int) -> None:
+        with lock:
+            count.value += 1
+            if count.value == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        sync(descriptor)
+
+    os.fsync = counted
+    _run(run, (folder,), None)
 
 
 def curate(arguments: Sequence[str], folder: Path, paths: Sequence[str] = ()) -> None:
