@@ -69,6 +69,7 @@ class Model(BaseHTTPRequestHandler):
         elif model == "slow" and len(self.tries) == 2 and is_first:
             time.sleep(1.5)
         elif model == "hangs" and len(self.tries) == 4:
+            (self.folder / "hangs").touch()
             while (self.folder / "hang").exists():
                 time.sleep(0.05)
         data = user[1]["image_url"]["url"].removeprefix("data:image/png;base64,")

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from cli import app as command_line
 from curate.progress import progress
 from curate.release.config import ExportConfig
 from curate.release.publish import export_release
@@ -17,6 +19,7 @@ from curate.site.serving import RunningSite, site
 from db import queries
 from tests.axe import axe_or_skip, violations
 from tests.curate.conftest import Story
+from tests.curate.evaluation.pictured import write_set
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 PATIENCE_MS = 120_000
@@ -89,6 +92,28 @@ def test_axe_finds_nothing_serious_in_the_report(
     assert ground == {"light": "rgb(246, 248, 250)", "dark": "rgb(17, 23, 28)"}[scheme]
     assert page.evaluate("[...document.querySelectorAll('th')].filter(e => !e.innerText)") == []
     page.close()
+
+
+def test_axe_finds_nothing_serious_in_the_page_of_an_evaluation(
+    chromium: Any, tmp_path: Path
+) -> None:
+    axe = axe_or_skip()
+    shapes = {"disc": ("disc", 12), "bar": ("bar", 12)}
+    train, test, made = (
+        write_set(tmp_path / name, shapes, seed=seed, split=name)
+        for seed, name in enumerate(("train", "test", "made"))
+    )
+    asked = ["--real", train, "--test", test, "--synthetic", made, "--cache", tmp_path / "cache"]
+    place = tmp_path / "evaluation.html"
+    answer = CliRunner().invoke(command_line, ["evaluate", *map(str, asked), "--page", str(place)])
+    assert answer.exit_code == 0, answer.output
+    for scheme in ("light", "dark"):
+        page = chromium.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+        page.goto(place.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+        assert violations(page, axe) == []
+        assert page.evaluate(FAULTS) == []
+        page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
