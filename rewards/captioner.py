@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from rewards.classifiers import learning_device
 from rewards.errors import RewardError
 
 SIZES = {"tiny": (3, 128, 4), "gpt2": (12, 768, 12)}  # layers, width, heads
@@ -94,6 +95,7 @@ class CaptioningNetwork(nn.Module):
         """Return the mean cross entropy of each next word, the end among them."""
         rows = [torch.tensor([*text[:MOST_TOKENS], self.words.end]) for text in texts]
         asked_BL = pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+        asked_BL = asked_BL.to(features_BD.device)
         given_BL = asked_BL[:, :-1].clamp_min(0)
         logits = self.network(inputs_embeds=self._embedded(features_BD, given_BL)).logits
         said_BLV = logits[:, IMAGE_TOKENS - 1 :]
@@ -103,10 +105,11 @@ class CaptioningNetwork(nn.Module):
     def say(self, features_BD: Tensor) -> list[str]:
         """Return the likeliest text word by word (greedy)."""
         self.eval()
-        num = len(features_BD)
-        numbers_BL = torch.empty(num, 0, dtype=torch.long)
+        num, device = len(features_BD), self.prefix.weight.device
+        features_BD = features_BD.to(device)
+        numbers_BL = torch.empty(num, 0, dtype=torch.long, device=device)
         next_input, past = self._embedded(features_BD, numbers_BL), None
-        ended_B = torch.zeros(num, dtype=torch.bool)
+        ended_B = torch.zeros(num, dtype=torch.bool, device=device)
         for _ in range(MOST_TOKENS):
             said = self.network(inputs_embeds=next_input, past_key_values=past, use_cache=True)
             past, likeliest_B = said.past_key_values, said.logits[:, -1].argmax(1)
@@ -169,12 +172,14 @@ def train_captioner(
     rate = 1e-3 if captioner.network.config.n_embd < 512 else 1e-4
     optimiser = torch.optim.AdamW(captioner.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    captioner.train()
+    device = learning_device()
+    captioner.to(device).train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # its dropout
         for _ in range(steps):
             drawn = torch.randint(len(texts), (BATCH,), generator=random)
-            loss = captioner.loss(features_ND[drawn], [numbers[at] for at in drawn.tolist()])
+            given = features_ND[drawn].to(device)
+            loss = captioner.loss(given, [numbers[at] for at in drawn.tolist()])
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(captioner.parameters(), 1.0)

@@ -13,6 +13,11 @@ NETWORKS = ("cnn", "swin-tiny")
 WIDTHS = (32, 64, 96, 128)  # channels of the small network's four stages
 
 
+def learning_device() -> torch.device:
+    """Return where networks that are trained to measure learn: on a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def new_classifier(name: str, num_classes: int, *, seed: int) -> nn.Module:
     """Return a network with random weights: images [B, 3, H, W] in [0, 1] to logits [B, C].
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torchvision.models import DenseNet
 
 from rewards.backbones import IMAGENET_SIDE, TORCHVISION
+from rewards.classifiers import learning_device
 from rewards.errors import RewardError
 
 TINY = "densenet-tiny"
@@ -66,20 +67,21 @@ def contrast(looks_BP: Tensor, others_BP: Tensor) -> Tensor:
     logits = both @ both.T / TEMPERATURE
     logits.fill_diagonal_(-torch.inf)
     num = len(looks_BP)
-    partner = torch.arange(2 * num).roll(num)
+    partner = torch.arange(2 * num, device=both.device).roll(num)
     return functional.cross_entropy(logits, partner)
 
 
 def learn_without_labels(encoder: Encoder, images_N3HW: Tensor, *, steps: int, seed: int) -> None:
     """Train for a number of steps on images drawn by lot."""
-    random = torch.Generator().manual_seed(seed)
+    random, device = torch.Generator().manual_seed(seed), learning_device()
+    encoder.to(device)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     encoder.train()
     for _ in range(steps):
         drawn = torch.randint(len(images_N3HW), (BATCH,), generator=random)
         looks = torch.cat([_look(images_N3HW[drawn], random) for _ in range(2)])
-        one, other = encoder.project(encoder(looks)).chunk(2)
+        one, other = encoder.project(encoder(looks.to(device))).chunk(2)
         loss = contrast(one, other)
         optimiser.zero_grad()
         loss.backward()
@@ -106,5 +108,5 @@ def _look(images_B3HW: Tensor, random: torch.Generator) -> Tensor:
 @torch.no_grad()
 def encoded(encoder: Encoder, images_N3HW: Tensor) -> Tensor:
     """Return the features [N, D] of all images."""
-    encoder.eval()
-    return torch.cat([encoder(part) for part in images_N3HW.split(256)])
+    encoder.to(device := learning_device()).eval()
+    return torch.cat([encoder(part.to(device)) for part in images_N3HW.split(256)]).cpu()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_generate, gpu_train
+from benchmarks import gpu_generate, gpu_train, gpu_utility
 
 
 def printed(
@@ -35,6 +35,17 @@ def test_training_with_averages_in_bfloat16_is_timed(
     words = ["--batch-size", "2", "--micro-batch", "1", "--steps", "2", "--checkpointing"]
     out = printed(gpu_train, words, monkeypatch, capsys)
     assert "2 steps of 2 images, 1 a pass" in out and "images/s" in out
+
+
+def test_networks_that_learn_to_measure_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = printed(gpu_utility, ["--steps", "1"], monkeypatch, capsys)
+    assert [line.partition(":")[0] for line in out.splitlines()[-3:]] == [
+        "cnn",
+        "densenet-tiny without labels",
+        "tiny captioner",
+    ]
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from curate.evaluation.sets import ImageSet
 from curate.samples.features import features_of
 from curate.samples.stored import batches
 from rewards.backbones import Backbone
-from rewards.classifiers import new_classifier
+from rewards.classifiers import learning_device, new_classifier
 from rewards.frozen.data import to_side
 
 LINEAR = "linear"
@@ -62,7 +62,7 @@ class Classifier:
         """Learn, each class with equal weight in all; a network may learn from `first` before."""
         if self.name == LINEAR:
             return _fit_probe(examples, _balanced(examples, num_classes), num_classes)
-        network = new_classifier(self.name, num_classes, seed=seed)
+        network = new_classifier(self.name, num_classes, seed=seed).to(learning_device())
         rate = OF_ATTENTION if "swin" in self.name else LEARNING_RATE
         for some in (first, examples):
             if some is not None:
@@ -113,14 +113,14 @@ def _train_network(
 
     A flip would turn left into right, which some findings depend on.
     """
-    random = torch.Generator().manual_seed(seed)
+    random, device = torch.Generator().manual_seed(seed), learning_device()
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     network.train()
     for _ in range(steps):
         drawn = torch.multinomial(weights_N, BATCH, replacement=True, generator=random)
-        logits = network(_varied(examples.inputs[drawn], random))
-        loss = functional.cross_entropy(logits, examples.classes_N[drawn])
+        logits = network(_varied(examples.inputs[drawn], random).to(device))
+        loss = functional.cross_entropy(logits, examples.classes_N[drawn].to(device))
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -142,7 +142,9 @@ def _varied(images_N3HW: Tensor, random: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def _read(network: nn.Module, inputs: Tensor) -> Tensor:
-    return torch.cat([network(part).softmax(dim=1) for part in inputs.split(READ_AT_ONCE)])
+    device = learning_device()
+    parts = [network(part.to(device)).softmax(dim=1) for part in inputs.split(READ_AT_ONCE)]
+    return torch.cat(parts).cpu()
 
 
 def finite_features(images: ImageSet, backbone: Backbone) -> Tensor:

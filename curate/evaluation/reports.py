@@ -19,13 +19,12 @@ from curate.evaluation.classifiers import finite_features
 from curate.evaluation.config import CaptionConfig
 from curate.evaluation.features import unit
 from curate.evaluation.intervals import Estimate
-from curate.evaluation.kept import kept
+from curate.evaluation.kept import kept, key_of
 from curate.evaluation.label_classifier import patient_of
 from curate.evaluation.sets import ImageSet, SetImage
 from curate.evaluation.utility import COPIES, ONLY, REAL_ONLY, numbers_of, percentiles
 from curate.evaluation.utility_sides import UtilitySides
 from curate.progress import ShowProgress
-from db.hashing import json_hash
 from rewards.backbones import Backbone
 from rewards.captioner import new_captioner, train_captioner
 
@@ -127,7 +126,7 @@ def measure_reports(
         for arm, draw in product(arms, range(config.draws)):
             texts = kept(
                 real.train.cache,
-                json_hash(["reports", *key, asdict(arm), draw]),
+                key_of(["reports", *key, asdict(arm), draw]),
                 lambda arm=arm, draw=draw: captions.learned(arm, draw),  # type: ignore[misc]
             )
             said.setdefault(arm.name, []).append(texts)

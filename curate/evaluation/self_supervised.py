@@ -14,7 +14,7 @@ from torch import Tensor
 
 from curate.evaluation.classifiers import LINEAR, ClassExamples, Classifier, pixels_of
 from curate.evaluation.config import SelfSupervisedConfig
-from curate.evaluation.kept import kept
+from curate.evaluation.kept import kept, key_of
 from curate.evaluation.utility import (
     Arm,
     Task,
@@ -26,7 +26,6 @@ from curate.evaluation.utility import (
 )
 from curate.evaluation.utility_sides import UtilitySides
 from curate.progress import ShowProgress
-from db.hashing import json_hash
 from rewards.self_supervised import encoded, learn_without_labels, new_encoder
 
 UNTRAINED, REAL = "untrained features", "learned from real images"
@@ -52,7 +51,7 @@ def measure_self_supervision(
         for name, draw in product(pools, range(config.draws)):
             cells = kept(
                 sides.train.cache,
-                json_hash(["self-supervised", *key, name, draw]),
+                key_of(["self-supervised", *key, name, draw]),
                 partial(_probed, pools[name], tasks, config, per_class, draw),
             )
             for num, of_tasks in zip(per_class, cells, strict=True):

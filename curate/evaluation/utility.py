@@ -19,12 +19,11 @@ from curate.errors import CurateError
 from curate.evaluation.classifiers import LINEAR, ClassExamples, Classifier
 from curate.evaluation.config import UtilityConfig
 from curate.evaluation.intervals import Estimate
-from curate.evaluation.kept import kept
+from curate.evaluation.kept import kept, key_of
 from curate.evaluation.label_classifier import patient_of
 from curate.evaluation.sets import ImageSet
 from curate.evaluation.utility_sides import UtilitySides
 from curate.progress import ShowProgress
-from db.hashing import json_hash
 from rewards.backbones import Backbone
 
 RESAMPLES = 2000
@@ -142,7 +141,7 @@ def measure_utility(
     with progress(len(arms) * config.draws, "arms and draws") as advance:
         for arm, draw in product(arms, range(config.draws)):
             make = partial(classified, classifier, tasks, arm, draw)
-            told[arm].append(kept(sides.train.cache, json_hash([*key, asdict(arm), draw]), make))
+            told[arm].append(kept(sides.train.cache, key_of([*key, asdict(arm), draw]), make))
             advance(1)
     name = f"{classifier.name} classifier, {config.draws} draws, {backbone.name}"
     return utility_table(name, tasks, told, (*left_out, *sides.notes))
