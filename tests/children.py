@@ -67,7 +67,7 @@ def _run_and_count(
 ) -> None:
     sync, lock = os.fsync, threading.Lock()
 
-    def counted(descriptor: int) -> None:
+    def counted(descriptor: Any) -> None:
         with lock:
             count.value += 1
             if count.value == kill_at:
