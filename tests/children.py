@@ -67,12 +67,12 @@ def _run_and_count(
 ) -> None:
     sync, lock = os.fsync, threading.Lock()
 
-    def counted(descriptor: Any) -> None:
+    def counted(fd: Any) -> None:
         with lock:
             count.value += 1
             if count.value == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-        sync(descriptor)
+        sync(fd)
 
     os.fsync = counted
     _run(run, (folder,), None)
