@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.loop.config import ENDS
 from curate.production.watch import RunState, run_states, state_of
+from curate.rating.practised import practice_lines
 from curate.workspace import Workspace
 from db import queries
 
@@ -32,13 +33,15 @@ class Status:
     working: list[RunState] = field(default_factory=list)
     next_step: str = ""  # what a person would do now, and the command for it
     promises: list["LivePromise"] = field(default_factory=list)  # of releases, rated anew since
+    practice: list[str] = field(default_factory=list)  # how far raters are, before campaigns
 
     def to_json(self) -> dict[str, Any]:
         """Return counts as top-level integers, with the runs and the next step beside them."""
         last_run = asdict(self.last_run) if self.last_run else None
         working = [state.to_json() for state in self.working]
         beside = {"last_run": last_run, "working_runs": working, "next_step": self.next_step}
-        return {**self.counts, **beside, "promises": [one.to_json() for one in self.promises]}
+        promises = [one.to_json() for one in self.promises]
+        return {**self.counts, **beside, "promises": promises, "practice": self.practice}
 
     def lines(self) -> list[str]:
         """Return the status for a person to read."""
@@ -48,7 +51,7 @@ class Status:
             run = self.last_run
             lines.append(f"last run {run.run_id[:12]}: {run.done:,} of {run.planned:,} images")
         lines += [state.line() for state in self.working]
-        lines += [promise.line() for promise in self.promises]
+        lines += [*(promise.line() for promise in self.promises), *self.practice]
         return [*lines, f"next: {self.next_step}"] if self.next_step else lines
 
 
@@ -67,7 +70,8 @@ def read_status(ws: Workspace) -> Status:
     next_step = "watch what is at work: `curate runs list`"
     if not working:
         next_step = _next(ws, counts, progress)
-    return Status(counts, progress, working, next_step, _changed_promises(ws))
+    promises = _changed_promises(ws)
+    return Status(counts, progress, working, next_step, promises, practice_lines(ws))
 
 
 def _changed_promises(ws: Workspace) -> list["LivePromise"]:

@@ -10,13 +10,13 @@ import html
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 import httpx
@@ -52,6 +52,7 @@ NO_STORE = ("Cache-Control", "no-store")
 # what we add to each page; where Label Studio has nothing
 OURS = {"/page.js": "text/javascript; charset=utf-8", "/page.css": "text/css; charset=utf-8"}
 OUR_HEAD = b'<head><script src="/page.js"></script><link rel="stylesheet" href="/page.css">'
+PLACE = "/practice/"  # where our own pages are; Label Studio has nothing there
 ANSWERED = ("total_annotations_number", "skipped_annotations_number")
 TITLES_HASH = re.compile(r" \([0-9a-f]{12}\)$")  # of a project's title, for us alone
 FRONT_STYLE = (
@@ -69,13 +70,38 @@ class Reply:
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One line of a rater's front page: what there is to do, where, and how far it is."""
+
+    title: str
+    link: str
+    said: str
+
+
+class OwnPages(Protocol):
+    """Pages of curate's own at the door, below `PLACE`, for a rater who is logged in."""
+
+    def readings(self, email: str) -> Sequence[Reading]:
+        """Return what this rater is to do there, for the front page."""
+        ...
+
+    def reply(self, email: str, method: str, path: str, form: Mapping[str, str]) -> Reply:
+        """Answer a request; a POST has come from a page of this door."""
+        ...
+
+
 def gateway_app(
-    upstream: str, *, address: str = "", transport: httpx.BaseTransport | None = None
+    upstream: str,
+    *,
+    address: str = "",
+    transport: httpx.BaseTransport | None = None,
+    ours: OwnPages | None = None,
 ) -> "WSGIApplication":
     """Return the application before the Label Studio at `upstream`. It keeps no log.
 
     `address` is where browsers reach it, when a proxy before it calls it by another name; with
-    https:// there, browsers are told to send its cookies by https only.
+    https:// there, browsers are told to send its cookies by https only. `ours` are pages beside it.
     """
     client = httpx.Client(
         base_url=upstream,
@@ -84,7 +110,7 @@ def gateway_app(
         limits=httpx.Limits(max_keepalive_connections=0),
         transport=transport,
     )
-    gateway = _Gateway(client, urlsplit(address))
+    gateway = _Gateway(client, urlsplit(address), ours)
 
     def answer(environ: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         try:
@@ -103,8 +129,10 @@ def gateway_app(
 class _Gateway:
     """One Label Studio, asked with raters' own logins."""
 
-    def __init__(self, client: httpx.Client, address: SplitResult) -> None:
-        self._client = client
+    def __init__(
+        self, client: httpx.Client, address: SplitResult, ours: OwnPages | None = None
+    ) -> None:
+        self._client, self._ours = client, ours
         self._name = address.netloc
         self._is_secure = address.scheme == "https"
         self._looked_up = lru_cache(maxsize=10_000)(self._look_up)
@@ -123,6 +151,8 @@ class _Gateway:
         cookies = _cookies(environ)
         if method == "GET" and path in ("", "/", "/projects", "/projects/"):
             return self._readings(cookies)
+        if self._ours is not None and path.startswith(PLACE):
+            return self._own(self._ours, environ, cookies)
         if method == "GET" and path in OURS:
             content = resources.files("annotation.label_studio").joinpath(path[1:]).read_bytes()
             return Reply(HTTPStatus.OK, content, (("Content-Type", OURS[path]), NO_STORE))
@@ -141,6 +171,22 @@ class _Gateway:
         if not all(self._owns(cookies, kind, number) for kind, number in call.owned):
             return self._not_theirs(call, cookies)
         return self._passed(call, environ, cookies)
+
+    def _own(self, ours: OwnPages, environ: "WSGIEnvironment", cookies: str) -> Reply:
+        """Answer by a page of our own: Label Studio says who asks, and sees nothing of it."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        me = self._known(cookies, "me", 0)
+        if me is None or not me.get("email"):
+            return _login(path)
+        form: dict[str, str] = {}
+        if method == "POST":
+            if not environ.get("HTTP_ORIGIN"):  # of another page it was refused already
+                return _said(HTTPStatus.FORBIDDEN, "Only this page may send that.")
+            try:
+                form = _form(environ)
+            except ValueError:
+                return _said(HTTPStatus.BAD_REQUEST, "This is no answer of this page.")
+        return ours.reply(str(me["email"]), method, path, form)
 
     def _passed(self, call: Call, environ: "WSGIEnvironment", cookies: str) -> Reply:
         headers = {name: environ[key] for key, name in PASSED_ON.items() if environ.get(key)}
@@ -213,6 +259,10 @@ class _Gateway:
         if answer.status_code != 200:
             return _login("")
         rows, num_done = "", 0
+        me = self._known(cookies, "me", 0) or {}
+        for one in self._ours.readings(str(me.get("email", ""))) if self._ours else ():
+            title, said = html.escape(one.title), html.escape(one.said)
+            rows += f'<li><a href="{html.escape(one.link)}">{title}</a> <span>{said}</span></li>'
         for project in _object(answer).get("results", ()):
             total = int(project.get("task_number") or 0)
             done = sum(int(project.get(name) or 0) for name in ANSWERED)
@@ -241,6 +291,15 @@ def _cookies(environ: "WSGIEnvironment") -> str:
         return ""
     found = ((name, jar[name].value) for name in COOKIES if name in jar)
     return "; ".join(f"{name}={value}" for name, value in found if PLAIN.fullmatch(value))
+
+
+def _form(environ: "WSGIEnvironment") -> dict[str, str]:
+    """Read a form's fields; ValueError when the body is none, or too long."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if not 0 <= length <= MAX_BODY:
+        raise ValueError("too long")
+    given = environ["wsgi.input"].read(length).decode()
+    return dict(parse_qsl(given, keep_blank_values=True, max_num_fields=20))
 
 
 def _fields(call: Call, known: frozenset[str], environ: "WSGIEnvironment") -> dict[str, Any]:

@@ -14,7 +14,7 @@ ID = r"[1-9][0-9]{0,9}"
 UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 FILE = r"[A-Za-z0-9_@~+-][A-Za-z0-9._@~+-]*"  # begins with no dot: neither hidden nor upwards
 PICTURE = rf"images/{UUID}/{UUID}-[a-z]+[1-9]?\.png"
-AFTER_LOGIN = rf"|/|/projects/{ID}/data/?\?labeling=1"
+AFTER_LOGIN = rf"|/|/projects/{ID}/data/?\?labeling=1|/practice/{UUID}"
 ANSWER = frozenset(("result", "lead_time", "was_cancelled", "draft_id", "started_at"))
 DRAFT = frozenset(("result", "lead_time", "was_cancelled", "started_at"))
 LOGIN = frozenset(("email", "password", "persist_session", "csrfmiddlewaretoken"))

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from curate.commands.rate_people import people, read_token
+from curate.commands.rate_practice import practice
 from curate.commands.rate_raters import raters
 from curate.commands.shared import Campaign, Json, Loop, Workspace, table, tell
 from curate.rating.config import BudgetOptions, MachineOptions, SimulateOptions
@@ -17,6 +18,7 @@ rate = typer.Typer(
 )
 rate.add_typer(people)
 rate.add_typer(raters, name="raters")
+rate.add_typer(practice, name="practice")
 
 
 @rate.command()
@@ -161,32 +163,69 @@ def export_ratings(
 
 
 @rate.command("status")
-def rate_status(workspace: Workspace = Path("."), as_json: Json = False) -> None:
-    """Show the progress of each campaign.
+def rate_status(
+    campaign: Campaign = None, workspace: Workspace = Path("."), as_json: Json = False
+) -> None:
+    """Show the progress of each campaign, or of each rater of one.
 
-    Example: curate rate status
+    Example: curate rate status --campaign first
     """
     from curate.rating.report import campaign_rows
     from curate.workspace import open_workspace
 
+    if campaign is not None:
+        _show_raters_progress(campaign, workspace, as_json)
+        return
     with open_workspace(workspace) as ws:
         rows = campaign_rows(ws)
+    numbers = ("raters", "images", "overlap", "answered", "assigned")
+    before = ("passed practice",) if any(row["practice"] for row in rows) else ()
     lines = table(
-        ("campaign", "raters are", "raters", "images", "overlap", "answered", "assigned"),
+        ("campaign", "raters are", *numbers, *before),
         [
             (
                 row["campaign"],
                 row["raters_are"],
-                *(
-                    row[column]
-                    for column in ("raters", "images", "overlap", "answered", "assigned")
-                ),
+                *(row[column] for column in numbers),
+                *(_passed(row) for _ in before),
             )
             for row in rows
         ],
     )
     none = ["No campaign yet. Make one with `curate rate simulate` or `curate rate import`."]
     tell(as_json, rows, lines if rows else none)
+
+
+def _show_raters_progress(campaign: str, workspace: Path, as_json: bool) -> None:
+    from curate.rating.answers import find_campaign
+    from curate.rating.progress import rater_progress
+    from curate.workspace import open_workspace
+    from db.models import kind_of
+
+    with open_workspace(workspace) as ws:
+        rows = rater_progress(ws, find_campaign(ws, campaign).id)
+    before = ("practice",) if any(row.practice for row in rows) else ()
+    lines = table(
+        ("rater", "is", "answered", "assigned", "median s", "minutes left", *before),
+        [
+            (
+                row.rater,
+                kind_of(row.rater, simulated=row.simulated),
+                row.done,
+                row.total,
+                "-" if row.median_s is None else f"{row.median_s:.1f}",
+                "-" if row.seconds_left is None else f"{row.seconds_left / 60:.0f}",
+                *(row.practice.line() if row.practice else "-" for _ in before),
+            )
+            for row in rows
+        ],
+    )
+    tell(as_json, [row.to_json() for row in rows], lines)
+
+
+def _passed(row: dict[str, Any]) -> str:
+    practice = row["practice"]
+    return f"{practice['passed']} of {row['raters']}" if practice else "-"
 
 
 @rate.command("agreement")

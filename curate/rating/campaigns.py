@@ -16,7 +16,15 @@ from curate.rating.config import LABEL_STUDIO
 from curate.workspace import Workspace
 from db import queries
 from db.hashing import json_hash
-from db.models import IN_SLICES, MOST_SLICES, Assignment, Campaign, Rubric
+from db.models import (
+    FROM_HERE,
+    IN_SLICES,
+    MOST_SLICES,
+    Assignment,
+    Campaign,
+    CampaignPractice,
+    Rubric,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,8 @@ class CampaignPlan:
     seed: int
     repeat_fraction: float = 0.0  # of a rater's items, shown a second time
     backend: str
+    practice_id: UUID | None = None  # what every rater passes first
+    images_from: str = FROM_HERE  # where pictures come from, once a rater has passed it
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked, or not be told apart afterwards."""
@@ -75,6 +85,10 @@ class CampaignPlan:
         """Return what is equal for equal plans; raters count by their names."""
         names = sorted(rater.name for rater in self.raters)
         values: dict[str, Any] = {**asdict(self), "raters": names}
+        practice_id = values.pop("practice_id")  # plans without one are hashed as they ever were
+        del values["images_from"]  # where from changes nothing of what is asked
+        if practice_id is not None:
+            values["practice_id"] = str(practice_id)
         for kind in ("items", "controls"):
             values[kind] = [{key: str(v) for key, v in item.items()} for item in values[kind]]
         return json_hash(values)
@@ -87,6 +101,7 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
     stands for another plan.
     """
     plan_hash = plan.hash()
+    _keep_practice_out(ws, plan)
     known = queries.campaigns.find_campaign(ws.session, plan.name)
     if known is not None:
         if known.config.get("plan_sha256") != plan_hash or known.rubric_id != rubric.id:
@@ -120,7 +135,26 @@ def make_campaign(ws: Workspace, plan: CampaignPlan, rubric: Rubric) -> Campaign
         for name, order in _blind_orders(plan).items()
         for position, item in enumerate(order)
     ]
-    return queries.campaigns.add_campaign(ws.session, campaign, assignments)
+    practice = None
+    if plan.practice_id is not None:
+        practice = CampaignPractice(
+            campaign_id=campaign.id, practice_id=plan.practice_id, images_from=plan.images_from
+        )
+    return queries.campaigns.add_campaign(ws.session, campaign, assignments, practice)
+
+
+def _keep_practice_out(ws: Workspace, plan: CampaignPlan) -> None:
+    """Refuse a plan that shows an image of its practice: whoever made it has to leave them out."""
+    if plan.practice_id is None:
+        return
+    practised = {one.image.id for one in queries.practices.images_of(ws.session, plan.practice_id)}
+    shown = {
+        image_id
+        for item in (*plan.items, *plan.controls)
+        for image_id in (item.image_id, item.other_image_id)
+    }
+    if shown & practised:
+        raise ValueError(f"{len(shown & practised)} images of the practice are in {plan.name!r}")
 
 
 def _slices(ws: Workspace, plan: CampaignPlan) -> dict[str, int]:

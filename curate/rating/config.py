@@ -43,6 +43,39 @@ def parse_among(text: str) -> frozenset[UUID]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PracticeOptions:
+    """What raters practise on, and what they have to meet."""
+
+    known: Path | None = setting(
+        None,
+        "CSV of images whose answers are known: image_id, criterion:NAME, and if wished why and "
+        "spoiled.",
+        panel="Which images",
+    )
+    num_controls: int | None = setting(
+        None,
+        "Number of real images to add, every other one spoiled.",
+        option="--controls",
+        shown="20; none with --known",
+        min=0,
+    )
+    modalities: tuple[str, ...] = setting(
+        (), "Add real images of this modality only; repeat for several.", option="--modality"
+    )
+    rubric: Path | None = setting(
+        None,
+        "TOML file with the questions to ask.",
+        shown="as `curate rate push` asks",
+        panel="What is asked",
+    )
+    pass_size: int | None = setting(
+        None, "Number of images in a pass.", option="--images", shown="all", min=1
+    )
+    bar: float = setting(0.8, "Share of a pass that must be right, above 0 to 1.")
+    seed: int = setting(0, "Seed of the draw and the orders.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PushOptions:
     """What people are asked."""
 
@@ -94,6 +127,9 @@ class PushOptions:
     repeat_fraction: float = setting(
         0.05, "Share of images shown to a rater a second time, 0 to 1.", option="--repeats"
     )
+    practice: str | None = setting(
+        None, "Practice that each rater passes before an image is shown.", shown="none"
+    )
     seed: int = setting(0, "Seed of the draw, the assignment and the orders.")
     rubric_id: UUID | None = None  # of the loop that these belong to; None: as for others
 
@@ -130,6 +166,9 @@ class SimulateOptions:
         "train",
         "What the ratings are for; calibration: the promise of a release.",
         choices=PURPOSES,
+    )
+    practice: str | None = setting(
+        None, "Practice that each rater passes before an image is shown.", shown="none"
     )
     seed: int = setting(0, "Seed of the draw, the assignment and the orders.")
     among: frozenset[UUID] | None = None  # only these images; None: all

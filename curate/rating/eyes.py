@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from annotation.simulated import IMAGES_A_PULL, Eyes, GradesCriteria
+from annotation.base import Task
+from annotation.simulated import IMAGES_A_PULL, Eyes, GradesCriteria, Look, Truths
 from curate.production.images import prompt_values
 from curate.rating.rubrics import load_rubric
 from curate.samples.formats import read_sample
@@ -11,7 +12,7 @@ from curate.samples.stored import batches
 from curate.simulated import simulated_for
 from curate.workspace import Workspace
 from db import queries
-from db.models import GeneratorVersion, Rubric
+from db.models import SIDES, GeneratorVersion, Rubric
 from generators.simulated import Simulated
 from rewards.frozen import load_eyes
 
@@ -80,3 +81,36 @@ def truths(
         ):
             found[position] = truth
     return found
+
+
+def looking(
+    ws: Workspace,
+    eyes: RaterEyes,
+    asked: Mapping[str, tuple[str, str | None]],
+    *,
+    by_criterion: bool,
+) -> Look:
+    """Return how simulated raters look at tasks, whose pictures are named by their files.
+
+    `asked` is what each was asked to show: {task: (prompt, label)}.
+    """
+
+    def look(tasks: Sequence[Task]) -> list[Truths]:
+        shown = [
+            (place, side)
+            for place, task in enumerate(tasks)
+            for side in SIDES
+            if side in task.pictures
+        ]
+        seen = []
+        for place, side in shown:
+            task = tasks[place]
+            prompt_id, label = asked[task.uid]
+            seen.append(Seen(task.pictures[side], prompt_id, task.modality, label))
+        found: list[dict[str, float | Mapping[str, float]]] = [{} for _ in tasks]
+        looked = truths(ws, eyes, seen, by_criterion=by_criterion)
+        for (place, side), truth in zip(shown, looked, strict=True):
+            found[place][side] = truth
+        return list(found)
+
+    return look

@@ -7,9 +7,17 @@ from uuid import UUID
 
 from curate.errors import CurateError
 from curate.rating.active import select_active
-from curate.rating.ask import ask, asked_before, candidates, items_of
+from curate.rating.ask import (
+    ask,
+    asked_before,
+    candidates,
+    check_asks_the_same,
+    items_of,
+    practice_named,
+    unpractised,
+)
 from curate.rating.campaigns import CampaignPlan, Item
-from curate.rating.config import PushOptions
+from curate.rating.config import LOCAL, PushOptions
 from curate.rating.draws import Selected, draw_at_random
 from curate.rating.people import active_profiles
 from curate.rating.rubrics import rubric_asked
@@ -18,7 +26,7 @@ from db import queries
 from db.models import Campaign, Image
 
 
-def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
+def plan_campaign(ws: Workspace, options: PushOptions, *, images_from: str = LOCAL) -> Campaign:
     """Return the campaign of this name: the one that is there, else a new one.
 
     Raises CurateError when there is nothing or nobody to ask.
@@ -30,6 +38,7 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
                 f"Campaign {options.name!r} is one of {known.backend}. "
                 "Use another --name for this one."
             )
+        practice_named(ws, options, known)
         return known
     # a calibration draw speaks for images that nobody has picked, one by one
     picked = options.select == "active" or options.pairs or options.origin != "synthetic"
@@ -40,7 +49,12 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
         )
     if (options.select == "version") != (options.version is not None):
         raise CurateError("--select version and --version go together: give both or neither.")
-    images = candidates(ws, options)
+    practice, raters = practice_named(ws, options), active_profiles(ws, options.raters)
+    if practice is not None and options.pairs:
+        raise CurateError("A practice asks about one image at a time: drop --pairs or --practice.")
+    practice_id = None if practice is None else practice.id
+    names = [rater.name for rater in raters]
+    images = unpractised(ws, candidates(ws, options), practice_id, names)
     if options.pairs:
         num_of_prompt = Counter(image.prompt_id for image in images)
         images = [image for image in images if num_of_prompt[image.prompt_id] > 1]
@@ -54,16 +68,20 @@ def plan_campaign(ws: Workspace, options: PushOptions) -> Campaign:
         items=tuple(_pairs(chosen, images, options))
         if options.pairs
         else items_of(chosen, purpose=options.purpose, selection_method=options.select),
-        raters=tuple(active_profiles(ws, options.raters)),
+        raters=tuple(raters),
         overlap=options.overlap,
         seed=options.seed,
         repeat_fraction=options.repeat_fraction,
         backend=options.backend,
+        practice_id=practice_id,
+        images_from=images_from,
     )
+    rubric = asked_before(ws, options) or rubric_asked(ws, options.rubric, chosen.images)
+    check_asks_the_same(ws, practice, rubric)
     return ask(
         ws,
         plan,
-        asked_before(ws, options) or rubric_asked(ws, options.rubric, chosen.images),
+        rubric,
         shown=chosen.images,
         control_fraction=0.0 if options.pairs else options.control_fraction,
     )

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
+from uuid import UUID
 
 from annotation.agreement.pairs import (
     PairAgreement,
@@ -14,6 +15,7 @@ from annotation.agreement.pairs import (
 )
 from annotation.agreement.table import Verdict
 from curate.rating.answers import find_campaign
+from curate.rating.practised import standings_of_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import BY_MACHINE
@@ -56,9 +58,10 @@ class RaterRow:
 
 
 def campaign_rows(ws: Workspace) -> list[dict[str, Any]]:
-    """Return how far each campaign is, oldest first."""
+    """Return how far each campaign is, oldest first, and how many have passed its practice."""
     return [
         {
+            "practice": _practice_of(ws, row.campaign.id),
             "campaign": row.campaign.name,
             "simulated": row.campaign.simulated,
             "backend": row.campaign.backend,
@@ -75,6 +78,18 @@ def campaign_rows(ws: Workspace) -> list[dict[str, Any]]:
         }
         for row in queries.campaigns.progress_of_campaigns(ws.session)
     ]
+
+
+def _practice_of(ws: Workspace, campaign_id: UUID) -> dict[str, Any] | None:
+    found = queries.practices.practice_of(ws.session, campaign_id)
+    if found is None:
+        return None
+    own = standings_of_campaign(ws, campaign_id) or {}
+    return {
+        "practice": found[0].name,
+        "passed": sum(one.has_passed for one in own.values()),
+        "raters": [one.to_json() for one in own.values()],
+    }
 
 
 def agreement(ws: Workspace, campaign: str | None = None) -> list[Agreement]:

@@ -6,7 +6,7 @@ Sending again sends what is missing.
 import json
 from collections import Counter
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from curate.rating.backends import backend_that_is_up
 from curate.rating.config import LOCAL, PushOptions
 from curate.rating.label_studio import server_folder
 from curate.rating.plan import plan_campaign
+from curate.rating.practised import passed_before, standings_of_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.models import Campaign, Rubric
@@ -37,6 +38,8 @@ class Pushed:
     campaign: str
     num_new: int
     pages: dict[str, str]
+    practice: dict[str, str] = field(default_factory=dict)  # who practises first, and where
+    again: tuple[str, ...] = ()  # who passed in an older version of the rubric, in words
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -47,13 +50,19 @@ class Pushed:
         return [
             f"campaign {self.campaign}: {self.num_new} new tasks",
             *(f"  {rater} rates at {page}" for rater, page in self.pages.items()),
+            *(f"  {rater} practises first, at {page}" for rater, page in self.practice.items()),
+            *(f"  {said}" for said in self.again),
         ]
 
 
 def study_of(ws: Workspace, campaign: Campaign) -> Study:
-    """Return the campaign as a backend sees it: people by their address, others by their habits."""
+    """Return the campaign as a backend sees it: people by their address, others by their habits.
+
+    Who still practises is not among its raters: nothing is sent to them, and nothing fetched.
+    """
     rubric = ws.session.get(Rubric, campaign.rubric_id)
     assert rubric is not None  # a foreign key of the campaign
+    practise = standings_of_campaign(ws, campaign.id)
     is_comparison = campaign.kind == "comparison"
     return Study(
         uid=str(campaign.id),
@@ -75,6 +84,7 @@ def study_of(ws: Workspace, campaign: Campaign) -> Study:
         raters={
             row.name: json.dumps(row.config) if row.simulated else str(row.config.get("email", ""))
             for row in queries.campaigns.raters_of(ws.session, campaign.id)
+            if practise is None or practise[row.name].has_passed
         },
     )
 
@@ -111,7 +121,7 @@ def push_campaign(
             text=view.text,
         )
         for view in views
-        if among is None or view.id in among
+        if view.rater in study.raters and (among is None or view.id in among)
     ]
     return backend.push(study, tasks)
 
@@ -119,7 +129,9 @@ def push_campaign(
 def push(ws: Workspace, options: PushOptions, *, images_from: str = LOCAL) -> Pushed:
     """Make the campaign when it is new, and send what is missing of it."""
     backend = backend_that_is_up(ws, options.backend)
-    campaign = plan_campaign(ws, options)
+    if options.practice is not None:
+        _require_door(backend)
+    campaign = plan_campaign(ws, options, images_from=images_from)
     return send_campaign(ws, campaign, backend, images_from=images_from)
 
 
@@ -152,4 +164,43 @@ def send_campaign(
         backend.send_hints(study, backend.access.webhook_url)
     there = {"tasks": len(queries.campaigns.assignments(ws.session, campaign.id))}
     queries.audit.record_result(ws.session, "rate push", {"campaign": campaign.name}, there)
-    return Pushed(campaign.name, num_new, backend.rating_pages(study))
+    found = queries.practices.practice_of(ws.session, campaign.id)
+    if found is None or not isinstance(backend, LabelStudioBackend):
+        return Pushed(campaign.name, num_new, backend.rating_pages(study))
+    practice = found[0]
+    raters = queries.campaigns.raters_of(ws.session, campaign.id)
+    waiting = [row.name for row in raters if row.name not in study.raters]
+    return Pushed(
+        campaign.name,
+        num_new,
+        backend.rating_pages(study),
+        {rater: f"{backend.access.page}/practice/{practice.id}" for rater in waiting},
+        tuple(filter(None, (passed_before(ws, practice, rater) for rater in waiting))),
+    )
+
+
+def _require_door(backend: RatingBackend) -> None:
+    """Raise CurateError where raters do not come through our door: only it shows a practice."""
+    if not isinstance(backend, LabelStudioBackend) or not backend.access.managed:
+        raise CurateError(
+            "A practice is shown at the door of the Label Studio that `curate rate serve` starts, "
+            "and these raters rate elsewhere. Drop --practice, or use that server."
+        )
+
+
+def send_to_who_passed(
+    ws: Workspace, campaign: Campaign, backend: LabelStudioBackend, sent: set[tuple[UUID, str]]
+) -> int:
+    """Send a campaign to the raters who have passed its practice since; return how many tasks.
+
+    `sent` notes whose were sent by this process: sending again, after a kill too, adds nothing.
+    """
+    found = queries.practices.practice_of(ws.session, campaign.id)
+    if found is None:
+        return 0
+    new = {(campaign.id, rater) for rater in study_of(ws, campaign).raters} - sent
+    if not new:
+        return 0
+    num_new = send_campaign(ws, campaign, backend, images_from=found[1].images_from).num_new
+    sent.update(new)
+    return num_new

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 from annotation.config import LOOPBACK, ServerConfig
 from annotation.errors import AnnotationError
@@ -40,8 +41,9 @@ from curate.rating.label_studio import (
     server_folder,
     write_access,
 )
+from curate.rating.practice_page.door import PracticeDoor
 from curate.rating.pull import Fetched, campaigns_of_people, pull_campaign
-from curate.rating.send import study_of
+from curate.rating.send import send_to_who_passed, study_of
 from curate.web.wsgi import listen, served
 from curate.workspace import Workspace
 
@@ -62,8 +64,8 @@ def serve(ws: Workspace, options: ServeOptions, *, say: Say, stop: threading.Eve
     """
     with ExitStack() as parts:
         parts.enter_context(_pid_file(server_folder(ws) / "serve.pid"))
-        access, server = _reach(ws, options, parts, say)
         woken = threading.Event()
+        access, server = _reach(ws, options, parts, say, woken)
         receiver = parts.enter_context(webhook_receiver(access.webhook_secret, woken))
         backend = LabelStudioBackend(access)
         for campaign in campaigns_of_people(ws, [BACKEND], ()):
@@ -105,14 +107,14 @@ def watch(
     is_alive: Callable[[], bool] = lambda: True,
 ) -> None:
     """Pull whenever woken and every `every_s` seconds until `stop`; what fails is tried again."""
-    read_all_at = 0.0
+    read_all_at, sent = 0.0, set[tuple[UUID, str]]()
     while not stop.is_set():
         if not is_alive():
             raise CurateError(
                 f"Label Studio exited unexpectedly. Its log is in {server_folder(ws)}."
             )
         everything = time.monotonic() - read_all_at > PULL_ALL_EVERY_S
-        if pull_once(ws, everything=everything, say=say) and everything:
+        if pull_once(ws, everything=everything, say=say, sent=sent) and everything:
             read_all_at = time.monotonic()
         deadline = time.monotonic() + every_s
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
@@ -121,11 +123,16 @@ def watch(
         woken.clear()
 
 
-def pull_once(ws: Workspace, *, everything: bool, say: Say) -> bool:
-    """Pull all campaigns of people; say what came, or in one line what went wrong."""
+def pull_once(ws: Workspace, *, everything: bool, say: Say, sent: set[tuple[UUID, str]]) -> bool:
+    """Pull all campaigns of people; say what came, or in one line what went wrong.
+
+    Who has passed a practice meanwhile is sent what comes after it: `sent` notes whose were.
+    """
     try:
         backend = label_studio_backend(ws)  # anew: raters may have been invited meanwhile
         for campaign in campaigns_of_people(ws, BACKEND, ()):
+            if num := send_to_who_passed(ws, campaign, backend, sent):
+                say(f"{campaign.name}: {num} tasks for raters who have passed the practice")
             fetched = pull_campaign(ws, campaign, backend, everything=everything)
             for line in news(fetched):
                 say(line)
@@ -160,7 +167,7 @@ def webhook_receiver(secret: str, woken: threading.Event) -> Iterator[str]:
 
 
 def _reach(
-    ws: Workspace, options: ServeOptions, parts: ExitStack, say: Say
+    ws: Workspace, options: ServeOptions, parts: ExitStack, say: Say, woken: threading.Event
 ) -> tuple[Access, ManagedServer | None]:
     """Return somebody else's server where the command or an earlier one names it, else our own."""
     kept = read_access(access_path(ws)) if options.url is None else None
@@ -178,7 +185,7 @@ def _reach(
             webhook_secret=secrets.token_urlsafe(32),
         )
     if kept is None or kept.managed:
-        return _start_managed(ws, options, kept, parts, say)
+        return _start_managed(ws, options, kept, parts, say, woken)
     health = LabelStudioBackend(kept).health()
     if not health.is_up:
         raise CurateError(health.message)
@@ -187,7 +194,12 @@ def _reach(
 
 
 def _start_managed(
-    ws: Workspace, options: ServeOptions, kept: Access | None, parts: ExitStack, say: Say
+    ws: Workspace,
+    options: ServeOptions,
+    kept: Access | None,
+    parts: ExitStack,
+    say: Say,
+    woken: threading.Event,
 ) -> tuple[Access, ManagedServer]:
     listener = listen(options.server.host, options.server.port, "The rating page")
     parts.callback(listener.close)
@@ -204,7 +216,7 @@ def _start_managed(
     say("Starting Label Studio (half a minute the first time)")
     server = start_server(python, server_folder(ws), inner, access)
     parts.callback(server.stop)
-    gateway = gateway_app(inner.url, address=page)
+    gateway = gateway_app(inner.url, address=page, ours=PracticeDoor(ws, woken.set))
     limits = {"max_header": MAX_COOKIES, "max_body": MAX_ANSWER}
     parts.enter_context(served(gateway, listener, threads=GATEWAY_THREADS, **limits))
     return access, server

@@ -1,36 +1,44 @@
 """Simulated raters are asked, and answer at once. What is simulated says so."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from annotation.base import RaterProfile, Task
+from annotation.base import RaterProfile
 from annotation.config import FIRST_EYES, default_raters
-from annotation.simulated import SimulatedBackend, SimulatedRater, Truths
+from annotation.simulated import SimulatedBackend, SimulatedRater
 from curate.errors import CurateError
 from curate.progress import progress
 from curate.rating.answers import Taken
-from curate.rating.ask import ask, asked_before, candidates, items_of
+from curate.rating.ask import (
+    ask,
+    asked_before,
+    candidates,
+    check_asks_the_same,
+    items_of,
+    practice_named,
+    unpractised,
+)
 from curate.rating.campaigns import CampaignPlan
 from curate.rating.config import SIMULATED, SimulateOptions
 from curate.rating.draws import draw_at_random
 from curate.rating.eyes import (
     RaterEyes,
-    Seen,
     criteria_of,
     eyes_for,
     grade_ends,
+    looking,
     rubric_of,
-    truths,
 )
+from curate.rating.practise_simulated import practise
 from curate.rating.pull import pull_campaign
 from curate.rating.report import Agreement, agreement
 from curate.rating.send import push_campaign
 from curate.samples.spoiling import spoiled_file
 from curate.workspace import Workspace
 from db import queries
-from db.models import SIDES, Campaign, Image, Rater
+from db.models import Campaign, Image, Rater
 from db.queries.ratings import goodness
 from rewards.frozen import TruthNetwork
 
@@ -101,26 +109,9 @@ def simulated_backend(ws: Workspace, campaign: Campaign, eyes: RaterEyes) -> Sim
     criteria = queries.campaigns.criteria_of(ws.session, campaign.rubric_id)
     by_criterion = {row.name for row in criteria} <= set(criteria_of(eyes))
     views = queries.campaigns.assignments(ws.session, campaign.id)
-    asked_of = {str(view.id): view for view in views}
+    asked_of = {str(view.id): (view.prompt_id, view.label) for view in views}
 
-    def look(tasks: Sequence[Task]) -> list[Truths]:
-        shown = [
-            (place, side)
-            for place, task in enumerate(tasks)
-            for side in SIDES
-            if side in task.pictures
-        ]
-        seen = []
-        for place, side in shown:
-            task = tasks[place]
-            view = asked_of[task.uid]
-            seen.append(Seen(task.pictures[side], view.prompt_id, task.modality, view.label))
-        found: list[dict[str, float | Mapping[str, float]]] = [{} for _ in tasks]
-        looked = truths(ws, eyes, seen, by_criterion=by_criterion)
-        for (place, side), truth in zip(shown, looked, strict=True):
-            found[place][side] = truth
-        return list(found)
-
+    look = looking(ws, eyes, asked_of, by_criterion=by_criterion)
     backend = SimulatedBackend(grade_ends(eyes, by_criterion=by_criterion), look)
     pictures = queries.campaigns.shown_images(ws.session, campaign.id)
     addresses = {
@@ -145,6 +136,7 @@ def simulate_campaign(
     of every n assignments answered. Raises CurateError when the raters are people, or look through
     other eyes.
     """
+    practise(ws, campaign, eyes)
     backend = simulated_backend(ws, campaign, eyes)
     return pull_campaign(ws, campaign, backend, advance=advance).taken
 
@@ -193,23 +185,36 @@ def _eyes_of(ws: Workspace, images: Iterable[Image]) -> RaterEyes:
 
 def _new_campaign(ws: Workspace, options: SimulateOptions, eyes: RaterEyes) -> Campaign:
     modalities = eyes.modalities if isinstance(eyes, TruthNetwork) else None
-    images = candidates(ws, options, modalities=modalities)
+    practice, raters = (
+        practice_named(ws, options),
+        simulated_raters(options.num_raters, eyes.identity),
+    )
+    practice_id = None if practice is None else practice.id
+    images = unpractised(
+        ws,
+        candidates(ws, options, modalities=modalities),
+        practice_id,
+        [rater.name for rater in raters],
+    )
     count = len(images) if options.max_images is None else options.max_images
     chosen = draw_at_random(images, count, options.seed)
     method = "random" if count < len(images) else "all"
     plan = CampaignPlan(
         name=options.name or f"simulated-{len(queries.campaigns.campaigns(ws.session)) + 1}",
         items=items_of(chosen, purpose=options.purpose, selection_method=method),
-        raters=tuple(simulated_raters(options.num_raters, eyes.identity)),
+        raters=tuple(raters),
         overlap=options.overlap,
         seed=options.seed,
         repeat_fraction=options.repeat_fraction,
         backend=SIMULATED,
+        practice_id=practice_id,
     )
+    rubric = asked_before(ws, options) or rubric_of(ws, eyes)
+    check_asks_the_same(ws, practice, rubric)
     return ask(
         ws,
         plan,
-        asked_before(ws, options) or rubric_of(ws, eyes),
+        rubric,
         shown=chosen.images,
         control_fraction=options.control_fraction,
         modalities=modalities,

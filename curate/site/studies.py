@@ -1,5 +1,6 @@
 """What leads of a study look at: the overview, rounds, releases and rating studies."""
 
+import shlex
 from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from curate.production.watch import WANTED, ask_run, run_states
+from curate.rating.practised import Standing, standings_of_campaign
 from curate.rating.progress import rater_progress
 from curate.release.classes import kept_by_class
 from curate.status import read_status
@@ -118,8 +120,16 @@ def release_page(ws: Workspace, asked: Asked) -> Page:
 def studies(ws: Workspace, asked: Asked) -> Page:
     """List the campaigns, the newest first."""
     found = queries.campaigns.progress_of_campaigns(ws.session)[::-1]
-    plain = [{**asdict(row), "campaign": row.campaign.model_dump(mode="json")} for row in found]
-    return Page("studies.html", {"studies": found}, plain)
+    practised = {row.campaign.id: standings_of_campaign(ws, row.campaign.id) for row in found}
+    plain = [
+        {
+            **asdict(row),
+            "campaign": row.campaign.model_dump(mode="json"),
+            "practice": _as_plain(practised[row.campaign.id]),
+        }
+        for row in found
+    ]
+    return Page("studies.html", {"studies": found, "practised": practised}, plain)
 
 
 def study_page(ws: Workspace, asked: Asked) -> Page:
@@ -130,12 +140,17 @@ def study_page(ws: Workspace, asked: Asked) -> Page:
     progress = rater_progress(ws, row.id)
     values = {
         "campaign": row,
+        "line": f"curate rate status --campaign {shlex.quote(row.name)}",
         "raters": progress,
         "quarantined": queries.ratings.quarantined(ws.session, row.id),
         "criteria": queries.campaigns.criteria_of(ws.session, row.rubric_id),
     }
     plain = {
         "campaign": row.model_dump(mode="json"),
-        "raters": [{**asdict(one), "seconds_left": one.seconds_left} for one in progress],
+        "raters": [one.to_json() for one in progress],
     }
     return Page("study.html", values, plain)
+
+
+def _as_plain(practised: dict[str, Standing] | None) -> list[dict[str, Any]] | None:
+    return None if practised is None else [one.to_json() for one in practised.values()]

@@ -1,3 +1,3 @@
 """The tables' history, run by `db.engine.migrate`; see env.py and versions/."""
 
-HEAD = "0010"  # the newest revision in versions/
+HEAD = "0011"  # the newest revision in versions/

@@ -20,6 +20,13 @@ from db.models.images import (
     Run,
     Standing,
 )
+from db.models.practice import (
+    FROM_HERE,
+    CampaignPractice,
+    Practice,
+    PracticeAnswer,
+    PracticeItem,
+)
 from db.models.ratings import (
     A_MACHINE,
     A_PERSON,
@@ -63,10 +70,12 @@ __all__ = [
     "BY_MACHINE",
     "CRITERION_KINDS",
     "Campaign",
+    "CampaignPractice",
     "Comparison",
     "Criterion",
     "DerivedFile",
     "Environment",
+    "FROM_HERE",
     "File",
     "Generator",
     "GeneratorVersion",
@@ -84,6 +93,9 @@ __all__ = [
     "SIMULATED",
     "kind_of",
     "side_of",
+    "Practice",
+    "PracticeAnswer",
+    "PracticeItem",
     "Prompt",
     "PromptCondition",
     "QuarantinedAnswer",

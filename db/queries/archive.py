@@ -26,6 +26,7 @@ KINDS: dict[str, type[SQLModel]] = {
 PARTS = {
     ("release_decision", "release_id"),
     ("assignment", "campaign_id"),
+    ("campaign_practice", "campaign_id"),
     ("sync_mark", "campaign_id"),
     ("image", "run_id"),
     ("score", "image_id"),

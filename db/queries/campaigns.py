@@ -19,6 +19,7 @@ from db.models import (
     Archived,
     Assignment,
     Campaign,
+    CampaignPractice,
     Criterion,
     Image,
     Prompt,
@@ -133,11 +134,16 @@ def campaigns(session: Session, *, with_archived: bool = True) -> Sequence[Campa
 
 
 def add_campaign(
-    session: Session, campaign: Campaign, assignments: Sequence[Assignment]
+    session: Session,
+    campaign: Campaign,
+    assignments: Sequence[Assignment],
+    practice: CampaignPractice | None = None,
 ) -> Campaign:
     """Add a campaign and all its assignments in one commit: it is there whole or not at all."""
     session.add(campaign)
     session.flush()
+    if practice is not None:
+        session.add(practice)
     add_assignments(session, assignments)
     return campaign
 

@@ -60,6 +60,10 @@ def valid_rows(*, journeys: bool = False) -> dict[str, dict[str, Any]]:
     comparison = models.Comparison(
         assignment_id=assignment.id, criterion_id=criterion.id, preferred="left"
     )
+    practice = models.Practice(name="p", rubric_id=rubric.id, seed=0, bar=0.8, pass_size=4)
+    shown = models.PracticeItem(
+        practice_id=practice.id, position=0, image_id=image.id, known={"quality": [1, 2]}
+    )
     rows: list[SQLModel] = [
         models.File(sha256=sha("a"), num_bytes=1, media_type="image/png"),
         models.DerivedFile(key=sha("8"), file_sha256=sha("a")),
@@ -102,6 +106,16 @@ def valid_rows(*, journeys: bool = False) -> dict[str, dict[str, Any]]:
         assignment,
         rating,
         comparison,
+        practice,
+        shown,
+        models.PracticeAnswer(
+            practice_id=practice.id,
+            rater_id=rater.id,
+            number=0,
+            item_id=shown.id,
+            verdicts={"quality": 2},
+        ),
+        models.CampaignPractice(campaign_id=campaign.id, practice_id=practice.id),
         models.QuarantinedAnswer(
             campaign_id=campaign.id, source_uid="1", content_hash="h", reason="?", content={}
         ),

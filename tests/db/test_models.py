@@ -66,6 +66,11 @@ BAD_VALUES: list[tuple[str, dict[str, Any], str]] = [
     ("journey", {"split": "rest"}, "split_is_known"),
     ("journey", {"text_source": "hearsay"}, "text_source_is_known"),
     ("journey", {"ncc": 1.5}, "ncc_is_a_correlation"),
+    ("practice", {"bar": 0.0}, "bar_is_a_share"),
+    ("practice", {"bar": 1.01}, "bar_is_a_share"),
+    ("practice", {"pass_size": 0}, "pass_size_is_positive"),
+    ("practice_item", {"position": -1}, "position_is_not_negative"),
+    ("practice_answer", {"number": -1}, "number_is_not_negative"),
     ("release", {"id": "abc"}, "id_is_a_hash"),
     ("release_decision", {"decision": "maybe"}, "decision_is_known"),
 ]
@@ -171,7 +176,7 @@ def test_a_rating_cannot_claim_another_scale_than_its_criterions(session: Sessio
         insert(session, "rating", row | {"scale_max": 5, "value": 5})
 
 
-@pytest.mark.parametrize("table", ["rating", "comparison", "audit_event"])
+@pytest.mark.parametrize("table", ["rating", "comparison", "practice_answer", "audit_event"])
 @pytest.mark.parametrize("change", ["UPDATE {} SET id = id", "DELETE FROM {}"])
 def test_what_was_said_can_neither_be_changed_nor_deleted(
     session: Session, table: str, change: str

@@ -99,6 +99,9 @@ class FakeLabelStudio:
             return self._add_project(body)
         if path == "/api/projects":
             return self._list_projects(query["title"][0])
+        if (changed := re.fullmatch(r"/api/tasks/(\d+)", path)) and request.method == "PATCH":
+            self.tasks[int(changed[1])]["data"] = body["data"]
+            return httpx.Response(200, json=self.tasks[int(changed[1])])
         if path == "/api/tasks":
             return self._list_tasks(query)
         return httpx.Response(404, json={"detail": f"the fake knows no {path}"})

@@ -1,0 +1,1 @@
+"""The page on which raters practise, at the door before Label Studio."""
