@@ -38,6 +38,7 @@ class WouldAsk:
     num_images: int
     num_questions: int  # of a task
     time: TaskTime
+    practice: str = ""  # what each rater passes first, in words
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -53,6 +54,7 @@ class WouldAsk:
             f"campaign {self.campaign}{there}: would ask {len(self.tasks)} raters {total:,} times "
             f"about {self.num_images:,} images ({asked}), {self.time.hours(total)}",
             f"  {by_rater}",
+            *([f"  {self.practice}"] if self.practice else []),
         ]
 
 
@@ -76,6 +78,7 @@ def would_push(ws: Workspace, options: PushOptions) -> WouldAsk:
     is_there = queries.campaigns.find_campaign(ws.session, options.name) is not None
     campaign = plan_campaign(ws, options)
     views = queries.campaigns.assignments(ws.session, campaign.id)
+    found = queries.practices.practice_of(ws.session, campaign.id)
     return WouldAsk(
         campaign=campaign.name,
         is_there=is_there,
@@ -83,4 +86,7 @@ def would_push(ws: Workspace, options: PushOptions) -> WouldAsk:
         num_images=len({view.image_id for view in views}),
         num_questions=len(queries.campaigns.criteria_of(ws.session, campaign.rubric_id)),
         time=time,
+        practice=f"each passes practice {found[0].name!r} first, {found[0].pass_size} images a pass"
+        if found
+        else "",
     )

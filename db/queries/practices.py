@@ -10,6 +10,7 @@ from db.bulk import insert_new
 from db.models import (
     MOST_SLICES,
     SIDES,
+    Archived,
     Assignment,
     Campaign,
     CampaignPractice,
@@ -53,13 +54,15 @@ def practice_of(session: Session, campaign_id: UUID) -> tuple[Practice, Campaign
 
 
 def practices_asked_of(session: Session, rater_id: UUID) -> Sequence[Practice]:
-    """Return the practices before the campaigns that ask this rater, oldest first."""
-    asked = select(CampaignPractice.practice_id).join(
-        Assignment, col(Assignment.campaign_id) == col(CampaignPractice.campaign_id)
-    )
-    ids = asked.where(Assignment.rater_id == rater_id).distinct()
-    query = select(Practice).where(col(Practice.id).in_(ids))
-    return session.exec(query.order_by(col(Practice.sequence), Practice.name)).all()
+    """Return the practices before the campaigns that ask this rater, oldest first.
+
+    A campaign that was put aside asks nobody.
+    """
+    asked = select(Assignment.campaign_id).where(Assignment.rater_id == rater_id)
+    query = select(CampaignPractice).where(col(CampaignPractice.campaign_id).in_(asked))
+    aside = session.exec(select(Archived.id).where(Archived.kind == "campaign")).all()
+    ids = {row.practice_id for row in session.exec(query) if str(row.campaign_id) not in aside}
+    return [row for row in practices(session) if row.id in ids]
 
 
 def rater_ids_of(session: Session, practice_id: UUID) -> set[UUID]:

@@ -215,7 +215,7 @@ def _picture(visit: _Visit, number: int, name: str) -> Reply:
 
 
 def _rater(ws: Workspace, email: str) -> Rater | None:
-    """Return who has this address, and is asked still."""
+    """Return the rater with this address, if there is one."""
     same = [
         row
         for row in queries.campaigns.raters(ws.session)
