@@ -12,7 +12,6 @@ from db.models import (
     SIDES,
     Archived,
     Assignment,
-    Campaign,
     CampaignPractice,
     Image,
     Practice,
@@ -73,15 +72,6 @@ def rater_ids_of(session: Session, practice_id: UUID) -> set[UUID]:
     said = select(PracticeAnswer.rater_id).where(PracticeAnswer.practice_id == practice_id)
     asking = asked.where(CampaignPractice.practice_id == practice_id)
     return {*session.exec(asking.distinct()), *session.exec(said.distinct())}
-
-
-def campaigns_after(session: Session, practice_id: UUID) -> Sequence[Campaign]:
-    """Return the campaigns that come after a practice, oldest first."""
-    query = select(Campaign).join(
-        CampaignPractice, col(CampaignPractice.campaign_id) == col(Campaign.id)
-    )
-    of = query.where(CampaignPractice.practice_id == practice_id)
-    return session.exec(of.order_by(col(Campaign.sequence), Campaign.name)).all()
 
 
 def add_practice(session: Session, practice: Practice, items: Sequence[PracticeItem]) -> Practice:
