@@ -1,5 +1,6 @@
 """The site's routes."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -122,5 +123,7 @@ def _templates(ws: Workspace) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     pages.globals.update(version=__version__, workspace=ws.folder.name)
+    # for people: jinja2's own writes an apostrophe as an escape
+    pages.filters["as_json"] = partial(json.dumps, indent=2, ensure_ascii=False, default=str)
     pages.globals["has_accounts"] = lambda: bool(read_accounts(ws.folder))
     return pages
