@@ -9,6 +9,7 @@ from curate.rating.backends import backend_that_is_up
 from curate.rating.eyes import RaterEyes
 from curate.rating.label_studio import NoRatingPage
 from curate.rating.people import people
+from curate.rating.practised import standings_of_campaign
 from curate.rating.pull import pull_campaign
 from curate.rating.raters import Raters
 from curate.rating.send import send_campaign
@@ -54,8 +55,10 @@ def take(ws: Workspace, campaign: Campaign, raters: Raters) -> str | None:
     if not num_open:
         return None
     total = sum(asked for _, asked in open_by_rater.values())
+    practised = standings_of_campaign(ws, campaign.id) or {}
+    practising = {name for name, one in practised.items() if not one.has_passed}
     by_rater = ", ".join(
-        f"{rater} {asked - still} of {asked}"
+        f"{rater} {asked - still} of {asked}{' (practises)' if rater in practising else ''}"
         for rater, (still, asked) in sorted(open_by_rater.items())
     )
     return f"{total - num_open} of {total} rated in {campaign.name}: {by_rater}{trouble}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from annotation.base import RaterProfile
 from curate.errors import CurateError
 from curate.loop.beside_real import check_beside_real
 from curate.loop.config import LoopConfig
@@ -21,7 +22,7 @@ from curate.loop.safety import check_new_version
 from curate.production.plan import plan_run, settings_hash
 from curate.production.run import run_plan
 from curate.progress import progress
-from curate.rating.ask import ask
+from curate.rating.ask import ask, unpractised
 from curate.rating.campaigns import CampaignPlan, Item
 from curate.rating.config import SIMULATED
 from curate.rating.edits import are_edits
@@ -202,17 +203,24 @@ def scales_asked(ws: Workspace, row: Round) -> list[str]:
 
 
 def _anchors_of(
-    ws: Workspace, config: LoopConfig, modalities: Sequence[str], *, spoil: bool = True
+    ws: Workspace,
+    config: LoopConfig,
+    modalities: Sequence[str],
+    raters: Sequence[RaterProfile],
+    *,
+    spoil: bool = True,
 ) -> list[Item]:
     """Return what holds a reward model's scale: real images as they are, and others spoiled.
 
-    They are drawn once in a loop; at least half of the real images stay unseen.
+    They are drawn once in a loop; at least half of the real images stay unseen. None is of those
+    that a rater has practised on.
     """
-    real = [
+    found = [
         image
         for image, prompt in queries.images.real_images(ws.session, splits=("train", None))
         if prompt.modality in modalities
     ]
+    real = unpractised(ws, found, None, [rater.name for rater in raters])
     count = min(config.anchors, len(real) // 4)
     drawn = random.Random(f"{config.seed}/anchors").sample(real, 2 * count)
     ways = itertools.cycle(SPOILINGS)
@@ -265,7 +273,7 @@ def _campaign(now: "_Pass", kind: str, images: Sequence[Image], purpose: str) ->
         # a family's own eyes look at samples, and a spoiled one is a picture
         spoil = not isinstance(now.raters.eyes, Simulated)
         modalities = sorted({prompt.modality for prompt in now.prompts})
-        items += _anchors_of(now.ws, now.config, modalities, spoil=spoil)
+        items += _anchors_of(now.ws, now.config, modalities, raters, spoil=spoil)
     plan = CampaignPlan(
         name=name,
         items=tuple(items),
@@ -390,9 +398,11 @@ def _push_gate(now: "_Pass") -> _Result:
         return {"state": "rejected", "reasons": reasons, "metrics": metrics}
     images = [image for of_version in made.values() for image in of_version]
     if not are_edits(now.ws, images):
-        images += queries.images.draw_real_images(
+        drawn = queries.images.draw_real_images(
             now.ws.session, now.config.gate_real_images, seed=now.config.seed + row.number
         )
+        names = [rater.name for rater in now.raters.profiles(now.ws)]
+        images += unpractised(now.ws, drawn, None, names)
     campaign = _campaign(now, "gate", images, "gate")
     made_of = {"gate_campaign_id": campaign.id, "metrics": metrics}
     return show(now.ws, campaign, now.raters) or {"state": "gate_pushed", **made_of}

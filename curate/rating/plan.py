@@ -40,18 +40,8 @@ def plan_campaign(ws: Workspace, options: PushOptions, *, images_from: str = LOC
             )
         practice_named(ws, options, known)
         return known
-    # a calibration draw speaks for images that nobody has picked, one by one
-    picked = options.select == "active" or options.pairs or options.origin != "synthetic"
-    if options.purpose == "calibration" and picked:
-        raise CurateError(
-            "Calibration needs synthetic images drawn at random and rated one by one: drop "
-            "--select active, --pairs and --origin."
-        )
-    if (options.select == "version") != (options.version is not None):
-        raise CurateError("--select version and --version go together: give both or neither.")
+    _check_together(options)
     practice, raters = practice_named(ws, options), active_profiles(ws, options.raters)
-    if practice is not None and options.pairs:
-        raise CurateError("A practice asks about one image at a time: drop --pairs or --practice.")
     practice_id = None if practice is None else practice.id
     names = [rater.name for rater in raters]
     images = unpractised(ws, candidates(ws, options), practice_id, names)
@@ -85,6 +75,21 @@ def plan_campaign(ws: Workspace, options: PushOptions, *, images_from: str = LOC
         shown=chosen.images,
         control_fraction=0.0 if options.pairs else options.control_fraction,
     )
+
+
+def _check_together(options: PushOptions) -> None:
+    """Refuse options that cannot stand beside each other."""
+    # a calibration draw speaks for images that nobody has picked, one by one
+    picked = options.select == "active" or options.pairs or options.origin != "synthetic"
+    if options.purpose == "calibration" and picked:
+        raise CurateError(
+            "Calibration needs synthetic images drawn at random and rated one by one: drop "
+            "--select active, --pairs and --origin."
+        )
+    if (options.select == "version") != (options.version is not None):
+        raise CurateError("--select version and --version go together: give both or neither.")
+    if options.practice is not None and options.pairs:
+        raise CurateError("A practice asks about one image at a time: drop --pairs or --practice.")
 
 
 def _pairs(chosen: Selected, images: Sequence[Image], options: PushOptions) -> list[Item]:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.evaluation.intervals import wilson_interval
-from curate.rating.practised import Standing, num_needed, standings
+from curate.rating.practised import PracticeStanding, num_needed, standings
 from curate.workspace import Workspace
 from db import queries
 from db.models import Practice, Rubric
@@ -56,7 +56,7 @@ class PracticeRow:
     """One rater in one practice."""
 
     practice: str
-    standing: Standing
+    standing: PracticeStanding
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

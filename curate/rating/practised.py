@@ -22,7 +22,7 @@ from db.queries.practices import PracticeImage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class PracticeStanding:
     """How far one rater is in one practice."""
 
     rater: str
@@ -103,7 +103,7 @@ def standing(
     images: Sequence[PracticeImage],
     rater: Rater,
     answers: Sequence[PracticeAnswer],
-) -> Standing:
+) -> PracticeStanding:
     """Return how far a rater is, by all of their answers in order."""
     items, size = {one.item.id: one.item for one in images}, practice.pass_size
     needed = num_needed(practice.bar, size)
@@ -120,7 +120,7 @@ def standing(
         for name, is_met in judged(items[said.item_id], said.verdicts).items():
             right[name] += is_met
             num[name] += 1
-    return Standing(
+    return PracticeStanding(
         rater=rater.name,
         simulated=rater.simulated,
         passes=tuple(passes),
@@ -132,7 +132,9 @@ def standing(
     )
 
 
-def standings(ws: Workspace, practice: Practice, among: set[UUID] | None = None) -> list[Standing]:
+def standings(
+    ws: Workspace, practice: Practice, among: set[UUID] | None = None
+) -> list[PracticeStanding]:
     """Return how far all are who practise (of `among`, rater ids), by name."""
     images = queries.practices.images_of(ws.session, practice.id)
     said: dict[UUID, list[PracticeAnswer]] = defaultdict(list)
@@ -143,7 +145,7 @@ def standings(ws: Workspace, practice: Practice, among: set[UUID] | None = None)
     return [standing(practice, images, row, said[row.id]) for row in raters]
 
 
-def standings_of_campaign(ws: Workspace, campaign_id: UUID) -> dict[str, Standing] | None:
+def standings_of_campaign(ws: Workspace, campaign_id: UUID) -> dict[str, PracticeStanding] | None:
     """Return how far each rater of a campaign is in what comes before it; None: nothing does."""
     found = queries.practices.practice_of(ws.session, campaign_id)
     if found is None:
@@ -159,7 +161,7 @@ def record(
     rater: Rater,
     number: int,
     verdicts: Mapping[str, int],
-) -> Standing:
+) -> PracticeStanding:
     """Keep a rater's answer to the image at hand, and return how far the rater is then.
 
     An answer that is there already stays, as does what was passed: sent twice, nothing is doubled.

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from curate.rating.practised import Standing, standings_of_campaign
+from curate.rating.practised import PracticeStanding, standings_of_campaign
 from curate.workspace import Workspace
 from db import queries
 from db.queries.ratings import Look
@@ -23,7 +23,7 @@ class RaterProgress:
     total: int
     median_s: float | None  # as the browser claims
     last_seen: dt.datetime | None
-    practice: Standing | None = None  # in what comes before the campaign, if anything does
+    practice: PracticeStanding | None = None  # in what comes before the campaign, if anything does
 
     @property
     def seconds_left(self) -> float | None:

@@ -10,7 +10,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from curate.production.watch import WANTED, ask_run, run_states
-from curate.rating.practised import Standing, standings_of_campaign
+from curate.rating.practised import PracticeStanding, standings_of_campaign
 from curate.rating.progress import rater_progress
 from curate.release.classes import kept_by_class
 from curate.status import read_status
@@ -152,5 +152,5 @@ def study_page(ws: Workspace, asked: Asked) -> Page:
     return Page("study.html", values, plain)
 
 
-def _as_plain(practised: dict[str, Standing] | None) -> list[dict[str, Any]] | None:
+def _as_plain(practised: dict[str, PracticeStanding] | None) -> list[dict[str, Any]] | None:
     return None if practised is None else [one.to_json() for one in practised.values()]

@@ -23,7 +23,7 @@ from annotation.label_studio.gateway_rules import UUID as ID
 from curate.errors import USER_ERRORS
 from curate.image_service.picture import StudyPictures
 from curate.rating.practised import (
-    Standing,
+    PracticeStanding,
     criteria_asked,
     image_asked,
     judged,
@@ -60,7 +60,7 @@ class _Visit:
     answers: Sequence[PracticeAnswer]
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> PracticeStanding:
         return standing(self.practice, self.images, self.rater, self.answers)
 
 

@@ -37,21 +37,21 @@ def test_anchors_are_drawn_once_half_are_spoiled_and_half_of_the_real_images_sta
     images[0].split = "test"
     workspace.session.commit()
     config = LoopConfig(seed=3)
-    anchors = _anchors_of(workspace, config, ["OCT"])
-    assert anchors == _anchors_of(workspace, config, ["OCT"])
+    anchors = _anchors_of(workspace, config, ["OCT"], ())
+    assert anchors == _anchors_of(workspace, config, ["OCT"], ())
     assert len({item.image_id for item in anchors}) == len(anchors) == 2 * (21 // 4)
     assert images[0].id not in {item.image_id for item in anchors}
     ways = Counter(item.spoiled for item in anchors)
     assert ways.pop(None) == 5 and ways.keys() == SPOILINGS.keys()
-    assert len(_anchors_of(workspace, replace(config, anchors=2), ["OCT"])) == 4
-    assert _anchors_of(workspace, config, ["CXR"]) == []
-    whole = _anchors_of(workspace, config, ["OCT"], spoil=False)
+    assert len(_anchors_of(workspace, replace(config, anchors=2), ["OCT"], ())) == 4
+    assert _anchors_of(workspace, config, ["CXR"], ()) == []
+    whole = _anchors_of(workspace, config, ["OCT"], (), spoil=False)
     assert whole == [item for item in anchors if item.spoiled is None]
 
 
 def test_a_spoiled_anchor_is_rated_and_learned_as_it_was_shown(workspace: Workspace) -> None:
     add_pictures(workspace, 40)
-    anchors = _anchors_of(workspace, LoopConfig(), ["OCT"])
+    anchors = _anchors_of(workspace, LoopConfig(), ["OCT"], ())
     plan = CampaignPlan(
         name="anchors",
         items=tuple(anchors),
