@@ -27,7 +27,7 @@ from curate.web.pages import FOREVER, Asked, Page
 from curate.workspace import Workspace
 from db import queries
 from db.folders import replace_file
-from db.models import Image, PracticeStanding, Prompt, RewardModel
+from db.models import Image, Prompt, RewardModel, Standing
 from db.queries.gallery import ORDERS, Card, Filter
 from generators.families.elsewhere import is_from_elsewhere
 from generators.sample import Sample
@@ -143,7 +143,7 @@ def image_page(ws: Workspace, asked: Asked) -> Page:
         "prompt": prompt,
         "conditions": queries.prompts.conditions_of(session, [prompt.id]).get(prompt.id, {}),
         "scores": queries.gallery.scores_of(session, image.id),
-        "standing": session.get(PracticeStanding, image.id),
+        "standing": session.get(Standing, image.id),
         "decisions": decisions,
         "ratings": ratings,
         "hidden": hidden,
