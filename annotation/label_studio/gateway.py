@@ -183,7 +183,9 @@ class _Gateway:
             if not environ.get("HTTP_ORIGIN"):  # of another page it was refused already
                 return _said(HTTPStatus.FORBIDDEN, "Only this page may send that.")
             try:
-                form = _form(environ)
+                length = int(environ.get("CONTENT_LENGTH") or 0)
+                given = environ["wsgi.input"].read(length if 0 <= length <= MAX_BODY else 0)
+                form = dict(parse_qsl(given.decode(), keep_blank_values=True, max_num_fields=20))
             except ValueError:
                 return _said(HTTPStatus.BAD_REQUEST, "This is no answer of this page.")
         return ours.reply(str(me["email"]), method, path, form)
@@ -291,15 +293,6 @@ def _cookies(environ: "WSGIEnvironment") -> str:
         return ""
     found = ((name, jar[name].value) for name in COOKIES if name in jar)
     return "; ".join(f"{name}={value}" for name, value in found if PLAIN.fullmatch(value))
-
-
-def _form(environ: "WSGIEnvironment") -> dict[str, str]:
-    """Read a form's fields; ValueError when the body is none, or too long."""
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if not 0 <= length <= MAX_BODY:
-        raise ValueError("too long")
-    given = environ["wsgi.input"].read(length).decode()
-    return dict(parse_qsl(given, keep_blank_values=True, max_num_fields=20))
 
 
 def _fields(call: Call, known: frozenset[str], environ: "WSGIEnvironment") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -187,7 +187,10 @@ def rate_status(
                 row["campaign"],
                 row["raters_are"],
                 *(row[column] for column in numbers),
-                *(_passed(row) for _ in before),
+                *(
+                    f"{row['practice']['passed']} of {row['raters']}" if row["practice"] else "-"
+                    for _ in before
+                ),
             )
             for row in rows
         ],
@@ -221,11 +224,6 @@ def _show_raters_progress(campaign: str, workspace: Path, as_json: bool) -> None
         ],
     )
     tell(as_json, [row.to_json() for row in rows], lines)
-
-
-def _passed(row: dict[str, Any]) -> str:
-    practice = row["practice"]
-    return f"{practice['passed']} of {row['raters']}" if practice else "-"
 
 
 @rate.command("agreement")

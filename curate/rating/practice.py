@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -52,15 +52,14 @@ def make_practice(ws: Workspace, name: str, options: PracticeOptions) -> Practic
     Raises CurateError where its images or their answers are unknown, too few, or too easy to
     guess, and when the name stands for another practice.
     """
-    table = _read(options.known) if options.known else b""
-    lines = _lines(options.known, table) if options.known else []
+    table, lines = _read(options.known) if options.known else ("", [])
     by_id = queries.images.images_by_id(ws.session, [image_id for _, image_id, _ in lines])
     listed = [image for image, _ in by_id.values()]
     rubric = rubric_asked(ws, options.rubric, listed)
     asked = json_hash(
         {
             **vars(options),
-            "known": hashlib.sha256(table).hexdigest(),
+            "known": table,
             "rubric": str(rubric.id),
         }
     )
@@ -125,18 +124,14 @@ def _added(
 Line = tuple[int, UUID, dict[str, str]]  # its number, the image, all its cells
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[str, list[Line]]:
+    """Return the table's SHA-256 and its lines; CurateError at the first that names no image."""
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CurateError(f"--known {path} cannot be read: {error.strerror}.") from error
-
-
-def _lines(path: Path, table: bytes) -> list[Line]:
-    """Read the table; CurateError that names the first line which names no image."""
-    try:
+        table = path.read_bytes()
         reader = csv.DictReader(table.decode("utf-8-sig").splitlines())
         rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise CurateError(f"--known {path} cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise CurateError(f"--known {path} is no CSV in UTF-8: {error}.") from error
     if "image_id" not in (reader.fieldnames or ()):
@@ -149,7 +144,7 @@ def _lines(path: Path, table: bytes) -> list[Line]:
         except ValueError as error:
             said = f"{cells['image_id'][:40]!r} is no image's id"
             raise CurateError(f"{path}:{number}: {said}.") from error
-    return found
+    return hashlib.sha256(table).hexdigest(), found
 
 
 def _listed(
@@ -298,7 +293,8 @@ def _check_worth(
     for values in itertools.product(*scales):
         same = {row.name: value for row, value in zip(asked, values, strict=True)}
         right = [all(low <= same[n] <= high for n, (low, high) in k.known.items()) for k in order]
-        if max(_sums(right, size)) >= needed:
+        around = [*right, *right]
+        if max(sum(around[first : first + size]) for first in range(len(right))) >= needed:
             said = ", ".join(f"{name} {value}" for name, value in same.items())
             raise CurateError(
                 f"Who answers {said} to every image would meet the bar of {100 * bar:.0f} %. Add "
@@ -319,11 +315,3 @@ def _by_lot(own: Sequence[KnownImage], criteria: Sequence[Criterion], needed: in
             for before, now in zip([0.0, *chances], [*chances, 0.0], strict=True)
         ]
     return sum(chances[needed:])
-
-
-def _sums(right: Sequence[bool], size: int) -> Iterator[int]:
-    """Yield how many are right in each stretch of `size`, round and round."""
-    now = sum(right[:size])
-    for first in range(len(right)):
-        yield now
-        now += right[(first + size) % len(right)] - right[first]

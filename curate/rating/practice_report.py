@@ -65,7 +65,11 @@ class PracticeRow:
     def share(self) -> str:
         """Return the share of the last whole pass that was right, with Wilson's interval."""
         own = self.standing
-        return _share(own.passes[-1], own.pass_size) if own.passes else "-"
+        if not own.passes:
+            return "-"
+        found = wilson_interval(own.passes[-1], own.pass_size)
+        ends = f"[{100 * found.low:.0f}, {100 * found.high:.0f}]"
+        return f"{100 * found.value:.0f} % {ends} of {own.pass_size}"
 
     def shares(self) -> str:
         """Return how many answers to each question were right, of those judged."""
@@ -80,8 +84,3 @@ def practice_rows(ws: Workspace) -> list[PracticeRow]:
         for practice in queries.practices.practices(ws.session)
         for one in standings(ws, practice)
     ]
-
-
-def _share(right: int, num: int) -> str:
-    found = wilson_interval(right, num)
-    return f"{100 * found.value:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}] of {num}"

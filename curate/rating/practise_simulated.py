@@ -54,10 +54,23 @@ def _take_pass(
     if now.has_passed:
         return
     first = len(now.passes) * practice.pass_size
-    tasks = [
-        _task(ws, image_asked(practice, images, rater.name, number), rater, number, now.passes)
-        for number in range(first + now.num_begun, first + practice.pass_size)
-    ]
+    tasks = []
+    for number in range(first + now.num_begun, first + practice.pass_size):
+        one = image_asked(practice, images, rater.name, number)
+        shown = one.image.file_sha256
+        if one.item.spoiled is not None:
+            shown = spoiled_file(ws, shown, one.item.spoiled)
+        tasks.append(
+            Task(
+                uid=str(one.item.id),
+                rater=rater.name,
+                position=number,
+                look=len(now.passes),
+                pictures={SIDES[0]: shown},
+                modality=one.prompt.modality,
+                text=one.prompt.text,
+            )
+        )
     habits = {rater.name: json.dumps(rater.config)}
     study = replace(study_of(ws, campaign), name=f"practice {practice.name}", raters=habits)
     backend.push(study, tasks)
@@ -68,20 +81,3 @@ def _take_pass(
             verdicts[answer.task_uid][answer.criterion] = answer.value
     for task in tasks:
         record(ws, practice, images, rater, task.position, verdicts[task.uid])
-
-
-def _task(
-    ws: Workspace, one: PracticeImage, rater: Rater, number: int, passes: tuple[int, ...]
-) -> Task:
-    shown = one.image.file_sha256
-    if one.item.spoiled is not None:
-        shown = spoiled_file(ws, shown, one.item.spoiled)
-    return Task(
-        uid=str(one.item.id),
-        rater=rater.name,
-        position=number,
-        look=len(passes),
-        pictures={SIDES[0]: shown},
-        modality=one.prompt.modality,
-        text=one.prompt.text,
-    )

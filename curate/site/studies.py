@@ -10,7 +10,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from curate.production.watch import WANTED, ask_run, run_states
-from curate.rating.practised import PracticeStanding, standings_of_campaign
+from curate.rating.practised import standings_of_campaign
 from curate.rating.progress import rater_progress
 from curate.release.classes import kept_by_class
 from curate.status import read_status
@@ -125,7 +125,7 @@ def studies(ws: Workspace, asked: Asked) -> Page:
         {
             **asdict(row),
             "campaign": row.campaign.model_dump(mode="json"),
-            "practice": _as_plain(practised[row.campaign.id]),
+            "practice": [one.to_json() for one in (practised[row.campaign.id] or {}).values()],
         }
         for row in found
     ]
@@ -150,7 +150,3 @@ def study_page(ws: Workspace, asked: Asked) -> Page:
         "raters": [one.to_json() for one in progress],
     }
     return Page("study.html", values, plain)
-
-
-def _as_plain(practised: dict[str, PracticeStanding] | None) -> list[dict[str, Any]] | None:
-    return None if practised is None else [one.to_json() for one in practised.values()]

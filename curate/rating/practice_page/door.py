@@ -207,7 +207,7 @@ def _pictures(visit: _Visit, one: PracticeImage) -> list[queries.campaigns.Shown
 def _picture(visit: _Visit, number: int, name: str) -> Reply:
     shown = queries.practices.shown_images(visit.ws.session, visit.practice.id)
     one = image_asked(visit.practice, visit.images, visit.rater.name, number)
-    wanted = [row for row in shown if (row.assignment_id, row.name) == (one.item.id, name)]
+    wanted = [row for row in _pictures(visit, one) if row.name == name]
     if not wanted or (number == len(visit.answers) and visit.standing.has_passed):
         return _nothing()
     encoded = visit.ws.store.get(wanted[0].file_sha256)
