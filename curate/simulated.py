@@ -20,7 +20,9 @@ KNOW_THE_TRUTH = {
     "counterfactual": "curate.demos.counterfactual",
     "translation": "curate.demos.translation",
     "clinical": "curate.demos.clinical",
+    "clinical-gan": "curate.demos.clinical",
 }
+DATA_OF = {"clinical-gan": "clinical"}  # a family that is taught another one's demo data
 
 
 def hold_demo(ws: Workspace, family: str, **drawn: int) -> None:
@@ -40,7 +42,7 @@ def simulated_for(ws: Workspace, family: str | None) -> Simulated | None:
     if family is None:
         return None
     own = simulated_of(family)
-    if own is not None or held_demo(ws).get("demo") != family:
+    if own is not None or held_demo(ws).get("demo") != DATA_OF.get(family, family):
         return own
     make: Callable[[Workspace], Simulated] = import_module(KNOW_THE_TRUTH[family]).simulated
     return make(ws)

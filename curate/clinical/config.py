@@ -6,6 +6,8 @@ from pathlib import Path
 from curate.errors import CurateError
 from generators.config import setting
 
+FAMILIES = ("clinical", "clinical-gan")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EffectConfig:
@@ -55,6 +57,9 @@ class DemoConfig:
     cases: int = setting(160, "Number of chests to make.", min=20, panel="The chests")
     side: int = setting(16, "Voxels along each side.", min=16)
     smoking: float = setting(60.0, "Planted effect of smoking on the lungs, in HU.")
+    family: str = setting(
+        FAMILIES[0], "Family to train; clinical-gan makes an image in one step.", choices=FAMILIES
+    )
     steps: int = setting(1200, "Training steps; 0: only make and import.", min=0)
     seed: int = setting(0, "Seed of the chests and of the training.", min=0)
     folder: Path | None = setting(None, "Folder for the files.", shown="demo-data in the workspace")

@@ -24,7 +24,7 @@ from generators.config import SamplingSettings
 
 UNSEEN = 1_000_000  # the first seed of chests that no demo trains on
 Say = Callable[[str], None]
-FAMILY = FamilyChoice(family="clinical", settings=("channels=8,16,32", "low=-1000", "high=400"))
+SETTINGS = ("channels=8,16,32", "low=-1000", "high=400")
 FIELDS_FILE = """opening = "Chest CT"
 
 [[fields]]
@@ -103,7 +103,7 @@ def make_demo(ws: Workspace, config: DemoConfig, say: Say) -> GeneratorVersion |
     if not config.steps:
         return None
     family = FamilyChoice(
-        family=FAMILY.family, settings=(*FAMILY.settings, f"fields={folder / 'fields.toml'}")
+        family=config.family, settings=(*SETTINGS, f"fields={folder / 'fields.toml'}")
     )
     training = training_of(family, Given({"num_steps": config.steps, "seed": config.seed}))
     return run_train_generator(

@@ -21,6 +21,7 @@ from curate.importing.real_images import import_table
 from curate.production.versions import save_version
 from curate.samples.pixels import array_of
 from curate.workspace import Workspace, init_workspace, open_workspace
+from db import queries
 from generators.beginning import Beginning
 from generators.clinical.config import ClinicalSettings
 from generators.errors import GeneratorError
@@ -194,11 +195,15 @@ def test_every_cell_of_the_notebook_runs_and_only_the_field_makes_the_difference
 
 
 @pytest.mark.slow
-def test_the_demo_trains_and_obeys_its_masks(workspace: Workspace, tmp_path: Path) -> None:
-    config = DemoConfig(cases=20, steps=2, folder=tmp_path / "demo")
+@pytest.mark.parametrize("family", ["clinical", "clinical-gan"])
+def test_the_demo_trains_and_obeys_its_masks(
+    family: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    config = DemoConfig(cases=20, steps=2, folder=tmp_path / "demo", family=family)
     said: list[str] = []
     made = make_demo(workspace, config, said.append)
     assert made is not None and made.how_made == "train-generator"
+    assert queries.versions.family_of(workspace.session, made) == family
     assert any(line.startswith("Planted: smoking never -> current +60 HU") for line in said)
     assert READS in [path.name for path in (workspace.cache / "versions").rglob("*.json")]
 

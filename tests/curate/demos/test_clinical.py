@@ -20,6 +20,7 @@ from curate.demos.clinical import (
 from curate.evaluation.judge import to_judge
 from curate.production.images import prompt_values
 from curate.samples.formats import encode
+from curate.simulated import hold_demo, simulated_for
 from curate.workspace import Workspace
 from db import queries
 from generators.base import Prompt
@@ -49,6 +50,17 @@ def test_raters_and_judge_tell_a_chest_from_a_shifted_a_denser_and_a_noisy_one()
         noisy = replace(image, array=(image.array + noise).astype(np.int16))
         assert grades(noisy, prompt)[GRAIN] < 0 and not deserves_top(noisy, prompt)
     assert deserves_top(image, replace(prompt, record={})) is None
+
+
+def test_the_raters_of_a_workspace_of_chests_know_the_truth_of_both_families(
+    workspace: Workspace,
+) -> None:
+    assert simulated_for(workspace, "clinical-gan") is None  # no demo's data here
+    hold_demo(workspace, "clinical", seed=0)
+    for family in ("clinical", "clinical-gan"):
+        known = simulated_for(workspace, family)
+        assert known is not None and known.grades is grades
+    assert simulated_for(workspace, "translation") is None
 
 
 def test_a_version_beside_itself_loses_nothing_and_shows_default_changed_and_difference(
