@@ -81,11 +81,16 @@ class Axes:
             },
         }
 
-    def lines(self) -> list[str]:
-        """Return the figures for a person to read."""
+    def lines(self, *, in_parts: bool = True) -> list[str]:
+        """Return the figures for a person to read; of modalities and classes too, or labels alone.
+
+        Of some twenty classes that is hundreds of lines.
+        """
         lines = [f"{self.name}, {self.network}, against {self.against}; 95 % intervals"]
         for measure in self.measures:
-            lines.append(f"  {measure.axis:<12}{measure.name:<26}{measure.of:<28}{shown(measure)}")
+            if not (in_parts or measure.of == "all" or measure.axis == "label-truth"):
+                continue
+            lines.append(f"  {measure.axis:<12}{measure.name:<34}{measure.of:<28}{shown(measure)}")
         if self.truth is not None:
             lines += self._truth_lines(self.truth)
         found = self.contradictions

@@ -40,6 +40,7 @@ class SetsCompared:
     # whose pictures a page shows
     images: tuple[ImageSet, ...] = ()
     train: ImageSet | None = None
+    in_parts: bool = True  # whether the lines tell each modality and class apart
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -53,7 +54,10 @@ class SetsCompared:
         told = [f"Note: {note}" for note in self.notes]
         table = self.table.lines() if self.table else []
         brings = self.downstream.lines() if self.downstream else []
-        return [*table, *(line for one in self.sets for line in ["", *one.lines()]), *brings, *told]
+        sets = [["", *one.lines(in_parts=self.in_parts)] for one in self.sets]
+        if self.sets and not self.in_parts:
+            told.append("Each modality and class: the page, --json, or one axis by --only.")
+        return [*table, *(line for of_set in sets for line in of_set), *brings, *told]
 
 
 def compare_versions(
@@ -160,4 +164,11 @@ def compare(
             progress,
             is_full=config.full,
         )
-    return SetsCompared(tuple(measured), told, downstream=brings, images=tuple(equal), train=train)
+    return SetsCompared(
+        tuple(measured),
+        told,
+        downstream=brings,
+        images=tuple(equal),
+        train=train,
+        in_parts=bool(config.only or config.by),
+    )

@@ -29,6 +29,7 @@ DRAWN = {
 }
 REAL = "real "
 SHOWN_TWINS = 6
+LONGEST_SIDE = 112  # pixels: there may be hundreds of pictures
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _curve(table: Utility) -> str | None:
 
 def _of_set(axes: Axes, made: ImageSet, real: ImageSet) -> SetStory:
     def seen(side: ImageSet, sha256: str, says: str) -> Captioned:
-        return Captioned(small_png_uri(side.store.get(sha256)), says)
+        return Captioned(small_png_uri(side.store.get(sha256), LONGEST_SIDE), says)
 
     truth, twins = axes.truth, axes.contradictions
     return SetStory(

@@ -34,10 +34,10 @@ def picture_of(ws: Workspace, image: ScoredImage) -> Picture:
     )
 
 
-def small_png_uri(encoded: bytes) -> str:
+def small_png_uri(encoded: bytes, longest_side: int = LONGEST_SIDE) -> str:
     """Return a picture or volume of any size and depth as the data URI of a small 8-bit PNG."""
     image = PillowImage.fromarray(eight_bits(montage(decode(encoded))))
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), PillowImage.Resampling.LANCZOS)
+    image.thumbnail((longest_side, longest_side), PillowImage.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return png_uri(buffer.getvalue())

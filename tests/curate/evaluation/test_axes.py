@@ -59,6 +59,11 @@ def test_two_tables_are_measured_along_every_axis(sides: tuple[Path, Path, Path]
     code, output = run("evaluate", *asked, "--only", "privacy", "--by", "sex")
     assert code == 0 and "membership AUC" in output and "sex f" in output
     assert "fidelity" not in output and "classifier, 3 draws" not in output
+    code, output = run("evaluate", *asked)
+    assert code == 0 and "one axis by --only" in output
+    told = [line for line in output.splitlines() if line.startswith("  fidelity")]
+    assert told and all(" all " in line for line in told)  # no line for each class
+    assert sum("read as asked" in line for line in output.splitlines()) == 2
 
 
 def test_what_training_on_a_set_brings_is_part_of_its_evaluation(
