@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.utils import recurse_remove_peft_layers
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from generators.base import Trainable
 from generators.errors import GeneratorError
@@ -116,7 +117,7 @@ def merge_lora(generator: Trainable, folder: Path) -> None:
     """Add the adapters in `folder` to the network's weights for good."""
     load_lora(generator, folder)
     for layer in _adapted_layers(generator):
-        layer.merge()
+        _merge(layer)
     recurse_remove_peft_layers(generator.denoiser.network)
     del generator.denoiser.network.peft_config
     generator.denoiser.requires_grad_(False)
@@ -133,6 +134,21 @@ def disable_lora(generator: Trainable) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.enable_adapters(True)
+
+
+@torch.no_grad()
+def _merge(layer: Any) -> None:
+    """Add an adapter to its layer's weight.
+
+    peft's own `merge` takes a 1 x 1 x 1 convolution for one of two dimensions, and fails.
+    """
+    base = layer.get_base_layer()
+    if not isinstance(base, nn.Conv3d) or set(base.kernel_size) != {1}:
+        layer.merge()
+        return
+    for name, scale in layer.scaling.items():
+        first, second = layer.lora_A[name].weight, layer.lora_B[name].weight
+        base.weight += scale * (second.flatten(1) @ first.flatten(1)).view_as(base.weight)
 
 
 def _adapted_layers(generator: Trainable) -> list[BaseTunerLayer]:

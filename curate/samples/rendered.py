@@ -28,10 +28,14 @@ def slices_of(
     """
     if not sample.is_volume:
         return picture_of(sample.array, sample.kind, window)[None]
-    depth = sample.array.shape[1]
-    count = min(count, depth)
-    places = [(2 * place + 1) * depth // (2 * count) for place in range(count)]
+    places = slice_places(sample.array.shape[1], count)
     return np.stack([picture_of(sample.array[:, at], sample.kind, window) for at in places])
+
+
+def slice_places(depth: int, count: int = SLICES) -> list[int]:
+    """Return which slices of so many are shown, evenly from first to last."""
+    count = min(count, depth)
+    return [(2 * place + 1) * depth // (2 * count) for place in range(count)]
 
 
 def montage_of(sample: Sample, *, window: str = USUAL_WINDOW) -> NDArray[np.float32]:

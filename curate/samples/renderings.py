@@ -12,12 +12,14 @@ from torch import Tensor
 from curate.samples.rendered import (
     SLICES,
     USUAL_WINDOW,
+    WINDOWS,
     levels_of,
     montage_of,
     picture_of,
+    slice_places,
     slices_of,
 )
-from generators.sample import Sample
+from generators.sample import Kind, Sample
 
 
 def rgb(sample: Sample, *, window: str = USUAL_WINDOW) -> Tensor:
@@ -43,6 +45,21 @@ def montage(sample: Sample, *, window: str = USUAL_WINDOW) -> Tensor:
 def for_backbones(sample: Sample) -> Tensor:
     """Return what backbones read: a picture [3, H, W], or a volume as slices [S, 3, H, W]."""
     return slices(sample) if sample.is_volume else rgb(sample)
+
+
+def shown_to_backbones(images: Tensor, kind: Kind) -> Tensor:
+    """Return generated images [B, C, *spatial] as `for_backbones` shows stored ones.
+
+    Pictures are [B, 3, H, W], volumes slices [B, S, 3, H, W], with gradients; intensities come in
+    0 .. 1.
+    """
+    if kind == "HU":
+        centre, width = WINDOWS[USUAL_WINDOW]
+        images = ((images - (centre - width / 2)) / width).clamp(0, 1)
+    if images.dim() == 5:
+        images = images[:, :, slice_places(images.shape[2])].transpose(1, 2)
+    # grey is repeated; three channels are taken as they are
+    return images.expand(*images.shape[:-3], 3, *images.shape[-2:])
 
 
 def eight_bits(image_3HW: Tensor) -> np.ndarray[Any, Any]:

@@ -152,9 +152,14 @@ def rl_step(
     if isinstance(reward, RewardModelRow):
         doubts = doubts_about(reward)
         step = replace(step, reward_model_id=reward.id, is_known=True, doubts=doubts)
-        reward = reward_by(ws, reward, processes.device)
-    source = Rollouts([known[prompt_id] for prompt_id in prompt_ids], reward)
-    return _taken(ws, config, step, lambda generator: source, report, processes)
+
+    def source_for(generator: Trajectory) -> Source:
+        asked = reward
+        if isinstance(asked, RewardModelRow):
+            asked = reward_by(ws, asked, processes.device, generator.output.kind)
+        return Rollouts([known[prompt_id] for prompt_id in prompt_ids], asked)
+
+    return _taken(ws, config, step, source_for, report, processes)
 
 
 def rl_step_on_people(

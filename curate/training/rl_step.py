@@ -11,6 +11,7 @@ from curate.errors import CurateError
 from curate.production.images import prompt_value
 from curate.production.versions import load_version
 from curate.prompts.plan import sheet_rows
+from curate.samples.renderings import shown_to_backbones
 from curate.scoring.conditioning import conditioning_of
 from curate.settings import Given
 from curate.training.config import RLStepOptions
@@ -28,6 +29,7 @@ from generators.rl.estimate import Cost, OneReward, estimate
 from generators.rl.peers.ddpo_config import read_ddpo_config
 from generators.rl.policy import Policy
 from generators.rl.probe import Fits, found_fit
+from generators.sample import Kind
 from generators.training.processes import ALONE, Processes, joined_processes
 from rewards.model import RewardModel
 
@@ -163,7 +165,7 @@ def cost_of(
     if materials.prompts and materials.reward_model is not None:
         value = prompt_value(ws, materials.prompts[0].id)
         conditions = generator.conditioner([value])
-        asked = reward_by(ws, materials.reward_model, device)
+        asked = reward_by(ws, materials.reward_model, device, generator.output.kind)
 
         def priced(images: Tensor) -> tuple[Tensor, Tensor]:
             return asked(images, [value] * len(images))
@@ -206,30 +208,27 @@ def fits_of(ws: Workspace) -> Fits:
     return Fits(path, replace_file)
 
 
-def reward_by(ws: Workspace, row: RewardModelRow, device: torch.device | str = "cpu") -> Reward:
+def reward_by(
+    ws: Workspace, row: RewardModelRow, device: torch.device | str = "cpu", kind: Kind = "intensity"
+) -> Reward:
     """Return what a workspace's reward model says as the function that RL asks."""
-    return reward_of(RewardModel.load(verified_path(ws, row.file_sha256)).to(device), device)
+    return reward_of(RewardModel.load(verified_path(ws, row.file_sha256)).to(device), device, kind)
 
 
-def reward_of(model: RewardModel, device: torch.device | str = "cpu") -> Reward:
-    """Return a reward model as the function that RL asks, with gradients where it is asked so."""
+def reward_of(
+    model: RewardModel, device: torch.device | str = "cpu", kind: Kind = "intensity"
+) -> Reward:
+    """Return a reward model as the function that RL asks, with gradients where it is asked so.
+
+    `kind` is what the numbers of the generator's images mean.
+    """
 
     def reward(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         modalities = [prompt.modality for prompt in prompts]
         texts = [prompt.text for prompt in prompts]
         given = [conditioning_of(prompt) for prompt in prompts] if model.code_ else []
-        shown = rgb_rendering(images).to(device)
+        shown = shown_to_backbones(images, kind).to(device)
         mean_B, spread_B = model.predict(shown, modalities, texts, given)
         return mean_B, spread_B
 
     return reward
-
-
-def rgb_rendering(values: Tensor) -> Tensor:
-    """Return pictures [B, C, H, W] as a reward model looks at them: RGB [B, 3, H, W]."""
-    if values.dim() != 4:
-        raise CurateError(
-            f"This generator makes volumes {list(values.shape[1:])}, and the reward model looks at "
-            "pictures. RL works on generators of pictures: `curate generators list`."
-        )
-    return values.expand(-1, 3, -1, -1)  # grey is repeated; three channels are taken as they are

@@ -100,8 +100,8 @@ class Block(nn.Module):
         self.time_emb_proj = nn.Linear(time_width, after)
         self.norm2 = nn.GroupNorm(GROUPS, after)
         self.conv2 = convolution(after, after, 3, padding=1)
-        same = before == after
-        self.conv_shortcut = nn.Identity() if same else convolution(before, after, 1)
+        # none, where there is nothing to convert: adapters are put on convolutions by name
+        self.conv_shortcut = None if before == after else convolution(before, after, 1)
         self.region = Region(width, labels, after) if "region" in units else None
         self.affine = Affine(width, after) if "affine" in units else None
         self.attention = CrossAttention(width, after) if "cross-attention" in units else None
@@ -113,7 +113,8 @@ class Block(nn.Module):
         h = self.norm2(h)
         if self.affine is not None and "pooled" in text:
             h = self.affine(h, mask, text["pooled"])
-        out: Tensor = self.conv_shortcut(x) + self.conv2(functional.silu(h))
+        straight = x if self.conv_shortcut is None else self.conv_shortcut(x)
+        out: Tensor = straight + self.conv2(functional.silu(h))
         if self.region is not None and "pooled" in text:
             out = self.region(out, mask, text["pooled"])
         if self.attention is not None and "tokens" in text:

@@ -20,7 +20,7 @@ from curate.prompts.generate import Made
 from curate.samples.formats import encode, read_sample
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
-from generators.base import Generator, Trainable
+from generators.base import Generator, Prompt, Trainable
 from generators.beginning import Beginning
 from generators.clinical.config import ClinicalSettings
 from generators.config import SamplingSettings
@@ -104,6 +104,16 @@ def test_alone_among_five_and_after_a_kill_a_volume_has_the_same_bytes(
         sample = read_sample(ws.store, made["chest 2"])
     assert (sample.kind, sample.spatial_shape, sample.affine) == ("HU", SHAPE, AFFINE)
     assert sample.array.std() > 1
+
+
+def test_how_many_windows_are_computed_at_once_changes_hardly_a_voxel() -> None:
+    generator = generator_of("clinical-gan")
+    conditions = generator.condition([Prompt("ChestCT", "", images={"mask": mask_of(0)})])
+    one, four = (
+        generator.generate(conditions, [1], SamplingSettings(batch_size=size)) for size in (1, 4)
+    )
+    assert one.shape == (1, 1, *SHAPE) and one.std() > 1
+    assert ((one - four).abs() <= 1).float().mean() >= 0.999  # HU: float sums differ by shape
 
 
 def test_what_lies_at_the_ends_of_the_generators_hu_is_counted(

@@ -1,11 +1,14 @@
 """The demo of chests: what its raters and its judge see, its guards and what it shows."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from curate.clinical.chests import chest
-from curate.demos.base import MadeAlike
+from curate.demos.base import LEARNING, MadeAlike
 from curate.demos.clinical import (
     DENSITIES,
     FOLLOWS,
@@ -19,11 +22,13 @@ from curate.demos.clinical import (
 )
 from curate.evaluation.judge import to_judge
 from curate.production.images import prompt_values
+from curate.production.versions import load_version
 from curate.samples.formats import encode
 from curate.simulated import hold_demo, simulated_for
+from curate.training.rl import rl_step
 from curate.workspace import Workspace
 from db import queries
-from generators.base import Prompt
+from generators.base import Prompt, require_trainable
 from generators.sample import Sample
 
 
@@ -63,6 +68,12 @@ def test_the_raters_of_a_workspace_of_chests_know_the_truth_of_both_families(
     assert simulated_for(workspace, "translation") is None
 
 
+def density(images: Tensor, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+    """Reward dense chests; images are volumes in HU."""
+    assert images.shape[1:] == (1, 16, 16, 16) and images.min() >= -1000
+    return images.flatten(1).mean(dim=1) / 1000, torch.zeros(len(images))
+
+
 def test_a_version_beside_itself_loses_nothing_and_shows_default_changed_and_difference(
     workspace: Workspace,
 ) -> None:
@@ -79,6 +90,28 @@ def test_a_version_beside_itself_loses_nothing_and_shows_default_changed_and_dif
     overlap, effect = guards(workspace, made)
     assert overlap.holds and "paired +0.000" in overlap.says
     assert effect.holds
+    # one update with adapters on everything, as the circle's RL has them: merged when it is opened
+    config = replace(
+        LEARNING,
+        num_steps=4,
+        num_updates=1,
+        prompts_per_update=1,
+        group_size=4,
+        branches=2,
+        holds_budget=False,
+    )
+    stepped = rl_step(
+        workspace, config, start=begun.base, prompts=begun.prompts[:1], reward=density
+    )
+    assert stepped.weights == "lora" and stepped.parent_id == begun.base.id
+    opened, before = (
+        require_trainable(load_version(workspace, v.id)) for v in (stepped, begun.base)
+    )
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip(opened.denoiser.parameters(), before.denoiser.parameters(), strict=True)
+    ]
+    assert sum(moved) > 10
     shown = shows(workspace, made)
     assert shown.panels == ("default", "changed", "changed less default")
     assert len(shown.rows) == len(prompts) == 2

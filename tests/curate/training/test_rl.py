@@ -8,10 +8,10 @@ import pytest
 import torch
 from sqlmodel import select
 
-from curate.errors import CurateError
 from curate.production.versions import load_version, save_version
+from curate.samples.renderings import for_backbones, shown_to_backbones
 from curate.training.rl import rl_step, run_folder
-from curate.training.rl_step import doubts_about, rgb_rendering
+from curate.training.rl_step import doubts_about
 from curate.workspace import Workspace, init_workspace, open_workspace
 from db import queries
 from db.models import AuditEvent, GeneratorVersion, Prompt, RewardModel
@@ -22,6 +22,7 @@ from generators.diffusion.generator import sample
 from generators.rl.algorithms.base import Reward
 from generators.rl.config import RLConfig
 from generators.rl.progress import UpdateHealth
+from generators.sample import Kind, Sample
 from tests.children import ended, started
 from tests.tiny import tiny_generator as make_tiny_generator
 
@@ -162,11 +163,20 @@ def test_killed_and_started_again_it_ends_with_the_same_version(
     assert said[1].read_text().split()[-1] == whole
 
 
-def test_a_reward_model_looks_at_grey_pictures_in_rgb_and_refuses_volumes() -> None:
-    grey = torch.rand(2, 1, 4, 4)
-    assert torch.equal(rgb_rendering(grey)[:, 2:], grey)
-    with pytest.raises(CurateError, match=r"makes volumes \[1, 3, 4, 4\]"):
-        rgb_rendering(torch.rand(2, 1, 3, 4, 4))
+@pytest.mark.parametrize("kind", ["intensity", "HU"])
+@pytest.mark.parametrize("shape", [(1, 6, 5), (3, 6, 5), (1, 12, 6, 5), (1, 4, 6, 5)])
+def test_rl_shows_a_reward_model_what_scoring_shows_it(kind: Kind, shape: tuple[int, ...]) -> None:
+    if kind == "HU" and shape[0] == 3:
+        return  # no colour in HU
+    made = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    if kind == "HU":
+        made = (made * 3000 - 1500).round()  # beyond the window at both ends
+    stored = torch.stack([for_backbones(Sample(one.numpy(), kind)) for one in made])
+    made.requires_grad_(True)
+    shown = shown_to_backbones(made, kind)
+    torch.testing.assert_close(shown.detach(), stored, rtol=0, atol=1e-6)
+    shown.sum().backward()
+    assert made.grad is not None and made.grad.abs().sum() > 0
 
 
 def test_an_rl_step_reads_no_row_while_it_lasts(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from curate.clinical.chests import Chest, chest
-from generators import registry
+from generators import lora, registry
 from generators.base import Prompt, Trajectory
 from generators.beginning import Beginning
 from generators.clinical.config import ClinicalSettings
@@ -114,6 +114,31 @@ def test_a_trained_encoder_sees_placebos_and_a_sampler_does_not() -> None:
     assert "placebo" in conditioner.text_of(drawn)
     words = conditioner.tokenizer.tokenize(conditioner.text_of(drawn))
     assert any(word.startswith("placebo") for word in words)  # each is one word
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_adapters_on_all_its_layers_are_kept_and_merged(axes: int, tmp_path: Path) -> None:
+    examples = cases() if axes == 3 else flat(cases())
+    units = ("region", "affine", "cross-attention")
+    adapted, plain = begun(examples, fusion=units), begun(examples, fusion=units)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        lora.add_lora(adapted, 2, lora.TARGETS["attention+convolutions"])
+    names = lora.lora_state(adapted)
+    for layer in ("conv1", "conv2", "conv_shortcut", "to_q", "to_out.0"):
+        assert any(f".{layer}." in name for name in names), layer
+    conditions = plain.condition([prompt for _, prompt in examples[:2]])
+    before = plain.generate(conditions, [1, 2], SETTINGS)
+    assert torch.equal(adapted.generate(conditions, [1, 2], SETTINGS), before)
+    for name, weight in names.items():
+        if lora.begins_at_zero(name):
+            weight.data.fill_(0.05)
+    lora.save_lora(adapted, tmp_path)
+    lora.merge_lora(plain, tmp_path)
+    with_adapters = adapted.generate(conditions, [1, 2], SETTINGS)
+    merged = plain.generate(conditions, [1, 2], SETTINGS)
+    assert (with_adapters - before).abs().max() > 1  # HU
+    torch.testing.assert_close(merged, with_adapters, rtol=0, atol=0.1)
 
 
 def test_its_rollouts_are_on_policy() -> None:

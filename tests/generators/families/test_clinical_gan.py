@@ -154,21 +154,25 @@ def test_it_has_no_trajectory_and_says_so_in_a_line() -> None:
             generator.objective(dataclasses.replace(TRAINING, **one))
 
 
-@pytest.mark.parametrize("stop_after", [1, 3])
+ADAPTERS = {"lora_rank": 2, "lora_targets": "attention+convolutions", "train_text_encoder": False}
+
+
+@pytest.mark.parametrize(("stop_after", "changes"), [(3, {}), (1, ADAPTERS)])
 def test_killed_and_gone_on_with_both_networks_and_optimisers_are_the_same_to_the_bit(
-    stop_after: int, tmp_path: Path
+    stop_after: int, changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    examples = cases(8)
-    whole = trained(QUICK, tmp_path / "whole", examples)
+    examples, config = cases(8), dataclasses.replace(QUICK, **changes)
+    whole = trained(config, tmp_path / "whole", examples)
     with pytest.raises(Stopped):
-        trained(QUICK, tmp_path / "stopped", examples, stop_after)
-    resumed = trained(QUICK, tmp_path / "stopped", examples)
+        trained(config, tmp_path / "stopped", examples, stop_after)
+    resumed = trained(config, tmp_path / "stopped", examples)
     assert whole.history.losses == resumed.history.losses
     assert whole.history.validations == resumed.history.validations
     kept = [tmp_path / name / CHECKPOINT for name in ("whole", "stopped")]
     one, other = map(load_file, kept)
     assert one.keys() == other.keys()
-    for kind in ("weight/denoiser.", "weight/critic.", "weight/text_encoder."):
+    text = {"weight/text_encoder."} if config.train_text_encoder else set()
+    for kind in {"weight/denoiser.", "weight/critic."} | text:
         assert any(name.startswith(kind) for name in one)
     for network in ("denoiser", "critic"):  # what each optimiser remembers
         assert any(name.startswith(f"optimizer.exp_avg_sq/{network}.") for name in one)
