@@ -1,7 +1,7 @@
 """The practice page at the door, with a Label Studio behind it that only says who asks."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +11,8 @@ from annotation.label_studio.access import Access
 from annotation.label_studio.backend import LabelStudioBackend
 from annotation.label_studio.gateway import gateway_app
 from curate.errors import CurateError
-from curate.rating.config import PushOptions
+from curate.rating.config import PracticeOptions, PushOptions
+from curate.rating.practice import make_practice
 from curate.rating.practice_page.door import PracticeDoor
 from curate.rating.practised import image_asked, standings
 from curate.rating.pull import pull_campaign
@@ -20,12 +21,15 @@ from curate.site.accounts import studies_in_the_way
 from curate.web.wsgi import listen, served
 from curate.workspace import Workspace
 from db import queries
-from db.models import Practice
+from db.models import Image, Practice
 from tests.annotation.label_studio.fake import FakeLabelStudio
+from tests.annotation.label_studio.volumes import add_edits, add_volumes
 from tests.curate.rating.practising import (
     add_practice,
     campaign_after,
+    known_table,
     right_answer,
+    said_by_an_expert,
     wrong_answer,
 )
 
@@ -221,6 +225,33 @@ def test_the_blind_part_is_sent_to_who_has_passed_and_to_nobody_else(
     assert studies_in_the_way(workspace, "ben@example.org") == ["first"]
     assert [one.has_passed for one in standings(workspace, practice)] == [True, False]
     assert workspace.session.is_active
+
+
+@pytest.mark.parametrize(
+    ("add", "names", "captions"),
+    [
+        (add_volumes, [f"left{n}" for n in range(1, 10)], []),
+        (add_edits, ["prior", "left"], ["prior", "to be rated"]),
+    ],
+)
+def test_a_volume_is_seen_by_slices_and_an_edit_beside_its_prior(
+    workspace: Workspace,
+    add: Callable[[Workspace, int], list[Image]],
+    names: list[str],
+    captions: list[str],
+) -> None:
+    images = add(workspace, 12)
+    table = known_table(workspace.folder / "known.csv", said_by_an_expert(images[:10]))
+    practice = make_practice(workspace, "shapes", PracticeOptions(known=table))
+    campaign_after(workspace, practice, images[10:])
+    pages, first = PracticeDoor(workspace, Told()), f"/practice/{practice.id}/0"
+    shown = pages.reply("ann@example.org", "GET", first, {}).body.decode()
+    assert re.findall(r"/0/([a-z0-9]+)[.]png", shown) == names
+    assert re.findall("<figcaption>(.*?)</figcaption>", shown) == captions
+    pictures = [pages.reply("ann@example.org", "GET", f"{first}/{n}.png", {}) for n in names]
+    assert {reply.status for reply in pictures} == {200}
+    assert len({len(reply.body) for reply in pictures}) == 1  # uncompressed, of one size
+    assert len({reply.body for reply in pictures}) > 1
 
 
 def test_without_our_door_there_is_no_practice(workspace: Workspace, tmp_path: Path) -> None:
