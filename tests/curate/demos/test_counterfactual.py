@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from curate.demos import counterfactual
 from curate.demos.circle import run_circle
 from curate.demos.counterfactual import (
     REST,
@@ -85,8 +86,12 @@ def test_raters_and_judge_tell_the_true_answer_from_a_copy_and_from_another_pati
 
 @pytest.mark.slow
 def test_the_circle_says_who_judged_keeps_its_guards_and_shows_prior_result_and_truth(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # grades that a generator after 80 steps can have on any processor: of equal ones nothing is
+    # learned
+    for name, grades in {"ALIKE": (0.5, 0.0), "MOVED": (0.15, 0.28), "MISSED": (0.5, 0.9)}.items():
+        monkeypatch.setattr(counterfactual, name, grades)
     said: list[str] = []
     init_workspace(tmp_path)
     with open_workspace(tmp_path) as ws:
