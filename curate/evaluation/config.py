@@ -92,13 +92,10 @@ class EditsConfig:
         None,
         "Your judge of findings: a folder (transformers or torchvision, safetensors), "
         "module:function, or a package's entry point.",
-        shown="MODEL",
     )
-    attributes: str | None = setting(
-        None, "Your judges of what should stay: age=MODEL,race=MODEL.", shown="NAME=MODEL,..."
-    )
+    attributes: str | None = setting(None, "Your judges of what should stay: age=MODEL,race=MODEL.")
     attributes_of: Path | None = setting(
-        None, "CSV of what is true of the patients: patient,age,race.", shown="TABLE"
+        None, "CSV of what is true of the patients: patient,age,race."
     )
 
 

@@ -73,7 +73,7 @@ class OwnJudges:
             lines.insert(0, "findings by nobody: pathology AUC and CMIG need --findings MODEL")
         else:
             _, aside = self.placed()
-            left = f" (its labels {', '.join(aside)} are none of the 14 findings)" if aside else ""
+            left = f" (left aside, none of the 14: {', '.join(aside)})" if aside else ""
             lines.insert(0, f"findings by {self.findings.name}{left}")
         return [
             "; ".join(lines),
