@@ -25,6 +25,7 @@ from db.models import Image, Practice
 from tests.annotation.label_studio.fake import FakeLabelStudio
 from tests.annotation.label_studio.volumes import add_edits, add_volumes
 from tests.curate.rating.practising import (
+    add_people,
     add_practice,
     campaign_after,
     known_table,
@@ -33,7 +34,7 @@ from tests.curate.rating.practising import (
     wrong_answer,
 )
 
-PEOPLE = ("ann", "ben", "eve")  # eve has a login and is asked nothing
+PEOPLE = ("ann", "ben", "eve")  # eve has a login, is a rater, and is asked nothing
 
 
 def behind(request: httpx.Request) -> httpx.Response:
@@ -148,6 +149,8 @@ def test_an_answer_sent_again_or_without_an_answer_changes_nothing(
 def test_nobody_reaches_a_practice_who_is_not_asked_or_comes_from_elsewhere(
     workspace: Workspace, practice: Practice, door: str
 ) -> None:
+    add_people(workspace, "eve")
+    workspace.session.commit()
     place = f"/practice/{practice.id}"
     with browser(door) as nobody:
         answer = nobody.get(place)
