@@ -16,9 +16,9 @@ from rewards.backbones import Backbone
 
 # fewer draws and ratios than `curate utility` has by itself: a table of minutes
 PROBE = UtilityConfig(per_class="5,10,all", ratios="1,5", draws=3)
-NETWORK = UtilityConfig(model="cnn", per_class="10,all", ratios="5", draws=2)
-CAPTIONS = CaptionConfig(ratios="1", draws=2)
-WITHOUT_LABELS = SelfSupervisedConfig(draws=2)
+NETWORK = UtilityConfig(model="cnn", per_class="all", ratios="5", draws=2)
+CAPTIONS = CaptionConfig(ratios="1", draws=1)
+WITHOUT_LABELS = SelfSupervisedConfig(draws=1, steps=150)
 
 
 @dataclass(frozen=True)

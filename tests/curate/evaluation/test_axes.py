@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from cli import app
+from curate.evaluation import downstream
 from curate.evaluation.axes import matched
 from curate.evaluation.sets import read_set
 from curate.samples.pixels import png_bytes
@@ -87,6 +89,29 @@ def test_what_training_on_a_set_brings_is_part_of_its_evaluation(
     code, output = run("utility", "classify", *of, *how, *cache, "--json")
     assert code == 0, output
     assert json.loads(output[output.index("{\n") :])["arms"] == table["arms"]
+
+
+def test_a_full_evaluation_trains_networks_captioners_and_features_and_shows_all_three(
+    sides: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each learns is tested where it is made; here a step or two must do."""
+    monkeypatch.setattr(downstream, "PROBE", replace(downstream.PROBE, per_class="5", ratios="1"))
+    for name, steps in (("NETWORK", 2), ("CAPTIONS", 2), ("WITHOUT_LABELS", 1)):
+        short = replace(getattr(downstream, name), steps=steps, draws=1)
+        monkeypatch.setattr(downstream, name, short)
+    train, test, made = sides
+    page = tmp_path / "page.html"
+    cache = ("--cache", tmp_path / "cache", "--page", page)
+    asked = ("--real", train, "--test", test, "--synthetic", made, *cache, "--only", "fidelity")
+    code, output = run("evaluate", *asked, "--full", "--json")
+    assert code == 0, output
+    found = json.loads(output[output.index("{\n") :])["utility"]
+    assert [table["model"].split()[0] for table in found["classifiers"]] == ["linear", "cnn"]
+    assert {one["arm"] for one in found["captions"]["arms"]} >= {"real only", "reference"}
+    assert "without labels (1 steps)" in found["self_supervised"]["model"]
+    assert found["missing"] == []
+    html = page.read_text()
+    assert "cnn classifier" in html and "tiny captioner" in html and "densenet-tiny" in html
 
 
 def test_the_page_has_the_figures_the_pictures_and_the_commands(
