@@ -7,7 +7,7 @@ from generators import registry
 from generators.diffusion.generator import DiffusionGenerator
 from generators.errors import GeneratorError
 
-OWN = ["clinical", "counterfactual", "sd3", "sdxl", "text-to-image", "translation"]
+OWN = ["clinical", "clinical-gan", "counterfactual", "sd3", "sdxl", "text-to-image", "translation"]
 
 
 def test_a_family_opens_what_its_generator_saved(
@@ -19,7 +19,8 @@ def test_a_family_opens_what_its_generator_saved(
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(GeneratorError, match="'gan'. Known: clinical, counterfactual, sd3"):
+    known = "clinical, clinical-gan, counterfactual, sd3"
+    with pytest.raises(GeneratorError, match=f"'gan'. Known: {known}"):
         registry.load("gan", Path("anywhere"))
 
 
