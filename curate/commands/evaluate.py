@@ -113,7 +113,8 @@ def evaluate(
         table = measure(ws, config, progress)
         compared = compare_versions(ws, config, axes, progress)
         lines = table.lines() + compared.lines()
-        if compared.sets or compared.downstream:
+        # a part asked for alone takes no place of the whole page
+        if (page or not axes.only) and (compared.sets or compared.downstream):
             place = page or ws.folder / "reports" / "evaluation.html"
             lines.append(f"Page: {write_evaluation(compared, place, 'curate evaluate')}")
     tell(as_json, {**table.to_json(), "axes": compared.to_json()}, lines)

@@ -12,6 +12,7 @@ from curate.release.prove import verify
 from curate.workspace import Workspace, init_workspace
 from generators.config import SamplingSettings
 from generators.diffusion.generator import DiffusionGenerator
+from tests.curate.evaluation.pictured import write_set
 from tests.curate.generated import add_scored_images
 
 
@@ -119,6 +120,21 @@ def test_evaluate_and_report_run_on_a_tiny_workspace(made: Workspace) -> None:
     reported = _run(made, "report", "--json")
     assert reported.exit_code == 0, reported.output
     assert Path(json.loads(reported.stdout)["report"]).is_file()
+
+
+def test_an_axis_evaluated_alone_leaves_the_page_of_all_as_it_is(
+    made: Workspace, tmp_path: Path
+) -> None:
+    real = write_set(tmp_path / "real", {"disc": ("disc", 6), "bar": ("bar", 6)}, seed=1)
+    assert _run(made, "import", str(real)).exit_code == 0
+    page = made.folder / "reports" / "evaluation.html"
+    alone = ("evaluate", "--only", "privacy")
+    assert "Page:" not in _run(made, *alone).output and not page.exists()
+    assert "Page:" in _run(made, "evaluate").output
+    whole = page.read_bytes()
+    assert _run(made, *alone).exit_code == 0 and page.read_bytes() == whole
+    named = tmp_path / "privacy.html"
+    assert _run(made, *alone, "--page", str(named)).exit_code == 0 and named.is_file()
 
 
 def test_nothing_scored_is_one_line(workspace: Workspace) -> None:
